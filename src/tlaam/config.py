@@ -1,0 +1,314 @@
+"""Every setting of a run, validated; the same names in YAML, on the command line and in Python.
+
+`None` means "chosen for this data on this machine"; `tlaam.defaults.resolve` puts a value there before a run begins,
+so that a run folder's ``config.yaml`` never holds a choice that another machine would make differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tlaam.errors import ConfigError, did_you_mean
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+
+class ModelConfig(_Section):
+    """Architecture of the two-level model (SPEC §1–4); sizes are pixels of the network's input."""
+
+    backbone: str | None = None
+    """Any timm model; by itself resnet50 with a GPU, tf_efficientnet_lite0 without."""
+    pretrained: str = "auto"
+    """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
+    image_size: Annotated[int, Field(ge=32)] | None = None
+    """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
+    source_size: Annotated[int, Field(ge=32)] | None = None
+    """Side of the source image that crops are cut from; by itself twice the input's."""
+    drop_rate: Fraction = 0.0
+    """Dropout before the classifier."""
+
+    localizer: Literal["oaam", "none"] = "oaam"
+    """Object level: OAAM, or none (no object branch)."""
+    heatmap_layer: str | None = None
+    """Backbone module whose map OAAM explains; by itself the last one, where the closed form holds."""
+    zoom_steps: Positive = 1
+    """How many times OAAM zooms in."""
+    threshold: NotNegative = 1.0
+    """Heat-map threshold, as a multiple of the map's mean or a fraction of its maximum."""
+    threshold_rule: Literal["mean", "max"] = "mean"
+    """What `threshold` multiplies."""
+    heatmap_upsample: Positive = 1
+    """Factor of bilinear upsampling of the heat map before the threshold."""
+    box_margin: NotNegative = 0.0
+    """Share of the box's side added on each side."""
+
+    parts: Literal["mpalm", "none"] = "mpalm"
+    """Part level: MPALM, or none (no part branch)."""
+    part_channels: Positive = 2
+    """MPALM's K': how many channels' peaks get windows."""
+    part_windows: tuple[Fraction, ...] = (96 / 448, 160 / 448, 224 / 448)
+    """Window sides as shares of the object image's side; the source's 96, 160, 224 of 448."""
+    part_size: Annotated[int, Field(ge=16)] | None = None
+    """Side that parts are resized to; by itself half the input's."""
+    part_response: Literal["max", "mean"] = "max"
+    """How a channel's response is measured when the K' largest are chosen."""
+    part_distinct: bool = False
+    """Skip peaks that coincide with one already taken."""
+
+    attention: Literal["lcam", "eca", "none"] = "lcam"
+    """Channel attention inside the backbone's blocks."""
+    attention_kernel: Annotated[int, Field(ge=1)] | None = None
+    """Neighbourhood t; by itself ECA's rule from the number of channels."""
+    attention_stages: tuple[int, ...] | None = None
+    """Backbone stages that get channel attention, negative from the last; by itself all."""
+    attention_gate: Literal["identity", "sigmoid"] = "identity"
+    """identity leaves pretrained features unchanged at the start; sigmoid is the source's own."""
+
+
+class TrainingConfig(_Section):
+    """How a run trains (SPEC §5)."""
+
+    epochs: Positive | None = None
+    """Passes over the training images; by itself from the number of images."""
+    raw_epochs: Annotated[int, Field(ge=0)] = 2
+    """First epochs that train the raw branch only."""
+    batch_size: Positive = 16
+    """Images a step and device."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser."""
+    lr: NotNegative = 0.01
+    """Learning rate of the backbone."""
+    classifier_lr: NotNegative | None = None
+    """Learning rate of the classifier and of channel attention; by itself the backbone's."""
+    momentum: Fraction = 0.9
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 1e-4
+    """Weight decay (not on biases and normalisation)."""
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    """How the learning rates fall."""
+    milestones: tuple[Positive, ...] = (60, 100)
+    """Epochs after which `multistep` multiplies by 0.1."""
+    warmup_epochs: NotNegative = 1.0
+    """Epochs of linear warm-up."""
+    label_smoothing: Fraction = 0.0
+    """Label smoothing of the cross-entropies."""
+    gradient_clip: NotNegative = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none."""
+    flip: bool = True
+    """Mirror images at random."""
+    jitter: NotNegative = 0.2
+    """Strength of brightness and contrast jitter."""
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of the image's area that a random crop keeps; 1 never crops."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random."""
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training images held out where the data has no validation split."""
+    keep: Literal["best", "last"] = "best"
+    """Weights a run ends with: of the best validation epoch, or of the last."""
+    skip_unreadable: bool = False
+    """Train without images that cannot be read, and record which."""
+    checkpoint_every: NotNegative = 120.0
+    """Seconds between whole checkpoints within an epoch."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
+    """Arithmetic; by itself bf16-mixed on a GPU that has it, else 32-true."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    devices: str = "auto"
+    """Lightning's devices: a number, a list such as 0,1, or auto."""
+    nodes: Positive = 1
+    """Machines that train together."""
+    strategy: str = "auto"
+    """Lightning's strategy: auto, ddp, fsdp."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that load images; by itself from the number of cores."""
+
+
+class Config(_Section):
+    """A whole run: what is built and how it is trained."""
+
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Config:
+        """Build from one flat mapping of option names, e.g. ``{"epochs": 12, "parts": "none"}``.
+
+        Raises:
+            ConfigError: an option is unknown or a value impossible.
+        """
+        nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for name, value in values.items():
+            nested[section_of(name)][name] = value
+        return cls.from_nested(nested)
+
+    @classmethod
+    def from_nested(cls, values: Mapping[str, Any]) -> Config:
+        """Build from ``{"model": {...}, "training": {...}}``; options may also stand at the top, without a section.
+
+        Raises:
+            ConfigError: an option is unknown or a value impossible.
+        """
+        nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+        for name, value in values.items():
+            if name in SECTIONS:
+                if not isinstance(value, Mapping):
+                    raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
+                for option in value:
+                    if section_of(str(option)) != name:
+                        raise ConfigError(
+                            f"option '{option}' stands in section '{name}' but belongs to '{section_of(option)}'."
+                        )
+                nested[name].update(value)
+            else:
+                nested[section_of(str(name))][name] = value
+        try:
+            return cls.model_validate(nested)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error)) from error
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Config:
+        """Read a YAML file of options.
+
+        Raises:
+            ConfigError: the file cannot be read, is no YAML mapping, or holds an unknown option or impossible value.
+        """
+        return cls.from_nested(read_yaml(path))
+
+    def to_nested(self) -> dict[str, dict[str, Any]]:
+        """Return plain Python values by section, ready for YAML or JSON."""
+        return self.model_dump(mode="json")
+
+    def with_options(self, **values: Any) -> Config:
+        """Return the same settings with some options replaced.
+
+        Raises:
+            ConfigError: an option is unknown or a value impossible.
+        """
+        flat = {**self.model.model_dump(), **self.training.model_dump(), **values}
+        return Config.from_flat(flat)
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Config:
+        model = self.model
+        if model.image_size and model.source_size and model.source_size < model.image_size:
+            raise ValueError(
+                f"source_size {model.source_size} is smaller than image_size {model.image_size}; "
+                "crops are cut from the source, so it must be at least as large"
+            )
+        if not model.part_windows or min(model.part_windows) <= 0:
+            raise ValueError(f"part_windows {model.part_windows}: at least one share above 0 is needed")
+        return self
+
+
+SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "training": TrainingConfig}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The paper's setting (SPEC §5): the method exactly as stated, on the baseline's recipe.
+    "paper": {
+        "backbone": "resnet50",
+        "image_size": 448,
+        "source_size": 448,
+        "attention_gate": "sigmoid",
+        "epochs": 120,
+        "batch_size": 6,
+        "optimizer": "sgd",
+        "lr": 1e-3,
+        "weight_decay": 1e-4,
+        "schedule": "multistep",
+        "milestones": (60, 100),
+        "warmup_epochs": 0.0,
+    },
+    "plain": {"localizer": "none", "parts": "none", "attention": "none"},
+}
+"""Named settings that ``--preset`` starts from; explicit options win over them."""
+
+
+def option_names() -> tuple[str, ...]:
+    """Return every option's name, in the order of the sections."""
+    return tuple(name for section in SECTIONS.values() for name in section.model_fields)
+
+
+def section_of(option: str) -> str:
+    """Return the section an option belongs to.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    for name, section in SECTIONS.items():
+        if option in section.model_fields:
+            return name
+    raise ConfigError(f"there is no option '{option}'.{did_you_mean(option, option_names())}")
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return a preset's options.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(
+            f"there is no preset '{name}'; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
+        )
+    return dict(PRESETS[name])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        ConfigError: the file cannot be read or holds anything else.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
+    return loaded
+
+
+def _one_line(error: ValidationError) -> str:
+    lines = []
+    for entry in error.errors():
+        location = entry["loc"]
+        name = str(location[1]) if len(location) > 1 else ""
+        message = entry["msg"].removeprefix("Value error, ")
+        if name:
+            lines.append(f"{name} = {entry['input']!r}: {message}{_closest_choice(name, entry['input'])}")
+        else:
+            lines.append(message)
+    return "; ".join(dict.fromkeys(lines)) + "."
+
+
+def _closest_choice(option: str, received: Any) -> str:
+    annotation = SECTIONS[section_of(option)].model_fields[option].annotation
+    choices = [c for c in _flatten_choices(annotation) if isinstance(c, str)]
+    return did_you_mean(received, choices) if isinstance(received, str) else ""
+
+
+def _flatten_choices(annotation: Any) -> list[Any]:
+    choices: list[Any] = []
+    for argument in get_args(annotation):
+        choices += _flatten_choices(argument) if get_args(argument) else [argument]
+    return choices

@@ -1,0 +1,146 @@
+"""Class folders: ``<class>/*.jpg``, or the same below ``train/``, ``val/`` and ``test/``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
+from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
+from tlaam.errors import DataError, did_you_mean
+from tlaam.images import IMAGE_SUFFIXES
+
+
+def is_class_folders(root: Path) -> bool:
+    """Whether `root` is a folder with at least one image inside one of its (visible) folders."""
+    return root.is_dir() and any(_holds_images(folder) for folder in visible_folders(root))
+
+
+def read_folder(root: str | Path) -> LabelledImages:
+    """Read class folders, either flat or with one level of split folders above.
+
+    The name of a folder is its class; images are found at any depth below it. ``valid`` and ``validation`` are other
+    names of ``val``. Classes are the union over the splits, sorted by name. Without split folders all images are
+    training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images are
+    ignored; a link that leads back into its own folder is followed once.
+
+    Raises:
+        DataError: `root` is no folder, a class folder holds no image, there is only one class, a class has no training
+            images, or split folders and class folders are mixed.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"'{root}' is not a folder; class folders are expected in it, one for each class.")
+    split_folders = _split_folders(root)
+    if split_folders:
+        class_folders = [(split, folder) for split in SPLITS for folder in visible_folders(split_folders.get(split))]
+    else:
+        class_folders = [("train", folder) for folder in visible_folders(root)]
+    if not class_folders:
+        raise DataError(f"'{root}' holds no class folders; expected one folder of images for each class.")
+    classes = tuple(sorted({folder.name for _, folder in class_folders}))
+    labels = {name: label for label, name in enumerate(classes)}
+    samples: list[Sample] = []
+    for split, folder in class_folders:
+        found = sorted(_image_files(folder))
+        if not found:
+            raise DataError(
+                f"Class folder '{folder}' holds no image. Add images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
+                "or remove the folder."
+            )
+        prefix = folder.relative_to(root).as_posix()
+        samples += [Sample(folder / file, f"{prefix}/{file}", labels[folder.name], split) for file in found]
+    name = root.resolve().name or str(root)
+    return require_usable_classes(LabelledImages(name, root, "folder", classes, tuple(samples)))
+
+
+def visible_folders(root: Path | None) -> list[Path]:
+    """Return the folders directly inside `root` that are not hidden, sorted by name; none for None."""
+    if root is None:
+        return []
+    with os.scandir(root) as entries:
+        return sorted(root / entry.name for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
+
+
+def has_split_folders(root: Path) -> bool:
+    """Whether one of the folders in `root` is called ``train`` (in any case)."""
+    return any(folder.name.lower() == "train" for folder in visible_folders(root))
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return not _is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (hot loop)
+
+
+def _split_folders(root: Path) -> dict[Split, Path]:
+    """Return the split folders in `root`; empty where its folders are classes."""
+    named: dict[Split, Path] = {}
+    others: list[Path] = []
+    for folder in visible_folders(root):
+        split = SPLIT_NAMES.get(folder.name.lower())
+        if split is None:
+            others.append(folder)
+        elif split in named:
+            raise DataError(f"'{named[split]}' and '{folder}' both name the {split} split. Keep one of them.")
+        else:
+            named[split] = folder
+    loose = [folder for folder in named.values() if _images_directly_in(folder)]
+    if loose and others:
+        return {}  # a class may well be called "train" or "test": these folders hold images like their neighbours
+    if loose:
+        raise DataError(
+            f"Split folder '{loose[0]}' holds images outside class folders. Sort them into one folder for each class."
+        )
+    strays = [folder for folder in others if _holds_images(folder)] if named else []
+    if strays:
+        hint = did_you_mean(strays[0].name.lower(), SPLIT_NAMES)
+        raise DataError(
+            f"Folder '{strays[0]}' holds images beside the split folder '{next(iter(named.values())).name}', "
+            f"but is not called train, val or test.{hint} Rename it or move it elsewhere."
+        )
+    return named
+
+
+def _holds_images(folder: Path) -> bool:
+    return next(_image_files(folder), None) is not None
+
+
+def _images_directly_in(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(is_image_name(entry.name) and not _is_folder(entry) for entry in entries)
+
+
+def _image_files(top: Path) -> Iterator[str]:
+    """Yield the images at any depth below `top` as relative paths with forward slashes, in no particular order.
+
+    Broken links and pipes with the name of an image count as images, so that they are reported and not overlooked.
+    """
+    visited: set[tuple[int, int]] = set()
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        folder = top / prefix
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in visited:
+            continue  # a link that leads back
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_hidden(entry.name):
+                    continue
+                if _is_folder(entry):
+                    pending.append(f"{prefix}{entry.name}/")
+                elif is_image_name(entry.name):
+                    yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

@@ -1,0 +1,206 @@
+"""A CSV manifest: one line for each image, with its label and, where they are known, its split and box."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
+from tlaam.data.sample import Box, LabelledImages, Sample, Split
+from tlaam.errors import DataError, did_you_mean
+
+FOLDER_NAMES = ("manifest.csv", "annotations.csv")
+"""Manifests of these names are recognised when the folder that holds one of them is given."""
+
+_REQUIRED = ("image", "label")
+_BOX = ("x_min", "y_min", "x_max", "y_max")
+_COLUMNS = (*_REQUIRED, "split", *_BOX)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+class _Entry(NamedTuple):
+    line: int
+    image: str
+    label: str
+    split: Split
+    box: Box | None
+
+
+def manifest_in(root: Path) -> Path | None:
+    """Return the manifest that `root` is or holds under a usual name; None where there is none.
+
+    Raises:
+        DataError: the folder holds several.
+    """
+    if root.is_file():
+        return root if root.suffix.lower() in (".csv", ".tsv") else None
+    found = [root / name for name in FOLDER_NAMES if (root / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"'{root}' holds both '{found[0].name}' and '{found[1].name}'. Give the path of one of them.")
+    return found[0] if found else None
+
+
+def read_manifest(path: str | Path) -> LabelledImages:
+    """Read a CSV file with the columns ``image,label[,split][,x_min,y_min,x_max,y_max]``.
+
+    The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark; comma,
+    semicolon or tab. Image paths are relative to the file's folder, or absolute; images are neither opened nor looked
+    for. An empty split is ``train``; ``valid`` and ``validation`` are ``val``. A box is xyxy in pixels of the image as
+    `tlaam.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none. Classes are the labels,
+    sorted, by value if all are numbers. A line that repeats another exactly counts once.
+
+    Raises:
+        DataError: naming file, line and column: a column is missing or misspelt, a cell is empty or impossible, or an
+            image is listed twice with different content; or there is only one class, or one has no training image.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            entries = _unique(path, stream)
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{path}' is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read manifest '{path}': {error.strerror or error}. Check the path.") from error
+    if not entries:
+        raise DataError(f"'{path}' names columns but no image. Add a line for each image.")
+    classes = _sorted_labels({entry.label for entry in entries.values()})
+    labels = {name: label for label, name in enumerate(classes)}
+    root = path.parent
+    samples = tuple(
+        Sample(root / entry.image, name, labels[entry.label], entry.split, entry.box) for name, entry in entries.items()
+    )
+    title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
+    return require_usable_classes(LabelledImages(title or path.stem, path, "manifest", classes, samples))
+
+
+def _unique(path: Path, stream: TextIO) -> dict[str, _Entry]:
+    """Return the entries by sample name, in the file's order."""
+    entries: dict[str, _Entry] = {}
+    base = path.absolute().parent
+    for entry in _entries(path, stream):
+        name = _sample_name(base, entry.image)
+        first = entries.setdefault(name, entry)
+        if first is entry:
+            continue
+        for column, here, there in (
+            ("label", entry.label, first.label),
+            ("split", entry.split, first.split),
+            ("box", entry.box, first.box),
+        ):
+            if here != there:
+                fault = f"image '{name}' has the {column} '{here}' here, but '{there}' in line {first.line}"
+                raise _fault(path, entry.line, fault, "Keep one of them.")
+    return entries
+
+
+def _entries(path: Path, stream: TextIO) -> Iterator[_Entry]:
+    """Yield the checked rows, one by one, so that a long file costs no more memory than its entries."""
+    header_line = stream.readline()
+    delimiter = max(",;\t", key=lambda character: _familiarity(_cells(header_line, character)))
+    header = [name.strip().lower() for name in _cells(header_line, delimiter)]
+    _check_header(path, header)
+    position = {name: header.index(name) for name in _COLUMNS if name in header}
+    image_at, label_at, split_at = position["image"], position["label"], position.get("split")
+    box_at = [position[name] for name in _BOX] if _BOX[0] in position else []
+    reader = csv.reader(stream, delimiter=delimiter)
+    try:
+        for row in reader:
+            if not any(row):
+                continue
+            line = reader.line_num + 1  # the header was read beside the reader
+            if len(row) < len(header):
+                row += [""] * (len(header) - len(row))
+            elif len(row) > len(header) and any(row[len(header) :]):
+                fault = f"it has {len(row)} fields, but line 1 names {len(header)} columns"
+                raise _fault(path, line, fault, "Put text that holds the delimiter in double quotes.")
+            image, label = row[image_at].strip(), row[label_at].strip()
+            if not image or not label:
+                raise _fault(path, line, f"column '{'label' if image else 'image'}' is empty", "Fill it in.")
+            split = _split(path, line, row[split_at]) if split_at is not None else "train"
+            yield _Entry(line, image, label, split, _box(path, line, [row[at] for at in box_at]))
+    except csv.Error as error:
+        raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])
+
+
+def _familiarity(header: list[str]) -> tuple[int, int]:
+    """Rank a way to cut the header: by the columns that are known, then by how many there are."""
+    return len({name.strip().lower() for name in header}.intersection(_COLUMNS)), len(header)
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    repeated = next((name for name in _COLUMNS if header.count(name) > 1), None)
+    if repeated:
+        raise _fault(path, 1, f"column '{repeated}' is named twice", "Keep one of them.")
+    missing = [name for name in _COLUMNS if name not in header]
+    extra = [name for name in header if name and name not in _COLUMNS]
+    # Other columns are the user's own, but one that is nearly ours is a slip, and ignoring it would lose its content.
+    for name in extra:
+        if get_close_matches(name, missing, n=1, cutoff=0.8):
+            raise _fault(path, 1, f"unknown column '{name}'", did_you_mean(name, missing).strip() + " Rename it.")
+    needed = [name for name in missing if name in _REQUIRED or (name in _BOX and set(_BOX) & set(header))]
+    if needed:
+        found = ", ".join(f"'{name}'" for name in header) or "nothing"
+        hint = next(filter(None, (did_you_mean(name, needed) for name in extra)), "")
+        raise _fault(path, 1, f"column '{needed[0]}' is missing; found {found}", f"Name the columns in line 1.{hint}")
+
+
+def _split(path: Path, line: int, cell: str) -> Split:
+    name = cell.strip().lower() or "train"
+    if name not in SPLIT_NAMES:
+        fault = f"column 'split' holds '{cell.strip()}', but must be train, val or test"
+        raise _fault(path, line, fault, "Correct it." + did_you_mean(name, SPLIT_NAMES))
+    return SPLIT_NAMES[name]
+
+
+def _box(path: Path, line: int, cells: list[str]) -> Box | None:
+    """Return the box of four cells, or None where all are empty."""
+    texts = [cell.strip() for cell in cells]
+    if not any(texts):
+        return None
+    values = []
+    for column, text in zip(_BOX, texts, strict=True):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            fault = f"column '{column}' holds '{text}', but must be a number of pixels"
+            raise _fault(path, line, fault, "Give all four numbers of a box, or none.")
+        values.append(value)
+    x_min, y_min, x_max, y_max = values
+    for axis, low, high in (("x", x_min, x_max), ("y", y_min, y_max)):
+        if high <= low:
+            fault = f"column '{axis}_max' is {high:g}, but must be greater than '{axis}_min', {low:g}"
+            raise _fault(path, line, fault, "Boxes are corners, not width and height.")
+    return x_min, y_min, x_max, y_max
+
+
+def _sample_name(base: Path, image: str) -> str:
+    """Return the stable name of an image: relative to the manifest's folder where it lies below it."""
+    if os.path.isabs(image):  # noqa: PTH117 (a million rows)
+        full = Path(image)
+        return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()
+    name = image.replace(os.sep, "/")
+    return posixpath.normpath(name) if "./" in name or "//" in name else name
+
+
+def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    names = sorted(labels)
+    if all(_NUMBER.fullmatch(name) for name in names):
+        names.sort(key=float)
+    return tuple(names)
+
+
+def _fault(path: Path, line: int, fault: str, remedy: str) -> DataError:
+    return DataError(f"'{path}' line {line}: {fault}. {remedy}")

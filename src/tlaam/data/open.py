@@ -1,0 +1,108 @@
+"""Find out what a path holds and read it: the one door through which every command gets its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tlaam.data.cub import is_cub, read_cub
+from tlaam.data.folder import has_split_folders, is_class_folders, is_image_name, read_folder, visible_folders
+from tlaam.data.manifest import manifest_in, read_manifest
+from tlaam.data.sample import LabelledImages
+from tlaam.errors import DataError, did_you_mean
+
+
+class Layout(NamedTuple):
+    """A layout on disk: how it is called, how it is recognised and how it is read."""
+
+    title: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], LabelledImages]
+
+
+def _is_manifest(path: Path) -> bool:
+    return manifest_in(path) is not None
+
+
+def _read_manifest_of(path: Path) -> LabelledImages:
+    return read_manifest(manifest_in(path) or path)
+
+
+# The first that recognises a path reads it, so the most particular layouts come first: most of them hold class folders.
+LAYOUTS: tuple[Layout, ...] = (
+    Layout("CUB-200-2011's official layout", is_cub, read_cub),
+    Layout("a CSV manifest with the columns image,label", _is_manifest, _read_manifest_of),
+    Layout("one folder of images for each class (also below train/, val/, test/)", is_class_folders, read_folder),
+)
+
+
+def open_images(source: str | Path) -> LabelledImages:
+    """Read a source of labelled images, recognised by looking at it.
+
+    Args:
+        source: the path of a folder or CSV file in one of `LAYOUTS`, or ``synthetic``, ``synthetic:classes=6,size=320``
+            (`tlaam.data.synthetic`), unless a file or folder of that name exists.
+
+    Raises:
+        DataError: the path does not exist or fits no layout, saying what was found; or its content is faulty.
+        ConfigError: an option of ``synthetic`` is unknown or impossible.
+    """
+    path = Path(source).expanduser()
+    try:
+        if not path.exists():
+            if str(source).partition(":")[0].strip() == "synthetic":
+                # Imported on demand: drawing is of no use to those who bring their own images.
+                from tlaam.data.synthetic import SyntheticOptions, synthetic_images
+
+                return synthetic_images(SyntheticOptions.parse(str(source)))
+            raise DataError(
+                f"There is no file or folder '{path}'.{_closest_path(path)} Give a path that exists, or 'synthetic'."
+            )
+        for layout in LAYOUTS:
+            if layout.recognises(path):
+                if layout.read is read_folder:
+                    _refuse_folder_of_data_sets(path)
+                return layout.read(path)
+        expected = "; ".join(["synthetic", *(layout.title for layout in LAYOUTS)])
+        raise DataError(f"'{path}' is {_described(path)}; expected one of: {expected}.")
+    except OSError as error:
+        raise DataError(
+            f"Cannot read '{error.filename or path}': {error.strerror or error}. Check its rights."
+        ) from error
+
+
+def _refuse_folder_of_data_sets(path: Path) -> None:
+    """Guard against taking whole data sets for classes, which would train without complaint."""
+    for folder in [] if has_split_folders(path) else visible_folders(path):
+        if is_cub(folder) or _is_manifest(folder) or has_split_folders(folder):
+            raise DataError(f"'{path}' holds a data set of its own, '{folder.name}'. Give the path '{folder}'.")
+
+
+def _closest_path(path: Path) -> str:
+    """Return a hint at a sibling of nearly the same name, or at the part of the path that does exist."""
+    parent = path.parent
+    if parent.is_dir():
+        siblings = {str(entry): entry.name for entry in parent.iterdir()}
+        return did_you_mean(str(path), [*siblings, "synthetic"]) or did_you_mean(path.name, siblings.values())
+    missing = next(folder for folder in (parent, *parent.parents) if folder.parent.is_dir())
+    return f" Already the folder '{missing}' does not exist."
+
+
+def _described(path: Path) -> str:
+    """Say in words what a path holds, as far as it helps to see why no layout fits."""
+    if not path.is_dir():
+        return f"a file that is no CSV manifest (its name ends in '{path.suffix}')"
+    files = sorted(entry.name for entry in path.iterdir() if not entry.is_dir())
+    images = sum(map(is_image_name, files))
+    tables = [name for name in files if name.lower().endswith((".csv", ".tsv"))]
+    folders = visible_folders(path)
+    parts = [_counted(images, "image") if images else "no images"]
+    parts.append(f"{_counted(len(folders), 'folder')} without images" if folders else "no class folders")
+    if tables:
+        parts.append(f"the table{'s' if len(tables) > 1 else ''} {', '.join(repr(name) for name in tables[:3])}")
+    return f"a folder with {', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,41 @@
+"""What every source of labelled images must satisfy, whichever layout it was read from."""
+
+from __future__ import annotations
+
+from tlaam.data.sample import LabelledImages, Split
+from tlaam.errors import DataError
+
+SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""How a split may be spelt in folder names and manifests (lower case)."""
+
+
+def require_usable_classes(images: LabelledImages) -> LabelledImages:
+    """Return `images` if one can learn from them: at least two classes, each with at least one training image.
+
+    A source without any training image passes, since it can still be used to evaluate.
+
+    Raises:
+        DataError: naming the class that is missing from the training images, or the only one there is.
+    """
+    trained = {sample.label for sample in images.samples if sample.split == "train"}
+    if not trained:
+        return images
+    if len(images.classes) < 2:
+        raise DataError(
+            f"'{images.root}' has only one class, '{images.classes[0]}'; a classifier needs at least two. "
+            "Add images of another class, or give the path that holds all of them."
+        )
+    for label, name in enumerate(images.classes):
+        if label not in trained:
+            splits = sorted({sample.split for sample in images.samples if sample.label == label})
+            raise DataError(
+                f"Class '{name}' of '{images.root}' has no training image; it appears only in {' and '.join(splits)}. "
+                "Add training images of it, or remove it from the other splits."
+            )
+    return images

@@ -1,0 +1,70 @@
+"""The one type in which every source of labelled images arrives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Box = tuple[float, float, float, float]
+"""``(x0, y0, x1, y1)`` in pixels of the image as it is decoded (EXIF orientation applied); x1 and y1 are exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image.
+
+    Attributes:
+        path: where the image lies.
+        name: its stable name: the path relative to the data set's root, with forward slashes.
+        label: index into `LabelledImages.classes`.
+        split: the part of the data set it belongs to.
+        box: the object's box, where the source has one. Only ever used to *measure*.
+    """
+
+    path: Path
+    name: str
+    label: int
+    split: Split
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A data set: its classes and its samples, in a fixed order.
+
+    Attributes:
+        name: what to call it in reports and default folder names.
+        root: the folder or file it was read from.
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``cub``, ``synthetic``).
+        classes: class names; `Sample.label` indexes them.
+        samples: all samples of all splits.
+    """
+
+    name: str
+    root: Path
+    kind: str
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...] = field(repr=False)
+
+    def split(self, split: Split) -> tuple[Sample, ...]:
+        """Return the samples of one split, in order."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    def with_samples(self, samples: Sequence[Sample]) -> LabelledImages:
+        """Return the same data set with other samples."""
+        return replace(self, samples=tuple(samples))
+
+    def fingerprint(self) -> str:
+        """Return a hash of class names and of every sample's name, label and split (not of the pixels)."""
+        digest = hashlib.sha256()
+        for name in self.classes:
+            digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        for sample in sorted(self.samples, key=lambda s: s.name):
+            digest.update(f"{sample.name}\0{sample.label}\0{sample.split}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()

@@ -1,0 +1,35 @@
+"""The errors a user can meet. Each message says what was received, what is allowed and what to do.
+
+The command line prints them as one line and exits non-zero; in Python they are ordinary exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TlaamError(Exception):
+    """Base of every error that is the caller's to mend rather than a defect of this package."""
+
+
+class ConfigError(TlaamError):
+    """An option is unknown, has the wrong type or an impossible value."""
+
+
+class DataError(TlaamError):
+    """A data set, an image or its annotations cannot be used as they are."""
+
+
+class ModelError(TlaamError):
+    """A backbone, its weights or a saved model cannot be used as asked."""
+
+
+class RunError(TlaamError):
+    """A run folder is missing, incomplete, in use, or belongs to other data."""
+
+
+def did_you_mean(received: str, allowed: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the name closest to `received`, or an empty string when none is close."""
+    matches = get_close_matches(received, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,141 @@
+"""How well class probabilities match the labels (SPEC §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from tlaam.errors import DataError
+
+CALIBRATION_BINS = 15
+# Probabilities computed under bf16 sum to one only to about three digits.
+SUM_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """Measures of one branch over one split; shares lie between 0 and 1.
+
+    Attributes:
+        images: how many images were measured.
+        top1: share of images whose highest-scoring class is the label.
+        top5: share of images whose label is among the five (or C, where fewer) highest-scoring classes.
+        macro_f1: mean F1 over the classes that occur among the labels or the predictions.
+        ece: expected calibration error, see `expected_calibration_error`.
+        per_class: for each class name its ``precision``, ``recall``, ``f1`` (0 where undefined) and ``support``.
+        confusion: ``(C, C)`` int64, how often class [row] was taken for class [column].
+    """
+
+    images: int
+    top1: float
+    top5: float
+    macro_f1: float
+    ece: float
+    per_class: dict[str, dict[str, float | int]] = field(repr=False)
+    confusion: Tensor = field(repr=False, compare=False)
+
+    def summary(self) -> dict[str, float]:
+        """Return the four headline measures under the names of the JSON contract."""
+        return {"top1": self.top1, "top5": self.top5, "macro_f1": self.macro_f1, "ece": self.ece}
+
+
+def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> ClassificationReport:
+    """Measure class probabilities against labels.
+
+    Among equal probabilities the class with the lower index ranks first, in top-1 as in top-5.
+
+    Args:
+        probabilities: ``(N, C)`` floating point, each row non-negative with sum 1.
+        labels: ``(N,)`` integers in ``[0, C)``.
+        classes: the C class names.
+
+    Raises:
+        DataError: no image, fewer than two classes, repeated names, shapes or values that do not fit.
+    """
+    _check(probabilities, labels, classes)
+    probabilities, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
+    predictions = probabilities.argmax(dim=1)  # the first of equal maxima
+    ranks = _label_ranks(probabilities, labels)
+    confusion = multiclass_confusion_matrix(predictions, labels, num_classes=len(classes))
+    precision, recall, f1 = _precision_recall_f1(confusion)
+    support = confusion.sum(dim=1)
+    occurs = (support + confusion.sum(dim=0)) > 0
+    per_class: dict[str, dict[str, float | int]] = {
+        name: {"precision": p, "recall": r, "f1": f, "support": s}
+        for name, p, r, f, s in zip(
+            classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
+        )
+    }
+    return ClassificationReport(
+        images=len(labels),
+        top1=(ranks < 1).double().mean().item(),
+        top5=(ranks < 5).double().mean().item(),
+        macro_f1=f1[occurs].mean().item(),
+        ece=expected_calibration_error(probabilities.amax(dim=1), predictions == labels),
+        per_class=per_class,
+        confusion=confusion,
+    )
+
+
+def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int = CALIBRATION_BINS) -> float:
+    """Return the gap between confidence and accuracy, averaged over bins weighted by their counts.
+
+    ``ECE = Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|`` with equal-width bins ``((b-1)/bins, b/bins]``
+    (Guo et al. 2017, arXiv 1706.04599, equation 3). torchmetrics' function is not used: it puts a confidence of
+    exactly 1 into a bin of its own and applies a softmax when rounding has carried a probability past 1.
+
+    Args:
+        confidences: ``(N,)`` probability of the predicted class, N ≥ 1.
+        correct: ``(N,)`` bool, whether that class is the label.
+        bins: number of bins.
+    """
+    confidences = confidences.to(torch.float64)
+    index = (torch.ceil(confidences * bins).long() - 1).clamp(0, bins - 1)
+    # Within a bin, count · |accuracy - confidence| is |Σ (correct - confidence)|.
+    gaps = torch.zeros(bins, dtype=torch.float64, device=confidences.device)
+    gaps.index_add_(0, index, correct.to(torch.float64) - confidences)
+    return (gaps.abs().sum() / len(confidences)).item()
+
+
+def _label_ranks(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return ``(N,)``: how many classes stand before the label, 0 for the best."""
+    own = probabilities.gather(1, labels[:, None])  # [N, 1]
+    lower_index = torch.arange(probabilities.shape[1], device=labels.device) < labels[:, None]  # [N, C]
+    return ((probabilities > own) | ((probabilities == own) & lower_index)).sum(dim=1)
+
+
+def _precision_recall_f1(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return three ``(C,)`` float64 tensors; a ratio without anything to count is 0."""
+    counts = confusion.to(torch.float64)
+    hits, actual, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
+    return (
+        hits / predicted.clamp(min=1),
+        hits / actual.clamp(min=1),
+        2 * hits / (actual + predicted).clamp(min=1),
+    )
+
+
+def _check(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
+    count = len(classes)
+    if count < 2:
+        raise DataError(f"Cannot measure classification over {count} class(es): at least 2 are needed.")
+    if len(set(classes)) != count:
+        repeated = sorted({name for name in classes if classes.count(name) > 1})
+        raise DataError(f"Class names must differ, but {repeated[0]!r} occurs more than once; rename one of them.")
+    if probabilities.ndim != 2 or probabilities.shape[1] != count or labels.shape != probabilities.shape[:1]:
+        raise DataError(
+            f"Received probabilities of shape {tuple(probabilities.shape)} and labels of shape {tuple(labels.shape)}; "
+            f"with {count} classes they must be (N, {count}) and (N,)."
+        )
+    if len(labels) == 0:
+        raise DataError("There is no image to measure: choose a split that holds at least one.")
+    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= count:
+        raise DataError(f"Labels must be integers from 0 to {count - 1}; received {labels.min()} to {labels.max()}.")
+    # Comparisons with NaN are false, so this also refuses it.
+    fits = (probabilities >= 0).all() and ((probabilities.double().sum(dim=1) - 1).abs() <= SUM_TOLERANCE).all()
+    if not fits:
+        raise DataError("Probabilities must be non-negative and sum to 1 in each row; apply a softmax to scores first.")

@@ -1,0 +1,98 @@
+"""All measures of one model on one split, as JSON and as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlaam.evaluation.classification import ClassificationReport
+from tlaam.evaluation.localization import LocalizationReport
+
+BRANCHES = ("raw", "object", "parts", "fused")
+FINAL_BRANCH = "fused"
+"""The branch that `predict` answers with; per-class measures are those of it."""
+
+_CLASSIFICATION_TITLES = {"top1": "top-1 %", "top5": "top-5 %", "macro_f1": "macro-F1 %", "ece": "calib. error %"}
+_LOCALIZATION_TITLES = {
+    "mean_iou": "mean IoU %",
+    "gt_known_0.3": "IoU>=0.3 %",
+    "gt_known_0.5": "IoU>=0.5 %",
+    "gt_known_0.7": "IoU>=0.7 %",
+    "top1_loc_0.5": "top-1 loc. %",
+}
+_TRIVIAL_TITLES = {"full": "whole image", "center_0.7": "central 70 %"}
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """What `evaluate` found.
+
+    Attributes:
+        data: name of the data set.
+        split: the split measured.
+        images: how many images were measured.
+        classes: class names, in the order of the confusion matrix.
+        classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
+        localization: measures of the object boxes, or None where the data has no boxes.
+    """
+
+    data: str
+    split: str
+    images: int
+    classes: Sequence[str] = field(repr=False)
+    classification: Mapping[str, ClassificationReport]
+    localization: LocalizationReport | None = None
+
+    def __post_init__(self) -> None:
+        branches = set(self.classification)
+        if FINAL_BRANCH not in branches or not branches <= set(BRANCHES):
+            raise ValueError(f"Branches must be among {BRANCHES} and include {FINAL_BRANCH!r}; received {branches}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for strict JSON.
+
+        ``classification`` and ``localization`` follow the documented contract (the latter is left out where there are
+        no boxes); ``per_class`` and ``confusion`` ([true][predicted]) are those of the fused prediction.
+        """
+        final = self.classification[FINAL_BRANCH]
+        values: dict[str, Any] = {
+            "data": self.data,
+            "split": self.split,
+            "images": self.images,
+            "images_with_boxes": self.localization.images if self.localization else 0,
+            "classes": list(self.classes),
+            "classification": {name: self.classification[name].summary() for name in self._branches()},
+        }
+        if self.localization is not None:
+            values["localization"] = self.localization.summary()
+        values["per_class"] = final.per_class
+        values["confusion"] = final.confusion.tolist()
+        return values
+
+    def table(self) -> str:
+        """Return the report as lines of plain ASCII text (given an ASCII data set name), without a trailing newline."""
+        rows = {name: self.classification[name].summary() for name in self._branches()}
+        heading = f"{self.data}, {self.split} split: {self.images} images, {len(self.classes)} classes"
+        blocks = [heading, _text_table("branch", _CLASSIFICATION_TITLES, rows)]
+        if self.localization is not None:
+            boxes = {"object box": self.localization.measures()}
+            for name, report in self.localization.trivial.items():
+                boxes[_TRIVIAL_TITLES.get(name, name)] = report.measures()
+            title = f"box ({self.localization.images} known)"
+            blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
+        return "\n\n".join(blocks)
+
+    def _branches(self) -> list[str]:
+        return [name for name in BRANCHES if name in self.classification]
+
+
+def _text_table(corner: str, titles: Mapping[str, str], rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay out shares as percentages: names flush left, numbers flush right under their titles."""
+    first = max(map(len, [corner, *rows]))
+    lines = ["  ".join([corner.ljust(first), *titles.values()])]
+    lines.append("  ".join("-" * width for width in [first, *map(len, titles.values())]))
+    for name, measures in rows.items():
+        cells = [f"{100 * measures[key]:{len(title)}.1f}" for key, title in titles.items()]
+        lines.append("  ".join([name.ljust(first), *cells]))
+    return "\n".join(lines)

@@ -1,0 +1,221 @@
+"""Read an image file as RGB pixels, whatever its format, mode and orientation. The only place that decodes."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from tlaam.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+    )
+)
+"""File name endings (lower case) that are taken for images when a folder is searched."""
+
+MAX_PIXELS = 300_000_000
+"""Images of more pixels are refused. Pillow's own, lower limit applies as well unless the caller has lifted it."""
+
+# Only formats that hold pixels behind a clear signature: Pillow would also hand PostScript to an interpreter.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
+    """Decode one image file to 8-bit RGB.
+
+    EXIF orientation is applied, transparency lies on white, 16-bit grey is divided by 257 (not clipped), and animations
+    give their first frame. The result holds no open file and no metadata.
+
+    Args:
+        path: a regular file in one of the common formats; its content counts, not its suffix.
+        max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
+            aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
+
+    Returns:
+        An image of mode ``RGB``.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, too large or not an image; the message names it and the fault.
+        ValueError: `max_side` is below 1.
+    """
+    if max_side is not None and max_side < 1:
+        raise ValueError(f"max_side is {max_side}, but must be at least 1 pixel")
+    with _opened(Path(path)) as image:
+        target = _fitted(image.size, max_side)
+        if target != image.size:
+            image.draft(None, target)  # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; others ignore it
+        image.load()
+        if (image.width > image.height) != (target[0] > target[1]):
+            target = target[::-1]  # some Pillow versions turn a TIFF upright only while they decode it
+        rgb = _to_rgb(image)
+        if rgb.size != target:
+            rgb = rgb.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        turn = _UPRIGHT.get(_orientation(image))
+        rgb = rgb.transpose(turn) if turn is not None else rgb
+        # A leftover EXIF block would invite the caller to turn the image a second time.
+        rgb.info = {}
+        return rgb
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
+
+    Raises:
+        DataError: as `load_image`, except that damage behind the header goes unnoticed.
+    """
+    with _opened(Path(path)) as image:
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # The size on opening is upright or not, depending on the version of Pillow; the tags are as stored.
+            width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image, close it whatever happens, and turn every fault met inside the block into a `DataError`."""
+    try:
+        _require_regular_file(path)
+        Image.init()
+        formats = [name for name in _FORMATS if name in Image.OPEN]
+        with path.open("rb") as stream, Image.open(stream, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unreadable(path, "it is not an image of a known format, or its header is damaged") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _unreadable(path, f"it claims more pixels than is safe to decode ({_one_line(error)})") from error
+    except MemoryError as error:
+        raise _unreadable(path, "decoding it needs more memory than there is") from error
+    except Exception as error:  # decoders that are fed damaged bytes raise nearly anything
+        raise _unreadable(path, _one_line(error)) from error
+
+
+def _require_regular_file(path: Path) -> None:
+    """Refuse what cannot be an image, without opening it: opening a pipe would wait for a writer for ever."""
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        fault = "it is a link to a file that does not exist" if path.is_symlink() else "there is no such file"
+        raise _unreadable(path, fault) from error
+    if stat.S_ISDIR(status.st_mode):
+        raise _unreadable(path, "it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise _unreadable(path, "it is not a regular file (a pipe, socket or device)")
+    if status.st_size == 0:
+        raise _unreadable(path, "the file is empty (0 bytes)")
+
+
+def _unreadable(path: Path, fault: str) -> DataError:
+    return DataError(f"Cannot read image '{path}': {fault}. Replace, repair or remove it.")
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an exception's text in one line without a full stop; its class stands in where it has no text."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    longer = max(size)
+    if max_side is None or longer <= max_side:
+        return size
+    return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
+    try:
+        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
+        if image.format == "PNG" and not _png_has_late_exif(image):
+            value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+        else:
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # the pixels are good even where the metadata is not, and Pillow raises many kinds here
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:
+    """Whether an ``eXIf`` chunk follows the pixels of a PNG that has not been decoded; walks the chunk headers."""
+    stream = image.fp
+    if stream is None or "exif" in image.info:
+        return False
+    position = stream.tell()
+    try:
+        stream.seek(8)
+        while len(header := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind == b"eXIf":
+                return True
+            stream.seek(length + 4, 1)  # the chunk's data and its checksum
+        return False
+    finally:
+        stream.seek(position)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return a decoded image as a new image of mode RGB."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values: npt.NDArray[Any] = np.asarray(image)
+        grey = _to_8_bit(values)
+        if "transparency" in image.info:
+            grey[values == image.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Map deep grey values to 0..255.
+
+    Whole numbers up to 65535 are the 16-bit range; fractions may also be in 0..1 or 0..255. Whatever lies outside these
+    ranges has no known white and is stretched from its smallest to its largest finite value.
+
+    Args:
+        values: ``(H, W)``, any integer or floating type; NaN counts as the smallest value.
+
+    Returns:
+        ``(H, W)`` uint8, newly allocated.
+    """
+    if values.dtype == np.uint16:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    levels = values.astype(np.float64)
+    finite = levels[np.isfinite(levels)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    levels = np.nan_to_num(levels, nan=low, posinf=high, neginf=low)
+    if low < 0 or high > 65535:
+        levels = (levels - low) * (255.0 / ((high - low) or 1.0))
+    elif values.dtype.kind in "iu" or high > 255:
+        levels = levels / 257.0
+    elif high <= 1:
+        levels = levels * 255.0
+    return np.rint(levels).astype(np.uint8)

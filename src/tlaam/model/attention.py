@@ -1,0 +1,203 @@
+"""LCAM, the local cross-channel attention module (SPEC §4), with ECA as its special case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tlaam.errors import ModelError
+
+Gate = Literal["identity", "sigmoid"]
+
+
+def neighbourhood(channels: int) -> int:
+    """Return ECA's odd neighbourhood size t = |log2(C)/2 + 1/2|_odd (Wang et al. 2020, arXiv 1910.03151)."""
+    t = int(abs(math.log2(channels) / 2 + 0.5))
+    return t if t % 2 else t + 1
+
+
+class LCAM(nn.Module):
+    """Weigh each channel by what its t neighbours in channel order respond (SPEC §4).
+
+        ω_i = σ( Σ_{j∈Ω_t(i)} w_i^j y_j ),  y the spatial mean; the output is ω ⊙ x
+
+    The band matrix W_t is kept as its t·C entries and applied as a depthwise convolution over the unfolded
+    neighbourhood; beyond the first and last channel y counts as 0.
+
+    Args:
+        channels: C.
+        kernel: t, odd; by itself `neighbourhood(channels)`.
+        shared: one set of t weights for all channels, which is ECA (Wang et al. 2020).
+        gate: ``identity`` is 2σ(·) with weights starting at 0, so that the gate is exactly 1 and pretrained features
+            stay as they are; ``sigmoid`` is the source's σ with a convolution's usual random start.
+        channel_dim: axis of the channels in the input; 1 for ``(B, C, H, W)``, -1 for ``(B, H, W, C)``, ``(B, N, C)``.
+
+    Raises:
+        ModelError: `kernel` is even.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int | None = None,
+        *,
+        shared: bool = False,
+        gate: Gate = "identity",
+        channel_dim: int = 1,
+    ) -> None:
+        super().__init__()
+        kernel = neighbourhood(channels) if kernel is None else kernel
+        if kernel % 2 == 0:
+            raise ModelError(f"attention_kernel is {kernel}; it must be odd, so that a channel has as many on each side.")
+        self.kernel, self.gate, self.channel_dim = kernel, gate, channel_dim
+        self.weight = nn.Parameter(torch.zeros(1 if shared else channels, kernel))
+        if gate == "sigmoid":
+            nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
+        spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
+        gate = self.gates(x.mean(spatial))
+        shape = [x.shape[0]] + [1] * (x.ndim - 1)
+        shape[self.channel_dim] = gate.shape[1]
+        return x * gate.reshape(shape)
+
+    def gates(self, y: Tensor) -> Tensor:
+        """Return ω ``(B, C)`` of channel means y ``(B, C)``."""
+        half = self.kernel // 2
+        neighbours = functional.pad(y, (half, half)).unfold(1, self.kernel, 1)  # (B, C, t)
+        gate = (neighbours * self.weight).sum(2).sigmoid()
+        return 2 * gate if self.gate == "identity" else gate
+
+    def extra_repr(self) -> str:
+        """Say the settings when printed."""
+        return f"weight={tuple(self.weight.shape)}, gate={self.gate}"
+
+
+class _After(nn.Module):
+    """A stage followed by channel attention; passes on whatever else the stage is called with."""
+
+    def __init__(self, stage: nn.Module, attention: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.attention = stage, attention
+
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return self.attention(self.stage(x, *args, **kwargs))
+
+    def __getattr__(self, name: str) -> object:
+        # timm asks some stages for attributes of theirs (a Swin stage's feature size, a block's window).
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("stage"), name)
+
+
+def insert_channel_attention(
+    network: nn.Module,
+    input_size: int,
+    *,
+    kernel: int | None = None,
+    shared: bool = False,
+    gate: Gate = "identity",
+    stages: Sequence[int] | None = None,
+) -> int:
+    """Put an `LCAM` into a timm network, in place, after its pretrained weights were loaded.
+
+    Blocks with timm's door for channel attention (`se` of ResNet's and EfficientNet's blocks) get it there, before
+    the residual sum; a squeeze-and-excitation module that already stands there stays, and LCAM follows it. Networks
+    without such a door get it after each stage (ConvNeXt, Swin) or block (ViT).
+
+    Args:
+        network: a timm model.
+        input_size: side of the images it is built for, in pixels.
+        kernel: t; by itself by the rule of `neighbourhood`.
+        shared: ECA.
+        gate: see `LCAM`.
+        stages: which stages, counted from 0, negative from the last; by itself all.
+
+    Returns:
+        The number of modules put in.
+
+    Raises:
+        ModelError: the network's stages are not known, or a stage does not exist.
+    """
+    chain = _stages(network)
+    chosen = range(len(chain)) if stages is None else stages
+    inserted = 0
+    for index in chosen:
+        if not -len(chain) <= index < len(chain):
+            raise ModelError(
+                f"attention_stages names stage {index}, but this backbone has {len(chain)} (0 to {len(chain) - 1})."
+            )
+        container, key = chain[index]
+        stage = container[key]
+        assert stage is not None
+        doors = [block for block in stage.modules() if _door_channels(block) is not None]
+        for block in doors:
+            channels = _door_channels(block)
+            assert channels is not None
+            lcam = LCAM(channels, kernel, shared=shared, gate=gate)
+            block.se = lcam if block.se is None else nn.Sequential(block.se, lcam)  # type: ignore[assignment,arg-type]
+            inserted += 1
+        if not doors:
+            channels, axis = _output_layout(network, stage, input_size)
+            container[key] = _After(stage, LCAM(channels, kernel, shared=shared, gate=gate, channel_dim=axis))
+            inserted += 1
+    return inserted
+
+
+def _stages(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str]]:
+    """Return where each stage hangs, as (container's children, name), in forward order."""
+    for names in (("layer1", "layer2", "layer3", "layer4"), ("s1", "s2", "s3", "s4")):  # ResNet, RegNet
+        if all(hasattr(network, name) for name in names):
+            return [(network._modules, name) for name in names]
+    for name in ("blocks", "stages", "layers"):  # EfficientNet and ViT, ConvNeXt, Swin
+        chain = getattr(network, name, None)
+        if isinstance(chain, nn.Module) and chain._modules:
+            return [(chain._modules, key) for key in chain._modules]
+    places = [info["module"].rpartition(".") for info in getattr(network, "feature_info", [])]  # VGG, DenseNet, ...
+    modules = dict(network.named_modules())
+    if places and all(f"{parent}.{key}".lstrip(".") in modules for parent, _, key in places):
+        return [(modules[parent]._modules, key) for parent, _, key in places]
+    raise ModelError(
+        f"the stages of {type(network).__name__} are not known, so channel attention cannot be put into it; "
+        "use attention=none with this backbone."
+    )
+
+
+def _door_channels(block: nn.Module) -> int | None:
+    """Return how many channels pass timm's door `se` of a block, or None where the block has no such door."""
+    if not hasattr(block, "se"):
+        return None
+    for after in ("conv_pwl", "conv_pw" if hasattr(block, "conv_dw") else "conv_pwl", "conv3"):
+        layer = getattr(block, after, None)
+        layer = getattr(layer, "conv", layer)  # RegNet wraps convolution and normalisation together
+        if isinstance(layer, nn.Conv2d) and not (after == "conv3" and hasattr(block, "bn3")):
+            return layer.in_channels  # the door stands before this projection
+    for before in ("bn3", "bn2"):  # ResNet's Bottleneck and BasicBlock: the door follows the last normalisation
+        layer = getattr(block, before, None)
+        if layer is not None and hasattr(layer, "num_features"):
+            return int(layer.num_features)
+    return None
+
+
+def _output_layout(network: nn.Module, stage: nn.Module, input_size: int) -> tuple[int, int]:
+    """Return (channels, axis of the channels) of what a stage puts out, found by running it once on a blank image."""
+    shapes: list[torch.Size] = []
+    handle = stage.register_forward_hook(lambda _module, _inputs, output: shapes.append(output.shape))
+    was_training = network.training
+    parameter = next(network.parameters())
+    try:
+        with torch.no_grad():
+            network.eval().forward_features(parameter.new_zeros(1, 3, input_size, input_size))  # type: ignore[operator]
+    finally:
+        handle.remove()
+        network.train(was_training)
+    shape = shapes[0]
+    last = len(shape) == 3 or str(getattr(network, "output_fmt", "")).endswith("NHWC")
+    return int(shape[-1] if last else shape[1]), -1 if last else 1

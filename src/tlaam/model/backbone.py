@@ -1,0 +1,174 @@
+"""Any timm network as a maker of feature maps ``(B, K, H, W)`` (SPEC §1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from tlaam.errors import ModelError, did_you_mean
+
+
+class Backbone(nn.Module):
+    """A timm network without its head; its last map always comes out as ``(B, K, H, W)``.
+
+    Channels-last maps (Swin) are turned, patch tokens (ViT, DeiT, DINOv2/v3) are laid back into their grid with class
+    and register tokens left out. A network that normalises after pooling (ConvNeXt) normalises each position here
+    instead, so that pooling and one linear layer may follow.
+
+    Args:
+        name: a timm model name, with or without a pretrained tag.
+        image_size: side of the input it is built for; other sizes are taken too (positions are interpolated).
+
+    Attributes:
+        channels: K.
+        mean, std: the preprocessing its pretrained weights expect, RGB in [0, 1].
+
+    Raises:
+        ModelError: timm has no such model, or it cannot be built as a maker of feature maps.
+    """
+
+    def __init__(self, name: str, image_size: int = 224) -> None:
+        super().__init__()
+        self.name = name
+        self.network = _create(name, image_size)
+        self.channels = int(self.network.num_features)  # type: ignore[arg-type]
+        norm = getattr(getattr(self.network, "head", None), "norm", None)
+        self.norm = norm if isinstance(norm, nn.Module) else nn.Identity()
+        _drop_unused(self.network, image_size)
+        config = self.network.pretrained_cfg
+        self.mean: tuple[float, float, float] = tuple(config["mean"])  # type: ignore[arg-type,index]
+        self.std: tuple[float, float, float] = tuple(config["std"])  # type: ignore[arg-type,index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``."""
+        features: Tensor = self.network.forward_features(x)  # type: ignore[operator]
+        if features.ndim == 3:
+            features = self._tokens_to_map(features, x)
+        elif self._channels_last:
+            features = features.permute(0, 3, 1, 2)
+        return self._normalise(features)
+
+    @property
+    def _channels_last(self) -> bool:
+        return str(getattr(self.network, "output_fmt", "")).endswith("NHWC")
+
+    def _normalise(self, features: Tensor) -> Tensor:
+        if isinstance(self.norm, nn.LayerNorm) and "2d" not in type(self.norm).__name__:
+            return self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.norm(features)  # type: ignore[no-any-return]
+
+    def _tokens_to_map(self, tokens: Tensor, x: Tensor) -> Tensor:
+        """Lay tokens ``(B, prefix + H·W, K)`` back into ``(B, K, H, W)``, class and register tokens left out."""
+        tokens = tokens[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
+        embed = getattr(self.network, "patch_embed", None)
+        if hasattr(embed, "dynamic_feat_size"):
+            rows, columns = embed.dynamic_feat_size((x.shape[2], x.shape[3]))
+        else:
+            rows = columns = round(tokens.shape[1] ** 0.5)
+        if rows * columns != tokens.shape[1]:
+            raise ModelError(f"{self.name} puts out {tokens.shape[1]} tokens, which are no {rows}×{columns} grid.")
+        return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+
+    @contextmanager
+    def capture(self, layer: str, x: Tensor) -> Iterator[list[Tensor]]:
+        """Keep the output of one module while x passes through, as part of the graph; nothing lasts after the block.
+
+        Where the output carries no graph (frozen weights, evaluation) it is made a leaf that gradients stop at.
+
+        Args:
+            layer: dotted name of a module of the timm network, e.g. ``layer3`` or ``blocks.4``.
+            x: the images that will be passed, for the token grid's shape.
+
+        Yields:
+            A list that receives one map ``(B, C, H, W)`` a forward pass.
+
+        Raises:
+            ModelError: there is no such module.
+        """
+        modules = dict(self.network.named_modules())
+        if layer not in modules or not layer:
+            raise ModelError(f"{self.name} has no module '{layer}'.{did_you_mean(layer, modules)}")
+        maps: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            output = output if output.requires_grad else output.detach().requires_grad_()
+            # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
+            if output.ndim == 3:
+                maps.append(self._tokens_to_map(output, x))
+                prefix = output[:, : output.shape[1] - maps[0][0, 0].numel()]
+                return torch.cat([prefix, maps[0].flatten(2).transpose(1, 2)], dim=1)
+            if self._channels_last:
+                maps.append(output.permute(0, 3, 1, 2))
+                return maps[0].permute(0, 2, 3, 1)
+            maps.append(output)
+            return output
+
+        handle = modules[layer].register_forward_hook(keep)
+        try:
+            yield maps
+        finally:
+            handle.remove()
+
+
+def _create(name: str, image_size: int) -> nn.Module:
+    """Build a timm model without head, able to take other sizes than its own where its family can."""
+    if not timm.is_model(name):
+        raise ModelError(f"timm has no model '{name}'.{did_you_mean(name, timm.list_models())}")
+    # Families differ in which of these they know: ViT, Swin and EVA, Swin before timm 1.0.16, fixed-size ones, CNNs.
+    attempts: tuple[dict[str, Any], ...] = (
+        {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True},
+        {"img_size": image_size, "dynamic_img_size": True},
+        {"img_size": image_size, "strict_img_size": False},
+        {"img_size": image_size},
+        {},
+    )
+    for options in attempts:
+        try:
+            network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error) or not options:
+                raise ModelError(f"timm cannot build '{name}' without its head: {error}") from error
+            continue
+        return network
+    raise AssertionError("the last attempt has no options that could be refused")
+
+
+def _drop_unused(network: nn.Module, image_size: int) -> None:
+    """Take out what stands behind the last map (heads, MobileNetV3's late convolution): weights that never train.
+
+    Found by running a blank image, since families name and order these differently.
+    """
+    used: set[str] = set()
+    handles = [
+        # Any module within counts: a list of blocks is never called itself.
+        module.register_forward_hook(lambda *_args, name=name: used.add(name))  # type: ignore[misc]
+        for name, child in network.named_children()
+        for module in child.modules()
+    ]
+    try:
+        with torch.no_grad():
+            network.eval().forward_features(torch.zeros(1, 3, image_size, image_size))  # type: ignore[operator]
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.train()
+    for name, child in network.named_children():
+        if name not in used and any(True for _ in child.parameters()):
+            setattr(network, name, nn.Identity())
+
+
+def probe_shape(backbone: Backbone, image_size: int) -> tuple[int, int, int]:
+    """Return (K, H, W) of the map that images of this side give, by running one blank image in evaluation mode."""
+    was_training = backbone.training
+    parameter = next(backbone.parameters())
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(parameter.new_zeros(1, 3, image_size, image_size))
+    finally:
+        backbone.train(was_training)
+    return tuple(features.shape[1:])

@@ -1,0 +1,98 @@
+"""From settings to a model: the one place where configuration meets architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tlaam.config import ModelConfig
+from tlaam.errors import ModelError
+from tlaam.model.attention import insert_channel_attention
+from tlaam.model.backbone import Backbone, probe_shape
+from tlaam.model.heatmaps import LinearHead
+from tlaam.model.network import TLAAM
+from tlaam.model.oaam import OAAM
+from tlaam.model.parts import MPALM
+from tlaam.model.pretrained import load_pretrained as load_weights
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    image: int
+    part: int
+
+
+def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> TLAAM:
+    """Build the network that settings describe.
+
+    Args:
+        config: resolved settings; `backbone` and `image_size` are needed, `part_size` is half the input by itself.
+        num_classes: C.
+        load_pretrained: start from `config.pretrained`'s weights; False leaves random ones, to be overwritten.
+
+    Raises:
+        ModelError: the backbone is unknown, does not fit the sizes, or its weights cannot be had.
+    """
+    if config.backbone is None or config.image_size is None:
+        raise ModelError("backbone and image_size must be given; tlaam.defaults.resolve chooses them for a machine.")
+    sizes = _Sizes(config.image_size, config.part_size or config.image_size // 2)
+    backbone = Backbone(config.backbone, sizes.image)
+    if load_pretrained:
+        load_weights(backbone, config.pretrained)
+    if config.attention != "none":
+        insert_channel_attention(
+            backbone.network,
+            sizes.image,
+            kernel=config.attention_kernel,
+            shared=config.attention == "eca",
+            gate=config.attention_gate,
+            stages=config.attention_stages,
+        )
+    channels, height, width = probe_shape(backbone, sizes.image)
+    if config.parts == "mpalm":
+        probe_shape(backbone, sizes.part)  # a backbone that cannot take parts says so now, not in the third epoch
+        most = min(channels, height * width) if config.part_distinct else channels
+        if config.part_channels > most:
+            raise ModelError(f"part_channels is {config.part_channels}; with this backbone and input at most {most}.")
+    classifier = LinearHead(channels, num_classes, drop=config.drop_rate)
+    nn.init.trunc_normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+    return TLAAM(
+        backbone,
+        classifier,
+        _oaam(config),
+        _mpalm(config),
+        image_size=sizes.image,
+        part_size=sizes.part,
+    )
+
+
+def _oaam(config: ModelConfig) -> OAAM | None:
+    if config.localizer == "none":
+        return None
+    return OAAM(
+        config.heatmap_layer,
+        threshold=config.threshold,
+        rule=config.threshold_rule,
+        upsample=config.heatmap_upsample,
+        margin=config.box_margin,
+        zoom_steps=config.zoom_steps,
+    )
+
+
+def _mpalm(config: ModelConfig) -> MPALM | None:
+    if config.parts == "none":
+        return None
+    return MPALM(config.part_channels, config.part_windows, config.part_response, config.part_distinct)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return how many numbers a model learns."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def default_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,102 @@
+"""MPALM, the multi-scale pyramid attention localisation module (SPEC §3): where the parts of an object are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+ChannelResponse = Literal["max", "mean"]
+
+
+class MPALM(nn.Module):
+    """Centre windows of several sizes on the strongest channels' peaks.
+
+    Args:
+        channels: K', how many channels are taken.
+        windows: window sides as shares of the object image's side.
+        response: how a channel's response is measured when the K' largest are chosen.
+        distinct: skip a channel whose peak lies where a stronger channel's peak already lies.
+    """
+
+    def __init__(
+        self,
+        channels: int = 2,
+        windows: Sequence[float] = (96 / 448, 160 / 448, 224 / 448),
+        response: ChannelResponse = "max",
+        distinct: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.windows, self.response, self.distinct = channels, tuple(windows), response, distinct
+
+    @property
+    def count(self) -> int:
+        """Number of part boxes an image: K' times the number of window sizes."""
+        return self.channels * len(self.windows)
+
+    @property
+    def reach(self) -> float:
+        """The largest window's side as a share of the object image's."""
+        return max(self.windows)
+
+    def forward(self, features: Tensor, size: int) -> Tensor:
+        """Return part boxes.
+
+        Args:
+            features: F, the object image's feature map, ``(B, K, H, W)``.
+            size: side of the object image in pixels.
+
+        Returns:
+            float32 ``(B, K' · windows, 4)`` xyxy in pixels of the object image, inside it; a channel's windows in the
+            order of `windows`, channels by falling response.
+        """
+        with torch.no_grad():
+            peaks = peak_positions(features, self.channels, self.response, self.distinct)
+            return pyramid_windows(peaks * size, self.windows, size)
+
+
+def peak_positions(features: Tensor, count: int, response: ChannelResponse = "max", distinct: bool = False) -> Tensor:
+    """Return where the `count` channels with the largest response have their maxima.
+
+    Args:
+        features: ``(B, K, H, W)``.
+        count: K' channels, at most K (and at most H·W with `distinct`).
+        response: a channel's maximum or mean over space.
+        distinct: take each position once; where an image has fewer distinct peaks, its strongest one is repeated.
+
+    Returns:
+        float32 ``(B, count, 2)``: (x, y) of cell centres as shares of the map's width and height.
+    """
+    height, width = features.shape[2:]
+    flat = features.flatten(2).float()  # (B, K, HW)
+    top, position = flat.max(2)
+    strength = top if response == "max" else flat.mean(2)
+    if distinct:
+        # The strongest response that peaks at each cell; cells where no channel peaks stay at -inf.
+        best = torch.full_like(flat[:, 0], -torch.inf).scatter_reduce(1, position, strength, reduce="amax")
+        values, cells = best.topk(count, dim=1)
+        cells = torch.where(values == -torch.inf, cells[:, :1], cells)
+    else:
+        cells = position.gather(1, strength.topk(count, dim=1).indices)
+    x = (cells % width + 0.5) / width
+    y = (cells // width + 0.5) / height
+    return torch.stack([x, y], dim=2)
+
+
+def pyramid_windows(centres: Tensor, windows: Sequence[float], size: int) -> Tensor:
+    """Centre one square window of each size on each point, shifted to stay inside a ``size × size`` image.
+
+    Args:
+        centres: ``(B, N, 2)`` xy in pixels.
+        windows: sides as shares of `size`.
+        size: the image's side.
+
+    Returns:
+        ``(B, N · len(windows), 4)`` xyxy in pixels, x1/y1 exclusive.
+    """
+    sides = torch.tensor([w * size for w in windows], device=centres.device, dtype=centres.dtype)
+    corner = centres[:, :, None, :] - sides[:, None] / 2  # (B, N, W, 2)
+    corner = torch.minimum(corner.clamp(min=0), (size - sides)[:, None])
+    return torch.cat([corner, corner + sides[:, None].expand_as(corner)], dim=3).flatten(1, 2)

@@ -1,0 +1,112 @@
+"""A trained model on disk: ``model.safetensors`` and ``config.json``, written atomically, read without executing code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from tlaam.config import Config, ModelConfig
+from tlaam.errors import ConfigError, ModelError
+from tlaam.model.build import build_model
+from tlaam.model.network import TLAAM
+
+WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model ready to answer.
+
+    Attributes:
+        network: in evaluation mode.
+        config: the settings it was built from.
+        classes: class names, by index.
+        source_size: side of the canvas that its images are brought to.
+    """
+
+    network: TLAAM
+    config: ModelConfig
+    classes: tuple[str, ...]
+    source_size: int
+
+
+def save_model(folder: Path, model: TLAAM, config: ModelConfig, classes: Sequence[str]) -> None:
+    """Write weights and description into a folder, the description last, so that its presence means a whole model.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    description = {
+        "format": FORMAT,
+        "architecture": "TLAAM",
+        "model": config.model_dump(mode="json"),
+        "classes": list(classes),
+        "preprocessing": {
+            "resize": "squash to source_size × source_size, bilinear, antialiased",
+            "source_size": config.source_size,
+            "image_size": config.image_size,
+            "mean": list(model.backbone.mean),
+            "std": list(model.backbone.std),
+        },
+        "versions": {name: version(name) for name in ("tlaam", "torch", "timm")},
+    }
+    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
+    try:
+        save_file(state, temporary, metadata={"format": "pt"})
+        os.replace(temporary, folder / WEIGHTS)
+        temporary.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, folder / DESCRIPTION)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TrainedModel:
+    """Read a model from a run folder (or any folder that `save_model` wrote).
+
+    Raises:
+        ModelError: there is no model, or it is damaged or of an unknown format.
+    """
+    folder = Path(folder)
+    description = _read_description(folder)
+    try:
+        config = Config.from_nested({"model": description["model"]}).model
+        classes = tuple(str(name) for name in description["classes"])
+    except (ConfigError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
+    network = build_model(config, len(classes), load_pretrained=False)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder}).") from error
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}") from error
+    assert config.source_size is not None
+    return TrainedModel(network.eval().to(device), config, classes, config.source_size)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} holds no trained model ({DESCRIPTION} is missing); give a folder that tlaam train finished, "
+            f"or finish it with tlaam train --resume {folder}."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / DESCRIPTION} cannot be read: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise ModelError(f"{folder / DESCRIPTION} has format {found}; this version reads format {FORMAT}.")
+    return description

@@ -1,0 +1,85 @@
+"""Write files that are either whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tlaam.errors import RunError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
+    """Replace `path` by `pieces` one after the other; after a crash the old or the new file is there, never a half.
+
+    Raises:
+        RunError: the disk is full; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with full_disk_named(path):
+        try:
+            with temporary.open("wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by UTF-8 text (see `write_atomically`)."""
+    write_atomically(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file by indented JSON (see `write_atomically`)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file by a CSV table; None becomes an empty field (see `write_atomically`)."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn a full disk, met while `path` was written, into a plain `RunError`; other faults pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise RunError(
+            f"The disk is full: {path} could not be written, and what was saved before is intact. "
+            "Free some space, then continue the run with --resume."
+        ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half written in `folder` by `write_atomically`."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # a rename outlives a power cut only when the folder, too, is on the disk
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,91 @@
+"""Whole checkpoints: written atomically, checked when read, and read without unpickling code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from tlaam.errors import RunError
+from tlaam.training.atomic import remove_leftovers, write_atomically
+
+_MARK = b"tlaam-sha256:"
+_TRAILER = len(_MARK) + hashlib.sha256().digest_size
+_KEPT = 2
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain Python values to one file: torch's zip format, followed by a SHA-256 of it.
+
+    Raises:
+        RunError: the disk is full; an older file at `path` is intact.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    write_atomically(path, payload, _MARK + hashlib.sha256(payload).digest())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, onto the CPU.
+
+    Raises:
+        RunError: the file is missing, truncated or altered, or holds more than tensors and plain values.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"Cannot read checkpoint {path}: {error.strerror}.") from error
+    payload, trailer = memoryview(content)[:-_TRAILER], content[-_TRAILER:]
+    if trailer != _MARK + hashlib.sha256(payload).digest():
+        raise RunError(f"Checkpoint {path} is damaged: its checksum does not fit its content.")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises several kinds for content that it refuses
+        raise RunError(f"Checkpoint {path} holds more than tensors and plain values; it was not loaded.") from error
+    return state
+
+
+class Found(NamedTuple):
+    """The newest good checkpoint, if any, and one line for each newer one that is damaged."""
+
+    state: dict[str, Any] | None
+    complaints: list[str]
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last two, and the best weights so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best = folder / "best.ckpt"
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints there are, oldest first."""
+        return sorted(self.folder.glob("step-*.ckpt"))
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the checkpoint after `step` steps, then drop all but the newest two.
+
+        Raises:
+            RunError: the disk is full; the checkpoints before are intact.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_state(self.folder / f"step-{step:09d}.ckpt", state)
+        for path in self.paths()[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+    def newest(self) -> Found:
+        """Read the newest good checkpoint; damaged ones are set aside as ``*.damaged`` and named."""
+        remove_leftovers(self.folder)
+        complaints = []
+        for path in reversed(self.paths()):
+            try:
+                return Found(load_state(path), complaints)
+            except RunError as error:
+                path.replace(path.with_suffix(".damaged"))  # else it would count as the newest for ever
+                complaints.append(f"{error} The one before it is used.")
+        return Found(None, complaints)

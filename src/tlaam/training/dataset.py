@@ -1,0 +1,91 @@
+"""Samples as square source images, ready to be batched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tlaam.canvas import image_to_canvas, to_canvas
+from tlaam.data.sample import Sample
+from tlaam.training.decoding import load_for_canvas
+from tlaam.training.sampler import Key
+from tlaam.training.seeds import derive
+from tlaam.training.transforms import Augment
+
+
+class Item(NamedTuple):
+    """One image, or a batch of B of them.
+
+    Attributes:
+        canvas: source images, uint8 RGB, ``(3, P, P)`` or ``(B, 3, P, P)``.
+        label: class indices, int64, ``()`` or ``(B,)``.
+        index: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
+        box: the objects' boxes in pixels of `canvas`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is none.
+        size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
+    """
+
+    canvas: Tensor
+    label: Tensor
+    index: Tensor
+    box: Tensor
+    size: Tensor
+
+
+class TrainingImages(Dataset[Item]):
+    """Augmented images by `Key`; what comes out depends on (seed, epoch, index) only, not on who loads it."""
+
+    def __init__(self, samples: Sequence[Sample], source_size: int, augment: Augment, seed: int) -> None:
+        self.samples, self.source_size, self.augment, self.seed = tuple(samples), source_size, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: Key) -> Item:
+        """Return one augmented image.
+
+        Raises:
+            DataError: the file cannot be read as an image.
+        """
+        epoch, index = key
+        sample = self.samples[index]
+        image, (width, height) = load_for_canvas(
+            sample.path, self.source_size, smallest_side=self.augment.smallest_side
+        )
+        box = None
+        if sample.box is not None:  # the image may have been decoded at a reduced size
+            box = np.array(sample.box) * np.array([image.width / width, image.height / height] * 2)
+        canvas, canvas_box = self.augment(image, box, derive(self.seed, "augment", epoch, index))
+        return _item(canvas, sample, index, canvas_box, (width, height))
+
+
+class EvaluationImages(Dataset[Item]):
+    """Images as they are, in order."""
+
+    def __init__(self, samples: Sequence[Sample], source_size: int) -> None:
+        self.samples, self.source_size = tuple(samples), source_size
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        """Return one image.
+
+        Raises:
+            DataError: the file cannot be read as an image.
+        """
+        sample = self.samples[index]
+        image, (width, height) = load_for_canvas(sample.path, self.source_size)
+        canvas = torch.from_numpy(to_canvas(image, self.source_size))
+        box = torch.full((4,), torch.nan)
+        if sample.box is not None:
+            box = torch.from_numpy(image_to_canvas(np.array(sample.box), self.source_size, width, height)).float()
+        return _item(canvas, sample, index, box, (width, height))
+
+
+def _item(canvas: Tensor, sample: Sample, index: int, box: Tensor, size: tuple[int, int]) -> Item:
+    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size))

@@ -1,0 +1,41 @@
+"""Loader processes for the data sets of `tlaam.training.dataset`."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tlaam.errors import DataError
+from tlaam.training.dataset import Item
+
+
+def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]], workers: int, *, pin: bool) -> Any:
+    """Return a loader that yields `Item` batches in the order of `batches`, whatever the number of `workers`."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_leave_interrupts_to_parent if workers else None,
+    )
+
+
+def with_plain_errors(load: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    """Yield what `load` yields; an error from a loader process becomes the one line that was raised there.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    try:
+        yield from load()
+    except DataError as error:
+        raise DataError(re.split(r"DataError: ", str(error).strip())[-1]) from None
+
+
+def _leave_interrupts_to_parent(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent still needs its loaders to finish the step it is in.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,47 @@
+"""Measure a network on the validation split while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from tlaam.training.dataset import Item
+
+BRANCHES = ("raw", "object", "parts", "fused")
+
+
+def validate(fabric: Fabric, model: nn.Module, batches: Iterable[Item]) -> dict[str, float]:
+    """Return ``loss_<branch>`` and ``top1_<branch>`` for every branch that is run.
+
+    The loss is the mean negative log-likelihood of the branch's probabilities (of the parts: of their mean). Each device
+    passes its own batches, disjoint and together the whole split; sums are added up over devices, so every image counts
+    once. The network is left in evaluation mode.
+
+    Args:
+        model: the plain network, not the wrapped one: devices may have unequal numbers of batches.
+    """
+    model.eval()
+    sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
+    with torch.inference_mode(), fabric.autocast():
+        for batch in batches:
+            branches = model(batch.canvas).branch_probabilities()
+            for row, name in enumerate(BRANCHES):
+                if name in branches:
+                    sums[row] += _measured(branches[name].float(), batch.label)
+    sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+    measures = {}
+    for name, (loss, hits, images) in zip(BRANCHES, sums.tolist(), strict=True):
+        if images:
+            measures[f"loss_{name}"] = loss / images
+            measures[f"top1_{name}"] = hits / images
+    return measures
+
+
+def _measured(probabilities: Tensor, labels: Tensor) -> Tensor:
+    tiny = torch.finfo(probabilities.dtype).tiny
+    likelihood = probabilities.gather(1, labels[:, None])[:, 0]
+    hits = (probabilities.argmax(1) == labels).sum()
+    return torch.stack([-likelihood.clamp(min=tiny).log().sum(), hits, torch.tensor(len(labels), device=hits.device)])

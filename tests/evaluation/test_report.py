@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tlaam.evaluation.classification import ClassificationReport, classification_report
+from tlaam.evaluation.localization import LocalizationReport, localization_report
+from tlaam.evaluation.report import EvaluationReport
+
+CLASSES = ["wren", "robin", "<script>", "鸟"]
+CLASSIFICATION_KEYS = ["top1", "top5", "macro_f1", "ece"]
+LOCALIZATION_KEYS = ["mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5"]
+
+
+def branch(seed: int) -> ClassificationReport:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.tensor([0, 1, 1, 2, 0])  # the last class has no image
+    return classification_report(torch.randn(5, 4, generator=generator).softmax(dim=1), labels, CLASSES)
+
+
+def boxes() -> LocalizationReport:
+    box = torch.tensor([[10.0, 10.0, 60.0, 80.0]]).repeat(5, 1)
+    report = localization_report(box, box + 5, torch.tensor([True] * 4 + [False]), torch.full((5, 2), 100))
+    assert report is not None
+    return report
+
+
+def full_report() -> EvaluationReport:
+    branches = {"fused": branch(3), "raw": branch(0), "parts": branch(2), "object": branch(1)}
+    return EvaluationReport("cub10", "test", 5, CLASSES, branches, boxes())
+
+
+def strict(values: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(values, allow_nan=False)
+    loaded = json.loads(text)
+    assert loaded == values
+    return dict(loaded)
+
+
+def test_json_contract() -> None:
+    report = full_report()
+    values = strict(report.to_dict())
+    assert list(values["classification"]) == ["raw", "object", "parts", "fused"]
+    for measures in values["classification"].values():
+        assert list(measures) == CLASSIFICATION_KEYS
+    assert list(values["localization"]) == [*LOCALIZATION_KEYS, "trivial"]
+    assert list(values["localization"]["trivial"]) == ["full", "center_0.7"]
+    for measures in values["localization"]["trivial"].values():
+        assert list(measures) == LOCALIZATION_KEYS
+    assert (values["data"], values["split"]) == ("cub10", "test")
+    assert (values["images"], values["images_with_boxes"], values["classes"]) == (5, 5, CLASSES)
+    assert values["per_class"] == report.classification["fused"].per_class
+    assert list(values["per_class"]) == CLASSES
+    assert values["per_class"]["鸟"]["support"] == 0
+    assert [sum(row) for row in values["confusion"]] == [2, 2, 1, 0]
+
+
+def test_absent_branches_and_boxes_are_left_out() -> None:
+    report = EvaluationReport("folder", "val", 5, CLASSES, {"raw": branch(0), "fused": branch(0)})
+    values = strict(report.to_dict())
+    assert list(values["classification"]) == ["raw", "fused"]
+    assert "localization" not in values
+    assert values["images_with_boxes"] == 0
+    assert "object" not in report.table()
+    assert "box" not in report.table()
+
+
+def test_table_is_aligned_and_shows_every_measure() -> None:
+    report = full_report()
+    table = report.table()
+    assert table.isascii()
+    heading, classification, localization = table.split("\n\n")
+    assert heading == "cub10, test split: 5 images, 4 classes"
+    for block in (classification, localization):
+        assert len({len(line) for line in block.splitlines()}) == 1
+    assert [line.split()[0] for line in classification.splitlines()[2:]] == ["raw", "object", "parts", "fused"]
+    assert [line[:12].rstrip() for line in localization.splitlines()[2:]] == [
+        "object box",
+        "whole image",
+        "central 70 %",
+    ]
+    fused = report.classification["fused"].summary()
+    assert classification.splitlines()[-1].split()[1:] == [f"{100 * fused[key]:.1f}" for key in CLASSIFICATION_KEYS]
+    assert report.localization is not None
+    assert localization.splitlines()[2].split()[2:] == [
+        f"{100 * report.localization.measures()[key]:.1f}" for key in LOCALIZATION_KEYS
+    ]
+
+
+def test_refuses_unknown_or_missing_branches() -> None:
+    with pytest.raises(ValueError, match="fused"):
+        EvaluationReport("d", "val", 5, CLASSES, {"raw": branch(0)})
+    with pytest.raises(ValueError, match="part"):
+        EvaluationReport("d", "val", 5, CLASSES, {"fused": branch(0), "part": branch(0)})
