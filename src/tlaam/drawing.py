@@ -21,8 +21,8 @@ Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _PixelBox = tuple[int, int, int, int]
 
-# Nine even steps of the "inferno" map (S. van der Walt, N. Smith and E. Firing; public domain, CC0). Its lightness
-# rises evenly, so that equal steps of the map look equally large, in greyscale print too.
+# Nine even steps of the "inferno" map (N. Smith and S. van der Walt; public domain, CC0). Its lightness rises steadily,
+# so that equal steps of the map look about equally large, in greyscale print too.
 _ANCHORS = np.array(
     [
         (0, 0, 4),
@@ -64,7 +64,7 @@ _FALLBACK_FONTS = (
 
 
 def colormap(heatmap: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colour values between 0 (black) and 1 (pale yellow) so that equal steps look equally large.
+    """Colour values between 0 (black) and 1 (pale yellow) so that equal steps look about equally large.
 
     Args:
         heatmap: ``(H, W)``; values outside [0, 1] are clipped, NaN counts as 0.
@@ -118,12 +118,12 @@ def draw_boxes(
     """
     canvas = image.convert("RGB").copy()
     draw = ImageDraw.Draw(canvas)
-    side = max(canvas.size)
-    width = max(1, round(min(side / 130, 4 + side / 800)))
+    side = math.sqrt(canvas.width * canvas.height)
+    width = max(1, round(min(side / 110, 4 + side / 800)))
     for box, colour in zip(part_boxes, part_colours(part_boxes), strict=True):
-        _frame(draw, _pixels(box, canvas.size), colour, max(1, round(width / 2)))
+        _frame(draw, _pixels(box, canvas.size), colour, math.ceil(width / 2))
     if true_box is not None:
-        _dashed_frame(draw, _pixels(true_box, canvas.size), width)
+        _dashed_frame(draw, _pixels(true_box, canvas.size), math.ceil(width * 2 / 3))
     pixels = _pixels(object_box, canvas.size) if object_box is not None else None
     _frame(draw, pixels, OBJECT_COLOUR, width)
     if label:
@@ -174,7 +174,7 @@ def prediction_panel(
     tiles = [("boxes (dashed: annotated)" if true_box is not None else "boxes", _tile(boxed, size))]
     tiles.append(("heat map", _tile(heated, size)))
     if object_box is not None:
-        size = _tile_size(_shape(object_box), height, 0.6, 1.3)
+        size = _tile_size(_shape(object_box), height, 0.6, 1.5)
         tiles.append(("object", _crop_tile(image, object_box, size, OBJECT_COLOUR)))
     if part_boxes:
         tiles.append(("parts", _part_grid(image, part_boxes[:_MAX_PARTS], height)))
@@ -367,9 +367,7 @@ def _rounded(tile: Image.Image) -> Image.Image:
     return ground
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: Colour, width: int
-) -> None:
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: Colour, width: int) -> None:
     text, font = _fitted(text, _font(size), width)
     draw.text(place, text, fill=colour, font=font)
 

@@ -63,14 +63,16 @@ def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
         raise ValueError(f"max_side is {max_side}, but must be at least 1 pixel")
     with _opened(Path(path)) as image:
         target = _fitted(image.size, max_side)
-        if target != image.size:
-            image.draft(None, target)  # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; others ignore it
+        # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; other formats answer None and decode in full.
+        reduced = image.draft(None, target) if target != image.size else None
         image.load()
         if (image.width > image.height) != (target[0] > target[1]):
             target = target[::-1]  # some Pillow versions turn a TIFF upright only while they decode it
         rgb = _to_rgb(image)
         if rgb.size != target:
-            rgb = rgb.resize(target, Image.Resampling.BICUBIC, reducing_gap=3.0)
+            # Where the reduced size is no whole number, its last row and column hold only a part of a pixel's worth.
+            window = reduced[1] if reduced is not None else None
+            rgb = rgb.resize(target, Image.Resampling.BICUBIC, window)
         turn = _UPRIGHT.get(_orientation(image))
         rgb = rgb.transpose(turn) if turn is not None else rgb
         # A leftover EXIF block would invite the caller to turn the image a second time.

@@ -63,9 +63,7 @@ def test_equals_independent_references(images: int, classes: int, ties: bool) ->
     assert report.ece == pytest.approx(
         slow_ece(probabilities.double().amax(dim=1).tolist(), (predictions == truth).tolist())
     )
-    np.testing.assert_array_equal(
-        report.confusion.numpy(), confusion_matrix(truth, predictions, labels=range(classes))
-    )
+    np.testing.assert_array_equal(report.confusion.numpy(), confusion_matrix(truth, predictions, labels=range(classes)))
     expected = precision_recall_fscore_support(truth, predictions, labels=range(classes), zero_division=0)
     received = [[row[key] for row in report.per_class.values()] for key in ("precision", "recall", "f1", "support")]
     np.testing.assert_allclose(received, np.stack(expected).astype(float))

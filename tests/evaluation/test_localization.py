@@ -48,9 +48,7 @@ def test_trivial_boxes() -> None:
     boxes = trivial_boxes(torch.tensor([[100, 200], [1, 1]]))
     assert list(boxes) == ["full", "center_0.7"]
     torch.testing.assert_close(boxes["full"], torch.tensor([[0.0, 0.0, 100.0, 200.0], [0.0, 0.0, 1.0, 1.0]]))
-    torch.testing.assert_close(
-        boxes["center_0.7"], torch.tensor([[15.0, 30.0, 85.0, 170.0], [0.15, 0.15, 0.85, 0.85]])
-    )
+    torch.testing.assert_close(boxes["center_0.7"], torch.tensor([[15.0, 30.0, 85.0, 170.0], [0.15, 0.15, 0.85, 0.85]]))
 
 
 def test_report_of_known_boxes() -> None:

@@ -124,7 +124,8 @@ def _entries(path: Path, stream: TextIO) -> Iterator[_Entry]:
             if not image or not label:
                 raise _fault(path, line, f"column '{'label' if image else 'image'}' is empty", "Fill it in.")
             split = _split(path, line, row[split_at]) if split_at is not None else "train"
-            yield _Entry(line, image, label, split, _box(path, line, [row[at] for at in box_at]))
+            box = _box(path, line, [row[at] for at in box_at]) if box_at else None
+            yield _Entry(line, image, label, split, box)
     except csv.Error as error:
         raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
 
@@ -165,9 +166,18 @@ def _split(path: Path, line: int, cell: str) -> Split:
 
 def _box(path: Path, line: int, cells: list[str]) -> Box | None:
     """Return the box of four cells, or None where all are empty."""
-    texts = [cell.strip() for cell in cells]
-    if not any(texts):
-        return None
+    try:
+        x_min, y_min, x_max, y_max = map(float, cells)
+        if -math.inf < x_min < x_max < math.inf and -math.inf < y_min < y_max < math.inf:
+            return x_min, y_min, x_max, y_max
+    except ValueError:
+        if not any(map(str.strip, cells)):
+            return None
+    raise _box_fault(path, line, [cell.strip() for cell in cells])
+
+
+def _box_fault(path: Path, line: int, texts: list[str]) -> DataError:
+    """Find out what is wrong with four cells that are no box."""
     values = []
     for column, text in zip(_BOX, texts, strict=True):
         try:
@@ -176,14 +186,11 @@ def _box(path: Path, line: int, cells: list[str]) -> Box | None:
             value = math.nan
         if not math.isfinite(value):
             fault = f"column '{column}' holds '{text}', but must be a number of pixels"
-            raise _fault(path, line, fault, "Give all four numbers of a box, or none.")
+            return _fault(path, line, fault, "Give all four numbers of a box, or none.")
         values.append(value)
-    x_min, y_min, x_max, y_max = values
-    for axis, low, high in (("x", x_min, x_max), ("y", y_min, y_max)):
-        if high <= low:
-            fault = f"column '{axis}_max' is {high:g}, but must be greater than '{axis}_min', {low:g}"
-            raise _fault(path, line, fault, "Boxes are corners, not width and height.")
-    return x_min, y_min, x_max, y_max
+    axis, low, high = ("x", values[0], values[2]) if values[2] <= values[0] else ("y", values[1], values[3])
+    fault = f"column '{axis}_max' is {high:g}, but must be greater than '{axis}_min', {low:g}"
+    return _fault(path, line, fault, "Boxes are corners, not width and height.")
 
 
 def _sample_name(base: Path, image: str) -> str:

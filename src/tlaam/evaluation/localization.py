@@ -82,9 +82,7 @@ def trivial_boxes(sizes: Tensor) -> dict[str, Tensor]:
     }
 
 
-def localization_report(
-    boxes: Tensor, true_boxes: Tensor, correct: Tensor, sizes: Tensor
-) -> LocalizationReport | None:
+def localization_report(boxes: Tensor, true_boxes: Tensor, correct: Tensor, sizes: Tensor) -> LocalizationReport | None:
     """Measure one predicted box per image, and the trivial boxes beside it.
 
     Args:

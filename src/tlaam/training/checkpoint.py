@@ -81,7 +81,7 @@ class Checkpoints:
     def newest(self) -> Found:
         """Read the newest good checkpoint; damaged ones are set aside as ``*.damaged`` and named."""
         remove_leftovers(self.folder)
-        complaints = []
+        complaints: list[str] = []
         for path in reversed(self.paths()):
             try:
                 return Found(load_state(path), complaints)

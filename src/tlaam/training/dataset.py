@@ -24,14 +24,14 @@ class Item(NamedTuple):
     Attributes:
         canvas: source images, uint8 RGB, ``(3, P, P)`` or ``(B, 3, P, P)``.
         label: class indices, int64, ``()`` or ``(B,)``.
-        index: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
+        position: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
         box: the objects' boxes in pixels of `canvas`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is none.
         size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
     """
 
     canvas: Tensor
     label: Tensor
-    index: Tensor
+    position: Tensor
     box: Tensor
     size: Tensor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -24,14 +24,14 @@ def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]]
     )
 
 
-def with_plain_errors(load: Callable[[], Iterator[Item]]) -> Iterator[Item]:
-    """Yield what `load` yields; an error from a loader process becomes the one line that was raised there.
+def with_plain_errors(loader: Iterable[Item]) -> Generator[Item, None, None]:
+    """Yield the loader's batches; an error from a loader process becomes the one line that was raised there.
 
     Raises:
         DataError: an image cannot be read.
     """
     try:
-        yield from load()
+        yield from loader
     except DataError as error:
         raise DataError(re.split(r"DataError: ", str(error).strip())[-1]) from None
 

@@ -27,7 +27,7 @@ class Losses(NamedTuple):
 
 
 class TwoLevelLoss(nn.Module):
-    """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches that were not run are left out."""
+    """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches not run are left out."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from tlaam.config import TrainingConfig
+from tlaam.model.network import TLAAM
 
 
-class HasHead(Protocol):
-    """A network whose classifier and attention parameters may have a learning rate of their own."""
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Return all parameters."""
-
-    def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Return those that `TrainingConfig.classifier_lr` applies to."""
-
-
-def parameter_groups(model: HasHead, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: TLAAM, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Return the optimiser's groups: backbone and head, each with and without weight decay.
 
     Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
@@ -44,7 +34,7 @@ def parameter_groups(model: HasHead, lr: float, head_lr: float, weight_decay: fl
     ]
 
 
-def build_optimizer(model: HasHead, training: TrainingConfig) -> Optimizer:
+def build_optimizer(model: TLAAM, training: TrainingConfig) -> Optimizer:
     """Return SGD with momentum or AdamW over `parameter_groups`."""
     head_lr = training.lr if training.classifier_lr is None else training.classifier_lr
     groups = parameter_groups(model, training.lr, head_lr, training.weight_decay)

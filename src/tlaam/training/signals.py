@@ -28,7 +28,7 @@ class StopRequest:
 
 @contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Note SIGTERM and Ctrl-C instead of dying of them; a second one acts as usual. Handlers are restored at the end."""
+    """Note SIGTERM and Ctrl-C instead of dying; a second one acts as usual. Handlers are restored at the end."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request

@@ -56,7 +56,7 @@ class Augment:
             is none or where the crop left nothing of it.
         """
         given = torch.zeros(0, 4) if box is None else torch.from_numpy(box).float()[None]
-        boxes = tv_tensors.BoundingBoxes(given, format="XYXY", canvas_size=(image.height, image.width))  # type: ignore[call-arg]
+        boxes = tv_tensors.BoundingBoxes(given, format="XYXY", canvas_size=(image.height, image.width))
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would also touch GPUs
             image, boxes = self._transform(image, boxes)

@@ -6,28 +6,29 @@ from collections.abc import Iterable
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
+from tlaam.inference import infer
+from tlaam.model.network import TLAAM
 from tlaam.training.dataset import Item
 
 BRANCHES = ("raw", "object", "parts", "fused")
 
 
-def validate(fabric: Fabric, model: nn.Module, batches: Iterable[Item]) -> dict[str, float]:
+def validate(fabric: Fabric, model: TLAAM, batches: Iterable[Item]) -> dict[str, float]:
     """Return ``loss_<branch>`` and ``top1_<branch>`` for every branch that is run.
 
-    The loss is the mean negative log-likelihood of the branch's probabilities (of the parts: of their mean). Each device
+    The loss is the mean negative log-likelihood of a branch's probabilities (of the parts: of their mean). Each device
     passes its own batches, disjoint and together the whole split; sums are added up over devices, so every image counts
-    once. The network is left in evaluation mode.
+    once.
 
     Args:
         model: the plain network, not the wrapped one: devices may have unequal numbers of batches.
     """
-    model.eval()
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
-    with torch.inference_mode(), fabric.autocast():
+    with fabric.autocast():
         for batch in batches:
-            branches = model(batch.canvas).branch_probabilities()
+            branches = infer(model, batch.canvas).branch_probabilities()
             for row, name in enumerate(BRANCHES):
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)

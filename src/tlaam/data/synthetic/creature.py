@@ -22,6 +22,7 @@ from tlaam.data.synthetic.geometry import (
     mix,
     points,
     rotation,
+    shifted,
     smoothstep,
 )
 from tlaam.data.synthetic.recipes import BILL_SHAPES, CREST_SHAPES, TAILS, Recipe
@@ -118,15 +119,15 @@ class Pose:
 
     def face(self) -> Points:
         """Return the middle of the space that head, bill and crest take, ``(1, 2)``."""
-        return self.head(_EYE[None] + (0.06, -0.02))
+        return self.head(shifted(_EYE[None], 0.06, -0.02))
 
     def extent(self) -> Points:
-        """Return points that span what a creature of *any* class can cover in this pose, so that no class shows in the scale."""
+        """Return points that span what any class can cover in this pose: the scale must not tell the class."""
         return np.concatenate(
             [
                 self.body(),
-                self.feet() + (0.05, 0.03),
-                self.feet() + (-0.05, 0.03),
+                shifted(self.feet(), 0.05, 0.03),
+                shifted(self.feet(), -0.05, 0.03),
                 *(outline for shape in BILL_SHAPES for outline in self.bill(shape)),
                 *(outline for shape in CREST_SHAPES for outline in self.crest(shape)),
                 *(outline for shape in TAILS for outline in self.tail(shape)),
@@ -212,7 +213,9 @@ def _light(shape: tuple[int, int], place: Placement, pose: Pose, sun: Points) ->
     flat2 = np.minimum(normal_x**2 + normal_y**2, 1.4)
     normal_z = np.sqrt(np.maximum(1.15 - flat2, 0.04))
     length = np.sqrt(flat2 + normal_z**2)
-    facing = (normal_x * np.float32(local[0]) + normal_y * np.float32(local[1]) + normal_z * np.float32(sun[2])) / length
+    facing = (
+        normal_x * np.float32(local[0]) + normal_y * np.float32(local[1]) + normal_z * np.float32(sun[2])
+    ) / length
     bounce = np.maximum(normal_y / length, 0) * np.float32(0.1)
     body = np.float32(0.6) + np.float32(0.62) * np.maximum(facing, 0) + bounce
     flat = np.float32(0.82) + np.float32(0.28) * np.clip(facing, 0, 1)
@@ -220,7 +223,7 @@ def _light(shape: tuple[int, int], place: Placement, pose: Pose, sun: Points) ->
 
 
 def _rim(seen: Array, sun: Points, width: float) -> Array:
-    """Return the band of a silhouette (H, W) that faces the sun: what is inside, but outside once moved away from it."""
+    """Return the band of a silhouette (H, W) that faces the sun: inside it, but outside once moved away."""
     moved = seen
     for axis, share in ((0, sun[1]), (1, sun[0])):
         moved = np.roll(moved, -round(width * 1.4 * float(share)), axis)
@@ -328,7 +331,7 @@ def paint_creature(
     easel.paint(body, np.clip(field[body.window], 0, 255))
     seen = body.full(shape)
     _paint_down(easel, place, down, seen)
-    easel.glaze(Coverage(0, 0, seen * _rim(seen, sun, 0.022 * place.scale)), 1.3)
+    easel.glaze(Coverage(0, 0, _rim(seen, sun, 0.022 * place.scale)), 1.3)
     _paint_wing(easel, place, pose, recipe, plumage, light, seen, part_colour("white"))
     _paint_eye(easel, place, pose, plumage)
     _paint_bill(easel, place, pose.bill(recipe.bill[1]), part_colour(recipe.bill[0]), light)
@@ -338,7 +341,7 @@ def paint_creature(
 def _paint_legs(easel: _Easel, place: Placement, pose: Pose, plumage: _Plumage) -> None:
     unit = place.scale
     for index, foot in enumerate(pose.feet()[::-1]):
-        hip = foot + (-0.025, -0.19)
+        hip = shifted(foot, -0.025, -0.19)
         lines = [(place(np.array([hip, foot])), 0.019 * unit)]
         for toe in ((0.055, 0.022), (0.035, 0.03), (-0.045, 0.024)):
             middle = foot + np.array(toe) * (0.6, 0.15)
@@ -346,9 +349,7 @@ def _paint_legs(easel: _Easel, place: Placement, pose: Pose, plumage: _Plumage) 
         easel.paint(cover(easel.shape, [], lines), mix(plumage.leg, (30, 28, 30), 0.35 * (1 - index)))
 
 
-def _paint_tail(
-    easel: _Easel, place: Placement, pose: Pose, recipe: Recipe, plumage: _Plumage, light: _Light
-) -> None:
+def _paint_tail(easel: _Easel, place: Placement, pose: Pose, recipe: Recipe, plumage: _Plumage, light: _Light) -> None:
     base = mix(plumage.wing, plumage.body, 0.15)
     feathers = pose.tail(recipe.tail)
     for index, feather in enumerate(feathers):
@@ -380,7 +381,9 @@ def _paint_down(easel: _Easel, place: Placement, down: list[Points], seen: Array
     unit = place.scale
     mapped = [place(arc) for arc in down]
     easel.glaze(cover(easel.shape, [], [(arc, 0.007 * unit) for arc in mapped]).times(seen), 0.9)
-    easel.glaze(cover(easel.shape, [], [(arc + (0.0, -0.009 * unit), 0.006 * unit) for arc in mapped]).times(seen), 1.07)
+    easel.glaze(
+        cover(easel.shape, [], [(shifted(arc, 0, -0.009 * unit), 0.006 * unit) for arc in mapped]).times(seen), 1.07
+    )
 
 
 def _paint_wing(
@@ -394,7 +397,7 @@ def _paint_wing(
     pale: Colour,
 ) -> None:
     unit = place.scale
-    shadow = cover(easel.shape, [place(curve(_WING) * 1.03 + (0.0, 0.028))])
+    shadow = cover(easel.shape, [place(shifted(curve(_WING) * 1.03, 0.0, 0.028))])
     easel.glaze(shadow.times(seen), 0.78)
     for index in range(6):
         tip = (-0.5 + 0.045 * index, 0.05 + 0.021 * index)
@@ -408,13 +411,15 @@ def _paint_wing(
     inside = wing.full(easel.shape)
     scallop = points((0.0, -0.03), (-0.03, -0.018), (-0.04, 0.0), (-0.03, 0.018), (0.0, 0.03))
     rows = [(x, y) for x in (0.19, 0.1, 0.0, -0.1, -0.19) for y in np.arange(-0.17, 0.18, 0.056)]
-    scallops = [place(scallop + (x - 0.25 * abs(y), y)) for x, y in rows]
+    scallops = [place(shifted(scallop, x - 0.25 * abs(y), y)) for x, y in rows]
     easel.glaze(cover(easel.shape, [], [(s, 0.009 * unit) for s in scallops]).times(inside), 0.76)
-    easel.glaze(cover(easel.shape, [], [(s + (0, -0.009 * unit), 0.006 * unit) for s in scallops]).times(inside), 1.18)
+    easel.glaze(
+        cover(easel.shape, [], [(shifted(s, 0, -0.009 * unit), 0.006 * unit) for s in scallops]).times(inside), 1.18
+    )
     bars = parts.wing_bars(recipe.wing_bar, pose.part_scale)
     if bars:
         mapped = [place(bar) for bar in bars]
-        easel.glaze(cover(easel.shape, [bar + (0, 0.014 * unit) for bar in mapped]).times(inside), 0.7)
+        easel.glaze(cover(easel.shape, [shifted(bar, 0, 0.014 * unit) for bar in mapped]).times(inside), 0.7)
         layer = cover(easel.shape, mapped).times(inside)
         easel.paint(layer, _lit(pale, layer, light.flat), "wing_bar")
 
@@ -433,7 +438,7 @@ def _paint_eye(easel: _Easel, place: Placement, pose: Pose, plumage: _Plumage) -
     easel.paint(disc(0.036), plumage.iris)
     easel.paint(disc(0.026), (12, 10, 12))
     # The glint comes from the sky whichever way the creature looks, so it is placed in pixels.
-    glint = place(centre) + (-0.010 * place.scale, -0.013 * place.scale) + circle * 0.0115 * place.scale
+    glint = shifted(place(centre), -0.010 * place.scale, -0.013 * place.scale) + circle * 0.0115 * place.scale
     easel.paint(cover(easel.shape, [glint]), (255, 255, 255))
 
 

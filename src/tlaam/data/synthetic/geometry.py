@@ -25,6 +25,12 @@ def points(*pairs: tuple[float, float]) -> Points:
     return np.array(pairs, dtype=np.float64)
 
 
+def shifted(where: Points, x: float, y: float) -> Points:
+    """Return points ``(..., 2)`` moved by (x, y)."""
+    moved: Points = where + np.array((x, y))
+    return moved
+
+
 def curve(knots: Points, closed: bool = True, steps: int = 8) -> Points:
     """Return a Catmull-Rom curve through `knots` with `steps` points per knot, ``(N * steps, 2)``."""
     if closed:

@@ -82,7 +82,10 @@ def _ray(degrees: float, length: float, width: float, scale: float) -> Points:
 def tail(shape: str, scale: float) -> list[Points]:
     """Return the tail's feathers, pointing to negative x, attached at the origin (the rump)."""
     if shape == "forked":
-        return [_tail_feather(tilt, reach, 0.085) * scale for tilt, reach in ((-17, 0.40), (15, 0.41), (-6, 0.24), (5, 0.24))]
+        return [
+            _tail_feather(tilt, reach, 0.085) * scale
+            for tilt, reach in ((-17, 0.40), (15, 0.41), (-6, 0.24), (5, 0.24))
+        ]
     if shape == "pointed":
         return [_tail_feather(tilt, reach, 0.075) * scale for tilt, reach in ((-7, 0.27), (7, 0.27), (0, 0.47))]
     if shape == "rounded":

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tlaam.data.sample import SPLITS, Box, Split
 from tlaam.data.synthetic.creature import Painted, Pose, draw_pose, paint_creature
-from tlaam.data.synthetic.geometry import Array, Placement, Points, rotation, smoothstep
+from tlaam.data.synthetic.geometry import Array, Placement, Points, rotation, shifted, smoothstep
 from tlaam.data.synthetic.options import SyntheticOptions
 from tlaam.data.synthetic.recipes import PARTS, Recipe, recipe
 from tlaam.data.synthetic.scenery import Scene
@@ -103,9 +103,7 @@ def _canvas(rng: np.random.Generator, longer: int) -> tuple[int, int]:
     return (longer, shorter) if rng.uniform() < 0.6 else (shorter, longer)
 
 
-def _placed(
-    rng: np.random.Generator, size: tuple[int, int], pose: Pose, difficulty: float
-) -> tuple[Placement, Box]:
+def _placed(rng: np.random.Generator, size: tuple[int, int], pose: Pose, difficulty: float) -> tuple[Placement, Box]:
     """Draw scale, place, turn, lean and side; returns the placement and the box that any class would fit into.
 
     The scale is drawn for the extent common to all classes. A class with small parts covers less, never less than
@@ -117,7 +115,7 @@ def _placed(
     spread = pose.extent() @ matrix.T
     low, high = spread.min(0), spread.max(0)
     span = high - low
-    wanted = 0.15 + (AREA[1] - 0.01 - 0.15) * rng.uniform() ** (0.7 + 1.8 * difficulty)
+    wanted = 0.15 + (AREA[1] - 0.01 - 0.15) * rng.uniform() ** (0.4 + 2.8 * difficulty)
     unit = float(np.sqrt(wanted * size[0] * size[1] / np.prod(span)))
     room = np.array(size) - 2 * _MARGIN
     unit = min(unit, float((room / span).min()))
@@ -154,7 +152,7 @@ def _widened(field: Array, window: tuple[slice, slice], size: tuple[int, int]) -
 
 def _contact_shadow(size: tuple[int, int], place: Placement, pose: Pose) -> Array:
     """Return how much the creature darkens what it stands on, (H, W)."""
-    x, y = place(pose.feet()).mean(0) + (0.0, 0.05 * place.scale)
+    x, y = shifted(place(pose.feet()).mean(0), 0.0, 0.05 * place.scale)
     columns = ((np.arange(size[0], dtype=np.float32) - np.float32(x)) / np.float32(0.2 * place.scale)) ** 2
     rows = ((np.arange(size[1], dtype=np.float32) - np.float32(y)) / np.float32(0.06 * place.scale)) ** 2
     shadow: Array = np.float32(0.34) * np.exp(-(rows[:, None] + columns[None, :]))

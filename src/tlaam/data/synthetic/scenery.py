@@ -20,6 +20,7 @@ from tlaam.data.synthetic.geometry import (
     mix,
     points,
     rotation,
+    shifted,
     stroke,
     tone,
 )
@@ -45,9 +46,11 @@ _MOODS = (
           ((96, 148, 62), (126, 168, 74), (70, 118, 62)), ((232, 238, 176), (200, 226, 160)), (112, 90, 70)),
     _Mood((150, 196, 226), (206, 220, 214), ((170, 200, 206), (122, 158, 134), (206, 218, 208), (142, 172, 158)),
           ((112, 156, 84), (140, 168, 92), (96, 136, 96)), ((255, 250, 236), (224, 240, 250)), (120, 104, 88)),
-    _Mood((214, 172, 108), (126, 82, 52), ((196, 118, 52), (222, 164, 78), (142, 92, 60), (168, 76, 46), (118, 104, 66)),
+    _Mood((214, 172, 108), (126, 82, 52),
+          ((196, 118, 52), (222, 164, 78), (142, 92, 60), (168, 76, 46), (118, 104, 66)),
           ((206, 122, 46), (190, 84, 44), (216, 164, 66)), ((255, 226, 160), (250, 206, 140)), (104, 78, 62)),
-    _Mood((214, 208, 196), (138, 126, 114), ((182, 166, 148), (134, 134, 132), (206, 190, 168), (146, 158, 138), (188, 154, 140)),
+    _Mood((214, 208, 196), (138, 126, 114),
+          ((182, 166, 148), (134, 134, 132), (206, 190, 168), (146, 158, 138), (188, 154, 140)),
           ((126, 146, 92), (152, 152, 104), (104, 126, 98)), ((244, 236, 220), (226, 228, 226)), (112, 98, 88)),
     _Mood((222, 178, 178), (96, 112, 138), ((190, 140, 150), (122, 126, 156), (226, 186, 166), (92, 116, 130)),
           ((96, 134, 112), (124, 144, 116), (142, 116, 126)), ((255, 226, 206), (242, 206, 214)), (98, 82, 82)),
@@ -84,9 +87,10 @@ class Scene:
             face: the middle of its head and bill, (2,) pixels; nothing sharp grows there.
             box: what a creature of any class may cover, xyxy pixels.
         """
-        far = self._distance()
         width, height = self.size
-        image = far.resize((width * SUPERSAMPLING, height * SUPERSAMPLING), Image.Resampling.BILINEAR)
+        # Blurred as it is, the distance needs no finer grid: repeated pixels are quick and reduce to the same.
+        distance = self._distance().resize(self.size, Image.Resampling.BILINEAR)
+        image = distance.resize((width * SUPERSAMPLING, height * SUPERSAMPLING), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(image)
         self._twigs(draw, face)
         self._distractors(draw, box)
@@ -128,7 +132,9 @@ class Scene:
         colour = BODY_COLOURS[int(rng.integers(10))] if rng.uniform() < 0.22 else self._some(self.mood.shapes)
         turn = rotation(rng.uniform(0, 180))
         circle = np.linspace(0, 2 * np.pi, 9, endpoint=False)
-        outline = np.stack([np.cos(circle), rng.uniform(0.35, 1.0) * np.sin(circle)], 1) * rng.uniform(0.75, 1.25, (9, 1))
+        outline = np.stack([np.cos(circle), rng.uniform(0.35, 1.0) * np.sin(circle)], 1) * rng.uniform(
+            0.75, 1.25, (9, 1)
+        )
         flat = curve(outline * radius @ turn.T + centre, steps=4)
         draw.polygon(flat.ravel().tolist(), fill=tone(colour, rng.uniform(0.82, 1.15)))
 
@@ -149,7 +155,7 @@ class Scene:
     def _twigs(self, draw: ImageDraw.ImageDraw, face: Points) -> None:
         """Thin twigs with leaves, in focus, so that sharpness alone does not give the creature away."""
         rng = self.rng
-        for _ in range(3 + int(rng.integers(0, 2 + int(4 * self.difficulty)))):
+        for _ in range(4 + int(rng.integers(0, 2 + int(4 * self.difficulty)))):
             width, height = self.size
             start = rng.uniform(0, 1, 2) * (width, height)
             side = int(rng.integers(4))
@@ -158,6 +164,8 @@ class Scene:
             heading = heading / max(float(np.hypot(*heading)), 1) * self.unit * rng.uniform(0.7, 1.7)
             sway = rotation(90) @ heading * rng.uniform(-0.25, 0.25)
             spine = curve(np.array([start, start + heading * 0.5 + sway, start + heading]), closed=False)
+            if np.hypot(*(spine - face).T).min() < 0.4 * self.unit:
+                continue
             bark = mix(self.mood.bark, self.mood.bottom, rng.uniform(0, 0.4))
             stroke(draw, spine * SUPERSAMPLING, self.unit * 0.022 * SUPERSAMPLING, tone(bark, 0.8))
             self.nodes += [spine[t] for t in (5, 9, 12, 16)]
@@ -183,11 +191,19 @@ class Scene:
         """Strew leaves, berries, flowers, stones and fragments like bills and crests around the creature's box."""
         rng = self.rng
         count = 5 + int(rng.integers(0, 4)) + int(9 * self.difficulty)
-        kinds = (self._berries, self._flower, self._leaves, self._fruit, self._bill_like, self._crest_like, self._striped)
+        kinds = (
+            self._berries,
+            self._flower,
+            self._leaves,
+            self._fruit,
+            self._bill_like,
+            self._crest_like,
+            self._striped,
+        )
         margin = 0.42 * self.unit
         for _ in range(count):
             # most of them grow on a twig, as such things do
-            grows = rng.uniform() < 0.75
+            grows = self.nodes and rng.uniform() < 0.75
             centre = self.nodes[int(rng.integers(len(self.nodes)))] if grows else rng.uniform(0.02, 0.98, 2) * self.size
             kind = kinds[int(rng.integers(len(kinds)))]
             inside = box[0] - margin < centre[0] < box[2] + margin and box[1] - margin < centre[1] < box[3] + margin
@@ -222,7 +238,7 @@ class Scene:
         colour = parts.COLOURS[("red", "orange", "blue", "yellow", "black")[int(rng.integers(5))]]
         for _ in range(int(rng.integers(2, 6))):
             place = centre + rng.uniform(-0.1, 0.1, 2) * self.unit
-            stem = np.array([centre + (0, -0.14 * self.unit), place]) * SUPERSAMPLING
+            stem = np.array([shifted(centre, 0, -0.14 * self.unit), place]) * SUPERSAMPLING
             stroke(draw, stem, 0.01 * self.unit * SUPERSAMPLING, tone(self.mood.bark, 0.8))
             self._ball(draw, place, self.unit * rng.uniform(0.028, 0.045), colour)
 
@@ -234,7 +250,7 @@ class Scene:
         turn = rotation(rng.uniform(-25, 25)).T
         outline = points((0, -1), (0.42, -0.72), (0.68, 0.05), (0.5, 0.72), (0, 0.95), (-0.5, 0.72), (-0.68, 0.05),
                          (-0.42, -0.72)) * tall  # fmt: skip
-        hung = centre + (0, tall * 1.3)
+        hung = shifted(centre, 0, tall * 1.3)
         stroke(draw, np.array([centre, hung]) * SUPERSAMPLING, 0.014 * self.unit * SUPERSAMPLING,
                tone(self.mood.bark, 0.8))  # fmt: skip
         for shrink, factor in ((1.0, 0.6), (0.9, 0.76), (0.76, 0.9), (0.58, 1.02), (0.34, 1.14)):
@@ -247,8 +263,8 @@ class Scene:
         colour = parts.COLOURS[CREST_COLOURS[int(rng.integers(4))]]
         count, first = int(rng.integers(5, 8)), rng.uniform(0, 72)
         length = self.unit * rng.uniform(0.07, 0.13)
-        foot = centre + (self.unit * rng.uniform(-0.15, 0.15), self.unit * rng.uniform(0.25, 0.5))
-        stalk = curve(np.array([centre, (centre + foot) / 2 + (0.05 * self.unit, 0), foot]), closed=False)
+        foot = shifted(centre, self.unit * rng.uniform(-0.15, 0.15), self.unit * rng.uniform(0.25, 0.5))
+        stalk = curve(np.array([centre, shifted((centre + foot) / 2, 0.05 * self.unit, 0), foot]), closed=False)
         stroke(draw, stalk * SUPERSAMPLING, 0.014 * self.unit * SUPERSAMPLING, tone(self.mood.leaves[0], 0.75))
         for i in range(count):
             tip = centre + rotation(first + 360 / count * i) @ (length, 0)
@@ -296,11 +312,18 @@ class Scene:
             middle + direction * reach + normal * right_sag,
         ]
         spine = curve(np.array(knots), closed=False, steps=10)
-        girth = half * np.linspace(*rng.permutation([0.75, 1.25]), len(spine))[:, None]
+        taper = rng.uniform(-0.25, 0.25)
+        girth = half * np.linspace(1 - taper, 1 + taper, len(spine))[:, None]
         girth = girth * rng.uniform(0.94, 1.06, girth.shape)
         bark = mix(self.mood.bark, BODY_COLOURS[int(rng.integers(10))], 0.15)
         # from the shaded underside up to the lit ridge
-        for top, bottom, factor in ((-1, 1, 0.5), (-1, 0.7, 0.68), (-1, 0.4, 0.85), (-1, 0.05, 1.0), (-0.95, -0.45, 1.18)):
+        for top, bottom, factor in (
+            (-1, 1, 0.5),
+            (-1, 0.7, 0.68),
+            (-1, 0.4, 0.85),
+            (-1, 0.05, 1.0),
+            (-0.95, -0.45, 1.18),
+        ):
             outline = np.concatenate([spine + normal * girth * top, (spine + normal * girth * bottom)[::-1]])
             draw.polygon((outline * SUPERSAMPLING).ravel().tolist(), fill=tone(bark, factor))
         for _ in range(90):
@@ -318,7 +341,8 @@ class Scene:
         wide = unit * rng.uniform(0.5, 0.95)
         colour = mix((150, 140, 128), self._some(self.mood.shapes), 0.3)
         moss = self._some(self.mood.leaves)
-        knots = points((x - wide * 2.6, height + unit), (x - wide * 1.5, top + unit * 0.5), (x - wide * 0.8, top + unit * 0.1),
+        knots = points((x - wide * 2.6, height + unit), (x - wide * 1.5, top + unit * 0.5),
+                       (x - wide * 0.8, top + unit * 0.1),
                        (x - unit * 0.16, top), (x + unit * 0.16, top), (x + wide * 0.8, top + unit * 0.1),
                        (x + wide * 1.4, top + unit * 0.55), (x + wide * 2.3, height + unit))  # fmt: skip
         knots[[0, 1, 2, 5, 6, 7]] += rng.uniform(-0.13, 0.13, (6, 2)) * unit * (1.6, 0.7)
@@ -326,7 +350,7 @@ class Scene:
         ridge = curve(knots, closed=False)
         rough = ridge + rng.uniform(-0.012, 0.012, ridge.shape) * unit * (np.abs(ridge[:, :1] - x) > 0.2 * unit)
         for depth in np.linspace(0, 1, 28):
-            sunk = rough + (0.05 * depth * unit, depth * unit * 0.8)
+            sunk = shifted(rough, 0.05 * depth * unit, depth * unit * 0.8)
             draw.polygon((sunk * SUPERSAMPLING).ravel().tolist(), fill=tone(colour, 1.14 - 0.5 * depth**0.6))
         for count, tint, reach, sizes in ((60, colour, 0.5, (0.008, 0.04)), (120, moss, 0.16, (0.006, 0.022))):
             for _ in range(count):
@@ -335,7 +359,9 @@ class Scene:
                 shade = (0.98 if tint is colour else 1.1) - 0.5 * min(1.0, (down - top) / unit) + rng.uniform(-0.1, 0.1)
                 radius = unit * rng.uniform(*sizes) * SUPERSAMPLING
                 sx, sy = left * SUPERSAMPLING, down * SUPERSAMPLING
-                draw.ellipse((sx - radius * 1.7, sy - radius * 0.6, sx + radius * 1.7, sy + radius * 0.6), fill=tone(tint, shade))
+                draw.ellipse(
+                    (sx - radius * 1.7, sy - radius * 0.6, sx + radius * 1.7, sy + radius * 0.6), fill=tone(tint, shade)
+                )
 
     def in_front(self, image: Image.Image, box: Box) -> Image.Image:
         """Return the RGB image with blurred leaves at its border, none of which reaches the creature's `box`."""

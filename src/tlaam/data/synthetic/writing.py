@@ -29,8 +29,8 @@ def write_synthetic(options: SyntheticOptions, folder: Path) -> Path:
     """Write the data set into `folder` and return it; a folder that already holds all of it is left as it is.
 
     Written are ``images/<split>/<class>/NNNN.jpg``, ``manifest.csv`` (image,label,split,x_min,y_min,x_max,y_max),
-    ``parts.csv`` (image,part,x_min,y_min,x_max,y_max; xyxy pixels, maxima exclusive) and ``options.json``. Everything is
-    written beside `folder` first and renamed at the end.
+    ``parts.csv`` (image,part,x_min,y_min,x_max,y_max; xyxy pixels, maxima exclusive) and ``options.json``.
+    Everything is written beside `folder` first and renamed at the end.
 
     Raises:
         DataError: `folder` holds something else or only a part, or cannot be written.
@@ -49,7 +49,7 @@ def write_synthetic(options: SyntheticOptions, folder: Path) -> Path:
         _write(options, unfinished)
         _put_in_place(options, unfinished, folder)
     except OSError as error:
-        raise DataError(f"Cannot write '{options}' to {folder}: {error}; free space or choose another folder.") from error
+        raise DataError(f"Cannot write to {folder}: {error}; free space or choose another folder.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder

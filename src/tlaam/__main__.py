@@ -1,0 +1,5 @@
+"""``python -m tlaam``."""
+
+from tlaam.cli.main import main
+
+raise SystemExit(main())

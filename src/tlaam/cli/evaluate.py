@@ -1,0 +1,39 @@
+"""``tlaam evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tlaam.cli.options import PATH, JsonCommand, JsonOption
+from tlaam.cli.output import progress_bar, write_text
+
+
+@click.command(cls=JsonCommand)
+@click.argument("run", type=PATH)
+@click.argument("data")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [test, else val]")
+@click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
+def evaluate(
+    run: Path, data: str, split: str | None, json_file: str | None, batch_size: int, skip_unreadable: bool
+) -> None:
+    """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes."""
+    from tlaam.evaluation.evaluate import evaluate as measure
+
+    with progress_bar("evaluating") as progress:
+        report = measure(
+            run,
+            data,
+            split=split,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    if json_file is not None:
+        write_text(json_file, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    if json_file != "-":
+        click.echo(report.table())

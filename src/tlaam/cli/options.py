@@ -1,0 +1,131 @@
+"""Command-line options that several verbs share, made from the settings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+from click.core import ParameterSource
+
+from tlaam.config import PRESETS, SECTIONS, Config, preset, read_yaml
+from tlaam.errors import ConfigError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command one option for each setting of `Config`, and ``--config`` and ``--preset``."""
+    options: list[Callable[[Command], Command]] = [
+        click.option("--config", "config_file", type=PATH, help="YAML file of options; options given here win over it."),
+        click.option(
+            "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
+            help=f"Settings to start from: {', '.join(PRESETS)}.",
+        ),
+    ]  # fmt: skip
+    for section in SECTIONS.values():
+        for name, field in section.model_fields.items():
+            flag = "--" + name.replace("_", "-")
+            summary = (field.description or "").strip()
+            default = "auto" if field.default is None else _text(field.default)
+            if field.annotation is bool:
+                options.append(click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=summary))
+            else:
+                options.append(
+                    click.option(flag, name, metavar=_metavar(field.annotation), help=f"{summary} [{default}]")
+                )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def settings_from(context: click.Context) -> Config:
+    """Return the settings of a call: the preset's, over them the file's, over them the options given.
+
+    Raises:
+        ConfigError: an option is unknown or a value impossible.
+    """
+    values = preset(context.params["preset_name"])
+    if (file := context.params["config_file"]) is not None:
+        values |= _flat(read_yaml(file))
+    for section in SECTIONS.values():
+        for name, field in section.model_fields.items():
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                values[name] = _parsed(context.params[name], field.annotation)
+    return Config.from_flat(values)
+
+
+class JsonOption(click.Option):
+    """``--json`` alone prints to the standard output; ``--json FILE.json`` writes the file.
+
+    Only a value that ends in .json or .jsonl (or is ``-``) is taken as a file, so that an image that follows is never
+    mistaken for one and overwritten.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, is_flag=False, flag_value="-", default=None, metavar="[FILE.json]", **kwargs)
+
+
+class JsonCommand(click.Command):
+    """A command with a `JsonOption`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for place, argument in enumerate(args):
+            following = args[place + 1] if place + 1 < len(args) else ""
+            if argument == "--json" and not (following == "-" or following.lower().endswith((".json", ".jsonl"))):
+                args = [*args[:place], "--json=-", *args[place + 1 :]]
+                break
+        return super().parse_args(ctx, args)
+
+
+def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+    Config.from_nested(nested)  # says what is wrong with the file while its sections are still known
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= value if name in SECTIONS else {name: value}
+    return flat
+
+
+def _parsed(value: Any, annotation: Any) -> Any:
+    """Turn an option's text into what the setting's type is made from: auto is None, a,b,c a list."""
+    if not isinstance(value, str):
+        return value
+    kinds = _kinds(annotation)
+    if NoneType in kinds and value.lower() in ("auto", "none") and value.lower() not in kinds:
+        return None
+    if any(get_origin(kind) is tuple for kind in kinds):
+        try:
+            return [float(cell) if "." in cell or "/" in cell else int(cell) for cell in value.split(",")]
+        except ValueError:
+            raise ConfigError(f"'{value}' is no list of numbers; write them with commas, e.g. 0.2,0.5.") from None
+    return value
+
+
+def _kinds(annotation: Any) -> Sequence[Any]:
+    """Return the alternatives of a type: of ``tuple[int, ...] | None`` both; of a Literal its values."""
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if hasattr(annotation, "__metadata__"):
+        return _kinds(get_args(annotation)[0])
+    return [annotation]
+
+
+def _metavar(annotation: Any) -> str:
+    kinds = [kind for kind in _kinds(annotation) if kind is not NoneType]
+    if all(isinstance(kind, str) for kind in kinds):
+        return "|".join(kinds)
+    if any(get_origin(kind) is tuple for kind in kinds):
+        return "LIST"
+    return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "VALUE")
+
+
+def _text(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(f"{item:.4g}" for item in default)
+    return str(default)

@@ -1,0 +1,20 @@
+"""``tlaam quickstart``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tlaam.cli.options import PATH
+
+
+@click.command()
+@click.option("--out", type=PATH, default=Path("runs/quickstart"), show_default=True, help="Folder to write into.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of data and training.")
+def quickstart(out: Path, seed: int) -> None:
+    """Train on an embedded data set, beside the plain backbone, and show what was looked at."""
+    from tlaam.quickstart import quickstart as begin
+
+    page = begin(out, seed=seed, say=click.echo)
+    click.echo(f"Pictures: {page}")

@@ -1,0 +1,45 @@
+"""``tlaam train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tlaam.cli.options import PATH, settings_from, settings_options
+
+
+@click.command()
+@click.argument("data", required=False)
+@click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
+@click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with the settings it has.")
+@settings_options
+@click.pass_context
+def train(context: click.Context, data: str | None, out: Path | None, resumed: Path | None, **_settings: object) -> None:
+    """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, CUB-200-2011, or 'synthetic'.
+
+    With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`.
+    """
+    if (data is None) == (resumed is None):
+        raise click.UsageError("give either DATA, to begin a run, or --resume RUN, to continue one.")
+    if resumed is not None:
+        given = [
+            name
+            for name in context.params
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE and name != "resumed"
+        ]
+        if given:
+            raise click.UsageError(
+                f"--resume continues a run with the settings it has; --{given[0].replace('_', '-')} cannot be changed."
+            )
+        from tlaam.training.run import resume
+
+        folder = resume(resumed)
+    else:
+        settings = settings_from(context)
+        from tlaam.training.run import train as begin
+
+        assert data is not None
+        folder = begin(data, out, settings)
+    click.echo(f"Trained model: {folder}")
+    click.echo(f"Next: tlaam evaluate {folder} DATA, or tlaam predict {folder} IMAGES --overlays FOLDER")

@@ -1,0 +1,81 @@
+"""Choose the settings that were left to the program, from the data and the machine."""
+
+from __future__ import annotations
+
+import os
+
+from tlaam.config import Config
+from tlaam.data.sample import LabelledImages
+
+_TINY = 64
+"""Training images below which loader processes cost more than they save."""
+
+
+def resolve(config: Config, images: LabelledImages) -> Config:
+    """Return the settings with a value in place of each `None` that data or machine decide.
+
+    What follows from the architecture alone (heat-map layer, attention's neighbourhood and stages) stays `None`.
+
+    Raises:
+        ConfigError: a chosen value does not fit with a given one, e.g. a source_size below the default image_size.
+    """
+    config = resolve_machine(config)
+    count = len(images.split("train"))
+    training = config.training
+    values: dict[str, int] = {}
+    if training.epochs is None:
+        values["epochs"] = default_epochs(count, gpu=_uses_gpu(training.accelerator))
+    if training.workers is None:
+        values["workers"] = 0 if count < _TINY else min(8, max(_cores() - 1, 0))
+    return config.with_options(**values)
+
+
+def resolve_machine(config: Config) -> Config:
+    """Return the settings with all values in place that do not depend on the data.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    model, training = config.model, config.training
+    gpu = _uses_gpu(training.accelerator)
+    image_size = model.image_size or (448 if gpu else 224)
+    return config.with_options(
+        backbone=model.backbone or ("resnet50" if gpu else "tf_efficientnet_lite0"),
+        image_size=image_size,
+        source_size=model.source_size or 2 * image_size,
+        part_size=model.part_size or max(16, round(image_size / 32) * 16),
+        classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
+        precision=training.precision or _precision(gpu),
+        devices=_devices(gpu) if training.devices == "auto" else training.devices,
+    )
+
+
+def default_epochs(images: int, *, gpu: bool) -> int:
+    """Return how many passes are enough to fine-tune: 6000 images' worth, 8 to 60 epochs, at least 30 on a GPU."""
+    return min(max(round(6000 / max(images, 1)), 30 if gpu else 8), 60)
+
+
+def _uses_gpu(accelerator: str) -> bool:
+    if accelerator in ("cpu", "mps"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _precision(gpu: bool) -> str:
+    import torch
+
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def _devices(gpu: bool) -> str:
+    import torch
+
+    return str(torch.cuda.device_count()) if gpu else "1"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

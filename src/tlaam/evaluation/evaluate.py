@@ -1,0 +1,124 @@
+"""Measuring a trained run on a data set, through the same path that predicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.data.split import with_validation
+from tlaam.errors import DataError, did_you_mean
+from tlaam.evaluation.classification import classification_report
+from tlaam.evaluation.localization import localization_report
+from tlaam.evaluation.report import EvaluationReport
+from tlaam.model.store import TrainedModel, load_model
+from tlaam.prediction import Prediction, Predictor
+
+
+def evaluate(
+    run: TrainedModel | Path | str,
+    data: LabelledImages | Path | str,
+    *,
+    split: Split | None = None,
+    skip_unreadable: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> EvaluationReport:
+    """Measure every branch and the fusion, and the object boxes where the data has boxes.
+
+    Args:
+        run: a run folder or a loaded model.
+        data: a data set, or where it lies.
+        split: what to measure on; by itself the test split, else the validation split, else (a data set that this run
+            was not trained on) all images.
+        skip_unreadable: measure without images that cannot be read instead of refusing.
+        progress: called with (images done, images in all).
+        **options: see `tlaam.prediction.Predictor`.
+
+    Raises:
+        DataError: a class is unknown to the model, the split is empty, or an image cannot be read.
+        ModelError: the run holds no usable model.
+    """
+    model = run if isinstance(run, TrainedModel) else load_model(run)
+    images = data if isinstance(data, LabelledImages) else open_images(data)
+    images = _with_the_runs_validation(images, None if isinstance(run, TrainedModel) else Path(run))
+    chosen = split or next((s for s in ("test", "val") if images.split(s)), "train")
+    samples = images.split(chosen)
+    if not samples:
+        present = [s for s in ("train", "val", "test") if images.split(s)]
+        raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
+    labels = _labels_of_model(images, samples, model.classes)
+
+    predictions: list[Prediction] = []
+    for prediction in Predictor(model, **options).predict(sample.path for sample in samples):
+        predictions.append(prediction)
+        if progress:
+            progress(len(predictions), len(samples))
+    failed = [prediction for prediction in predictions if prediction.error]
+    if failed and not skip_unreadable:
+        raise DataError(
+            f"{len(failed)} of {len(samples)} images cannot be read, first: {failed[0].error} "
+            "Mend or remove them, or measure without them (--skip-unreadable)."
+        )
+    return _report(images, chosen, samples, predictions, labels, model.classes)
+
+
+def _report(
+    images: LabelledImages,
+    split: Split,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    labels: Sequence[int],
+    classes: Sequence[str],
+) -> EvaluationReport:
+    rows = [row for row in zip(samples, predictions, labels, strict=True) if row[1].error is None]
+    if not rows:
+        raise DataError(f"no image of split '{split}' of {images.name} can be read.")
+    answered = [prediction for _, prediction, _ in rows]
+    truth = torch.tensor([label for *_, label in rows])
+    by_branch = {
+        name: torch.from_numpy(np.stack([prediction.probabilities[name] for prediction in answered]))
+        for name in answered[0].probabilities
+    }
+    classification = {name: classification_report(values, truth, classes) for name, values in by_branch.items()}
+    localization = None
+    if answered[0].object_box is not None:
+        nowhere = (float("nan"),) * 4
+        localization = localization_report(
+            torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None])),
+            torch.tensor([sample.box or nowhere for sample, *_ in rows], dtype=torch.float64),
+            by_branch["fused"].argmax(1) == truth,
+            torch.tensor([prediction.size for prediction in answered], dtype=torch.float64),
+        )
+    return EvaluationReport(images.name, split, len(rows), tuple(classes), classification, localization)
+
+
+def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
+    """Return each sample's label as the model counts classes; by name, so that a subset or other order is right."""
+    index = {name: number for number, name in enumerate(classes)}
+    for name in (images.classes[label] for label in sorted({sample.label for sample in samples})):
+        if name not in index:
+            raise DataError(
+                f"class '{name}' of {images.name} is none of the model's {len(classes)} classes."
+                f"{did_you_mean(name, classes)} Only classes that the model was trained on can be measured."
+            )
+    return [index[images.classes[sample.label]] for sample in samples]
+
+
+def _with_the_runs_validation(images: LabelledImages, run: Path | None) -> LabelledImages:
+    """Mark the images that the run held out of training, where it was trained on this very data set."""
+    if run is None or images.split("val"):
+        return images
+    try:
+        record = json.loads((run / "data.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return images
+    if record.get("source_fingerprint") != images.fingerprint():
+        return images
+    return with_validation(images, record["val_fraction"], record["seed"])

@@ -1,0 +1,46 @@
+"""The picture of one prediction: what was found, where the network looked, and the crops that it saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from tlaam.data.sample import Box
+from tlaam.drawing import prediction_panel
+from tlaam.images import load_image
+from tlaam.prediction import Prediction
+
+
+def picture_of(
+    prediction: Prediction, *, label: str | None = None, true_box: Box | None = None, height: int = 320
+) -> Image.Image:
+    """Draw the image with boxes, its heat map, the object's crop and the parts' crops, with names and probabilities.
+
+    Args:
+        prediction: a prediction without error.
+        label: the true class, where it is known.
+        true_box: the true box in pixels of the image, drawn dashed.
+        height: of the pictures in pixels.
+    """
+    image = load_image(Path(prediction.path))
+    (name, probability), *others = prediction.top(3)
+    subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
+    if label is not None:
+        verdict = "right" if label == name else f"wrong, it is {label}"
+        subtitle = f"{verdict} · {subtitle}" if subtitle else verdict
+    return prediction_panel(
+        image,
+        prediction.heatmap,
+        None if prediction.object_box is None else _box(prediction.object_box),
+        [] if prediction.part_boxes is None else [_box(box) for box in prediction.part_boxes],
+        title=f"{name} {probability:.0%}",
+        subtitle=subtitle,
+        true_box=true_box,
+        height=height,
+    )
+
+
+def _box(values: object) -> Box:
+    x0, y0, x1, y1 = (float(value) for value in values)  # type: ignore[attr-defined]
+    return x0, y0, x1, y1

@@ -1,0 +1,201 @@
+"""Predicting image files: names, probabilities, and what the network looked at."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlaam.canvas import canvas_to_image, to_canvas
+from tlaam.errors import DataError, TlaamError
+from tlaam.images import IMAGE_SUFFIXES, load_image
+from tlaam.inference import infer
+from tlaam.model.build import default_device
+from tlaam.model.output import TLAAMOutput
+from tlaam.model.store import TrainedModel, load_model
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image, or why it says nothing.
+
+    Attributes:
+        path: the image, as it was asked for.
+        error: why there is no answer; None when there is one. Then every other field below is empty.
+        size: ``(width, height)`` of the image in pixels.
+        classes: class names, by index.
+        probabilities: by branch (``raw``, ``object``, ``parts``, ``fused``), each ``(C,)``; branches that the model
+            does not have are absent.
+        heatmap: OAAM's map on the whole image, ``(h, w)``, not normalised; None without an object level.
+        object_box: ``(4,)`` xyxy in pixels of the image; None without an object level.
+        part_boxes: ``(N, 4)`` xyxy in pixels of the image; None without a part level.
+    """
+
+    path: str
+    error: str | None = None
+    size: tuple[int, int] = (0, 0)
+    classes: tuple[str, ...] = field(default=(), repr=False)
+    probabilities: dict[str, Floats] = field(default_factory=dict, repr=False)
+    heatmap: Floats | None = field(default=None, repr=False)
+    object_box: Floats | None = None
+    part_boxes: Floats | None = field(default=None, repr=False)
+
+    def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
+        """Return the k most probable classes with their probabilities, best first."""
+        if branch not in self.probabilities:
+            return []
+        scores = self.probabilities[branch]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [(self.classes[i], float(scores[i])) for i in order]
+
+    def to_dict(self, k: int = 5) -> dict[str, Any]:
+        """Return one line of ``predict --json``: plain values, boxes as ``[x0, y0, x1, y1]`` in pixels of the file."""
+        return {
+            "path": self.path,
+            "predictions": _rows(self.top(k)),
+            "branches": {name: _rows(self.top(k, name)) for name in self.probabilities if name != "fused"},
+            "object_box": None if self.object_box is None else _rounded(self.object_box),
+            "part_boxes": None if self.part_boxes is None else [_rounded(box) for box in self.part_boxes],
+            "error": self.error,
+        }
+
+
+class Predictor:
+    """A trained model that takes image files.
+
+    Args:
+        model: a run folder, or a model that `load_model` returned.
+        batch_size: images a pass.
+        device: where to compute; by itself the GPU where there is one.
+        workers: threads that read and decode images while the network computes.
+
+    Raises:
+        ModelError: the folder holds no usable model.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel | Path | str,
+        *,
+        batch_size: int = 16,
+        device: torch.device | str | None = None,
+        workers: int = 2,
+    ) -> None:
+        device = device or default_device()
+        self.model = model if isinstance(model, TrainedModel) else load_model(model, device)
+        self.model.network.to(device)
+        self.batch_size, self.workers = batch_size, workers
+
+    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
+        """Yield one prediction a path, in order; a file that cannot be read yields its error, never an answer."""
+        with ThreadPoolExecutor(self.workers) as readers:
+            remaining = iter(paths)
+            pending = [readers.submit(self._read, path) for path in islice(remaining, 2 * self.batch_size)]
+            while pending:
+                batch, pending = pending[: self.batch_size], pending[self.batch_size :]
+                pending += [readers.submit(self._read, path) for path in islice(remaining, self.batch_size)]
+                yield from self._answer([future.result() for future in batch])
+
+    def predict_images(self, images: Sequence[Image.Image], names: Sequence[str] | None = None) -> list[Prediction]:
+        """Predict decoded RGB images; `names` become the predictions' paths."""
+        names = names or [f"image {index}" for index in range(len(images))]
+        read = [
+            _Read(name, image.size, to_canvas(image, self.model.source_size))
+            for name, image in zip(names, images, strict=True)
+        ]
+        answers: list[Prediction] = []
+        for start in range(0, len(read), self.batch_size):
+            answers += self._answer(read[start : start + self.batch_size])
+        return answers
+
+    def _read(self, path: str | Path) -> _Read:
+        try:
+            image = load_image(Path(path))
+            return _Read(str(path), image.size, to_canvas(image, self.model.source_size))
+        except TlaamError as error:
+            return _Read(str(path), error=str(error))
+
+    def _answer(self, batch: Sequence[_Read]) -> list[Prediction]:
+        canvases = [read.canvas for read in batch if read.canvas is not None]
+        if not canvases:
+            return [Prediction(read.path, error=read.error) for read in batch]
+        output = infer(self.model.network, torch.from_numpy(np.stack(canvases)))
+        answers = iter(_unpack(output, [read for read in batch if read.canvas is not None], self.model))
+        return [Prediction(read.path, error=read.error) if read.canvas is None else next(answers) for read in batch]
+
+
+@dataclass(frozen=True)
+class _Read:
+    path: str
+    size: tuple[int, int] = (0, 0)
+    canvas: NDArray[np.uint8] | None = None
+    error: str | None = None
+
+
+def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) -> Iterator[Prediction]:
+    branches = {name: values.double().cpu().numpy() for name, values in output.branch_probabilities().items()}
+    heatmaps, objects, parts = (
+        None if field is None else field.double().cpu().numpy()
+        for field in (output.heatmaps, output.object_boxes, output.part_boxes)
+    )
+    for row, read in enumerate(batch):
+        yield Prediction(
+            path=read.path,
+            size=read.size,
+            classes=model.classes,
+            probabilities={name: values[row] for name, values in branches.items()},
+            heatmap=None if heatmaps is None else heatmaps[row],
+            object_box=None if objects is None else canvas_to_image(objects[row], model.source_size, *read.size),
+            part_boxes=None if parts is None else canvas_to_image(parts[row], model.source_size, *read.size),
+        )
+
+
+def predict(run: Path | str, images: Iterable[str | Path], **options: Any) -> list[Prediction]:
+    """Predict files, folders and glob patterns with a trained run; see `Predictor` for the options.
+
+    Raises:
+        ModelError: the run holds no usable model.
+        DataError: a folder or pattern holds no image.
+    """
+    return list(Predictor(run, **options).predict(find_images(images)))
+
+
+def find_images(inputs: Iterable[str | Path]) -> list[str]:
+    """Turn files, folders (searched to the bottom) and glob patterns into image paths: inputs in the order given,
+    what a folder or pattern holds sorted by name. A file is taken as it is, so that a wrong one gets its error.
+
+    Raises:
+        DataError: a folder or pattern holds no image.
+    """
+    found: list[str] = []
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        elif not path.exists() and glob.has_magic(str(given)):
+            inside = sorted(p for p in glob.glob(str(given), recursive=True) if Path(p).is_file())
+        else:
+            inside = [str(given)]
+        if not inside:
+            raise DataError(f"{given} holds no image; give image files, folders of images or a pattern such as '*.jpg'.")
+        found += inside
+    return found
+
+
+def _rows(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"label": label, "probability": round(probability, 6)} for label, probability in top]
+
+
+def _rounded(box: Floats) -> list[float]:
+    return [round(float(value), 2) for value in box]

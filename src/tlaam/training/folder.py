@@ -1,0 +1,157 @@
+"""The run folder: where everything lies, and who is using it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from tlaam.config import Config
+from tlaam.errors import RunError
+from tlaam.training.atomic import write_json, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder.
+
+    ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
+    out, if any; ``run.json`` whether it has finished, versions, command, seconds; ``history.csv`` a row an epoch;
+    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """What the run was begun with."""
+        return self.path / "data.json"
+
+    @property
+    def skipped(self) -> Path:
+        """Unreadable images that were left out."""
+        return self.path / "skipped.json"
+
+    @property
+    def status(self) -> Path:
+        """Begun or finished."""
+        return self.path / "run.json"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Whole checkpoints."""
+        return self.path / "checkpoints"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: it holds something already, or cannot be made.
+        """
+        if self.config.exists():
+            raise RunError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if any(self.path.iterdir()):
+                raise RunError(f"{self.path} is not empty; choose a new or empty folder for --out.")
+        except OSError as error:
+            raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings; the file's presence is what makes a folder a run."""
+        write_text(self.config, yaml.safe_dump(config.to_nested(), sort_keys=False))
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read one of the run's JSON files.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} cannot be read ({error}).") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} holds no JSON object.")
+        return content
+
+    def require_run(self) -> None:
+        """Check that there is a run to continue.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not self.config.is_file():
+            what = "holds no run (no config.yaml)" if self.path.is_dir() else "does not exist"
+            raise RunError(f"{self.path} {what}; give the folder that `tlaam train` wrote.")
+
+    def note_status(self, **values: Any) -> None:
+        """Add to or replace entries of ``run.json``."""
+        old = self.read_json(self.status) if self.status.exists() else {}
+        write_json(self.status, {**old, **values})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder.
+
+        The system frees the lock when the process ends, however it ends, so there are no stale locks. Where the file
+        system knows no locks, the run goes on without.
+
+        Raises:
+            RunError: another process is using the folder.
+        """
+        with (self.path / ".lock").open("a+b") as stream:
+            try:
+                _lock(stream)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                    stream.seek(0)
+                    owner = stream.read().decode(errors="replace").strip() or "unknown"
+                    raise RunError(
+                        f"{self.path} is in use by another process ({owner}); wait for it or end it."
+                    ) from error
+            else:
+                stream.truncate(0)
+                stream.write(f"process {os.getpid()}".encode())
+                stream.flush()
+            yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(stream: BinaryIO) -> None:
+        stream.seek(1 << 30)  # a byte far behind the text, which stays readable
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(stream: BinaryIO) -> None:
+        # lockf, not flock: its locks are not inherited by loader processes, which may outlive a killed run by seconds
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,386 @@
+"""The training loop: steps, validation, checkpoints; resumable at any step.
+
+Each step seeds the random state from (seed, step, device) and takes its batch from (seed, step), so the state of a run
+is its weights, buffers, optimiser and moving average alone. On CPU, with the same number of threads, a resumed run
+repeats the uninterrupted one bit for bit without ``torch.use_deterministic_algorithms``, which would refuse operators
+that are deterministic in our use; on a GPU the two agree to rounding.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+from tqdm import tqdm
+
+from tlaam.config import Config
+from tlaam.data.sample import Sample
+from tlaam.errors import RunError
+from tlaam.model.network import TLAAM
+from tlaam.training.atomic import full_disk_named, write_csv
+from tlaam.training.checkpoint import Checkpoints, load_state, save_state
+from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
+from tlaam.training.folder import RunFolder
+from tlaam.training.history import COLUMNS, LOSSES, Row, described, epoch_row, score
+from tlaam.training.loading import batch_loader, with_plain_errors
+from tlaam.training.loss import Losses, TwoLevelLoss
+from tlaam.training.optimizer import build_optimizer, set_lr
+from tlaam.training.sampler import StepBatches, batch_sizes
+from tlaam.training.schedule import lr_factor
+from tlaam.training.seeds import derive
+from tlaam.training.signals import Interrupted, StopRequest, listening
+from tlaam.training.transforms import Augment
+from tlaam.training.validation import validate
+
+_SYNC_STEPS = 20
+"""Steps between looks at values that live on the device, and between agreements of several devices."""
+
+_SUMS = (*LOSSES, "top1")
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside the tensors of network, optimiser and moving average."""
+
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * len(_SUMS))
+    seconds: float = 0.0
+    history: list[Row] = field(default_factory=list)
+    best_epoch: int | None = None
+
+
+def fit(
+    fabric: Fabric,
+    model: TLAAM,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    config: Config,
+    folder: RunFolder,
+    identity: dict[str, Any],
+    *,
+    checkpoint: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> list[Row]:
+    """Train `model` in place and leave it, on the CPU or device, with the weights that the run keeps.
+
+    Args:
+        fabric: already launched.
+        model: the network, on any device.
+        train: training samples.
+        val: validation samples; none, then the last weights are kept.
+        config: resolved settings.
+        folder: where checkpoints, ``history.csv`` and logs go.
+        identity: plain values stored in each checkpoint (fingerprint of the data, class names, versions).
+        checkpoint: what to continue from (`Checkpoints.newest`).
+        progress: show a bar where standard error is a terminal, and a line an epoch.
+
+    Returns:
+        The history, a row an epoch.
+
+    Raises:
+        DataError: an image cannot be read.
+        RunError: the loss or a weight is not finite, or the disk is full.
+        Interrupted: the run was asked to stop; a checkpoint was saved.
+    """
+    with listening() as stop, full_disk_named(folder.path):
+        return _Fit(fabric, model, train, val, config, folder, identity, checkpoint, progress, stop).run()
+
+
+class _Fit:
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: TLAAM,
+        train: Sequence[Sample],
+        val: Sequence[Sample],
+        config: Config,
+        folder: RunFolder,
+        identity: dict[str, Any],
+        checkpoint: dict[str, Any] | None,
+        progress: bool,
+        stop: StopRequest,
+    ) -> None:
+        self.fabric, self.config, self.training, self.folder, self.identity = (
+            fabric, config, config.training, folder, identity,
+        )  # fmt: skip
+        self.train, self.val, self.stop = train, val, stop
+        self.progress = progress and fabric.is_global_zero
+        self.checkpoints = Checkpoints(folder.checkpoints)
+        self.state = _State()
+        self.criterion = TwoLevelLoss(self.training.label_smoothing)
+
+        self.model = model
+        fabric.to_device(model)
+        optimizer = build_optimizer(self.model, self.training)
+        # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
+        decay = self.training.ema_decay
+        self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
+        self.wrapped, self.optimizer = fabric.setup(self.model, optimizer)
+        self.sums = torch.zeros(len(_SUMS), device=fabric.device)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+        workers = self.training.workers or 0
+        source_size = _resolved(config.model.source_size)
+        augment = Augment(
+            source_size, flip=self.training.flip, jitter=self.training.jitter, crop_scale=self.training.crop_scale
+        )
+        self.epochs = _resolved(self.training.epochs)
+        batches = StepBatches(
+            len(train),
+            self.training.batch_size,
+            self.epochs,
+            self.training.seed,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            start_step=self.state.step,
+        )
+        self.steps_per_epoch = batches.steps_per_epoch
+        on_gpu = fabric.device.type == "cuda"
+        self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
+        dataset = TrainingImages(train, source_size, augment, self.training.seed)
+        self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
+        mine = range(fabric.global_rank, len(val), fabric.world_size)
+        size = self.training.batch_size
+        self.val_loader = self._on_device(
+            batch_loader(
+                EvaluationImages(val, source_size),
+                [list(mine[start : start + size]) for start in range(0, len(mine), size)],
+                workers,
+                pin=on_gpu,
+            )
+        )
+
+    def _on_device(self, loader: Any) -> Any:
+        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def run(self) -> list[Row]:
+        """Take all remaining steps and load the weights to keep."""
+        logger = TensorBoardLogger(self.folder.logs, name="", version="", purge_step=self.state.step)
+        self.broken = torch.full((2,), -1.0, device=self.fabric.device)  # (step, loss) of the first non-finite loss
+        self.saved_at = time.monotonic()
+        self.bar = self._new_bar()
+        self.wrapped.train()
+        try:
+            if self.state.step == 0:
+                self._save()  # a disk too small is found now, not in an hour
+            self._steps(logger)
+        finally:
+            self.bar.close()
+            logger.finalize("")
+        self._keep_weights()
+        return self.state.history
+
+    def _steps(self, logger: TensorBoardLogger) -> None:
+        clock = time.monotonic()
+        if self.state.step >= self.epochs * self.steps_per_epoch:
+            return
+        with closing(with_plain_errors(self.loader)) as batches:
+            for batch in batches:
+                losses = self._step(batch)
+                self.state.step += 1
+                self.bar.update()
+                now = time.monotonic()
+                self.state.seconds, clock = self.state.seconds + now - clock, now
+                epoch_done = self.state.step % self.steps_per_epoch == 0
+                if self.state.step % self.sync_steps == 0 or epoch_done:
+                    self._require_finite_loss()
+                if self.state.step % _SYNC_STEPS == 0:
+                    self._report_step(logger, losses)
+                stop, save_due = self._decide()
+                if epoch_done:
+                    self._end_epoch(logger)
+                elif stop or save_due:
+                    self._save()
+                if stop and self.state.step < self.epochs * self.steps_per_epoch:
+                    raise Interrupted(
+                        f"Stopped as asked after step {self.state.step}; a checkpoint is saved. "
+                        f"Continue with: tlaam train --resume {self.folder.path}",
+                        stop,
+                    )
+
+    def _step(self, batch: Item) -> Losses:
+        step, training = self.state.step, self.training
+        torch.manual_seed(derive(training.seed, "step", step, self.fabric.global_rank))
+        set_lr(self.optimizer, self._lr_factor(step))
+        raw_only = step // self.steps_per_epoch < training.raw_epochs
+        output = self.wrapped(batch.canvas, batch.label, raw_only=raw_only)
+        losses: Losses = self.criterion(output, batch.label)
+        self.fabric.backward(losses.total)
+        if training.gradient_clip:
+            self.fabric.clip_gradients(
+                self.wrapped, self.optimizer, max_norm=training.gradient_clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema is not None:
+            self.ema.update(self.model, step=step + 1)
+        self._accumulate(losses, (output.probabilities.argmax(-1) == batch.label).float().mean(), len(batch.label))
+        return losses
+
+    @torch.no_grad()
+    def _accumulate(self, losses: Losses, top1: Tensor, images: int) -> None:
+        zero = torch.zeros_like(losses.total)
+        self.sums += images * torch.stack([*(zero if loss is None else loss.detach() for loss in losses), top1])
+        now = torch.stack([torch.full_like(zero, self.state.step), losses.total.detach()])
+        self.broken = torch.where((self.broken[0] < 0) & ~losses.total.isfinite(), now, self.broken)
+
+    def _lr_factor(self, step: int) -> float:
+        return lr_factor(
+            step,
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=self.epochs,
+            schedule=self.training.schedule,
+            milestones=self.training.milestones,
+            warmup_epochs=self.training.warmup_epochs,
+        )
+
+    def _decide(self) -> tuple[int, bool]:
+        """Return the signal that asked to stop (0: none) and whether a checkpoint is due, the same on every device."""
+        if self.state.step % self.sync_steps:
+            return 0, False
+        due = time.monotonic() - self.saved_at >= self.training.checkpoint_every
+        if self.fabric.world_size == 1:
+            return self.stop.signal_number, due
+        wishes = torch.tensor([self.stop.signal_number, int(due)], device=self.fabric.device)
+        stop, due_anywhere = self.fabric.all_reduce(wishes, reduce_op="max").tolist()  # type: ignore[union-attr]
+        return int(stop), bool(due_anywhere)
+
+    def _end_epoch(self, logger: TensorBoardLogger) -> None:
+        began = time.monotonic()
+        state, sizes = self.state, batch_sizes(len(self.train), self.training.batch_size, self.fabric.world_size)
+        epoch = state.step // self.steps_per_epoch - 1
+        images = sum(sizes) * self.fabric.world_size
+        totals: list[float] = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()  # type: ignore[union-attr]
+        means: dict[str, float | None] = dict(zip(_SUMS, (total / images for total in totals), strict=True))
+        for name, module in (("loss_object", self.config.model.localizer), ("loss_parts", self.config.model.parts)):
+            if module == "none" or epoch < self.training.raw_epochs:
+                means[name] = None
+        val: dict[str, float] = {}
+        if self.val:
+            val = validate(self.fabric, self._best_guess(), with_plain_errors(self.val_loader))
+        row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
+        self.sums.zero_()
+        self._require_finite_weights()
+        if self.val and (state.best_epoch is None or score(row) > score(state.history[state.best_epoch])):
+            state.best_epoch = epoch
+            row["best"] = 1
+            if self.fabric.is_global_zero and self.training.keep == "best":
+                self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+                save_state(self.checkpoints.best, {"epoch": epoch, "model": self._best_guess().state_dict()})
+        row["seconds"] = round(state.seconds + time.monotonic() - began, 2)
+        state.history.append(row)
+        state.seconds = 0.0
+        self._save()
+        if self.fabric.is_global_zero:
+            write_csv(self.folder.history, COLUMNS, state.history)
+            logger.log_metrics({f"epoch/{name}": value for name, value in row.items() if value is not None}, state.step)
+        self.bar.close()
+        if self.progress:
+            tqdm.write(described(row, self.epochs), file=sys.stderr)
+        self.bar = self._new_bar()
+
+    def _best_guess(self) -> TLAAM:
+        """Return the network that is measured and kept: the moving average where there is one."""
+        return self.model if self.ema is None else cast("TLAAM", self.ema.module)
+
+    def _require_finite_loss(self) -> None:
+        broken = self.broken
+        if self.fabric.world_size > 1:
+            gathered = self.fabric.all_gather(broken).view(-1, 2)  # type: ignore[union-attr]
+            broken = gathered[gathered[:, 0].argmax()]
+        step, loss = broken.tolist()
+        if step >= 0:
+            epoch = int(step) // self.steps_per_epoch + 1
+            raise RunError(
+                f"The loss became {loss} in epoch {epoch}, step {int(step) + 1}; the last good checkpoint is kept. "
+                "Try a lower lr, gradient_clip 1.0 or precision 32-true in a new run."
+            )
+
+    def _require_finite_weights(self) -> None:
+        tensors = [t for t in self.model.state_dict().values() if t.is_floating_point()]
+        if not torch.stack([t.isfinite().all() for t in tensors]).all():
+            raise RunError(
+                f"A weight is not finite after step {self.state.step}; the last good checkpoint is kept. "
+                "Try a lower lr, gradient_clip 1.0 or precision 32-true in a new run."
+            )
+
+    def _save(self) -> None:
+        self._require_finite_loss()
+        self._require_finite_weights()
+        sums = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()  # type: ignore[union-attr]
+        if self.fabric.is_global_zero:
+            self.state.sums = sums
+            state = {
+                **vars(self.state),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "ema": None if self.ema is None else self.ema.module.state_dict(),
+                "scaler": self.fabric.strategy.precision.state_dict(),
+                "world_size": self.fabric.world_size,
+                "config": self.config.to_nested(),
+                "identity": self.identity,
+            }
+            self.checkpoints.save(self.state.step, state)
+        self.fabric.barrier()
+        self.saved_at = time.monotonic()
+
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["world_size"] != self.fabric.world_size:
+            raise RunError(
+                f"The run was begun on {checkpoint['world_size']} device(s), not {self.fabric.world_size}; "
+                "its batches can only be continued on as many."
+            )
+        self.state = _State(**{name: checkpoint[name] for name in vars(self.state)})
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(checkpoint["ema"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
+        if self.fabric.is_global_zero:  # sums over all devices live on the first one
+            self.sums += torch.tensor(self.state.sums, device=self.sums.device)
+
+    def _keep_weights(self) -> None:
+        if self.training.keep == "best" and self.state.best_epoch is not None:
+            kept = load_state(self.checkpoints.best)["model"]
+        else:
+            kept = self._best_guess().state_dict()
+        self.model.load_state_dict(kept)
+        self.model.eval()
+
+    def _new_bar(self) -> Any:
+        epoch, taken = divmod(self.state.step, self.steps_per_epoch)
+        return tqdm(
+            total=self.steps_per_epoch,
+            initial=taken,
+            desc=f"epoch {epoch + 1}/{self.epochs}",
+            unit="step",
+            file=sys.stderr,
+            leave=False,
+            disable=None if self.progress and epoch < self.epochs else True,
+        )
+
+    def _report_step(self, logger: TensorBoardLogger, losses: Losses) -> None:
+        values = {name: float(loss) for name, loss in zip(LOSSES, losses, strict=True) if loss is not None}
+        lr = self.optimizer.param_groups[0]["lr"]
+        rate = self.bar.format_dict["rate"] or 0.0
+        images = rate * self.training.batch_size * self.fabric.world_size
+        shown = {name: f"{value:.3f}" for name, value in values.items()}
+        self.bar.set_postfix({**shown, "lr": f"{lr:.1e}", "img/s": f"{images:.0f}"})
+        if self.fabric.is_global_zero:
+            logger.log_metrics({**{f"step/{n}": v for n, v in values.items()}, "step/lr": lr}, self.state.step)
+
+
+def _resolved(value: int | None) -> int:
+    if value is None:
+        raise ValueError("the settings must be resolved first (tlaam.defaults.resolve)")
+    return value

@@ -1,0 +1,348 @@
+"""Begin and continue runs: from a data set's path to a run folder with the trained model."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.fabric import Fabric
+from tqdm import tqdm
+
+from tlaam.config import Config
+from tlaam.data.check import find_unreadable
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.split import with_test, with_validation
+from tlaam.defaults import resolve, resolve_machine
+from tlaam.errors import ConfigError, DataError, RunError, TlaamError
+from tlaam.model.build import build_model
+from tlaam.model.network import TLAAM
+from tlaam.model.store import save_model
+from tlaam.training.atomic import full_disk_named, write_json
+from tlaam.training.checkpoint import Checkpoints
+from tlaam.training.folder import RunFolder
+from tlaam.training.loop import fit
+from tlaam.training.seeds import derive
+
+MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
+"""Settings that `resume` may change: they do not change what is computed, beyond rounding."""
+
+_PACKAGES = ("tlaam", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+_NAMED = 5
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What every device needs to know before it can start."""
+
+    images: LabelledImages
+    config: Config
+    source_fingerprint: str = ""
+    checkpoint: dict[str, Any] | None = None
+
+
+def train(
+    source: str | Path | LabelledImages,
+    out: str | Path | None = None,
+    config: Config | None = None,
+    *,
+    test_fraction: float = 0.0,
+    progress: bool = True,
+) -> Path:
+    """Train a model on a data set and return the run folder.
+
+    Only training and validation images are opened; the test split is left alone.
+
+    Args:
+        source: what `tlaam.data.open.open_images` understands, or an opened data set.
+        out: a new or empty folder; by itself ``runs/<name of the data>``, numbered where that is taken.
+        config: settings; those left None are chosen by `tlaam.defaults.resolve`.
+        test_fraction: share of the training images to set apart for testing where the data has no test split.
+        progress: report on standard error.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        DataError: the data cannot be used, or holds unreadable images and `skip_unreadable` is off.
+        ModelError: the network or its weights cannot be had.
+        RunError: `out` holds something already, the loss is not finite, or the disk is full.
+    """
+    given = resolve_machine(config or Config())
+    fabric = _launched(given)
+
+    def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
+        images = source if isinstance(source, LabelledImages) else open_images(source)
+        opened = images.fingerprint()
+        images = _with_splits(images, given, test_fraction)
+        images, skipped = _readable(images, given.training.skip_unreadable, progress)
+        path = Path(out) if out is not None else _free_folder(images.name)
+        if RunFolder(path).config.exists():
+            RunFolder(path).create()  # says so now, before the network is built
+        return _Plan(images, resolve(given, images), opened), path, skipped
+
+    with _random_state_kept(), ExitStack() as stack:
+        plan, path, skipped = _on_first(fabric, prepare)
+        folder = RunFolder(path)
+        model = _model(plan)
+
+        def begin() -> None:
+            folder.create()
+            stack.enter_context(folder.locked())
+            facts = {
+                "source": str(_absolute(source)),
+                **_facts(plan.images),
+                "source_fingerprint": plan.source_fingerprint,
+                "test_fraction": test_fraction,
+                "val_fraction": plan.config.training.val_fraction,
+                "seed": plan.config.training.seed,
+            }
+            with full_disk_named(folder.path):
+                write_json(folder.data, facts)
+                if skipped:
+                    write_json(folder.skipped, {"skipped": skipped})
+                folder.note_status(state="running", begun=_now(), command=shlex.join(sys.argv), versions=_versions())
+                folder.write_config(plan.config)
+
+        _on_first(fabric, begin)
+        _fit_and_store(fabric, model, plan, folder, progress)
+    return path
+
+
+def resume(
+    run: str | Path, *, source: LabelledImages | None = None, progress: bool = True, **machine: str | int | None
+) -> Path:
+    """Continue a run from its newest good checkpoint and return its folder; a finished run is left as it is.
+
+    Args:
+        run: the run folder.
+        source: the data set, where it cannot be opened again from where it lay.
+        progress: report on standard error.
+        machine: replacements for `MACHINE_OPTIONS`; None keeps the run's own.
+
+    Raises:
+        ConfigError: another option is given.
+        DataError: the data can no longer be read.
+        RunError: the folder holds no run, is in use, or was begun with other data.
+    """
+    changes = {name: value for name, value in machine.items() if value is not None}
+    for name in changes:
+        if name not in MACHINE_OPTIONS:
+            raise ConfigError(
+                f"option '{name}' cannot change within a run; --resume accepts {', '.join(MACHINE_OPTIONS)}. "
+                "Begin a new run instead."
+            )
+    folder = RunFolder(Path(run))
+    folder.require_run()
+    config = Config.from_yaml(folder.config).with_options(**changes)
+    if folder.read_json(folder.status).get("state") == "finished":
+        _say(f"{folder.path} has finished already; nothing to do.", progress)
+        return folder.path
+    fabric = _launched(config)
+
+    def prepare() -> _Plan:
+        stack.enter_context(folder.locked())
+        images = _reopened(folder, source, config)
+        found = Checkpoints(folder.checkpoints).newest()
+        for complaint in found.complaints:
+            _say(complaint, progress)
+        if found.state is None:
+            _say("No checkpoint yet; the run starts from its first step.", progress)
+        else:
+            _say(f"Continuing after step {found.state['step']}.", progress)
+            _compare_versions(found.state["identity"]["versions"], progress)
+        return _Plan(images, config, checkpoint=found.state)
+
+    with _random_state_kept(), ExitStack() as stack:
+        plan = _on_first(fabric, prepare)
+        _fit_and_store(fabric, _model(plan), plan, folder, progress)
+    return folder.path
+
+
+def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder, progress: bool) -> None:
+    began = time.monotonic()
+    images = plan.images
+    identity = {"fingerprint": images.fingerprint(), "classes": list(images.classes), "versions": _versions()}
+    train_samples, val_samples = images.split("train"), images.split("val")
+    fit(
+        fabric,
+        model,
+        train_samples,
+        val_samples,
+        plan.config,
+        folder,
+        identity,
+        checkpoint=plan.checkpoint,
+        progress=progress,
+    )
+
+    def finish() -> None:
+        with full_disk_named(folder.path):
+            save_model(folder.path, model, plan.config.model, images.classes)
+            earlier = folder.read_json(folder.status).get("seconds", 0.0)
+            seconds = round(earlier + time.monotonic() - began, 1)
+            folder.note_status(state="finished", finished=_now(), seconds=seconds)
+
+    _on_first(fabric, finish)
+
+
+def _launched(config: Config) -> Fabric:
+    training = config.training
+    if "fsdp" in training.strategy:
+        raise ConfigError(f"strategy = {training.strategy!r}: sharded checkpoints are not supported; use auto or ddp.")
+    try:
+        fabric = Fabric(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.nodes,
+            strategy=training.strategy,
+            precision=training.precision,
+        )
+        fabric.launch()
+    except (ValueError, TypeError, RuntimeError) as error:  # Lightning's exceptions for a misconfiguration are these
+        raise ConfigError(
+            f"accelerator {training.accelerator!r}, devices {training.devices!r}, nodes {training.nodes}, strategy "
+            f"{training.strategy!r}, precision {training.precision!r} cannot be had: {' '.join(str(error).split())}"
+        ) from error
+    return fabric
+
+
+def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
+    """Do something on the first device and give the result to all; its error ends them all, said once."""
+    result: _T | None = None
+    error: TlaamError | None = None
+    if fabric.is_global_zero:
+        try:
+            result = work()
+        except TlaamError as caught:
+            error = caught
+    failed, result = fabric.broadcast((error is not None, result))
+    if error is not None:
+        raise error
+    if failed:
+        raise SystemExit(1)
+    return result  # type: ignore[return-value]
+
+
+def _model(plan: _Plan) -> TLAAM:
+    torch.manual_seed(derive(plan.config.training.seed, "weights"))
+    return build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
+
+
+def _with_splits(images: LabelledImages, config: Config, test_fraction: float) -> LabelledImages:
+    seed = config.training.seed
+    images = with_validation(with_test(images, test_fraction, seed), config.training.val_fraction, seed)
+    if not images.split("train"):
+        raise DataError(f"{images.root} holds no training images.")
+    return images
+
+
+def _readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
+    """Return the data set without unreadable training and validation images, and what was left out."""
+    faults = find_unreadable(images.with_samples([s for s in images.samples if s.split != "test"]))
+    if not faults:
+        return images, []
+    named = "; ".join(fault.rstrip(".") for _, fault in faults[:_NAMED])
+    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    if not skip:
+        raise DataError(
+            f"{len(faults)} image(s) of {images.root} cannot be read: {named}{more}. "
+            "Mend them, or train without them by --skip-unreadable."
+        )
+    _say(f"Left out {len(faults)} unreadable image(s), named in skipped.json: {named}{more}.", progress)
+    skipped = [{"name": sample.name, "fault": fault} for sample, fault in faults]
+    return _without(images, [entry["name"] for entry in skipped]), skipped
+
+
+def _without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
+    left_out = set(names)
+    kept: list[Sample] = [sample for sample in images.samples if sample.name not in left_out]
+    empty = {sample.label for sample in images.split("train")} - {s.label for s in kept if s.split == "train"}
+    if empty:
+        names = [images.classes[label] for label in sorted(empty)][:_NAMED]
+        raise DataError(f"Without the unreadable images there is nothing left to train on of: {', '.join(names)}.")
+    return images.with_samples(kept)
+
+
+def _reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
+    facts = folder.read_json(folder.data)
+    images = source if source is not None else open_images(facts["source"])
+    images = _with_splits(images, config, facts["test_fraction"])
+    if folder.skipped.exists():
+        images = _without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
+    if images.fingerprint() != facts["fingerprint"]:
+        raise RunError(
+            f"{folder.path} is a run of another data set: {facts['source']} has changed since it was begun "
+            f"({facts['images']} images then, {_facts(images)['images']} now)."
+        )
+    return images
+
+
+def _facts(images: LabelledImages) -> dict[str, Any]:
+    return {
+        "name": images.name,
+        "kind": images.kind,
+        "root": str(images.root),
+        "fingerprint": images.fingerprint(),
+        "classes": len(images.classes),
+        "images": {name: len(images.split(name)) for name in ("train", "val", "test")},
+        "val": [sample.name for sample in images.split("val")],
+    }
+
+
+def _absolute(source: str | Path | LabelledImages) -> str | Path:
+    if isinstance(source, LabelledImages):
+        return source.root
+    path = Path(source).expanduser()
+    return path.resolve() if path.exists() else source
+
+
+def _free_folder(name: str) -> Path:
+    first = Path("runs") / name
+    path, number = first, 1
+    while path.exists():
+        number += 1
+        path = first.with_name(f"{name}-{number}")
+    return path
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _compare_versions(before: dict[str, str], progress: bool) -> None:
+    now = _versions()
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        _say(
+            f"Versions changed since the checkpoint, so results may differ by rounding: {', '.join(changed)}.", progress
+        )
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    with torch.random.fork_rng():
+        yield
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _say(message: str, progress: bool) -> None:
+    if progress:
+        tqdm.write(message, file=sys.stderr)

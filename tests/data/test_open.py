@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import tlaam.data.synthetic
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages
+from tlaam.errors import ConfigError, DataError
+
+
+def _fill(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path, "JPEG")
+    return root
+
+
+def _manifest(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("image,label\nimages/1.jpg,x\nimages/2.jpg,y\n")
+    return path
+
+
+def _cub(root: Path) -> Path:
+    root.mkdir(parents=True)
+    (root / "images.txt").write_text("1 a/1.jpg\n2 b/2.jpg\n")
+    (root / "image_class_labels.txt").write_text("1 1\n2 2\n")
+    (root / "train_test_split.txt").write_text("1 1\n2 1\n")
+    (root / "classes.txt").write_text("1 a\n2 b\n")
+    return root
+
+
+def test_each_layout_is_recognised(tmp_path: Path) -> None:
+    _manifest(tmp_path / "one" / "annotations.csv")
+    _fill(tmp_path / "one", "images/1.jpg", "images/2.jpg")
+    _cub(tmp_path / "cub" / "CUB_200_2011")
+    _fill(tmp_path / "cub" / "CUB_200_2011", "images/a/1.jpg", "images/b/2.jpg")
+    kinds = {
+        _manifest(tmp_path / "any name.CSV"): "manifest",
+        tmp_path / "one": "manifest",
+        tmp_path / "cub": "cub",
+        tmp_path / "cub" / "CUB_200_2011": "cub",
+        _fill(tmp_path / "flat", "a/1.jpg", "b/deep/2.jpg"): "folder",
+        _fill(tmp_path / "splits", "train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg"): "folder",
+    }
+    for path, kind in kinds.items():
+        assert open_images(path).kind == open_images(str(path)).kind == kind
+
+
+def test_home_and_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill(tmp_path / "birds", "a/1.jpg", "b/1.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_images("~/birds").name == "birds"
+    monkeypatch.chdir(tmp_path / "birds")
+    assert open_images(".").name == "birds"
+
+
+def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = LabelledImages("synthetic", tmp_path, "synthetic", ("a", "b"), ())
+    monkeypatch.setattr(tlaam.data.synthetic, "synthetic_images", lambda options: drawn, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert open_images("synthetic") is drawn
+    assert open_images("synthetic:classes=3") is drawn
+    with pytest.raises(ConfigError, match="Did you mean 'classes'"):
+        open_images("synthetic:clases=3")
+    _fill(tmp_path / "synthetic", "a/1.jpg", "b/1.jpg")
+    assert open_images("synthetic").kind == "folder"
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("birdz", r"no file or folder 'birdz'.*Did you mean 'birds'"),
+        ("birds/pets.csw", r"Did you mean 'birds/pets.csv'"),
+        ("nowhere/at/all", r"'nowhere' does not exist"),
+        ("sinthetic", r"Did you mean 'synthetic'"),
+        ("synthetic_birds", r"no file or folder"),
+    ],
+)
+def test_a_missing_path_names_the_closest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, fault: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _manifest(tmp_path / "birds" / "pets.csv")
+    with pytest.raises(DataError, match=fault):
+        open_images(source)
+
+
+@pytest.mark.parametrize(
+    ("files", "fault"),
+    [
+        (["1.jpg", "2.jpg", "notes.txt"], r"a folder with 2 images and no class folders; expected one of: synthetic"),
+        (["1.jpg", "data.csv"], r"1 image, no class folders and the table 'data.csv'"),
+        (["docs/readme.txt"], r"no images and 1 folder without images"),
+        ([], r"no images and no class folders"),
+        (["manifest.csv", "annotations.csv"], r"holds both 'manifest.csv' and 'annotations.csv'"),
+        (["birds/images.txt", "pets/a/1.jpg"], r"holds a data set of its own, 'birds'.*Give the path"),
+        (["birds/train/a/1.jpg"], r"holds a data set of its own, 'birds'"),
+    ],
+)
+def test_what_was_found_is_said(tmp_path: Path, files: list[str], fault: str) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(DataError, match=fault):
+        open_images(tmp_path)
+
+
+def test_a_file_that_is_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a file that is no CSV manifest.*'.jpg'"):
+        open_images(_fill(tmp_path, "1.jpg") / "1.jpg")
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(DataError, match="Permission denied"):
+        open_images(tmp_path)
+
+
+def test_reading_needs_no_torch() -> None:
+    modules = "tlaam.images, tlaam.data.open, tlaam.data.split, tlaam.data.check"
+    code = f"import sys, {modules}; assert not {{'torch', 'timm', 'torchvision', 'pandas'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_real_sources(shared_data: Path) -> None:
+    kinds = {"cub10": "cub", "cars196": "manifest", "flowers17": "folder"}
+    assert {name: open_images(shared_data / name).kind for name in kinds} == kinds
+    with pytest.raises(DataError, match="data set of its own"):
+        open_images(shared_data)
