@@ -102,6 +102,12 @@ def test_order_of_images_does_not_matter() -> None:
     assert torch.equal(before.confusion, after.confusion)
 
 
+def test_a_bin_includes_its_upper_edge_only() -> None:
+    # 0.5 shares the bin (0.25, 0.5] with 0.3, where their gaps +0.5 and -0.3 nearly cancel.
+    confidences, correct = torch.tensor([0.5, 0.3]), torch.tensor([True, False])
+    assert expected_calibration_error(confidences, correct, bins=4) == pytest.approx(0.1)
+
+
 def test_confidence_of_one_belongs_to_the_last_bin() -> None:
     # In a bin of its own it would give (0.5 · 0.04 + 0.5 · 1) instead of |(0.04 - 1) / 2|.
     assert expected_calibration_error(torch.tensor([0.96, 1.0]), torch.tensor([True, False])) == pytest.approx(0.48)

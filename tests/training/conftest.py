@@ -13,26 +13,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that the tests and the process they start share stub_network
 
-from tlaam.config import Config  # noqa: E402
+from stub_network import SETTINGS
+
+from tlaam.config import Config
 
 CLASSES, PER_CLASS = 3, 9
-
-SETTINGS: dict[str, Any] = {
-    "backbone": "stub",
-    "image_size": 32,
-    "source_size": 32,
-    "epochs": 3,
-    "raw_epochs": 1,
-    "batch_size": 4,
-    "lr": 0.05,
-    "crop_scale": 0.5,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.9,
-    "val_fraction": 0.2,
-    "checkpoint_every": 0.0,
-    "accelerator": "cpu",
-    "workers": 0,
-}
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,44 @@
-"""A tiny network with the contract of `tlaam.model.network.TLAAM`: dropout, batch norm and all three branches."""
+"""A tiny network with the contract of `tlaam.model.network.TLAAM` (dropout, batch norm, all branches), and settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tlaam.model.output import TLAAMOutput
 
+SETTINGS: dict[str, Any] = {
+    "backbone": "stub",
+    "image_size": 32,
+    "source_size": 32,
+    "epochs": 3,
+    "raw_epochs": 1,
+    "batch_size": 4,
+    "lr": 0.05,
+    "crop_scale": 0.5,
+    "gradient_clip": 1.0,
+    "ema_decay": 0.9,
+    "val_fraction": 0.2,
+    "checkpoint_every": 0.0,
+    "accelerator": "cpu",
+    "workers": 0,
+}
+
 
 class StubNetwork(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.backbone = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )  # fmt: skip
+            nn.Conv2d(3, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
         self.classifier = nn.Linear(8, classes)
         self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
 

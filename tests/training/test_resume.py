@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import SETTINGS
+from stub_network import SETTINGS
 
 from tlaam.training.checkpoint import Checkpoints
 

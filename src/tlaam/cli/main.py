@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), 1)
     except TlaamError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), getattr(error, "exit_code", 1))  # a run that was asked to stop says by which signal
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted.", 130)
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`

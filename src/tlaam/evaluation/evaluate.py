@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tlaam.data.open import open_images
-from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.data.split import with_validation
 from tlaam.errors import DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
@@ -19,6 +19,8 @@ from tlaam.evaluation.localization import localization_report
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
+
+_PREFERRED: tuple[Split, ...] = ("test", "val")
 
 
 def evaluate(
@@ -48,10 +50,10 @@ def evaluate(
     model = run if isinstance(run, TrainedModel) else load_model(run)
     images = data if isinstance(data, LabelledImages) else open_images(data)
     images = _with_the_runs_validation(images, None if isinstance(run, TrainedModel) else Path(run))
-    chosen = split or next((s for s in ("test", "val") if images.split(s)), "train")
+    chosen: Split = split or next((s for s in _PREFERRED if images.split(s)), "train")
     samples = images.split(chosen)
     if not samples:
-        present = [s for s in ("train", "val", "test") if images.split(s)]
+        present = [s for s in SPLITS if images.split(s)]
         raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
     labels = _labels_of_model(images, samples, model.classes)
 

@@ -17,6 +17,7 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
+from tlaam import __version__
 from tlaam.config import Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
@@ -36,7 +37,7 @@ from tlaam.training.seeds import derive
 MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
 """Settings that `resume` may change: they do not change what is computed, beyond rounding."""
 
-_PACKAGES = ("tlaam", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 _NAMED = 5
 _T = TypeVar("_T")
 
@@ -315,7 +316,7 @@ def _free_folder(name: str) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+    versions = {"tlaam": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlaam.config import Config
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.defaults import default_epochs, resolve
+from tlaam.errors import ConfigError
+
+
+def _images(count: int) -> LabelledImages:
+    samples = tuple(Sample(Path(f"{i}.png"), f"{i}.png", i % 2, "train") for i in range(count))
+    return LabelledImages("some", Path(), "folder", ("a", "b"), samples)
+
+
+def test_nothing_that_data_or_machine_decide_stays_open() -> None:
+    config = resolve(Config.from_flat({"accelerator": "cpu"}), _images(300))
+    assert config.model.backbone == "tf_efficientnet_lite0"
+    assert (config.model.image_size, config.model.source_size, config.model.part_size) == (224, 448, 112)
+    assert config.training.epochs == 20
+    assert config.training.classifier_lr == config.training.lr
+    assert config.training.precision == "32-true"
+    assert config.training.devices == "1"
+    assert config.training.workers is not None
+    open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
+    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages"}
+    assert resolve(config, _images(5)) == config
+
+
+def test_given_values_win() -> None:
+    given = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "epochs": 3, "workers": 5, "part_size": 48}
+    config = resolve(Config.from_flat(given), _images(10))
+    assert {name: getattr(config.model, name) for name in ("backbone", "image_size", "source_size", "part_size")} == {
+        "backbone": "resnet18",
+        "image_size": 64,
+        "source_size": 128,
+        "part_size": 48,
+    }
+    assert (config.training.epochs, config.training.workers) == (3, 5)
+
+
+def test_a_given_size_that_the_default_does_not_fit_is_said() -> None:
+    with pytest.raises(ConfigError, match="source_size 100 is smaller than image_size 224"):
+        resolve(Config.from_flat({"accelerator": "cpu", "source_size": 100}), _images(10))
+
+
+@pytest.mark.parametrize(
+    ("images", "gpu", "epochs"), [(10, False, 60), (300, False, 20), (9999, False, 8), (9999, True, 30)]
+)
+def test_default_epochs(images: int, gpu: bool, epochs: int) -> None:
+    assert default_epochs(images, gpu=gpu) == epochs
+
+
+def test_tiny_sets_need_no_loader_processes() -> None:
+    assert resolve(Config.from_flat({"accelerator": "cpu"}), _images(20)).training.workers == 0

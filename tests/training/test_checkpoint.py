@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tlaam.errors import RunError
+from tlaam.training import atomic
+from tlaam.training.checkpoint import Checkpoints, load_state, save_state
+
+STATE: dict[str, Any] = {"step": 3, "model": {"w": torch.arange(5.0)}, "names": ["é", None], "best": (0.5, -1.0)}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    save_state(tmp_path / "a.ckpt", STATE)
+    loaded = load_state(tmp_path / "a.ckpt")
+    assert torch.equal(loaded.pop("model")["w"], STATE["model"]["w"])
+    assert loaded == {name: value for name, value in STATE.items() if name != "model"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "no trailer"])
+def test_damage_is_noticed(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.ckpt"
+    save_state(path, STATE)
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    path.write_bytes(
+        {"truncated": content[:-100], "flipped": content, "empty": b"", "no trailer": content[:-45]}[damage]
+    )
+    with pytest.raises(RunError, match="damaged"):
+        load_state(path)
+
+
+def test_code_is_never_unpickled(tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "hacked"),)
+
+    save_state(tmp_path / "a.ckpt", {"payload": Malicious()})
+    with pytest.raises(RunError, match="not loaded"):
+        load_state(tmp_path / "a.ckpt")
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_the_newest_good_one_is_used_and_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"step": step})
+    assert [path.name for path in checkpoints.paths()] == ["step-000000002.ckpt", "step-000000003.ckpt"]
+    checkpoints.paths()[-1].write_bytes(b"broken")
+    (tmp_path / ".step-000000004.ckpt.99.tmp").write_bytes(b"half")
+    found = checkpoints.newest()
+    assert found.state == {"step": 2}
+    assert len(found.complaints) == 1 and "step-000000003" in found.complaints[0]
+    checkpoints.save(3, {"step": 3})
+    again = checkpoints.newest()
+    assert again.state == {"step": 3} and again.complaints == []
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_no_checkpoint_at_all(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "missing").newest() == (None, [])
+
+
+def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, STATE)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(RunError, match="disk is full") as caught:
+        checkpoints.save(2, STATE)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.ckpt"]
+    assert load_state(tmp_path / "step-000000001.ckpt")["step"] == 3

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from stub_network import StubNetwork
+from torch import Tensor
+
+from tlaam.config import Config
+from tlaam.errors import ConfigError, DataError, RunError
+from tlaam.model.output import TLAAMOutput
+from tlaam.training import atomic, checkpoint
+from tlaam.training.checkpoint import Checkpoints
+from tlaam.training.folder import RunFolder
+from tlaam.training.history import COLUMNS
+from tlaam.training.run import resume, train
+
+pytestmark = pytest.mark.usefixtures("stubbed")
+Settings = Callable[..., Config]
+
+
+@pytest.fixture
+def copy(photographs: Path, tmp_path: Path) -> Path:
+    """The photographs in a folder of the test's own."""
+    folder = tmp_path / "data"
+    for path in photographs.rglob("*.png"):
+        target = folder / path.relative_to(photographs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return folder
+
+
+def test_run_folder_is_whole(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+    random_state = torch.random.get_rng_state()
+    run = RunFolder(train(photographs, tmp_path / "run", settings(), progress=False))
+    assert torch.equal(torch.random.get_rng_state(), random_state)
+    assert Config.from_yaml(run.config).training.precision == "32-true"  # resolved
+    data = run.read_json(run.data)
+    assert data["images"] == {"train": 21, "val": 6, "test": 0}
+    assert len(data["val"]) == 6
+    status = run.read_json(run.status)
+    assert status["state"] == "finished" and status["versions"]["torch"] == torch.__version__.split("+")[0]
+    rows = list(csv.DictReader(run.history.open()))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["loss_object"] == "" and rows[1]["loss_object"] != ""  # the first epoch is raw only
+    assert any(run.logs.iterdir())
+    assert (run.path / "model.safetensors").is_file()
+
+
+def test_finished_run_is_left_alone(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+    path = train(photographs, tmp_path / "run", settings(epochs=1), progress=False)
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+    resume(path, progress=False)
+    assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+def test_train_never_writes_into_a_used_folder(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+    train(photographs, tmp_path / "run", settings(epochs=1), progress=False)
+    with pytest.raises(RunError, match="--resume"):
+        train(photographs, tmp_path / "run", settings(), progress=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="not empty"):
+        train(photographs, tmp_path / "mine", settings(), progress=False)
+    with pytest.raises(RunError, match="does not exist"):
+        resume(tmp_path / "nowhere")
+
+
+class _Breaking(StubNetwork):
+    """Answers NaN in the tenth training step."""
+
+    steps = 0
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
+        output = super().forward(images, labels, raw_only)
+        self.steps += self.training
+        return output._replace(raw_logits=output.raw_logits * float("nan")) if self.steps == 10 else output
+
+
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
+    photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
+    with pytest.raises(RunError, match="loss became nan in epoch 2, step 10"):
+        train(photographs, tmp_path / "run", settings(), progress=False)
+    state = Checkpoints(tmp_path / "run" / "checkpoints").newest().state
+    assert state is not None and state["step"] == 9
+    assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def test_full_disk_is_one_line_and_the_run_can_go_on(
+    photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = atomic.write_atomically
+
+    def full(path: Path, *pieces: Any) -> None:
+        with atomic.full_disk_named(path):
+            if path.name == "step-000000007.ckpt":
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *pieces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomically", full)
+        with pytest.raises(RunError, match="disk is full") as caught:
+            train(photographs, tmp_path / "run", settings(), progress=False)
+    assert "\n" not in str(caught.value)
+    resume(tmp_path / "run", progress=False)
+    train(photographs, tmp_path / "whole", settings(), progress=False)
+    names = ("run", "whole")
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in names}) == 1
+
+
+def test_run_of_another_data_set_is_refused(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    next(copy.rglob("*.png")).rename(copy / "class0" / "renamed.png")
+    with pytest.raises(RunError, match="another data set"):
+        resume(run, progress=False)
+
+
+def test_only_machine_settings_may_change(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    with pytest.raises(ConfigError, match="lr"):
+        resume(run, lr=1)
+    resume(run, progress=False, workers=1, devices=None)
+    assert RunFolder(run).read_json(RunFolder(run).status)["state"] == "finished"
+
+
+def test_damaged_checkpoint_is_said_and_the_one_before_used(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    newest = Checkpoints(RunFolder(run).checkpoints).paths()[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    resume(run)
+    said = capsys.readouterr().err
+    assert newest.name in said and "damaged" in said and "Continuing after step 8" in said
+
+
+def _interrupted(copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with monkeypatch.context() as patch:
+        patch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
+        with pytest.raises(RunError):
+            train(copy, tmp_path / "run", settings(), progress=False)
+    return tmp_path / "run"
+
+
+def test_unreadable_images_are_refused_or_recorded(copy: Path, tmp_path: Path, settings: Settings) -> None:
+    for number in range(7):
+        (copy / "class1" / f"{number}.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"7 image\(s\).*and 2 more.*--skip-unreadable"):
+        train(copy, tmp_path / "run", settings(), progress=False)
+    assert not (tmp_path / "run").exists()
+    run = RunFolder(train(copy, tmp_path / "run", settings(epochs=1, skip_unreadable=True), progress=False))
+    skipped = run.read_json(run.skipped)["skipped"]
+    assert {entry["name"] for entry in skipped} == {f"class1/{number}.png" for number in range(7)}
+
+
+def test_without_validation_images_the_last_weights_are_kept(
+    photographs: Path, tmp_path: Path, settings: Settings
+) -> None:
+    path = train(photographs, tmp_path / "run", settings(val_fraction=0, ema_decay=0, epochs=1), progress=False)
+    assert json.loads((path / "data.json").read_text())["images"]["val"] == 0
+    assert not (path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_running_process_locks_its_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from tlaam.training.folder import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).locked(): print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"locked\n"
+        with pytest.raises(RunError, match=f"in use.*process {other.pid}"), folder.locked():
+            pass
+        other.kill()
+    with folder.locked():
+        pass
+
+
+def test_settings_that_cannot_be_had_are_one_line(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="fsdp"):
+        train(photographs, tmp_path / "run", settings(strategy="fsdp"), progress=False)
+    with pytest.raises(ConfigError, match="devices") as caught:
+        train(photographs, tmp_path / "run", settings(devices="many"), progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_are_those_of_the_canvas(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+    assert Image.open(next(photographs.rglob("*.png"))).size == (48, 40)
+    path = train(photographs, tmp_path / "run", settings(source_size=48, epochs=1), progress=False)
+    assert (path / "model.safetensors").is_file()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from tlaam.training.sampler import StepBatches, batch_sizes, epoch_order
+
+
+def test_an_epoch_visits_every_image_once() -> None:
+    seen = [index for batch in StepBatches(23, 4, 1, seed=5) for _, index in batch]
+    assert sorted(seen) == list(range(23))
+
+
+def test_order_depends_on_seed_and_epoch_only() -> None:
+    assert list(epoch_order(50, 1, 0)) == list(epoch_order(50, 1, 0))
+    assert list(epoch_order(50, 1, 0)) != list(epoch_order(50, 1, 1))
+    assert list(epoch_order(50, 1, 0)) != list(epoch_order(50, 2, 0))
+
+
+@pytest.mark.parametrize("images", [1, 2, 7, 8, 9, 16, 17, 23])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_starting_late_equals_skipping(images: int, world_size: int) -> None:
+    whole = list(StepBatches(images, 4, 3, seed=0, world_size=world_size))
+    for start in range(len(whole) + 1):
+        late = StepBatches(images, 4, 3, seed=0, world_size=world_size, start_step=start)
+        assert list(late) == whole[start:]
+        assert len(late) == len(whole) - start
+
+
+@pytest.mark.parametrize(("images", "world_size"), [(8, 2), (9, 2), (10, 3), (1, 4), (64, 8)])
+def test_devices_share_an_epoch_with_as_little_repetition_as_possible(images: int, world_size: int) -> None:
+    shares = [
+        [index for batch in StepBatches(images, 2, 1, seed=3, rank=rank, world_size=world_size) for _, index in batch]
+        for rank in range(world_size)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    everything = [index for share in shares for index in share]
+    assert set(everything) == set(range(images))
+    assert len(everything) == -(-images // world_size) * world_size
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (3, 16, [3])],
+)
+def test_a_last_batch_of_one_image_joins_the_one_before(images: int, batch_size: int, sizes: list[int]) -> None:
+    assert batch_sizes(images, batch_size) == sizes

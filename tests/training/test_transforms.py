@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tlaam.canvas import to_canvas
+from tlaam.training.transforms import Augment
+
+BOX = np.array([60.0, 30.0, 140.0, 90.0])
+
+
+def _picture() -> Image.Image:
+    pixels = np.zeros((150, 200, 3), dtype=np.uint8)
+    pixels[30:90, 60:140, 0] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("crop_scale", [1.0, 0.4])
+@pytest.mark.parametrize("jitter", [0.0, 0.3])
+def test_boxes_follow_the_pixels(crop_scale: float, jitter: float) -> None:
+    augment = Augment(128, flip=True, jitter=jitter, crop_scale=crop_scale)
+    places = set()
+    for seed in range(25):
+        canvas, box = augment(_picture(), BOX, seed)
+        assert canvas.shape == (3, 128, 128) and canvas.dtype == torch.uint8
+        rows, columns = torch.nonzero(canvas[0] > canvas[0].max() / 2, as_tuple=True)
+        found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        assert (found - box).abs().max() <= 1.0
+        places.add(tuple(box.tolist()))
+    assert len(places) == (2 if crop_scale == 1 else 25)
+
+
+def test_without_augmentation_it_is_the_canvas() -> None:
+    canvas, box = Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0)
+    assert np.array_equal(canvas.numpy(), to_canvas(_picture(), 64))
+    assert box.isnan().all()
+
+
+def test_a_box_that_the_crop_lost_is_none() -> None:
+    augment = Augment(64, flip=False, jitter=0, crop_scale=0.05)
+    corner = np.array([0.0, 0.0, 4.0, 4.0])
+    boxes = [augment(_picture(), corner, seed)[1] for seed in range(20)]
+    assert any(box.isnan().all() for box in boxes)
+    assert all(box.isnan().all() or (box[2:] > box[:2]).all() for box in boxes)
+
+
+def test_seed_decides_and_the_callers_random_state_stays() -> None:
+    augment = Augment(64, flip=True, jitter=0.2, crop_scale=0.5)
+    state = torch.random.get_rng_state()
+    first = augment(_picture(), BOX, 7)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.rand(3)
+    again, other = augment(_picture(), BOX, 7), augment(_picture(), BOX, 8)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
