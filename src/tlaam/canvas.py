@@ -1,10 +1,14 @@
-"""From a decoded photograph to the square source image that the network is given: one function for every use."""
+"""From a file to the square source image that the network is given: one way for training, evaluation and prediction."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tlaam.images import image_size, load_image
 
 
 def to_canvas(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -25,12 +29,35 @@ def to_canvas(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def canvas_to_image(boxes: NDArray[np.floating], canvas: int, width: int, height: int) -> NDArray[np.float64]:
-    """Scale boxes ``(..., 4)`` xyxy from pixels of a canvas of side `canvas` to pixels of a ``width × height`` image."""
+    """Scale boxes ``(..., 4)`` xyxy from a canvas of side `canvas` to a ``width × height`` image, both in pixels."""
     scale = np.array([width, height, width, height], dtype=np.float64) / canvas
     return boxes.astype(np.float64) * scale
 
 
 def image_to_canvas(boxes: NDArray[np.floating], canvas: int, width: int, height: int) -> NDArray[np.float64]:
-    """Scale boxes ``(..., 4)`` xyxy from pixels of a ``width × height`` image to pixels of a canvas of side `canvas`."""
+    """Scale boxes ``(..., 4)`` xyxy from a ``width × height`` image to a canvas of side `canvas`, both in pixels."""
     scale = canvas / np.array([width, height, width, height], dtype=np.float64)
     return boxes.astype(np.float64) * scale
+
+
+def load_for_canvas(path: Path, canvas: int, *, smallest_side: float = 1.0) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode an image for `tlaam.canvas.to_canvas`, reduced by a half, quarter or eighth where the canvas allows.
+
+    JPEG decoders give these reductions almost for free. Both sides keep at least `canvas` pixels, or all that they
+    have, so that nothing the canvas could show is lost.
+
+    Args:
+        canvas: side of the canvas in pixels.
+        smallest_side: smallest share of a side that a random crop may keep; the crop, too, keeps `canvas` pixels.
+
+    Returns:
+        The RGB image and the ``(width, height)`` of the photograph itself, in whose pixels boxes are given.
+
+    Raises:
+        DataError: the file cannot be read as an image.
+    """
+    width, height = image_size(path)
+    needed = canvas / smallest_side
+    reduction = next((r for r in (8, 4, 2) if min(width, height) >= r * needed), 1)
+    image = load_image(path, max_side=-(-max(width, height) // reduction) if reduction > 1 else None)
+    return image, (width, height)

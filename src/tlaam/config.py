@@ -132,7 +132,7 @@ class TrainingConfig(_Section):
     nodes: Positive = 1
     """Machines that train together."""
     strategy: str = "auto"
-    """Lightning's strategy: auto, ddp, fsdp."""
+    """Lightning's strategy: auto or ddp."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that load images; by itself from the number of cores."""
 

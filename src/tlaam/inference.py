@@ -1,4 +1,4 @@
-"""The one way in which a trained network is asked: validation, evaluation, prediction and the pictures all pass here."""
+"""The one way in which a trained network is asked: validation, evaluation, prediction and pictures all pass here."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tlaam.atomic import write_atomically
 from tlaam.errors import RunError
 
 Cell = str | int | float | None
@@ -93,7 +94,7 @@ def write_page(
     )
     target = Path(path)
     # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
-    _write_atomically(target, html.encode("utf-8", "backslashreplace"))
+    _write(target, html.encode("utf-8", "backslashreplace"))
     return target
 
 
@@ -119,15 +120,10 @@ def _data_uri(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(path, content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(

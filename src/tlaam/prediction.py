@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlaam.canvas import canvas_to_image, to_canvas
+from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
 from tlaam.errors import DataError, TlaamError
-from tlaam.images import IMAGE_SUFFIXES, load_image
+from tlaam.images import IMAGE_SUFFIXES
 from tlaam.inference import infer
 from tlaam.model.build import default_device
 from tlaam.model.output import TLAAMOutput
@@ -94,7 +94,7 @@ class Predictor:
     ) -> None:
         device = device or default_device()
         self.model = model if isinstance(model, TrainedModel) else load_model(model, device)
-        self.model.network.to(device)
+        self.model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size, self.workers = batch_size, workers
 
     def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
@@ -121,8 +121,8 @@ class Predictor:
 
     def _read(self, path: str | Path) -> _Read:
         try:
-            image = load_image(Path(path))
-            return _Read(str(path), image.size, to_canvas(image, self.model.source_size))
+            image, size = load_for_canvas(Path(path), self.model.source_size)
+            return _Read(str(path), size, to_canvas(image, self.model.source_size))
         except TlaamError as error:
             return _Read(str(path), error=str(error))
 
@@ -184,11 +184,13 @@ def find_images(inputs: Iterable[str | Path]) -> list[str]:
         if path.is_dir():
             inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         elif not path.exists() and glob.has_magic(str(given)):
-            inside = sorted(p for p in glob.glob(str(given), recursive=True) if Path(p).is_file())
+            inside = sorted(p for p in glob.glob(str(given), recursive=True) if Path(p).is_file())  # noqa: PTH207
         else:
             inside = [str(given)]
         if not inside:
-            raise DataError(f"{given} holds no image; give image files, folders of images or a pattern such as '*.jpg'.")
+            raise DataError(
+                f"{given} holds no image; give image files, folders of images or a pattern such as '*.jpg'."
+            )
         found += inside
     return found
 

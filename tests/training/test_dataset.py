@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tlaam.canvas import load_for_canvas
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.training.dataset import EvaluationImages, TrainingImages
-from tlaam.training.decoding import load_for_canvas
 from tlaam.training.loading import batch_loader, with_plain_errors
 from tlaam.training.sampler import StepBatches
 from tlaam.training.transforms import Augment

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from stub_network import StubNetwork
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from tlaam.config import Config
@@ -41,7 +42,7 @@ def copy(photographs: Path, tmp_path: Path) -> Path:
 
 def test_run_folder_is_whole(photographs: Path, tmp_path: Path, settings: Settings) -> None:
     random_state = torch.random.get_rng_state()
-    run = RunFolder(train(photographs, tmp_path / "run", settings(), progress=False))
+    run = RunFolder(train(photographs, tmp_path / "run", settings(epochs=5), progress=False))
     assert torch.equal(torch.random.get_rng_state(), random_state)
     assert Config.from_yaml(run.config).training.precision == "32-true"  # resolved
     data = run.read_json(run.data)
@@ -51,9 +52,11 @@ def test_run_folder_is_whole(photographs: Path, tmp_path: Path, settings: Settin
     assert status["state"] == "finished" and status["versions"]["torch"] == torch.__version__.split("+")[0]
     rows = list(csv.DictReader(run.history.open()))
     assert tuple(rows[0]) == COLUMNS
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert rows[0]["loss_object"] == "" and rows[1]["loss_object"] != ""  # the first epoch is raw only
-    assert any(run.logs.iterdir())
+    logged = EventAccumulator(str(run.logs)).Reload()
+    assert [event.step for event in logged.Scalars("step/loss")] == [20]
+    assert [event.step for event in logged.Scalars("epoch/val_top1_fused")] == [5, 10, 15, 20, 25]
     assert (run.path / "model.safetensors").is_file()
 
 

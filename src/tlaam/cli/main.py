@@ -9,6 +9,7 @@ from importlib import import_module
 
 import click
 
+from tlaam.allocator import keep_freed_memory
 from tlaam.errors import TlaamError, did_you_mean
 
 VERBS = {
@@ -48,6 +49,7 @@ def tlaam() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 an error in data, model or run, 2 a wrong call."""
+    keep_freed_memory()
     try:
         result = tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False)
     except click.UsageError as error:

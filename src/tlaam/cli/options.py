@@ -21,7 +21,7 @@ PATH = click.Path(path_type=Path)
 def settings_options(command: Command) -> Command:
     """Give a command one option for each setting of `Config`, and ``--config`` and ``--preset``."""
     options: list[Callable[[Command], Command]] = [
-        click.option("--config", "config_file", type=PATH, help="YAML file of options; options given here win over it."),
+        click.option("--config", "config_file", type=PATH, help="YAML file of options; those given here win."),
         click.option(
             "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
             help=f"Settings to start from: {', '.join(PRESETS)}.",

@@ -15,7 +15,9 @@ from tlaam.cli.options import PATH, settings_from, settings_options
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with the settings it has.")
 @settings_options
 @click.pass_context
-def train(context: click.Context, data: str | None, out: Path | None, resumed: Path | None, **_settings: object) -> None:
+def train(
+    context: click.Context, data: str | None, out: Path | None, resumed: Path | None, **_settings: object
+) -> None:
     """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, CUB-200-2011, or 'synthetic'.
 
     With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`.

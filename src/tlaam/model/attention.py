@@ -53,7 +53,7 @@ class LCAM(nn.Module):
         super().__init__()
         kernel = neighbourhood(channels) if kernel is None else kernel
         if kernel % 2 == 0:
-            raise ModelError(f"attention_kernel is {kernel}; it must be odd, so that a channel has as many on each side.")
+            raise ModelError(f"attention_kernel is {kernel}; it must be odd, as many on each side.")
         self.kernel, self.gate, self.channel_dim = kernel, gate, channel_dim
         self.weight = nn.Parameter(torch.zeros(1 if shared else channels, kernel))
         if gate == "sigmoid":

@@ -29,8 +29,9 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
     count = boxes.shape[1]
     samples = max(1, math.ceil(max(height, width) * reach / size - 1e-6))
     fine = size * samples
-    steps = (torch.arange(fine, device=images.device, dtype=torch.float32) + 0.5) / fine
-    x0, y0, x1, y1 = boxes.detach().float().unbind(-1)  # (B, N) each
+    exact = torch.promote_types(images.dtype, torch.float32)
+    steps = (torch.arange(fine, device=images.device, dtype=exact) + 0.5) / fine
+    x0, y0, x1, y1 = boxes.detach().to(exact).unbind(-1)  # (B, N) each
     x = x0[..., None] + (x1 - x0)[..., None] * steps  # (B, N, fine), pixel coordinates with centres at +0.5
     y = y0[..., None] + (y1 - y0)[..., None] * steps
     # grid_sample's coordinates: -1 and 1 are the outer edges of the first and last pixel (align_corners=False).

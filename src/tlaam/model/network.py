@@ -1,4 +1,4 @@
-"""TL-AAM as the paper's figure 3 draws it: raw image → OAAM → object image → MPALM → parts; one network sees them all."""
+"""TL-AAM as the paper's figure 3 draws it: raw image → OAAM → object image → MPALM → parts, one network for all."""
 
 from __future__ import annotations
 
@@ -133,4 +133,3 @@ class TLAAM(nn.Module):
 def _scale(whole: Tensor, size: int) -> Tensor:
     """Return the factors ``(B, 4)`` from pixels of a ``size × size`` input to pixels of the image with box `whole`."""
     return whole[:, [2, 3, 2, 3]] / size
-

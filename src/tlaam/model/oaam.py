@@ -55,4 +55,3 @@ class OAAM(nn.Module):
             upsample=self.upsample,
             margin=self.margin,
         )
-

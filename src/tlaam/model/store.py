@@ -1,9 +1,8 @@
-"""A trained model on disk: ``model.safetensors`` and ``config.json``, written atomically, read without executing code."""
+"""A trained model on disk: ``model.safetensors`` and ``config.json``, written atomically, read without running code."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,8 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
+from tlaam import __version__
+from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
 from tlaam.model.build import build_model
@@ -44,7 +45,7 @@ def save_model(folder: Path, model: TLAAM, config: ModelConfig, classes: Sequenc
     """Write weights and description into a folder, the description last, so that its presence means a whole model.
 
     Raises:
-        OSError: the folder cannot be written.
+        RunError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -60,16 +61,10 @@ def save_model(folder: Path, model: TLAAM, config: ModelConfig, classes: Sequenc
             "mean": list(model.backbone.mean),
             "std": list(model.backbone.std),
         },
-        "versions": {name: version(name) for name in ("tlaam", "torch", "timm")},
+        "versions": {"tlaam": __version__, "torch": version("torch"), "timm": version("timm")},
     }
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-    try:
-        save_file(state, temporary, metadata={"format": "pt"})
-        os.replace(temporary, folder / WEIGHTS)
-        temporary.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / DESCRIPTION)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
+    write_json(folder / DESCRIPTION, description)
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TrainedModel:
@@ -89,9 +84,13 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder}).") from error
+        raise ModelError(
+            f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder})."
+        ) from error
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(
+            f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
+        ) from error
     assert config.source_size is not None
     return TrainedModel(network.eval().to(device), config, classes, config.source_size)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tlaam.atomic import remove_leftovers, write_atomically
 from tlaam.errors import RunError
-from tlaam.training.atomic import remove_leftovers, write_atomically
 
 _MARK = b"tlaam-sha256:"
 _TRAILER = len(_MARK) + hashlib.sha256().digest_size

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tlaam.canvas import image_to_canvas, to_canvas
+from tlaam.canvas import image_to_canvas, load_for_canvas, to_canvas
 from tlaam.data.sample import Sample
-from tlaam.training.decoding import load_for_canvas
 from tlaam.training.sampler import Key
 from tlaam.training.seeds import derive
 from tlaam.training.transforms import Augment

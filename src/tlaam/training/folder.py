@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from tlaam.atomic import write_json, write_text
 from tlaam.config import Config
 from tlaam.errors import RunError
-from tlaam.training.atomic import write_json, write_text
 
 
 @dataclass(frozen=True)

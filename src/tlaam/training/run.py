@@ -18,6 +18,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from tlaam import __version__
+from tlaam.atomic import full_disk_named, write_json
 from tlaam.config import Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
@@ -28,7 +29,6 @@ from tlaam.errors import ConfigError, DataError, RunError, TlaamError
 from tlaam.model.build import build_model
 from tlaam.model.network import TLAAM
 from tlaam.model.store import save_model
-from tlaam.training.atomic import full_disk_named, write_json
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
 from tlaam.training.loop import fit
@@ -230,7 +230,7 @@ def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
         raise error
     if failed:
         raise SystemExit(1)
-    return result  # type: ignore[return-value]
+    return result
 
 
 def _model(plan: _Plan) -> TLAAM:

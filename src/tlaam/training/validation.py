@@ -32,7 +32,7 @@ def validate(fabric: Fabric, model: TLAAM, batches: Iterable[Item]) -> dict[str,
             for row, name in enumerate(BRANCHES):
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)
-    sums = fabric.all_reduce(sums, reduce_op="sum")  # type: ignore[assignment]
+    sums = fabric.all_reduce(sums, reduce_op="sum")
     measures = {}
     for name, (loss, hits, images) in zip(BRANCHES, sums.tolist(), strict=True):
         if images:

@@ -1,0 +1,25 @@
+"""Let the C library keep the memory that a network frees, where that is worth it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to reuse freed blocks instead of handing them back to the system; return whether it did.
+
+    Activations on the CPU are blocks of megabytes, which glibc by default maps and unmaps at each use, so that every
+    step pays for all its pages anew. Meant for a process that is ours: the commands call it, the library does not.
+    A user's own choice (``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``, a preloaded allocator) is left alone.
+    """
+    if sys.platform != "linux" or {"MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"} & os.environ.keys():
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))

@@ -1,0 +1,137 @@
+"""The first minutes with the program: train on the embedded data set, beside the plain backbone, and show pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tlaam.atomic import write_json, write_text
+from tlaam.config import Config, preset
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.synthetic import SyntheticOptions, synthetic_images
+from tlaam.errors import RunError
+from tlaam.evaluation.evaluate import evaluate
+from tlaam.evaluation.report import EvaluationReport
+from tlaam.page import Picture, Table, write_page
+from tlaam.pictures import picture_of
+from tlaam.prediction import Predictor
+from tlaam.training.run import train
+
+SETTINGS: dict[str, object] = {
+    "backbone": "tf_efficientnet_lite0",
+    "image_size": 128,
+    "source_size": 384,
+    "epochs": 8,
+    "raw_epochs": 2,
+    "lr": 0.02,
+    "val_fraction": 0.0,
+    "keep": "last",
+}
+"""Small enough for two cores and a few minutes; both models are trained with them."""
+
+_PICTURES = 12
+
+
+def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say: Callable[[str], None] = print) -> Path:
+    """Train TL-AAM and the plain backbone under the same settings on synthetic creatures; measure both; draw pictures.
+
+    Args:
+        out: a new or empty folder: runs ``tlaam/`` and ``plain/``, ``results.json``, ``predictions.jsonl`` and the page
+            ``index.html``.
+        seed: of data and training.
+        say: called with one line a stage.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        RunError: the folder holds something already.
+    """
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; give another folder (--out) or remove it.")
+    options = SyntheticOptions(classes=6, images_per_class=36, test_per_class=20, seed=seed)
+    say(f"Drawing {options.classes} kinds of creatures that differ only in bill, crest, wing bars and tail ...")
+    images = synthetic_images(options)
+
+    reports: dict[str, EvaluationReport] = {}
+    for name, start in (("plain", "plain"), ("tlaam", "default")):
+        say(f"Training {_TITLES[name]} on {len(images.split('train'))} images ...")
+        config = Config.from_flat({**preset(start), **SETTINGS, "seed": seed})
+        run = train(images, folder / name, config)
+        reports[name] = evaluate(run, images, split="test")
+        say(f"{_TITLES[name]}: {reports[name].classification['fused'].top1:.1%} of the test images right")
+    say(reports["tlaam"].table())
+
+    results = {name: report.to_dict() for name, report in reports.items()}
+    write_json(folder / "results.json", results)
+    return _page(folder, images, reports)
+
+
+_TITLES = {"plain": "the plain backbone", "tlaam": "TL-AAM"}
+
+
+def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationReport]) -> Path:
+    samples = _one_of_each_class(images.split("test"), _PICTURES)
+    predictions = list(Predictor(folder / "tlaam").predict(sample.path for sample in samples))
+    lines = [json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n" for prediction in predictions]
+    write_text(folder / "predictions.jsonl", "".join(lines))
+    pictures = []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        label = images.classes[sample.label]
+        panel = picture_of(prediction, label=label, true_box=sample.box, height=240)
+        pictures.append(Picture(panel, f"{sample.name}: {label}", good=prediction.top(1)[0][0] == label))
+    return write_page(
+        folder / "index.html",
+        title="tlaam: what it saw",
+        intro=(
+            f"Two models were trained on {len(images.split('train'))} drawn creatures of {len(images.classes)} kinds "
+            f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
+            "backbone and settings. TL-AAM also looks at the object it finds, and at parts of it.\n\n"
+            "The pictures show, from left to right: the image with the box found (and, dashed, the true one), the heat "
+            "map it was found by, the object as the network sees it, and the parts. The first test images are "
+            "shown, right or wrong."
+        ),
+        tables=tables_of(reports),
+        pictures=pictures,
+    )
+
+
+def tables_of(reports: dict[str, EvaluationReport]) -> list[Table]:
+    """Return the tables of a page: accuracy of models and branches, and boxes beside the trivial ones."""
+    branches = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
+    rows: list[Sequence[str | int | float | None]] = []
+    for name, report in reports.items():
+        shown = {"fused": "whole image"} if set(report.classification) == {"raw", "fused"} else branches
+        for branch, title in shown.items():
+            if branch in report.classification:
+                measured = report.classification[branch]
+                rows.append((f"{_TITLES.get(name, name)}: {title}", measured.top1, measured.macro_f1))
+    found = [Table("How often it is right", ("Model and level", "Top-1", "Macro-F1"), rows)]
+    located = {name: report.localization for name, report in reports.items() if report.localization is not None}
+    for localization in located.values():
+        boxes = {"box found": localization.measures()}
+        boxes |= {
+            {"full": "whole image", "center_0.7": "central 70 %"}[name]: trivial.measures()
+            for name, trivial in localization.trivial.items()
+        }
+        found.append(
+            Table(
+                "How well it finds the object",
+                ("Box", "Mean IoU", "IoU ≥ 0.5", "IoU ≥ 0.7"),
+                [(name, m["mean_iou"], m["gt_known_0.5"], m["gt_known_0.7"]) for name, m in boxes.items()],
+                note="No box was used in training. The last two rows are fixed boxes that need no model.",
+            )
+        )
+    return found
+
+
+def _one_of_each_class(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return the first `count` samples, taking the classes in turn."""
+    seen: dict[int, int] = {}
+    turns = []
+    for place, sample in enumerate(samples):
+        turns.append((seen.get(sample.label, 0), place))
+        seen[sample.label] = seen.get(sample.label, 0) + 1
+    return [samples[place] for _, place in sorted(turns)[:count]]

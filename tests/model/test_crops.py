@@ -1,0 +1,63 @@
+"""Crops against Pillow and against slow arithmetic; box composition round trips."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+
+
+def smooth(height: int, width: int) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 5, width), indexing="ij")
+    return torch.stack([(x.sin() + 1) / 2, (y.cos() + 1) / 2, ((x * y).sin() + 1) / 2])[None]
+
+
+def test_the_whole_image_at_its_own_size_is_unchanged() -> None:
+    images = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(crop_and_resize(images, whole_image_boxes(images)[:, None], 24), images)
+
+
+def test_halving_the_whole_image_is_its_block_mean() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.avg_pool2d(images, 2)
+    torch.testing.assert_close(crop_and_resize(images, whole_image_boxes(images)[:, None], 16), expected)
+
+
+def test_a_box_on_pixel_edges_is_that_piece() -> None:
+    images = torch.rand(1, 3, 40, 60, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[[7.0, 5.0, 27.0, 25.0]]])
+    found = crop_and_resize(images, boxes, 20, reach=1 / 3)
+    torch.testing.assert_close(found, images[:, :, 5:25, 7:27], rtol=0, atol=1e-5)
+
+
+def test_it_agrees_with_pillow_on_a_smooth_picture() -> None:
+    images = smooth(90, 120)
+    array = (images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    for box, size in [((10.0, 20.0, 100.0, 80.0), 32), ((30.0, 30.0, 50.0, 55.0), 48), ((0.0, 0.0, 120.0, 90.0), 30)]:
+        expected = Image.fromarray(array).resize((size, size), Image.Resampling.BILINEAR, box=box)
+        found = crop_and_resize(images, torch.tensor([[box]]), size)[0].permute(1, 2, 0).numpy() * 255
+        assert np.abs(found - np.asarray(expected, dtype=np.float32)).mean() < 1.5
+
+
+def test_boxes_of_one_image_come_one_after_another() -> None:
+    images = torch.stack([torch.full((3, 10, 10), value) for value in (0.2, 0.8)])
+    boxes = torch.tensor([[[0.0, 0, 5, 5], [5, 5, 10, 10], [0, 0, 10, 10]]]).expand(2, 3, 4)
+    found = crop_and_resize(images, boxes, 4)
+    assert found.shape == (6, 3, 4, 4)
+    torch.testing.assert_close(found.mean((1, 2, 3)), torch.tensor([0.2] * 3 + [0.8] * 3))
+
+
+def test_no_source_pixel_is_skipped_when_a_box_shrinks_much() -> None:
+    images = torch.zeros(1, 3, 64, 64)
+    images[..., 1::2, :] = 1.0  # a pattern that careless sampling turns all black or all white
+    found = crop_and_resize(images, whole_image_boxes(images)[:, None], 8)
+    torch.testing.assert_close(found, torch.full_like(found, 0.5))
+
+
+def test_boxes_in_a_crop_return_to_the_image() -> None:
+    outer = torch.tensor([[10.0, 20.0, 110.0, 70.0]])
+    inner = torch.tensor([[[0.0, 0.0, 50.0, 50.0], [25.0, 10.0, 50.0, 40.0]]])
+    expected = torch.tensor([[[10.0, 20.0, 110.0, 70.0], [60.0, 30.0, 110.0, 60.0]]])
+    torch.testing.assert_close(compose_boxes(inner, outer, 50), expected)

@@ -1,0 +1,155 @@
+"""The wiring: records, switches, batch independence, zoom steps, and boxes in pixels of the image given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tlaam.config import ModelConfig
+from tlaam.errors import ModelError
+from tlaam.model.build import build_model
+from tlaam.model.network import TLAAM
+
+SMALL = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
+
+
+def small(classes: int = 5, **changes: object) -> TLAAM:
+    torch.manual_seed(0)
+    model = build_model(SMALL.model_copy(update=changes), classes).eval()
+    nn.init.normal_(model.classifier.weight)
+    return model
+
+
+def pictures(count: int, height: int = 128, width: int = 128) -> torch.Tensor:
+    return torch.randint(
+        0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 64), ("tf_efficientnet_lite0", 64), ("swin_tiny_patch4_window7_224", 224), ("test_vit", 96),
+     ("vit_small_patch14_reg4_dinov2", 112)],
+)  # fmt: skip
+def test_an_image_alone_and_in_any_batch_is_the_same(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(backbone=name, image_size=size, pretrained="none")
+    model = build_model(config, 5).eval()
+    nn.init.normal_(model.classifier.weight)
+    images = pictures(5, 2 * size, 2 * size)
+    with torch.no_grad():
+        together = model(images)
+        for row in (0, 3):
+            alone = model(images[row : row + 1])
+            for name_, whole, single in zip(together._fields, together, alone, strict=True):
+                assert whole is not None and single is not None
+                difference = (whole[row] - single[0]).abs().max()
+                assert difference <= 1e-4 * max(1.0, whole[row].abs().max().item()), name_
+
+
+def test_the_record_has_the_documented_shapes() -> None:
+    with torch.no_grad():
+        output = small()(pictures(3, 128, 96))
+    assert output.probabilities.shape == output.raw_logits.shape == (3, 5)
+    assert output.object_logits is not None and output.object_logits.shape == (3, 5)
+    assert output.part_logits is not None and output.part_logits.shape == (3, 6, 5)
+    assert output.heatmaps is not None and output.heatmaps.shape == (3, 2, 2)
+    assert output.object_boxes is not None and output.part_boxes is not None
+    for boxes in (output.object_boxes[:, None], output.part_boxes):
+        assert (boxes[..., 2:] > boxes[..., :2]).all() and boxes.min() >= 0
+        assert boxes[..., 2].max() <= 96 + 1e-3 and boxes[..., 3].max() <= 128 + 1e-3
+    branches = output.branch_probabilities()
+    torch.testing.assert_close(branches["fused"], (branches["raw"] + branches["object"] + branches["parts"]) / 3)
+    torch.testing.assert_close(branches["fused"].sum(1), torch.ones(3))
+
+
+def test_each_module_can_be_switched_off_alone() -> None:
+    images = pictures(2)
+    with torch.no_grad():
+        without_object = small(localizer="none")(images)
+        without_parts = small(parts="none")(images)
+        plain = small(localizer="none", parts="none", attention="none")(images)
+    assert without_object.object_boxes is None and without_object.part_boxes is not None
+    assert without_object.heatmaps is None and set(without_object.branch_probabilities()) == {"raw", "parts", "fused"}
+    assert without_parts.part_boxes is None and without_parts.object_boxes is not None
+    assert set(plain.branch_probabilities()) == {"raw", "fused"}
+
+
+def test_all_three_off_is_the_plain_backbone() -> None:
+    model = small(localizer="none", parts="none", attention="none", source_size=64)
+    images = pictures(2, 64, 64)
+    x = (images.float() / 255 - model.mean) / model.std
+    with torch.no_grad():
+        expected = model.backbone.network.forward_features(x).mean((2, 3)) @ model.classifier.weight.T
+        expected = expected + model.classifier.bias
+        output = model(images)
+    torch.testing.assert_close(output.raw_logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output.probabilities, expected.softmax(1), rtol=1e-4, atol=1e-5)
+
+
+def test_labels_are_explained_while_training_only() -> None:
+    model = small()
+    images = pictures(4)
+    labels = torch.tensor([0, 1, 2, 3])
+    with torch.no_grad():
+        assert torch.equal(model(images).object_boxes, model(images, labels).object_boxes)  # type: ignore[arg-type]
+        asked = model(images).raw_logits.argmax(1)
+        for module in model.modules():  # the mode alone shall differ, not batch normalisation
+            module.training = False
+        model.training = True
+        other = (asked + 1) % 5
+        assert not torch.equal(model(images, other).heatmaps, model(images, asked).heatmaps)  # type: ignore[arg-type]
+
+
+def test_raw_only_runs_the_raw_branch_only() -> None:
+    output = small().train()(pictures(2), torch.tensor([0, 1]), raw_only=True)
+    assert output.object_logits is None and output.part_logits is None
+    torch.testing.assert_close(output.probabilities, output.raw_logits.softmax(1))
+
+
+def test_every_branch_trains_every_weight() -> None:
+    model = small().train()
+    output = model(pictures(2), torch.tensor([0, 1]))
+    assert output.object_logits is not None and output.part_logits is not None
+    for logits in (output.raw_logits, output.object_logits, output.part_logits):
+        model.zero_grad()
+        logits.sum().backward(retain_graph=True)
+        assert all(p.grad is not None for p in model.parameters())
+    assert output.object_boxes is not None and not output.object_boxes.requires_grad
+
+
+def test_zoom_steps_are_nested_and_cut_from_the_source() -> None:
+    images = pictures(6)
+    with torch.no_grad():
+        once, twice = small()(images), small(zoom_steps=2)(images)
+    assert once.object_boxes is not None and twice.object_boxes is not None
+    inside = (twice.object_boxes[:, :2] >= once.object_boxes[:, :2] - 1e-3) & (
+        twice.object_boxes[:, 2:] <= once.object_boxes[:, 2:] + 1e-3
+    )
+    assert inside.all()
+    assert not torch.equal(once.object_boxes, twice.object_boxes)
+
+
+def test_bytes_and_fractions_are_the_same_picture() -> None:
+    images = pictures(2)
+    model = small()
+    with torch.no_grad():
+        torch.testing.assert_close(model(images).raw_logits, model(images.float() / 255).raw_logits)
+
+
+def test_head_parameters_are_classifier_and_attention() -> None:
+    model = small()
+    heads = {id(p) for p in model.head_parameters()}
+    names = {name for name, p in model.named_parameters() if id(p) in heads}
+    assert {"classifier.weight", "classifier.bias"} < names
+    assert all("classifier" in name or ".se." in name for name in names)
+
+
+def test_what_cannot_be_built_says_so() -> None:
+    with pytest.raises(ModelError, match="Did you mean 'resnet18'"):
+        build_model(SMALL.model_copy(update={"backbone": "resnet_18"}), 3)
+    with pytest.raises(ModelError, match="no module 'layer5'"):
+        small(heatmap_layer="layer5")(pictures(1))
+    with pytest.raises(ModelError, match="at most 512"):
+        small(part_channels=600)

@@ -1,0 +1,54 @@
+"""MPALM: peaks and windows against a slow loop; every window inside the object image."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tlaam.model.parts import MPALM, peak_positions, pyramid_windows
+
+
+@pytest.mark.parametrize("response", ["max", "mean"])
+def test_peaks_equal_a_slow_loop(response: str) -> None:
+    features = torch.rand(4, 12, 5, 7, generator=torch.Generator().manual_seed(0))
+    found = peak_positions(features, 3, response)  # type: ignore[arg-type]
+    for row, maps in enumerate(features):
+        strength = [float(m.max() if response == "max" else m.mean()) for m in maps]
+        for place, channel in enumerate(sorted(range(12), key=lambda k: -strength[k])[:3]):
+            y, x = divmod(int(maps[channel].argmax()), 7)
+            torch.testing.assert_close(found[row, place], torch.tensor([(x + 0.5) / 7, (y + 0.5) / 5]))
+
+
+def test_coinciding_peaks_are_skipped_on_request() -> None:
+    features = torch.zeros(1, 4, 3, 3)
+    features[0, 0, 1, 1], features[0, 1, 1, 1], features[0, 2, 0, 2], features[0, 3, 2, 0] = 9.0, 8.0, 7.0, 6.0
+    same = peak_positions(features, 2)
+    assert torch.equal(same[0, 0], same[0, 1])
+    apart = peak_positions(features, 3, distinct=True)
+    torch.testing.assert_close(apart[0] * 3, torch.tensor([[1.5, 1.5], [2.5, 0.5], [0.5, 2.5]]))
+
+
+def test_too_few_distinct_peaks_repeat_the_strongest() -> None:
+    features = torch.zeros(1, 3, 4, 4)
+    features[0, :, 2, 3] = 1.0
+    found = peak_positions(features, 3, distinct=True)
+    assert torch.equal(found, found[:, :1].expand_as(found))
+
+
+def test_windows_of_the_source_at_448_pixels() -> None:
+    boxes = pyramid_windows(torch.tensor([[[224.0, 224.0], [10.0, 440.0]]]), [96 / 448, 160 / 448, 224 / 448], 448)
+    expected = [
+        [176, 176, 272, 272], [144, 144, 304, 304], [112, 112, 336, 336],
+        [0, 352, 96, 448], [0, 288, 160, 448], [0, 224, 224, 448],
+    ]  # fmt: skip
+    torch.testing.assert_close(boxes, torch.tensor([expected], dtype=torch.float32), rtol=0, atol=1e-3)
+
+
+def test_every_window_is_inside_and_of_its_size() -> None:
+    mpalm = MPALM(channels=4, windows=(0.2, 0.5, 1.0))
+    boxes = mpalm(torch.randn(8, 16, 7, 7, generator=torch.Generator().manual_seed(1)), 224)
+    assert boxes.shape == (8, 12, 4) and mpalm.count == 12 and mpalm.reach == 1.0
+    assert boxes.min() >= 0 and boxes.max() <= 224 + 1e-3
+    sides = torch.tensor([0.2, 0.5, 1.0] * 4) * 224
+    torch.testing.assert_close(boxes[..., 2] - boxes[..., 0], sides.expand(8, 12))
+    torch.testing.assert_close(boxes[..., 3] - boxes[..., 1], sides.expand(8, 12))

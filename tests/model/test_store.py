@@ -1,0 +1,66 @@
+"""A saved model: same answers after loading, nothing unpickled, damage noticed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tlaam.config import ModelConfig
+from tlaam.errors import ModelError
+from tlaam.model.build import build_model
+from tlaam.model.store import load_model, save_model
+
+CONFIG = ModelConfig(backbone="test_vit", image_size=64, source_size=64, part_size=32, pretrained="none")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_model(tmp_path, build_model(CONFIG, 3), CONFIG, ["é", "b", "<script>"])
+    return tmp_path
+
+
+def test_it_answers_the_same_after_a_round_trip(saved: Path) -> None:
+    torch.manual_seed(0)
+    model = build_model(CONFIG, 3).eval()
+    loaded = load_model(saved)
+    assert loaded.classes == ("é", "b", "<script>") and loaded.source_size == 64 and not loaded.network.training
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        for before, after in zip(model(images), loaded.network(images), strict=True):
+            assert torch.equal(before, after)
+
+
+def test_only_the_two_files_are_left(saved: Path) -> None:
+    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no trained model"):
+        load_model(tmp_path)
+
+
+def test_truncated_weights_are_noticed(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "model": {"backbone": 3}, "classes": []}']
+)
+def test_a_broken_description_is_named(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_model(saved)
+
+
+def test_the_description_holds_what_a_reader_needs(saved: Path) -> None:
+    description = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert description["preprocessing"]["image_size"] == 64
+    assert len(description["preprocessing"]["mean"]) == 3
+    assert {"torch", "timm", "tlaam"} <= set(description["versions"])
