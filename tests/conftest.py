@@ -15,3 +15,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}; set TLAAM_DATA to its folder to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders with a few drawn images: crow/, jay/ and wren/, each of its own colour."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("data") / "photos"
+    random = np.random.default_rng(0)
+    for name, colour in {"crow": (30, 30, 40), "jay": (60, 110, 200), "wren": (150, 100, 60)}.items():
+        (root / name).mkdir(parents=True)
+        for index in range(6):
+            pixels = random.integers(120, 256, (60, 80, 3), dtype=np.uint8)
+            x, y = random.integers(5, 40), random.integers(5, 25)
+            pixels[y : y + 30, x : x + 30] = colour
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a small untrained model of the classes crow, jay and wren: its answers are as good as any."""
+    import torch
+
+    from tlaam.config import ModelConfig
+    from tlaam.model.build import build_model
+    from tlaam.model.store import save_model
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    config = ModelConfig(backbone="resnet18", image_size=64, source_size=96, part_size=32, pretrained="none")
+    torch.manual_seed(0)
+    model = build_model(config, 3)
+    torch.nn.init.normal_(model.classifier.weight)
+    save_model(folder, model, config, ["crow", "jay", "wren"])
+    return folder

@@ -1,0 +1,77 @@
+"""Evaluation: the same path as prediction, labels by name, splits, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tlaam.data.open import open_images
+from tlaam.errors import DataError
+from tlaam.evaluation.evaluate import evaluate
+from tlaam.prediction import predict
+
+
+def test_accuracy_is_what_prediction_says(run: Path, photos: Path) -> None:
+    report = evaluate(run, photos)
+    samples = open_images(photos).samples
+    answers = predict(run, [sample.path for sample in samples])
+    for branch in ("raw", "object", "parts", "fused"):
+        right = [
+            answer.top(1, branch)[0][0] == ("crow", "jay", "wren")[sample.label]
+            for answer, sample in zip(answers, samples, strict=True)
+        ]
+        assert report.classification[branch].top1 == pytest.approx(sum(right) / len(right))
+    assert report.localization is None and report.images == 18
+
+
+def test_labels_are_matched_by_name(run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "jay", tmp_path / "some" / "jay")
+    shutil.copytree(photos / "wren", tmp_path / "some" / "wren")
+    whole, some = evaluate(run, photos), evaluate(run, tmp_path / "some")
+    assert some.images == 12
+    for name in ("jay", "wren"):
+        assert (
+            some.classification["raw"].per_class[name]["recall"]
+            == whole.classification["raw"].per_class[name]["recall"]
+        )
+
+
+def test_an_unknown_class_is_named_with_the_closest(run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "p")
+    (tmp_path / "p" / "crow").rename(tmp_path / "p" / "crows")
+    with pytest.raises(DataError, match=r"class 'crows'.*Did you mean 'crow'"):
+        evaluate(run, tmp_path / "p")
+
+
+def test_an_unreadable_image_is_refused_or_left_out_on_request(run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "p")
+    (tmp_path / "p" / "jay" / "0.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 18 images cannot be read.*0\.png"):
+        evaluate(run, tmp_path / "p")
+    assert evaluate(run, tmp_path / "p", skip_unreadable=True).images == 17
+
+
+def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_path: Path) -> None:
+    rows = ["image,label,split,x_min,y_min,x_max,y_max"]
+    rows += [f"{photos}/{name}/{i}.png,{name},test,0,0,80,60" for name in ("crow", "jay") for i in range(3)]
+    rows += [f"{photos}/wren/{i}.png,wren,train,,,," for i in range(3)]
+    rows += [f"{photos}/{name}/{i}.png,{name},train,,,," for name in ("crow", "jay") for i in range(3, 6)]
+    (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
+    report = evaluate(run, tmp_path / "m.csv")
+    record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    keys = {"mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5"}
+    assert keys <= set(record["localization"])
+    assert record["localization"]["trivial"]["full"]["mean_iou"] == pytest.approx(1.0)
+    assert record["localization"]["trivial"]["center_0.7"]["mean_iou"] == pytest.approx(0.49, abs=0.01)
+    for trivial in ("full", "center_0.7"):
+        assert keys <= set(record["localization"]["trivial"][trivial])
+    for branch in ("raw", "object", "parts", "fused"):
+        assert set(record["classification"][branch]) == {"top1", "top5", "macro_f1", "ece"}
+
+
+def test_a_split_without_images_is_refused(run: Path, photos: Path) -> None:
+    with pytest.raises(DataError, match="no images in split 'test'; it has train"):
+        evaluate(run, photos, split="test")

@@ -1,0 +1,89 @@
+"""Prediction: order, names, boxes in pixels of the file, and errors that stay with their file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlaam.errors import DataError
+from tlaam.prediction import Predictor, find_images, predict
+
+
+def make(path: Path, width: int, height: int, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_inputs_keep_their_order_and_folders_are_sorted(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    b, a = make(tmp_path / "deep" / "b.png", 20, 20), make(tmp_path / "deep" / "er" / "a.JPG", 20, 20)
+    (tmp_path / "deep" / "notes.txt").write_text("no image")
+    z = make(tmp_path / "z.png", 20, 20)
+    assert find_images([z, tmp_path / "deep", str(tmp_path / "*.png")]) == [str(p) for p in (z, b, a, z)]
+    assert find_images([tmp_path / "absent.jpg"]) == [str(tmp_path / "absent.jpg")]
+    (tmp_path / "empty").mkdir()
+    for nothing in (tmp_path / "empty", tmp_path / "*.webp"):
+        with pytest.raises(DataError, match="holds no image"):
+            find_images([nothing])
+
+
+def test_a_name_with_brackets_is_a_file_not_a_pattern(tmp_path: Path) -> None:
+    path = make(tmp_path / "bird[1].png", 20, 20)
+    assert find_images([path]) == [str(path)]
+
+
+def test_every_file_gets_its_own_answer_in_any_batch(run: Path, tmp_path: Path) -> None:
+    paths: list[Path] = [make(tmp_path / f"{i}.png", 40 + i, 60, seed=i) for i in range(7)]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no image")
+    asked = [*paths[:3], broken, *paths[3:], tmp_path / "missing.png", paths[0]]
+    alone = {path: predict(run, [path])[0] for path in paths}
+    for batch_size in (1, 3, 16):
+        answers = list(Predictor(run, batch_size=batch_size).predict(asked))
+        assert [answer.path for answer in answers] == [str(path) for path in asked]
+        for path, answer in zip(asked, answers, strict=True):
+            if path in alone:
+                assert answer.error is None
+                np.testing.assert_allclose(answer.probabilities["fused"], alone[path].probabilities["fused"], atol=1e-4)
+                assert answer.object_box is not None and alone[path].object_box is not None
+                np.testing.assert_allclose(answer.object_box, alone[path].object_box, atol=1e-4)
+            else:
+                assert answer.error is not None and path.name in answer.error and not answer.probabilities
+
+
+def test_boxes_are_in_pixels_of_the_file(run: Path, tmp_path: Path) -> None:
+    wide = make(tmp_path / "wide.png", 500, 50)
+    (answer,) = predict(run, [wide])
+    assert answer.size == (500, 50)
+    assert answer.object_box is not None and answer.part_boxes is not None
+    boxes = np.concatenate([answer.object_box[None], answer.part_boxes])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= 500.01).all() and (boxes[:, 3] <= 50.01).all()
+    assert boxes[:, 2].max() > 50, "boxes were left in pixels of the canvas"
+
+
+def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> None:
+    good, bad = make(tmp_path / "a.png", 50, 40), tmp_path / "none.png"
+    lines = [json.loads(json.dumps(p.to_dict(2))) for p in predict(run, [good, bad])]
+    for line in lines:
+        assert set(line) == {"path", "predictions", "branches", "object_box", "part_boxes", "error"}
+    good_line, bad_line = lines
+    assert [set(entry) for entry in good_line["predictions"]] == [{"label", "probability"}] * 2
+    assert good_line["predictions"][0]["probability"] >= good_line["predictions"][1]["probability"]
+    assert {entry["label"] for entry in good_line["predictions"]} <= {"crow", "jay", "wren"}
+    assert set(good_line["branches"]) == {"raw", "object", "parts"}
+    assert len(good_line["object_box"]) == 4 and all(len(box) == 4 for box in good_line["part_boxes"])
+    assert good_line["error"] is None
+    assert bad_line["predictions"] == [] and bad_line["object_box"] is None and "none.png" in bad_line["error"]
+
+
+def test_pictures_in_memory_give_the_same_answer(run: Path, tmp_path: Path) -> None:
+    path = make(tmp_path / "a.png", 50, 40)
+    predictor = Predictor(run)
+    (from_file,) = predictor.predict([path])
+    (from_memory,) = predictor.predict_images([Image.open(path)])
+    np.testing.assert_allclose(from_file.probabilities["fused"], from_memory.probabilities["fused"], atol=1e-6)

@@ -1,0 +1,24 @@
+"""The public names: a snapshot, loaded lazily, each documented."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import tlaam
+
+
+def test_the_public_names_are_these() -> None:
+    assert tlaam.__all__ == [
+        "TLAAM", "Config", "ModelConfig", "Prediction", "Predictor", "TLAAMOutput", "TlaamError", "TrainingConfig",
+        "build_model", "check_images", "evaluate", "load_model", "open_images", "predict", "quickstart", "resume",
+        "train",
+    ]  # fmt: skip
+    for name in tlaam.__all__:
+        assert (getattr(tlaam, name).__doc__ or "").strip(), name
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    modules = "tlaam, tlaam.config, tlaam.images, tlaam.drawing, tlaam.data.open"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

