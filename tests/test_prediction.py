@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tlaam.config import ModelConfig
 from tlaam.errors import DataError
+from tlaam.model.build import build_model
+from tlaam.model.store import save_model
+from tlaam.pictures import picture_of
 from tlaam.prediction import Predictor, find_images, predict
 
 
@@ -87,3 +92,14 @@ def test_pictures_in_memory_give_the_same_answer(run: Path, tmp_path: Path) -> N
     (from_file,) = predictor.predict([path])
     (from_memory,) = predictor.predict_images([Image.open(path)])
     np.testing.assert_allclose(from_file.probabilities["fused"], from_memory.probabilities["fused"], atol=1e-6)
+
+
+def test_a_model_without_an_object_level_has_pictures_too(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone="resnet18", image_size=64, source_size=64, pretrained="none", localizer="none", parts="none"
+    )
+    save_model(tmp_path, build_model(config, 2), config, ["a", "b"])
+    (answer,) = predict(tmp_path, [photos / "jay" / "0.png"])
+    assert answer.object_box is None and answer.part_boxes is None and set(answer.probabilities) == {"raw", "fused"}
+    assert picture_of(answer).height > 300

@@ -145,7 +145,7 @@ def part_colours(part_boxes: Sequence[Box]) -> list[Colour]:
 
 def prediction_panel(
     image: Image.Image,
-    heatmap: NDArray[np.floating],
+    heatmap: NDArray[np.floating] | None,
     object_box: Box | None,
     part_boxes: Sequence[Box],
     *,
@@ -158,7 +158,7 @@ def prediction_panel(
 
     Args:
         image: the raw image.
-        heatmap: ``(h, w)`` over the whole image.
+        heatmap: ``(h, w)`` over the whole image; None leaves that tile out.
         object_box: in pixels of `image`; None leaves the crop out.
         part_boxes: in pixels of `image`; the first 16 are shown as crops.
         title: one line, the answer.
@@ -170,9 +170,10 @@ def prediction_panel(
         RGB, as wide as the shapes of image and object ask for.
     """
     size = _tile_size(image.width / image.height, height, 0.75, 1.5)
-    boxed, heated = _fitted_views(image, heatmap, object_box, part_boxes, true_box, size)
+    boxed = _boxed_view(image, object_box, part_boxes, true_box, size)
     tiles = [("boxes (dashed: annotated)" if true_box is not None else "boxes", _tile(boxed, size))]
-    tiles.append(("heat map", _tile(heated, size)))
+    if heatmap is not None:
+        tiles.append(("heat map", _tile(overlay_heatmap(_contained(image, size), heatmap), size)))
     if object_box is not None:
         size = _tile_size(_shape(object_box), height, 0.6, 1.5)
         tiles.append(("object", _crop_tile(image, object_box, size, OBJECT_COLOUR)))
@@ -267,28 +268,26 @@ def _label_strip(draw: ImageDraw.ImageDraw, box: _PixelBox, size: tuple[int, int
     draw.text((x + pad, y + height // 2), text, fill=_INK, font=font, anchor="lm")
 
 
-def _fitted_views(
+def _boxed_view(
     image: Image.Image,
-    heatmap: NDArray[np.floating],
     object_box: Box | None,
     part_boxes: Sequence[Box],
     true_box: Box | None,
     size: tuple[int, int],
-) -> tuple[Image.Image, Image.Image]:
-    """Return the image with boxes and with the heat map, drawn at the size shown so that lines stay crisp."""
+) -> Image.Image:
+    """Return the image with boxes, drawn at the size shown so that lines stay crisp."""
     small = _contained(image, size)
     x, y = small.width / image.width, small.height / image.height
 
     def scaled(box: Box) -> Box:
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
-    boxed = draw_boxes(
+    return draw_boxes(
         small,
         scaled(object_box) if object_box is not None else None,
         [scaled(box) for box in part_boxes],
         scaled(true_box) if true_box is not None else None,
     )
-    return boxed, overlay_heatmap(small, heatmap)
 
 
 def _contained(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,4 +28,5 @@ def infer(network: TLAAM, images: Tensor) -> TLAAMOutput:
             output: TLAAMOutput = network(images.to(network.mean.device, non_blocking=True))
     finally:
         network.train(was_training)
-    return TLAAMOutput(*(field if field is None else field.float() for field in output))
+    floats: dict[str, Any] = {name: x if x is None else x.float() for name, x in output._asdict().items()}
+    return TLAAMOutput(**floats)

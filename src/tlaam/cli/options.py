@@ -67,7 +67,7 @@ class JsonOption(click.Option):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, is_flag=False, flag_value="-", default=None, metavar="[FILE.json]", **kwargs)
+        super().__init__(*args, **{"is_flag": False, "flag_value": "-", "metavar": "[FILE.json]", **kwargs})
 
 
 class JsonCommand(click.Command):

@@ -16,7 +16,7 @@ from tlaam.cli.options import PATH, settings_from, settings_options
 @settings_options
 @click.pass_context
 def train(
-    context: click.Context, data: str | None, out: Path | None, resumed: Path | None, **_settings: object
+    context: click.Context, /, data: str | None, out: Path | None, resumed: Path | None, **_settings: object
 ) -> None:
     """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, CUB-200-2011, or 'synthetic'.
 

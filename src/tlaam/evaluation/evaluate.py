@@ -20,8 +20,6 @@ from tlaam.evaluation.report import EvaluationReport
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
-_PREFERRED: tuple[Split, ...] = ("test", "val")
-
 
 def evaluate(
     run: TrainedModel | Path | str,
@@ -50,7 +48,7 @@ def evaluate(
     model = run if isinstance(run, TrainedModel) else load_model(run)
     images = data if isinstance(data, LabelledImages) else open_images(data)
     images = _with_the_runs_validation(images, None if isinstance(run, TrainedModel) else Path(run))
-    chosen: Split = split or next((s for s in _PREFERRED if images.split(s)), "train")
+    chosen = split if split is not None else _preferred_split(images)
     samples = images.split(chosen)
     if not samples:
         present = [s for s in SPLITS if images.split(s)]
@@ -69,6 +67,12 @@ def evaluate(
             "Mend or remove them, or measure without them (--skip-unreadable)."
         )
     return _report(images, chosen, samples, predictions, labels, model.classes)
+
+
+def _preferred_split(images: LabelledImages) -> Split:
+    if images.split("test"):
+        return "test"
+    return "val" if images.split("val") else "train"
 
 
 def _report(

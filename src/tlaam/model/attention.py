@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,9 +87,10 @@ class _After(nn.Module):
         self.stage, self.attention = stage, attention
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        return self.attention(self.stage(x, *args, **kwargs))
+        attended: Tensor = self.attention(self.stage(x, *args, **kwargs))
+        return attended
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         # timm asks some stages for attributes of theirs (a Swin stage's feature size, a block's window).
         try:
             return super().__getattr__(name)

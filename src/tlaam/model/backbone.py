@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -36,13 +36,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.name = name
         self.network = _create(name, image_size)
-        self.channels = int(self.network.num_features)  # type: ignore[arg-type]
+        self.channels = int(cast("int", self.network.num_features))
         norm = getattr(getattr(self.network, "head", None), "norm", None)
         self.norm = norm if isinstance(norm, nn.Module) else nn.Identity()
         _drop_unused(self.network, image_size)
-        config = self.network.pretrained_cfg
-        self.mean: tuple[float, float, float] = tuple(config["mean"])  # type: ignore[arg-type,index]
-        self.std: tuple[float, float, float] = tuple(config["std"])  # type: ignore[arg-type,index]
+        config = cast("dict[str, Any]", self.network.pretrained_cfg)
+        self.mean: tuple[float, float, float] = tuple(config["mean"])
+        self.std: tuple[float, float, float] = tuple(config["std"])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``."""
@@ -59,20 +59,22 @@ class Backbone(nn.Module):
 
     def _normalise(self, features: Tensor) -> Tensor:
         if isinstance(self.norm, nn.LayerNorm) and "2d" not in type(self.norm).__name__:
-            return self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.norm(features)  # type: ignore[no-any-return]
+            features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            features = self.norm(features)
+        return features
 
     def _tokens_to_map(self, tokens: Tensor, x: Tensor) -> Tensor:
         """Lay tokens ``(B, prefix + H·W, K)`` back into ``(B, K, H, W)``, class and register tokens left out."""
         tokens = tokens[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-        embed = getattr(self.network, "patch_embed", None)
+        embed: Any = getattr(self.network, "patch_embed", None)
         if hasattr(embed, "dynamic_feat_size"):
             rows, columns = embed.dynamic_feat_size((x.shape[2], x.shape[3]))
         else:
             rows = columns = round(tokens.shape[1] ** 0.5)
         if rows * columns != tokens.shape[1]:
             raise ModelError(f"{self.name} puts out {tokens.shape[1]} tokens, which are no {rows}×{columns} grid.")
-        return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], rows, columns)
 
     @contextmanager
     def capture(self, layer: str, x: Tensor) -> Iterator[list[Tensor]]:
