@@ -3,7 +3,8 @@
     python benchmarks/levels.py DATA RESULTS.json --seeds 3 --option epochs=12 --option lr=0.01
 
 Runs go into --runs (each continued if it was stopped, kept if it has finished), figures into RESULTS.json after every
-run: all branches, boxes, seconds, command and versions. The test split is measured once a run, after training.
+run: all branches, boxes, seconds, command and versions. A folder in --runs that was begun with other settings is
+refused. The test split is measured once a run, after training.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from tlaam import evaluate, open_images, resume, train
 from tlaam.allocator import keep_freed_memory
 from tlaam.atomic import write_json
 from tlaam.config import Config, preset
+from tlaam.data.sample import LabelledImages
+from tlaam.data.split import with_validation
+from tlaam.defaults import resolve
 
 SYSTEMS = {"plain": "plain", "tlaam": "default"}
 
@@ -43,8 +47,10 @@ def main() -> None:
     runs = []
     for seed in range(arguments.seeds):
         for system, start in SYSTEMS.items():
-            config = Config.from_flat({**preset(start), **options, "seed": seed})
-            runs.append(measured(arguments.data, arguments.runs / f"{system}-{seed}", config, system, seed))
+            given = {**preset(start), **options, "seed": seed}
+            folder = arguments.runs / f"{system}-{seed}"
+            require_same_settings(folder, given, images)
+            runs.append(measured(arguments.data, folder, Config.from_flat(given), system, seed))
             record = {
                 "command": shlex.join(["python", *sys.argv]),
                 "data": images.name,
@@ -56,6 +62,24 @@ def main() -> None:
             }
             write_json(arguments.results, record)
     print(json.dumps(summary(runs), indent=2))
+
+
+def require_same_settings(folder: Path, given: dict[str, Any], images: LabelledImages) -> None:
+    """End the program where a run lies in `folder` that was begun with other settings or on other data."""
+    if not (folder / "config.yaml").exists():
+        return
+    config = Config.from_flat(given)
+    now = flat(resolve(config, with_validation(images, config.training.val_fraction, config.training.seed)))
+    then = flat(Config.from_yaml(folder / "config.yaml"))
+    other = [f"{name} {then[name]!r} instead of {now[name]!r}" for name in given if then[name] != now[name]]
+    if json.loads((folder / "data.json").read_text())["source_fingerprint"] != images.fingerprint():
+        other.append("other data")
+    if other:
+        sys.exit(f"{folder} holds a run with {', '.join(other)}; remove it or give another --runs.")
+
+
+def flat(config: Config) -> dict[str, Any]:
+    return {name: value for section in config.to_nested().values() for name, value in section.items()}
 
 
 def measured(data: str, folder: Path, config: Config, system: str, seed: int) -> dict[str, Any]:
@@ -94,20 +118,28 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def spread(numbers: list[float]) -> dict[str, float]:
+def spread(numbers: list[float]) -> dict[str, float | None]:
     return {
         "mean": round(statistics.mean(numbers), 4),
-        "std": round(statistics.stdev(numbers), 4) if len(numbers) > 1 else 0.0,
+        "std": round(statistics.stdev(numbers), 4) if len(numbers) > 1 else None,
     }
 
 
 def machine() -> dict[str, Any]:
     return {
-        "processor": platform.machine(),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
     }
+
+
+def processor() -> str:
+    """The processor's model, as far as the system tells it."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(models), platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+_MMAP_THRESHOLDS = (1 << 30, 32 << 20)  # older releases of glibc refuse more than 32 MiB
 
 
 def keep_freed_memory() -> bool:
@@ -22,4 +23,6 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30) and mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    reused = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _MMAP_THRESHOLDS)  # the first that it takes
+    kept = bool(mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    return reused and kept

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tlaam.errors import ConfigError, did_you_mean
 
@@ -21,7 +21,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModelConfig(_Section):
@@ -126,7 +128,7 @@ class TrainingConfig(_Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
     """Arithmetic; by itself bf16-mixed on a GPU that has it, else 32-true."""
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    """Lightning's accelerator: cpu, cuda, mps; auto is cuda where there is a GPU for it, else cpu."""
     devices: str = "auto"
     """Lightning's devices: a number, a list such as 0,1, or auto."""
     nodes: Positive = 1
@@ -135,6 +137,11 @@ class TrainingConfig(_Section):
     """Lightning's strategy: auto or ddp."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that load images; by itself from the number of cores."""
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _number_of_devices(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Config(_Section):
@@ -238,6 +245,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Named settings that ``--preset`` starts from; explicit options win over them."""
 
+MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
+"""Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
+
 
 def option_names() -> tuple[str, ...]:
     """Return every option's name, in the order of the sections."""
@@ -289,16 +299,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _one_line(error: ValidationError) -> str:
-    lines = []
+    sentences = []
     for entry in error.errors():
         location = entry["loc"]
-        name = str(location[1]) if len(location) > 1 else ""
-        message = entry["msg"].removeprefix("Value error, ")
-        if name:
-            lines.append(f"{name} = {entry['input']!r}: {message}{_closest_choice(name, entry['input'])}")
-        else:
-            lines.append(message)
-    return "; ".join(dict.fromkeys(lines)) + "."
+        message = entry["msg"].removeprefix("Value error, ").rstrip(".") + "."
+        if len(location) > 1:
+            name = str(location[1])
+            message = f"{name} = {entry['input']!r}: {message}{_closest_choice(name, entry['input'])}"
+        sentences.append(message)
+    return " ".join(dict.fromkeys(sentences))
 
 
 def _closest_choice(option: str, received: Any) -> str:

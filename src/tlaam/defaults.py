@@ -14,6 +14,8 @@ _TINY = 64
 def resolve(config: Config, images: LabelledImages) -> Config:
     """Return the settings with a value in place of each `None` that data or machine decide.
 
+    A `raw_epochs` that would leave no epoch for the object level becomes half of the epochs.
+
     What follows from the architecture alone (heat-map layer, attention's neighbourhood and stages) stays `None`.
 
     Raises:
@@ -22,9 +24,10 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     config = resolve_machine(config)
     count = len(images.split("train"))
     training = config.training
-    values: dict[str, int] = {}
-    if training.epochs is None:
-        values["epochs"] = default_epochs(count, gpu=_uses_gpu(training.accelerator))
+    epochs = training.epochs or default_epochs(count, gpu=_uses_gpu(training.accelerator))
+    values = {"epochs": epochs}
+    if training.raw_epochs >= epochs:
+        values["raw_epochs"] = epochs // 2
     if training.workers is None:
         values["workers"] = 0 if count < _TINY else min(8, max(_cores() - 1, 0))
     return config.with_options(**values)
@@ -45,6 +48,7 @@ def resolve_machine(config: Config) -> Config:
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
         classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
+        accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
     )
@@ -61,6 +65,10 @@ def _uses_gpu(accelerator: str) -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def _accelerator(gpu: bool) -> str:
+    return "cuda" if gpu else "cpu"  # never left to Lightning, which may pick a third that the defaults are not for
 
 
 def _precision(gpu: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tlaam.data.open import open_images
+from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.prediction import predict
@@ -63,7 +64,7 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
     report = evaluate(run, tmp_path / "m.csv")
     record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     keys = {"mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5"}
-    assert keys <= set(record["localization"])
+    assert keys | {"max_box_acc_v2", "pointing_game"} <= set(record["localization"])
     assert record["localization"]["trivial"]["full"]["mean_iou"] == pytest.approx(1.0)
     assert record["localization"]["trivial"]["center_0.7"]["mean_iou"] == pytest.approx(0.49, abs=0.01)
     for trivial in ("full", "center_0.7"):
@@ -75,3 +76,21 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
 def test_a_split_without_images_is_refused(run: Path, photos: Path) -> None:
     with pytest.raises(DataError, match="no images in split 'test'; it has train"):
         evaluate(run, photos, split="test")
+
+
+def test_the_runs_own_data_is_measured_on_what_it_held_out(run: Path, photos: Path, tmp_path: Path) -> None:
+    data, folder = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(photos, data)
+    shutil.copytree(run, folder)
+    opened = open_images(data)
+    record = {
+        "root": str(opened.root), "source_fingerprint": opened.fingerprint(),
+        "test_fraction": 0.25, "val_fraction": 0.25, "seed": 3,
+    }  # fmt: skip
+    (folder / "data.json").write_text(json.dumps(record))
+    cut = with_validation(with_test(opened, 0.25, 3), 0.25, 3)
+    assert evaluate(folder, data).split == "test"
+    assert evaluate(folder, data, split="val").images == len(cut.split("val")) < 18
+    shutil.copy(data / "jay" / "0.png", data / "jay" / "new.png")
+    with pytest.raises(DataError, match="has changed since"):
+        evaluate(folder, data)

@@ -140,7 +140,7 @@ def test_upsampling_narrows_to_what_is_bright() -> None:
     heat[0, 3, 3] = 1.0
     (coarse,), (fine,) = (
         heatmap_boxes(heat, (70, 70)),
-        heatmap_boxes(heat, (70, 70), threshold=0.5, rule="max", upsample=10),
+        heatmap_boxes(heat, (70, 70), threshold=0.8, rule="max", upsample=10),
     )
     assert coarse.tolist() == [30, 30, 40, 40]
     assert fine[0] > 30 and fine[2] < 40

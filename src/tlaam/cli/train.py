@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from tlaam.cli.options import PATH, settings_from, settings_options
+from tlaam.config import MACHINE_OPTIONS
 
 
 @click.command()
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
-@click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with the settings it has.")
+@click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
 @settings_options
 @click.pass_context
 def train(
@@ -30,13 +31,15 @@ def train(
             for name in context.params
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE and name != "resumed"
         ]
-        if given:
-            raise click.UsageError(
-                f"--resume continues a run with the settings it has; --{given[0].replace('_', '-')} cannot be changed."
-            )
+        for name in given:
+            if name not in MACHINE_OPTIONS:
+                raise click.UsageError(
+                    f"--resume continues a run with the settings it has; --{name.replace('_', '-')} cannot be changed."
+                )
+        settings = settings_from(context)
         from tlaam.training.run import resume
 
-        folder = resume(resumed)
+        folder = resume(resumed, **{name: getattr(settings.training, name) for name in given})
     else:
         settings = settings_from(context)
         from tlaam.training.run import train as begin

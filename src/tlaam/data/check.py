@@ -8,10 +8,13 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from tlaam.data.folder import class_folders
+from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError
 from tlaam.images import load_image
@@ -44,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All that `check_images` found.
+    """All that `check` or `check_images` found.
 
     Attributes:
         name: the data set's name.
@@ -52,6 +55,8 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
+        refusal: why the source cannot be opened for training or evaluation as it is, naming the first of its faults;
+            None where it can.
     """
 
     name: str
@@ -59,6 +64,7 @@ class CheckReport:
     images: dict[str, int]
     findings: tuple[Finding, ...]
     unreadable: tuple[Sample, ...]
+    refusal: str | None = None
 
     @property
     def counts(self) -> dict[Kind, int]:
@@ -66,13 +72,14 @@ class CheckReport:
         return {kind: sum(finding.kind == kind for finding in self.findings) for kind in get_args(Kind)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: ``name``, ``classes``, ``images``, ``counts`` and ``findings``."""
+        """Return plain values for JSON: ``name``, ``classes``, ``images``, ``counts``, ``findings``, ``refusal``."""
         return {
             "name": self.name,
             "classes": self.classes,
             "images": dict(self.images),
             "counts": dict(self.counts),
             "findings": [asdict(finding) for finding in self.findings],
+            "refusal": self.refusal,
         }
 
     def table(self, limit: int | None = None) -> str:
@@ -85,6 +92,8 @@ class CheckReport:
             lines += [f"{kind}: {finding.name}: {finding.detail}" for finding in shown]
             if len(shown) < number:
                 lines.append(f"{kind}: and {number - len(shown)} more")
+        if self.refusal is not None:
+            lines.append(f"Refused for training as it is: {self.refusal}")
         return "\n".join(lines)
 
 
@@ -97,16 +106,42 @@ class _Scan:
     fault: str = ""
 
 
+def check(source: str | Path, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
+    """Open a source as `tlaam.data.open.open_images` does, and report all that is wrong with it; nothing is changed.
+
+    What opening would refuse with its first fault (empty classes, impossible boxes, an image listed twice with
+    different content) is listed along with what `check_images` finds.
+
+    Args:
+        source: what `open_images` understands.
+        workers: number of threads; as many as there are processors where None.
+        progress: called after every image.
+
+    Raises:
+        DataError: there is nothing to list: `source` does not exist, is no data set, or its table is malformed.
+        ConfigError: `workers` is below 1, or an option of ``synthetic`` is wrong.
+    """
+    refusal = None
+    try:
+        images = open_images(source)
+    except DataError as error:
+        images, refusal = open_images(source, strict=False), str(error)
+    report = check_images(images, workers=workers, progress=progress)
+    findings = [*report.findings, *_empty_class_folders(images, report.findings)]
+    return replace(report, findings=_by_kind(findings), refusal=refusal)
+
+
 def check_images(
     images: LabelledImages, *, workers: int | None = None, progress: Progress | None = None
 ) -> CheckReport:
     """Decode every image of every split and report what is wrong; nothing is changed.
 
-    Reported are: files that cannot be decoded (``unreadable``; ``empty`` if they have no bytes) and classes without a
-    training image (``empty``); identical pixels under two labels and class names that differ only in case or white
-    space (``mislabelled``); identical pixels in two splits (``duplicate-across-split``); samples without a box where
-    others of their split have one (``boxless``); boxes that are empty, inside out or leave the image
-    (``box-outside``); images below `TINY_SIDE` pixels (``tiny``).
+    Reported are: files that cannot be decoded (``unreadable``; ``empty`` if they have no bytes) and classes without an
+    image, or without a training image where others have some (``empty``); identical pixels under two labels, an image
+    listed twice with two boxes, and class names that differ only in case or white space (``mislabelled``); identical
+    pixels in two splits (``duplicate-across-split``); samples without a box where others of their split have one
+    (``boxless``); boxes that are no numbers, empty, inside out or leave the image (``box-outside``); images below
+    `TINY_SIDE` pixels (``tiny``).
 
     Args:
         workers: number of threads; as many as there are processors where None.
@@ -119,17 +154,17 @@ def check_images(
     scans = _in_order(_scan, samples, workers, progress)
     found = [
         *_file_findings(samples, scans),
-        *_classes_without_training_image(images),
+        *_classes_without_images(images),
         *_twin_class_names(images.classes),
         *_twin_findings(images, scans),
         *_box_findings(samples, scans),
+        *_twice_boxed(samples),
     ]
-    order = get_args(Kind)
     return CheckReport(
         name=images.name,
         classes=len(images.classes),
         images={split: len(images.split(split)) for split in SPLITS},
-        findings=tuple(sorted(found, key=lambda finding: order.index(finding.kind))),
+        findings=_by_kind(found),
         unreadable=tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault),
     )
 
@@ -146,6 +181,11 @@ def find_unreadable(
     """
     faults = _in_order(partial(_fault_of, max_side=1), images.samples, workers, progress)
     return tuple((sample, fault) for sample, fault in zip(images.samples, faults, strict=True) if fault)
+
+
+def _by_kind(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    order = get_args(Kind)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.kind)))
 
 
 def _in_order(
@@ -192,11 +232,25 @@ def _file_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterato
             yield Finding("tiny", sample.name, detail)
 
 
-def _classes_without_training_image(images: LabelledImages) -> Iterator[Finding]:
+def _classes_without_images(images: LabelledImages) -> Iterator[Finding]:
+    present = {sample.label for sample in images.samples}
     trained = {sample.label for sample in images.split("train")}
     for label, name in enumerate(images.classes):
-        if label not in trained:
+        if label not in present:
+            yield Finding("empty", name, "This class has no image.")
+        elif trained and label not in trained:  # data without any training image is there to be measured on
             yield Finding("empty", name, "This class has no training image.")
+
+
+def _empty_class_folders(images: LabelledImages, known: Sequence[Finding]) -> Iterator[Finding]:
+    """Find the folders of splits that hold no image of a class; classes that are reported as a whole are left out."""
+    if images.kind != "folder":
+        return
+    reported = {finding.name for finding in known if finding.kind == "empty"}
+    filled = {(sample.split, images.classes[sample.label]) for sample in images.samples}
+    for split, folder in class_folders(images.root):
+        if (split, folder.name) not in filled and folder.name not in reported:
+            yield Finding("empty", folder.relative_to(images.root).as_posix(), "This class folder holds no image.")
 
 
 def _twin_class_names(classes: Sequence[str]) -> Iterator[Finding]:
@@ -231,12 +285,30 @@ def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator
         if sample.box is None:
             if sample.split in boxed:
                 yield Finding("boxless", sample.name, f"Has no box, but other {sample.split} images have one.")
-        elif not scan.fault and not _is_inside(sample.box, scan.size):
-            corners = ", ".join(f"{value:g}" for value in sample.box)
-            detail = f"The box [{corners}] does not lie within the {scan.size[0]} x {scan.size[1]} image."
-            yield Finding("box-outside", sample.name, detail)
+        elif fault := _box_fault(sample.box, None if scan.fault else scan.size):
+            yield Finding("box-outside", sample.name, fault)
 
 
-def _is_inside(box: Box, size: tuple[int, int]) -> bool:
+def _box_fault(box: Box, size: tuple[int, int] | None) -> str:
+    """Say what is wrong with a box in an image of this size, if that is known; an empty string where nothing is."""
     x0, y0, x1, y1 = box
-    return all(map(math.isfinite, box)) and 0 <= x0 < x1 <= size[0] and 0 <= y0 < y1 <= size[1]
+    if not all(map(math.isfinite, box)):
+        return "The box is not four numbers of pixels."
+    if x0 >= x1 or y0 >= y1:
+        return f"The box {_corners(box)} is empty or inside out; boxes are corners: x0 < x1 and y0 < y1."
+    if size is not None and not (x0 >= 0 and y0 >= 0 and x1 <= size[0] and y1 <= size[1]):
+        return f"The box {_corners(box)} does not lie within the {size[0]} x {size[1]} image."
+    return ""
+
+
+def _twice_boxed(samples: Sequence[Sample]) -> Iterator[Finding]:
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        box = first.setdefault(sample.name, sample).box
+        if box != sample.box:
+            detail = f"Listed twice, with {_corners(box)} and {_corners(sample.box)} as its box."
+            yield Finding("mislabelled", sample.name, detail)
+
+
+def _corners(box: Box | None) -> str:
+    return "nothing" if box is None else f"[{', '.join(f'{value:g}' for value in box)}]"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlaam.data.rules import require_usable_classes
+from tlaam.data.rules import NO_NUMBERS, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError
 
@@ -19,7 +19,7 @@ def is_cub(root: Path) -> bool:
     return any((_home(root) / name).is_file() for name in ("images.txt", "image_class_labels.txt"))
 
 
-def read_cub(root: str | Path) -> LabelledImages:
+def read_cub(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of CUB-200-2011; images are neither opened nor looked for.
 
     Subsets may leave out images and classes; ids need not be contiguous. What other lists say about images that
@@ -29,6 +29,8 @@ def read_cub(root: str | Path) -> LabelledImages:
 
     Args:
         root: the folder with ``images.txt``, or the one that holds it as ``CUB_200_2011``.
+        strict: refuse impossible boxes and classes that cannot be learned (`require_usable_classes`). Otherwise a box
+            is kept as it is written, and is four NaN where it is not four numbers.
 
     Raises:
         DataError: a list is missing, or a line of it is malformed, repeated or lacking; names file and line.
@@ -53,11 +55,12 @@ def read_cub(root: str | Path) -> LabelledImages:
         split_line, flag = _entry(in_train, image_id, home / "train_test_split.txt", line)
         if flag not in _SPLITS:
             raise _fault(home / "train_test_split.txt", split_line, f"'{flag}' is neither 1 (train) nor 0 (test)")
-        box = _box(*boxes[image_id], home / "bounding_boxes.txt") if image_id in boxes else None
+        box = _box(*boxes[image_id], home / "bounding_boxes.txt", strict=strict) if image_id in boxes else None
         name = f"images/{file}"
         samples.append(Sample(home / name, name, labels[class_of[image_id]], _SPLITS[flag], box))
     classes = tuple(names[class_id][1] for class_id in class_ids)
-    return require_usable_classes(LabelledImages(home.resolve().name, home, "cub", classes, tuple(samples)))
+    images = LabelledImages(home.resolve().name, home, "cub", classes, tuple(samples))
+    return require_usable_classes(images) if strict else images
 
 
 def _home(root: Path) -> Path:
@@ -116,12 +119,14 @@ def _id(text: str, path: Path, line: int) -> int:
     return int(text)
 
 
-def _box(line: int, text: str, path: Path) -> Box:
+def _box(line: int, text: str, path: Path, *, strict: bool) -> Box:
     try:
         x, y, width, height = (float(part) for part in text.split())
     except ValueError as error:
+        if not strict:
+            return NO_NUMBERS
         raise _fault(path, line, f"'{text}' is not a box 'x y width height'") from error
-    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
+    if strict and not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
         raise _fault(path, line, f"box '{text}' has no positive, finite width and height")
     return x, y, x + width, y + height
 

@@ -17,7 +17,7 @@ def is_class_folders(root: Path) -> bool:
     return root.is_dir() and any(_holds_images(folder) for folder in visible_folders(root))
 
 
-def read_folder(root: str | Path) -> LabelledImages:
+def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read class folders, either flat or with one level of split folders above.
 
     The name of a folder is its class; images are found at any depth below it. ``valid`` and ``validation`` are other
@@ -25,34 +25,47 @@ def read_folder(root: str | Path) -> LabelledImages:
     training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images are
     ignored; a link that leads back into its own folder is followed once.
 
+    Args:
+        strict: refuse empty class folders and classes that cannot be learned (`require_usable_classes`).
+
     Raises:
-        DataError: `root` is no folder, a class folder holds no image, there is only one class, a class has no training
-            images, or split folders and class folders are mixed.
+        DataError: `root` is no folder or holds no class folders, or split folders and class folders are mixed; where
+            `strict`, also a class folder holds no image, there is only one class, or a class has no training images.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"'{root}' is not a folder; class folders are expected in it, one for each class.")
-    split_folders = _split_folders(root)
-    if split_folders:
-        class_folders = [(split, folder) for split in SPLITS for folder in visible_folders(split_folders.get(split))]
-    else:
-        class_folders = [("train", folder) for folder in visible_folders(root)]
-    if not class_folders:
-        raise DataError(f"'{root}' holds no class folders; expected one folder of images for each class.")
-    classes = tuple(sorted({folder.name for _, folder in class_folders}))
+    folders = class_folders(root)
+    classes = tuple(sorted({folder.name for _, folder in folders}))
     labels = {name: label for label, name in enumerate(classes)}
     samples: list[Sample] = []
-    for split, folder in class_folders:
-        found = sorted(_image_files(folder))
-        if not found:
+    for split, folder in folders:
+        found = sorted(image_files(folder))
+        if strict and not found:
             raise DataError(
                 f"Class folder '{folder}' holds no image. Add images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
                 "or remove the folder."
             )
         prefix = folder.relative_to(root).as_posix()
         samples += [Sample(folder / file, f"{prefix}/{file}", labels[folder.name], split) for file in found]
-    name = root.resolve().name or str(root)
-    return require_usable_classes(LabelledImages(name, root, "folder", classes, tuple(samples)))
+    images = LabelledImages(root.resolve().name or str(root), root, "folder", classes, tuple(samples))
+    return require_usable_classes(images) if strict else images
+
+
+def class_folders(root: Path) -> list[tuple[Split, Path]]:
+    """Return the class folders of a data set, each with its split, in the order in which they are read.
+
+    Raises:
+        DataError: as `read_folder` with ``strict=False``.
+    """
+    if not root.is_dir():
+        raise DataError(f"'{root}' is not a folder; class folders are expected in it, one for each class.")
+    found: list[tuple[Split, Path]]
+    if split_folders := _split_folders(root):
+        found = [(split, folder) for split in SPLITS for folder in visible_folders(split_folders.get(split))]
+    else:
+        found = [("train", folder) for folder in visible_folders(root)]
+    if not found:
+        raise DataError(f"'{root}' holds no class folders; expected one folder of images for each class.")
+    return found
 
 
 def visible_folders(root: Path | None) -> list[Path]:
@@ -71,6 +84,34 @@ def has_split_folders(root: Path) -> bool:
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
     return not _is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (hot loop)
+
+
+def image_files(top: Path) -> Iterator[str]:
+    """Yield the images at any depth below `top` as relative paths with forward slashes, in no particular order.
+
+    Hidden files and folders and ``__MACOSX`` are left out. Broken links and pipes with the name of an image count as
+    images, so that they are reported and not overlooked.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    visited: set[tuple[int, int]] = set()
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        folder = top / prefix
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in visited:
+            continue  # a link that leads back
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_hidden(entry.name):
+                    continue
+                if _is_folder(entry):
+                    pending.append(f"{prefix}{entry.name}/")
+                elif is_image_name(entry.name):
+                    yield prefix + entry.name
 
 
 def _split_folders(root: Path) -> dict[Split, Path]:
@@ -103,36 +144,12 @@ def _split_folders(root: Path) -> dict[Split, Path]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return next(_image_files(folder), None) is not None
+    return next(image_files(folder), None) is not None
 
 
 def _images_directly_in(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(is_image_name(entry.name) and not _is_folder(entry) for entry in entries)
-
-
-def _image_files(top: Path) -> Iterator[str]:
-    """Yield the images at any depth below `top` as relative paths with forward slashes, in no particular order.
-
-    Broken links and pipes with the name of an image count as images, so that they are reported and not overlooked.
-    """
-    visited: set[tuple[int, int]] = set()
-    pending = [""]
-    while pending:
-        prefix = pending.pop()
-        folder = top / prefix
-        status = folder.stat()
-        if (status.st_dev, status.st_ino) in visited:
-            continue  # a link that leads back
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if _is_hidden(entry.name):
-                    continue
-                if _is_folder(entry):
-                    pending.append(f"{prefix}{entry.name}/")
-                elif is_image_name(entry.name):
-                    yield prefix + entry.name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

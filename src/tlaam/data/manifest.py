@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
+from tlaam.data.rules import NO_NUMBERS, SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
 
@@ -47,7 +47,7 @@ def manifest_in(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_manifest(path: str | Path) -> LabelledImages:
+def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a CSV file with the columns ``image,label[,split][,x_min,y_min,x_max,y_max]``.
 
     The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark; comma,
@@ -56,38 +56,48 @@ def read_manifest(path: str | Path) -> LabelledImages:
     `tlaam.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none. Classes are the labels,
     sorted, by value if all are numbers. A line that repeats another exactly counts once.
 
+    Args:
+        strict: refuse impossible boxes, images that are listed twice with different content, and classes that cannot
+            be learned (`require_usable_classes`). Otherwise all of them are kept: a box as it is written, or four NaN
+            where it is not four numbers; an image once for each content.
+
     Raises:
-        DataError: naming file, line and column: a column is missing or misspelt, a cell is empty or impossible, or an
-            image is listed twice with different content; or there is only one class, or one has no training image.
+        DataError: naming file, line and column: a column is missing or misspelt, or a cell is empty or impossible; and
+            whatever `strict` refuses.
     """
     path = Path(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            entries = _unique(path, stream)
+            entries = _unique(path, stream, strict=strict)
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
     except OSError as error:
         raise DataError(f"Cannot read manifest '{path}': {error.strerror or error}. Check the path.") from error
     if not entries:
         raise DataError(f"'{path}' names columns but no image. Add a line for each image.")
-    classes = _sorted_labels({entry.label for entry in entries.values()})
+    classes = _sorted_labels({entry.label for _, entry in entries})
     labels = {name: label for label, name in enumerate(classes)}
     root = path.parent
     samples = tuple(
-        Sample(root / entry.image, name, labels[entry.label], entry.split, entry.box) for name, entry in entries.items()
+        Sample(root / entry.image, name, labels[entry.label], entry.split, entry.box) for name, entry in entries
     )
     title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
-    return require_usable_classes(LabelledImages(title or path.stem, path, "manifest", classes, samples))
+    images = LabelledImages(title or path.stem, path, "manifest", classes, samples)
+    return require_usable_classes(images) if strict else images
 
 
-def _unique(path: Path, stream: TextIO) -> dict[str, _Entry]:
-    """Return the entries by sample name, in the file's order."""
+def _unique(path: Path, stream: TextIO, *, strict: bool) -> list[tuple[str, _Entry]]:
+    """Return the entries with their samples' names, in the file's order, without exact repetitions."""
     entries: dict[str, _Entry] = {}
+    others: list[tuple[str, _Entry]] = []
     base = path.absolute().parent
-    for entry in _entries(path, stream):
+    for entry in _entries(path, stream, strict=strict):
         name = _sample_name(base, entry.image)
         first = entries.setdefault(name, entry)
         if first is entry:
+            continue
+        if not strict:
+            others.append((name, entry))
             continue
         for column, here, there in (
             ("label", entry.label, first.label),
@@ -97,10 +107,13 @@ def _unique(path: Path, stream: TextIO) -> dict[str, _Entry]:
             if here != there:
                 fault = f"image '{name}' has the {column} '{here}' here, but '{there}' in line {first.line}"
                 raise _fault(path, entry.line, fault, "Keep one of them.")
-    return entries
+    if not others:
+        return list(entries.items())
+    contents = {(name, entry.label, entry.split, entry.box): entry for name, entry in [*others[::-1], *entries.items()]}
+    return sorted(((name, entry) for (name, *_), entry in contents.items()), key=lambda pair: pair[1].line)
 
 
-def _entries(path: Path, stream: TextIO) -> Iterator[_Entry]:
+def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
     """Yield the checked rows, one by one, so that a long file costs no more memory than its entries."""
     header_line = stream.readline()
     delimiter = max(",;\t", key=lambda character: _familiarity(_cells(header_line, character)))
@@ -124,7 +137,7 @@ def _entries(path: Path, stream: TextIO) -> Iterator[_Entry]:
             if not image or not label:
                 raise _fault(path, line, f"column '{'label' if image else 'image'}' is empty", "Fill it in.")
             split = _split(path, line, row[split_at]) if split_at is not None else "train"
-            box = _box(path, line, [row[at] for at in box_at]) if box_at else None
+            box = _box(path, line, [row[at] for at in box_at], strict=strict) if box_at else None
             yield _Entry(line, image, label, split, box)
     except csv.Error as error:
         raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
@@ -164,15 +177,20 @@ def _split(path: Path, line: int, cell: str) -> Split:
     return SPLIT_NAMES[name]
 
 
-def _box(path: Path, line: int, cells: list[str]) -> Box | None:
+def _box(path: Path, line: int, cells: list[str], *, strict: bool) -> Box | None:
     """Return the box of four cells, or None where all are empty."""
     try:
         x_min, y_min, x_max, y_max = map(float, cells)
         if -math.inf < x_min < x_max < math.inf and -math.inf < y_min < y_max < math.inf:
             return x_min, y_min, x_max, y_max
+        if not strict:
+            finite = all(map(math.isfinite, (x_min, y_min, x_max, y_max)))
+            return (x_min, y_min, x_max, y_max) if finite else NO_NUMBERS
     except ValueError:
         if not any(map(str.strip, cells)):
             return None
+        if not strict:
+            return NO_NUMBERS
     raise _box_fault(path, line, [cell.strip() for cell in cells])
 
 

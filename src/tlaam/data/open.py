@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tlaam.data.cub import is_cub, read_cub
 from tlaam.data.folder import has_split_folders, is_class_folders, is_image_name, read_folder, visible_folders
@@ -13,20 +13,26 @@ from tlaam.data.sample import LabelledImages
 from tlaam.errors import DataError, did_you_mean
 
 
+class Reader(Protocol):
+    """Reads a layout; with ``strict=False`` it keeps what `tlaam.data.check` is to list (see `open_images`)."""
+
+    def __call__(self, root: Path, /, *, strict: bool) -> LabelledImages: ...
+
+
 class Layout(NamedTuple):
     """A layout on disk: how it is called, how it is recognised and how it is read."""
 
     title: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], LabelledImages]
+    read: Reader
 
 
 def _is_manifest(path: Path) -> bool:
     return manifest_in(path) is not None
 
 
-def _read_manifest_of(path: Path) -> LabelledImages:
-    return read_manifest(manifest_in(path) or path)
+def _read_manifest_of(path: Path, /, *, strict: bool) -> LabelledImages:
+    return read_manifest(manifest_in(path) or path, strict=strict)
 
 
 # The first that recognises a path reads it, so the most particular layouts come first: most of them hold class folders.
@@ -37,15 +43,18 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
-def open_images(source: str | Path) -> LabelledImages:
+def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a source of labelled images, recognised by looking at it.
 
     Args:
         source: the path of a folder or CSV file in one of `LAYOUTS`, or ``synthetic``, ``synthetic:classes=6,size=320``
             (`tlaam.data.synthetic`), unless a file or folder of that name exists.
+        strict: refuse what one cannot learn from. Without it empty classes, a single class, impossible boxes and
+            images listed twice with different content are kept, for `tlaam.data.check` to list them all.
 
     Raises:
-        DataError: the path does not exist or fits no layout, saying what was found; or its content is faulty.
+        DataError: the path does not exist or fits no layout, saying what was found; or its content is faulty, naming
+            the first fault.
         ConfigError: an option of ``synthetic`` is unknown or impossible.
     """
     path = Path(source).expanduser()
@@ -63,12 +72,12 @@ def open_images(source: str | Path) -> LabelledImages:
             if layout.recognises(path):
                 if layout.read is read_folder:
                     _refuse_folder_of_data_sets(path)
-                return layout.read(path)
+                return layout.read(path, strict=strict)
         expected = "; ".join(["synthetic", *(layout.title for layout in LAYOUTS)])
         raise DataError(f"'{path}' is {_described(path)}; expected one of: {expected}.")
     except OSError as error:
         raise DataError(
-            f"Cannot read '{error.filename or path}': {error.strerror or error}. Check its rights."
+            f"Cannot read '{error.filename or path}': {error.strerror or error}. Check the path and its rights."
         ) from error
 
 

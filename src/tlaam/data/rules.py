@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tlaam.data.sample import LabelledImages, Split
+import math
+
+from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.errors import DataError
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -13,6 +15,9 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
 }
 """How a split may be spelt in folder names and manifests (lower case)."""
+
+NO_NUMBERS: Box = (math.nan,) * 4
+"""Stands for a box that is not four numbers, where a reader is to keep it for `tlaam.data.check`."""
 
 
 def require_usable_classes(images: LabelledImages) -> LabelledImages:

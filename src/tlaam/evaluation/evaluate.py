@@ -12,9 +12,10 @@ import torch
 
 from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
-from tlaam.data.split import with_validation
+from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
+from tlaam.evaluation.heatmaps import heatmap_report
 from tlaam.evaluation.localization import localization_report
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.model.store import TrainedModel, load_model
@@ -33,21 +34,23 @@ def evaluate(
     """Measure every branch and the fusion, and the object boxes where the data has boxes.
 
     Args:
-        run: a run folder or a loaded model.
+        run: a run folder, or a loaded model, which brings no record of what it was trained on.
         data: a data set, or where it lies.
-        split: what to measure on; by itself the test split, else the validation split, else (a data set that this run
-            was not trained on) all images.
+        split: what to measure on; by itself the test split, else the validation split (the one that the run held out,
+            where this is its data set), else all images.
         skip_unreadable: measure without images that cannot be read instead of refusing.
         progress: called with (images done, images in all).
         **options: see `tlaam.prediction.Predictor`.
 
     Raises:
-        DataError: a class is unknown to the model, the split is empty, or an image cannot be read.
+        DataError: a class is unknown to the model, the split is empty, an image cannot be read, or the run's own data
+            set has changed, so that what it has seen is not known.
         ModelError: the run holds no usable model.
     """
     model = run if isinstance(run, TrainedModel) else load_model(run)
     images = data if isinstance(data, LabelledImages) else open_images(data)
-    images = _with_the_runs_validation(images, None if isinstance(run, TrainedModel) else Path(run))
+    if not isinstance(run, TrainedModel):
+        images = _with_the_runs_splits(images, Path(run))
     chosen = split if split is not None else _preferred_split(images)
     samples = images.split(chosen)
     if not samples:
@@ -93,16 +96,19 @@ def _report(
         for name in answered[0].probabilities
     }
     classification = {name: classification_report(values, truth, classes) for name, values in by_branch.items()}
-    localization = None
-    if answered[0].object_box is not None:
+    localization, heatmaps = None, None
+    if answered[0].object_box is not None and answered[0].heatmap is not None:
         nowhere = (float("nan"),) * 4
+        true_boxes = torch.tensor([sample.box or nowhere for sample, *_ in rows], dtype=torch.float64)
+        sizes = torch.tensor([prediction.size for prediction in answered], dtype=torch.float64)
         localization = localization_report(
             torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None])),
-            torch.tensor([sample.box or nowhere for sample, *_ in rows], dtype=torch.float64),
+            true_boxes,
             by_branch["fused"].argmax(1) == truth,
-            torch.tensor([prediction.size for prediction in answered], dtype=torch.float64),
+            sizes,
         )
-    return EvaluationReport(images.name, split, len(rows), tuple(classes), classification, localization)
+        heatmaps = heatmap_report([p.heatmap for p in answered if p.heatmap is not None], true_boxes, sizes)
+    return EvaluationReport(images.name, split, len(rows), tuple(classes), classification, localization, heatmaps)
 
 
 def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
@@ -117,14 +123,24 @@ def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes:
     return [index[images.classes[sample.label]] for sample in samples]
 
 
-def _with_the_runs_validation(images: LabelledImages, run: Path | None) -> LabelledImages:
-    """Mark the images that the run held out of training, where it was trained on this very data set."""
-    if run is None or images.split("val"):
-        return images
+def _with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
+    """Cut the splits that the run cut from this data set, so that it is measured on what it was not trained on.
+
+    Raises:
+        DataError: the data set has changed since, so that what was trained on is no longer known.
+    """
     try:
         record = json.loads((run / "data.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a model without its run folder's records
         return images
-    if record.get("source_fingerprint") != images.fingerprint():
-        return images
-    return with_validation(images, record["val_fraction"], record["seed"])
+    if record["source_fingerprint"] == images.fingerprint():
+        return with_validation(
+            with_test(images, record["test_fraction"], record["seed"]), record["val_fraction"], record["seed"]
+        )
+    unmarked = not images.split("test") and not images.split("val")
+    if unmarked and Path(record["root"]).resolve() == images.root.resolve():
+        raise DataError(
+            f"{images.root} has changed since {run} was trained on it, so which images it has seen is not known. "
+            "Measure on other images, or on a test split."
+        )
+    return images

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlaam.evaluation.classification import ClassificationReport
+from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
 
 BRANCHES = ("raw", "object", "parts", "fused")
@@ -21,7 +22,7 @@ _LOCALIZATION_TITLES = {
     "gt_known_0.7": "IoU>=0.7 %",
     "top1_loc_0.5": "top-1 loc. %",
 }
-_TRIVIAL_TITLES = {"full": "whole image", "center_0.7": "central 70 %"}
+TRIVIAL_TITLES = {"full": "whole image", "center_0.7": "central 70 %"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class EvaluationReport:
         classes: class names, in the order of the confusion matrix.
         classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
         localization: measures of the object boxes, or None where the data has no boxes.
+        heatmaps: measures of the heat maps, or None likewise.
     """
 
     data: str
@@ -43,6 +45,7 @@ class EvaluationReport:
     classes: Sequence[str] = field(repr=False)
     classification: Mapping[str, ClassificationReport]
     localization: LocalizationReport | None = None
+    heatmaps: HeatmapReport | None = None
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -53,7 +56,7 @@ class EvaluationReport:
         """Return the report as plain values, ready for strict JSON.
 
         ``classification`` and ``localization`` follow the documented contract (the latter is left out where there are
-        no boxes); ``per_class`` and ``confusion`` ([true][predicted]) are those of the fused prediction.
+        no boxes); ``per_class`` is given for every branch, ``confusion`` ([true][predicted]) for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {
@@ -66,7 +69,9 @@ class EvaluationReport:
         }
         if self.localization is not None:
             values["localization"] = self.localization.summary()
-        values["per_class"] = final.per_class
+            if self.heatmaps is not None:
+                values["localization"] |= self.heatmaps.summary()
+        values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
 
@@ -78,9 +83,14 @@ class EvaluationReport:
         if self.localization is not None:
             boxes = {"object box": self.localization.measures()}
             for name, report in self.localization.trivial.items():
-                boxes[_TRIVIAL_TITLES.get(name, name)] = report.measures()
+                boxes[TRIVIAL_TITLES.get(name, name)] = report.measures()
             title = f"box ({self.localization.images} known)"
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
+        if self.heatmaps is not None:
+            blocks.append(
+                f"heat maps: MaxBoxAccV2 {100 * self.heatmaps.max_box_acc_v2:.1f} % (best threshold on these images), "
+                f"pointing game {100 * self.heatmaps.pointing_game:.1f} %"
+            )
         return "\n\n".join(blocks)
 
     def _branches(self) -> list[str]:

@@ -98,6 +98,8 @@ class Backbone(nn.Module):
         maps: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+                raise ModelError(f"heatmap_layer '{layer}' of {self.name} puts out no map; choose a stage or block.")
             output = output if output.requires_grad else output.detach().requires_grad_()
             # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
             if output.ndim == 3:
@@ -136,6 +138,8 @@ def _create(name: str, image_size: int) -> nn.Module:
             if "unexpected keyword" not in str(error) or not options:
                 raise ModelError(f"timm cannot build '{name}' without its head: {error}") from error
             continue
+        except (RuntimeError, AssertionError, ValueError) as error:  # an unknown tag, a size that does not divide
+            raise ModelError(f"timm cannot build '{name}' for {image_size} pixel images: {error}") from error
         return network
     raise AssertionError("the last attempt has no options that could be refused")
 
@@ -164,13 +168,31 @@ def _drop_unused(network: nn.Module, image_size: int) -> None:
             setattr(network, name, nn.Identity())
 
 
-def probe_shape(backbone: Backbone, image_size: int) -> tuple[int, int, int]:
-    """Return (K, H, W) of the map that images of this side give, by running one blank image in evaluation mode."""
+def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -> tuple[int, int, int]:
+    """Return (K, H, W) of the map that images of this side give, by running one blank image in evaluation mode.
+
+    Args:
+        backbone: the network.
+        image_size: side of the image.
+        layer: a module whose map shall be explained as well; it is checked, its shape is not returned.
+
+    Raises:
+        ModelError: the network cannot take this size, or the layer gives no map.
+    """
     was_training = backbone.training
-    parameter = next(backbone.parameters())
+    blank = next(backbone.parameters()).new_zeros(1, 3, image_size, image_size)
     try:
         with torch.no_grad():
-            features = backbone.eval()(parameter.new_zeros(1, 3, image_size, image_size))
+            if layer is None:
+                features = backbone.eval()(blank)
+            else:
+                with backbone.capture(layer, blank) as maps:
+                    features = backbone.eval()(blank)
+                if len(maps) != 1:
+                    raise ModelError(f"heatmap_layer '{layer}' runs {len(maps)} times a pass; it must run once.")
+    except (RuntimeError, AssertionError, ValueError) as error:  # each family refuses a size in its own way
+        fault = " ".join(str(error).split())[:200]
+        raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault}") from error
     finally:
         backbone.train(was_training)
     return tuple(features.shape[1:])

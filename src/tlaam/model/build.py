@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -16,12 +14,6 @@ from tlaam.model.network import TLAAM
 from tlaam.model.oaam import OAAM
 from tlaam.model.parts import MPALM
 from tlaam.model.pretrained import load_pretrained as load_weights
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    image: int
-    part: int
 
 
 def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> TLAAM:
@@ -37,22 +29,23 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     """
     if config.backbone is None or config.image_size is None:
         raise ModelError("backbone and image_size must be given; tlaam.defaults.resolve chooses them for a machine.")
-    sizes = _Sizes(config.image_size, config.part_size or config.image_size // 2)
-    backbone = Backbone(config.backbone, sizes.image)
+    image_size, part_size = config.image_size, config.part_size or config.image_size // 2
+    backbone = Backbone(config.backbone, image_size)
     if load_pretrained:
         load_weights(backbone, config.pretrained)
     if config.attention != "none":
         insert_channel_attention(
             backbone.network,
-            sizes.image,
+            image_size,
             kernel=config.attention_kernel,
             shared=config.attention == "eca",
             gate=config.attention_gate,
             stages=config.attention_stages,
         )
-    channels, height, width = probe_shape(backbone, sizes.image)
+    # A backbone that cannot do what is asked says so now, not in the third epoch.
+    channels, height, width = probe_shape(backbone, image_size, config.heatmap_layer)
     if config.parts == "mpalm":
-        probe_shape(backbone, sizes.part)  # a backbone that cannot take parts says so now, not in the third epoch
+        probe_shape(backbone, part_size)
         most = min(channels, height * width) if config.part_distinct else channels
         if config.part_channels > most:
             raise ModelError(f"part_channels is {config.part_channels}; with this backbone and input at most {most}.")
@@ -64,8 +57,8 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         classifier,
         _oaam(config),
         _mpalm(config),
-        image_size=sizes.image,
-        part_size=sizes.part,
+        image_size=image_size,
+        part_size=part_size,
     )
 
 
@@ -86,11 +79,6 @@ def _mpalm(config: ModelConfig) -> MPALM | None:
     if config.parts == "none":
         return None
     return MPALM(config.part_channels, config.part_windows, config.part_response, config.part_distinct)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Return how many numbers a model learns."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def default_device() -> torch.device:

@@ -52,8 +52,10 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
 def whole_image_boxes(images: Tensor) -> Tensor:
     """Return the box ``(0, 0, P', P)`` of each image of ``(B, 3, P, P')``, float32 ``(B, 4)``."""
     height, width = images.shape[2:]
-    box = torch.tensor([0.0, 0.0, width, height], device=images.device)
-    return box.expand(images.shape[0], 4)
+    # Filled on the device: a tensor made from numbers would be copied there, and the host would wait.
+    boxes = torch.zeros(images.shape[0], 4, device=images.device)
+    boxes[:, 2], boxes[:, 3] = width, height
+    return boxes
 
 
 def compose_boxes(inner: Tensor, outer: Tensor, size: int) -> Tensor:
@@ -67,6 +69,6 @@ def compose_boxes(inner: Tensor, outer: Tensor, size: int) -> Tensor:
     Returns:
         ``(B, N, 4)`` xyxy in pixels of the image.
     """
-    origin = outer[:, None, [0, 1, 0, 1]]
-    scale = (outer[:, None, [2, 3, 2, 3]] - origin) / size
+    origin = outer[:, None, :2].repeat(1, 1, 2)
+    scale = (outer[:, None, 2:].repeat(1, 1, 2) - origin) / size
     return origin + inner * scale

@@ -118,10 +118,10 @@ def mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     _, height, width = masks.shape
     x0, x1 = _extent(masks.any(1))
     y0, y1 = _extent(masks.any(2))
-    cells = torch.stack([x0, y0, x1, y1], dim=1)
-    scale = cells.new_tensor([size[1] / width, size[0] / height] * 2)
-    whole = cells.new_tensor([0, 0, size[1], size[0]])
-    return torch.where(masks.any(2).any(1)[:, None], cells * scale, whole)
+    x, y = size[1] / width, size[0] / height
+    found = masks.any(2).any(1)  # an empty mask has no extent; its box is the whole image
+    boxes = [x0.where(found, 0) * x, y0.where(found, 0) * y, x1.where(found, width) * x, y1.where(found, height) * y]
+    return torch.stack(boxes, dim=1)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

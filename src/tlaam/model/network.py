@@ -132,4 +132,4 @@ class TLAAM(nn.Module):
 
 def _scale(whole: Tensor, size: int) -> Tensor:
     """Return the factors ``(B, 4)`` from pixels of a ``size × size`` input to pixels of the image with box `whole`."""
-    return whole[:, [2, 3, 2, 3]] / size
+    return whole[:, 2:].repeat(1, 2) / size

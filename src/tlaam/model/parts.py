@@ -96,7 +96,8 @@ def pyramid_windows(centres: Tensor, windows: Sequence[float], size: int) -> Ten
     Returns:
         ``(B, N · len(windows), 4)`` xyxy in pixels, x1/y1 exclusive.
     """
-    sides = torch.tensor([w * size for w in windows], device=centres.device, dtype=centres.dtype)
-    corner = centres[:, :, None, :] - sides[:, None] / 2  # (B, N, W, 2)
-    corner = torch.minimum(corner.clamp(min=0), (size - sides)[:, None])
-    return torch.cat([corner, corner + sides[:, None].expand_as(corner)], dim=3).flatten(1, 2)
+    boxes = []
+    for side in (window * size for window in windows):
+        corner = (centres - side / 2).clamp(0, size - side)
+        boxes.append(torch.cat([corner, corner + side], dim=2))
+    return torch.stack(boxes, dim=2).flatten(1, 2)

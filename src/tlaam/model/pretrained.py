@@ -119,15 +119,15 @@ def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> N
 
 def _load_by_name(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None:
     """Fit tensors by name; a classifier in the file is left out, anything else must be there."""
-    norm = {name.removeprefix("head.norm."): value for name, value in state.items() if name.startswith("head.norm.")}
-    own = backbone.network.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    # A head's norm stands in the backbone itself (`Backbone`), under another name than in timm's files.
+    given = {f"norm.{name.removeprefix('head.norm.')}" if name.startswith("head.norm.") else f"network.{name}": value
+             for name, value in state.items()}  # fmt: skip
+    own = backbone.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
     missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(
             f"{path} does not fit {backbone.name}: {len(missing)} of {len(own)} tensors are absent or of another "
             f"shape, first {missing[0]}."
         )
-    backbone.network.load_state_dict(fitting, strict=False)
-    if norm:
-        backbone.norm.load_state_dict(norm)
+    backbone.load_state_dict(fitting, strict=False)

@@ -57,26 +57,58 @@ class Found(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last two, and the best weights so far."""
+    """The checkpoints of one run: the last two, and the best weights that each of them refers to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.best = folder / "best.ckpt"
 
     def paths(self) -> list[Path]:
         """Return the checkpoints there are, oldest first."""
         return sorted(self.folder.glob("step-*.ckpt"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the checkpoint after `step` steps, then drop all but the newest two.
+        """Write the checkpoint after `step` steps, then drop all but the newest two, and all but two best weights.
 
         Raises:
             RunError: the disk is full; the checkpoints before are intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / f"step-{step:09d}.ckpt", state)
-        for path in self.paths()[:-_KEPT]:
+        # The best epoch of the newest checkpoint is the newest one; that of the one before is the same or the last but one.
+        for path in (*self.paths()[:-_KEPT], *self._best_paths()[:-_KEPT]):
             path.unlink(missing_ok=True)
+
+    def save_best(self, epoch: int, model: dict[str, Any]) -> None:
+        """Write the weights of the best epoch so far; those before stay until the next `save`.
+
+        A process killed between the two leaves the older checkpoint with the older weights.
+
+        Raises:
+            RunError: the disk is full; the files before are intact.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_state(self._best_path(epoch), {"epoch": epoch, "model": model})
+
+    def load_best(self, epoch: int) -> dict[str, Any]:
+        """Read the weights of the best epoch.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        model: dict[str, Any] = load_state(self._best_path(epoch))["model"]
+        return model
+
+    def drop_best_after(self, epoch: int | None) -> None:
+        """Remove best weights of epochs that a continued run has still before it; None: of all epochs."""
+        for path in self._best_paths():
+            if epoch is None or path.name > self._best_path(epoch).name:
+                path.unlink(missing_ok=True)
+
+    def _best_path(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch:06d}.ckpt"
+
+    def _best_paths(self) -> list[Path]:
+        return sorted(self.folder.glob("best-*.ckpt"))
 
     def newest(self) -> Found:
         """Read the newest good checkpoint; damaged ones are set aside as ``*.damaged`` and named."""

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from tlaam.atomic import write_json, write_text
+from tlaam.atomic import remove_leftovers, write_json, write_text
 from tlaam.config import Config
 from tlaam.errors import RunError
 
@@ -24,8 +24,9 @@ class RunFolder:
     """Paths of a run folder.
 
     ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
-    out, if any; ``run.json`` whether it has finished, versions, command, seconds; ``history.csv`` a row an epoch;
-    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``.
+    out, if any; ``run.json`` whether it has finished, versions, command, and the seconds that its epochs took;
+    ``history.csv`` a row an epoch; ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and
+    ``config.json``.
     """
 
     path: Path
@@ -61,26 +62,55 @@ class RunFolder:
         return self.path / "logs"
 
     @property
+    def lock(self) -> Path:
+        """Locked by whoever uses the folder; the first file of a run, so that it tells our leavings from others'."""
+        return self.path / ".lock"
+
+    @property
     def checkpoints(self) -> Path:
         """Whole checkpoints."""
         return self.path / "checkpoints"
 
-    def create(self) -> None:
-        """Make the folder.
+    def require_new(self) -> None:
+        """Check that a run can be begun here: there is nothing, or only what a run killed while beginning left.
 
         Raises:
-            RunError: it holds something already, or cannot be made.
+            RunError: it holds something already, or cannot be looked into.
         """
         if self.config.exists():
             raise RunError(
                 f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out."
             )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise RunError(f"{self.path} is not empty; choose a new or empty folder for --out.")
+            found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
         except OSError as error:
             raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
+        if found and not (self.lock.name in found and all(map(self._is_of_beginning, found))):
+            raise RunError(f"{self.path} is not empty; choose a new or empty folder for --out.")
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder, lock it (`locked`), and clear what a run killed while beginning left there.
+
+        Raises:
+            RunError: it holds something already, is in use, or cannot be made.
+        """
+        self.require_new()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
+        with self.locked():
+            self.require_new()  # another process may have begun here before the lock was ours
+            remove_leftovers(self.path)
+            for path in (self.data, self.skipped, self.status):
+                path.unlink(missing_ok=True)
+            yield
+
+    def _is_of_beginning(self, name: str) -> bool:
+        ours = {path.name for path in (self.data, self.skipped, self.status)}
+        half = {f".{own}." for own in (*ours, self.config.name)}
+        return name in {self.lock.name, *ours} or (name.endswith(".tmp") and name.startswith(tuple(half)))
 
     def write_config(self, config: Config) -> None:
         """Write the settings; the file's presence is what makes a folder a run."""
@@ -125,7 +155,7 @@ class RunFolder:
         Raises:
             RunError: another process is using the folder.
         """
-        with (self.path / ".lock").open("a+b") as stream:
+        with self.lock.open("a+b") as stream:
             try:
                 _lock(stream)
             except OSError as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-from tlaam.training.validation import BRANCHES
+from tlaam.evaluation.report import BRANCHES
 
 Row = dict[str, float | int | None]
 
@@ -42,11 +42,16 @@ def score(row: Row) -> tuple[float, float]:
     return _number(row["val_top1_fused"]), -_number(row["val_loss_fused"])
 
 
+def total_seconds(history: Iterable[Row]) -> float:
+    """Return the wall-clock time of all epochs, whichever session they ran in; repeated or lost steps count once."""
+    return sum(_number(row["seconds"]) for row in history)
+
+
 def described(row: Row, epochs: int) -> str:
     """Return a row in one line for people."""
     parts = [f"epoch {row['epoch']}/{epochs}", f"loss {_number(row['loss']):.3f}"]
     if row["val_top1_fused"] is not None:
-        branches: list[Any] = [name for name in BRANCHES if row[f"val_top1_{name}"] is not None]
+        branches = [name for name in BRANCHES if row[f"val_top1_{name}"] is not None]
         parts.append("val top-1 " + ", ".join(f"{name} {_number(row[f'val_top1_{name}']):.3f}" for name in branches))
     if row["best"]:
         parts.append("best so far")

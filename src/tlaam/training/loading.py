@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tlaam.errors import DataError
+from tlaam.errors import DataError, RunError
 from tlaam.training.dataset import Item
 
 
@@ -34,6 +36,20 @@ def with_plain_errors(loader: Iterable[Item]) -> Generator[Item, None, None]:
         yield from loader
     except DataError as error:
         raise DataError(re.split(r"DataError: ", str(error).strip())[-1]) from None
+
+
+@contextmanager
+def lost_loaders_named(run: Path) -> Iterator[None]:
+    """Turn the loss of a loader process, which PyTorch may report at any moment, into a plain `RunError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise RunError(
+            "A process that loads images was ended from outside, often because the memory was full; what was saved is "
+            f"intact. Continue, perhaps with fewer workers: tlaam train --resume {run} --workers 1"
+        ) from error
 
 
 def _leave_interrupts_to_parent(worker: int) -> None:

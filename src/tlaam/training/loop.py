@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,11 +27,11 @@ from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.model.network import TLAAM
-from tlaam.training.checkpoint import Checkpoints, load_state, save_state
+from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
 from tlaam.training.folder import RunFolder
 from tlaam.training.history import COLUMNS, LOSSES, Row, described, epoch_row, score
-from tlaam.training.loading import batch_loader, with_plain_errors
+from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss
 from tlaam.training.optimizer import build_optimizer, set_lr
 from tlaam.training.sampler import StepBatches, batch_sizes
@@ -79,7 +79,7 @@ def fit(
         val: validation samples; none, then the last weights are kept.
         config: resolved settings.
         folder: where checkpoints, ``history.csv`` and logs go.
-        identity: plain values stored in each checkpoint (fingerprint of the data, class names, versions).
+        identity: plain values stored in each checkpoint (fingerprint of the data, versions).
         checkpoint: what to continue from (`Checkpoints.newest`).
         progress: show a bar where standard error is a terminal, and a line an epoch.
 
@@ -88,11 +88,27 @@ def fit(
 
     Raises:
         DataError: an image cannot be read.
-        RunError: the loss or a weight is not finite, or the disk is full.
+        RunError: the loss or a weight is not finite, the disk or the GPU's memory is full, or a loader process died.
         Interrupted: the run was asked to stop; a checkpoint was saved.
     """
-    with listening() as stop, full_disk_named(folder.path):
+    with (
+        listening() as stop,
+        full_disk_named(folder.path),
+        _full_memory_named(folder, config.training.batch_size),
+        lost_loaders_named(folder.path),
+    ):
         return _Fit(fabric, model, train, val, config, folder, identity, checkpoint, progress, stop).run()
+
+
+@contextmanager
+def _full_memory_named(folder: RunFolder, batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"The GPU's memory is too small for batch_size {batch_size}: begin a new run with a lower batch_size; or, "
+            f"if another program held the memory, continue with: tlaam train --resume {folder.path}"
+        ) from error
 
 
 class _Fit:
@@ -129,6 +145,7 @@ class _Fit:
         self.sums = torch.zeros(len(_SUMS), device=fabric.device)
         if checkpoint is not None:
             self._restore(checkpoint)
+            self._write_history()  # it may have rows that the checkpoint has not, or lack the last
 
         workers = self.training.workers or 0
         source_size = _resolved(config.model.source_size)
@@ -277,19 +294,22 @@ class _Fit:
             state.best_epoch = epoch
             row["best"] = 1
             if self.fabric.is_global_zero and self.training.keep == "best":
-                self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
-                save_state(self.checkpoints.best, {"epoch": epoch, "model": self._best_guess().state_dict()})
+                self.checkpoints.save_best(epoch, self._best_guess().state_dict())
         row["seconds"] = round(state.seconds + time.monotonic() - began, 2)
         state.history.append(row)
         state.seconds = 0.0
         self._save()
+        self._write_history()
         if self.fabric.is_global_zero:
-            write_csv(self.folder.history, COLUMNS, state.history)
             logger.log_metrics({f"epoch/{name}": value for name, value in row.items() if value is not None}, state.step)
         self.bar.close()
         if self.progress:
             tqdm.write(described(row, self.epochs), file=sys.stderr)
         self.bar = self._new_bar()
+
+    def _write_history(self) -> None:
+        if self.fabric.is_global_zero:
+            write_csv(self.folder.history, COLUMNS, self.state.history)
 
     def _best_guess(self) -> TLAAM:
         """Return the network that is measured and kept: the moving average where there is one."""
@@ -331,7 +351,6 @@ class _Fit:
                 "ema": None if self.ema is None else self.ema.module.state_dict(),
                 "scaler": self.fabric.strategy.precision.state_dict(),
                 "world_size": self.fabric.world_size,
-                "config": self.config.to_nested(),
                 "identity": self.identity,
             }
             self.checkpoints.save(self.state.step, state)
@@ -339,11 +358,6 @@ class _Fit:
         self.saved_at = time.monotonic()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint["world_size"] != self.fabric.world_size:
-            raise RunError(
-                f"The run was begun on {checkpoint['world_size']} device(s), not {self.fabric.world_size}; "
-                "its batches can only be continued on as many."
-            )
         self.state = _State(**{name: checkpoint[name] for name in vars(self.state)})
         self.model.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
@@ -355,7 +369,7 @@ class _Fit:
 
     def _keep_weights(self) -> None:
         if self.training.keep == "best" and self.state.best_epoch is not None:
-            kept = load_state(self.checkpoints.best)["model"]
+            kept = self.checkpoints.load_best(self.state.best_epoch)
         else:
             kept = self._best_guess().state_dict()
         self.model.load_state_dict(kept)

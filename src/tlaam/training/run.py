@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tlaam import __version__
 from tlaam.atomic import full_disk_named, write_json
-from tlaam.config import Config
+from tlaam.config import MACHINE_OPTIONS, Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
@@ -31,11 +31,10 @@ from tlaam.model.network import TLAAM
 from tlaam.model.store import save_model
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
+from tlaam.training.history import total_seconds
 from tlaam.training.loop import fit
 from tlaam.training.seeds import derive
-
-MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
-"""Settings that `resume` may change: they do not change what is computed, beyond rounding."""
+from tlaam.training.source import opened_again, reopenable
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 _NAMED = 5
@@ -81,13 +80,13 @@ def train(
     fabric = _launched(given)
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
+        if out is not None:
+            RunFolder(Path(out)).require_new()  # said now, before every image is read and the network is built
         images = source if isinstance(source, LabelledImages) else open_images(source)
         opened = images.fingerprint()
         images = _with_splits(images, given, test_fraction)
         images, skipped = _readable(images, given.training.skip_unreadable, progress)
         path = Path(out) if out is not None else _free_folder(images.name)
-        if RunFolder(path).config.exists():
-            RunFolder(path).create()  # says so now, before the network is built
         return _Plan(images, resolve(given, images), opened), path, skipped
 
     with _random_state_kept(), ExitStack() as stack:
@@ -96,10 +95,9 @@ def train(
         model = _model(plan)
 
         def begin() -> None:
-            folder.create()
-            stack.enter_context(folder.locked())
+            stack.enter_context(folder.created())
             facts = {
-                "source": str(_absolute(source)),
+                "source": reopenable(source, plan.images),
                 **_facts(plan.images),
                 "source_fingerprint": plan.source_fingerprint,
                 "test_fraction": test_fraction,
@@ -127,12 +125,12 @@ def resume(
         run: the run folder.
         source: the data set, where it cannot be opened again from where it lay.
         progress: report on standard error.
-        machine: replacements for `MACHINE_OPTIONS`; None keeps the run's own.
+        machine: replacements for `tlaam.config.MACHINE_OPTIONS`; None keeps the run's own.
 
     Raises:
         ConfigError: another option is given.
         DataError: the data can no longer be read.
-        RunError: the folder holds no run, is in use, or was begun with other data.
+        RunError: the folder holds no run, is in use, or was begun with other data or on another number of devices.
     """
     changes = {name: value for name, value in machine.items() if value is not None}
     for name in changes:
@@ -143,7 +141,7 @@ def resume(
             )
     folder = RunFolder(Path(run))
     folder.require_run()
-    config = Config.from_yaml(folder.config).with_options(**changes)
+    config = resolve_machine(Config.from_yaml(folder.config).with_options(**changes))
     if folder.read_json(folder.status).get("state") == "finished":
         _say(f"{folder.path} has finished already; nothing to do.", progress)
         return folder.path
@@ -152,12 +150,16 @@ def resume(
     def prepare() -> _Plan:
         stack.enter_context(folder.locked())
         images = _reopened(folder, source, config)
-        found = Checkpoints(folder.checkpoints).newest()
+        checkpoints = Checkpoints(folder.checkpoints)
+        found = checkpoints.newest()
         for complaint in found.complaints:
             _say(complaint, progress)
         if found.state is None:
+            checkpoints.drop_best_after(None)
             _say("No checkpoint yet; the run starts from its first step.", progress)
         else:
+            _require_same_run(folder, found.state, images, fabric.world_size)
+            _settle_best(checkpoints, found.state, config, progress)
             _say(f"Continuing after step {found.state['step']}.", progress)
             _compare_versions(found.state["identity"]["versions"], progress)
         return _Plan(images, config, checkpoint=found.state)
@@ -169,11 +171,10 @@ def resume(
 
 
 def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder, progress: bool) -> None:
-    began = time.monotonic()
     images = plan.images
-    identity = {"fingerprint": images.fingerprint(), "classes": list(images.classes), "versions": _versions()}
+    identity = {"fingerprint": images.fingerprint(), "versions": _versions()}
     train_samples, val_samples = images.split("train"), images.split("val")
-    fit(
+    history = fit(
         fabric,
         model,
         train_samples,
@@ -188,9 +189,7 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
     def finish() -> None:
         with full_disk_named(folder.path):
             save_model(folder.path, model, plan.config.model, images.classes)
-            earlier = folder.read_json(folder.status).get("seconds", 0.0)
-            seconds = round(earlier + time.monotonic() - began, 1)
-            folder.note_status(state="finished", finished=_now(), seconds=seconds)
+            folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     _on_first(fabric, finish)
 
@@ -248,7 +247,16 @@ def _with_splits(images: LabelledImages, config: Config, test_fraction: float) -
 
 def _readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
     """Return the data set without unreadable training and validation images, and what was left out."""
-    faults = find_unreadable(images.with_samples([s for s in images.samples if s.split != "test"]))
+    used = images.with_samples([sample for sample in images.samples if sample.split != "test"])
+    with tqdm(
+        total=len(used.samples),
+        desc="reading every image once",
+        unit="image",
+        file=sys.stderr,
+        leave=False,
+        disable=None if progress else True,  # None: where standard error is no terminal
+    ) as bar:
+        faults = find_unreadable(used, progress=lambda done, total: bar.update())
     if not faults:
         return images, []
     named = "; ".join(fault.rstrip(".") for _, fault in faults[:_NAMED])
@@ -275,7 +283,7 @@ def _without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
 
 def _reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
     facts = folder.read_json(folder.data)
-    images = source if source is not None else open_images(facts["source"])
+    images = source if source is not None else opened_again(facts)
     images = _with_splits(images, config, facts["test_fraction"])
     if folder.skipped.exists():
         images = _without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
@@ -291,7 +299,7 @@ def _facts(images: LabelledImages) -> dict[str, Any]:
     return {
         "name": images.name,
         "kind": images.kind,
-        "root": str(images.root),
+        "root": str(images.root.resolve()),
         "fingerprint": images.fingerprint(),
         "classes": len(images.classes),
         "images": {name: len(images.split(name)) for name in ("train", "val", "test")},
@@ -299,11 +307,29 @@ def _facts(images: LabelledImages) -> dict[str, Any]:
     }
 
 
-def _absolute(source: str | Path | LabelledImages) -> str | Path:
-    if isinstance(source, LabelledImages):
-        return source.root
-    path = Path(source).expanduser()
-    return path.resolve() if path.exists() else source
+def _require_same_run(folder: RunFolder, state: dict[str, Any], images: LabelledImages, world_size: int) -> None:
+    if state["identity"]["fingerprint"] != images.fingerprint():  # it covers the class names
+        raise RunError(
+            f"The newest checkpoint in {folder.checkpoints} is of a run on other data; remove it, or begin a new run."
+        )
+    if state["world_size"] != world_size:
+        raise RunError(
+            f"The run was begun on {state['world_size']} device(s), not {world_size}; "
+            "its batches can only be continued on as many."
+        )
+
+
+def _settle_best(checkpoints: Checkpoints, state: dict[str, Any], config: Config, progress: bool) -> None:
+    """Let the best weights on disk be those of the checkpoint, not of epochs that are still to be run again."""
+    if config.training.keep != "best":
+        return
+    checkpoints.drop_best_after(state["best_epoch"])
+    if state["best_epoch"] is not None:
+        try:
+            checkpoints.load_best(state["best_epoch"])
+        except RunError as error:
+            state["best_epoch"] = None
+            _say(f"{error} The best epoch from here on is kept, or else the last.", progress)
 
 
 def _free_folder(name: str) -> Path:

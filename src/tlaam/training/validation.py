@@ -8,11 +8,10 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from tlaam.evaluation.report import BRANCHES
 from tlaam.inference import infer
 from tlaam.model.network import TLAAM
 from tlaam.training.dataset import Item
-
-BRANCHES = ("raw", "object", "parts", "fused")
 
 
 def validate(fabric: Fabric, model: TLAAM, batches: Iterable[Item]) -> dict[str, float]:

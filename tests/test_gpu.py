@@ -1,0 +1,49 @@
+"""What only a GPU shows; skipped where there is none, and listed as pending in benchmarks/README.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tlaam import evaluate, train
+from tlaam.config import Config, ModelConfig
+from tlaam.model.build import build_model
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def test_forward_and_backward_never_wait_for_the_host() -> None:
+    config = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
+    model = build_model(config, 5).cuda().train()
+    images = torch.randint(0, 256, (4, 3, 128, 128), dtype=torch.uint8, device="cuda")
+    labels = torch.arange(4, device="cuda")
+    model(images, labels)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        output = model(images, labels)
+        assert output.object_logits is not None and output.part_logits is not None
+        (output.raw_logits.sum() + output.object_logits.sum() + output.part_logits.sum()).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_gpu_gives_the_cpus_boxes_and_scores() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
+    model = build_model(config, 5).double().eval()
+    images = torch.randint(0, 256, (4, 3, 128, 128), dtype=torch.uint8)
+    with torch.no_grad():
+        on_cpu = model(images)
+        on_gpu = model.cuda()(images.cuda())
+    for expected, found in zip(on_cpu, on_gpu, strict=True):
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_it_trains_in_every_precision(photos: Path, tmp_path: Path, precision: str) -> None:
+    options = {"backbone": "resnet18", "pretrained": "none", "image_size": 64, "epochs": 3, "raw_epochs": 1}
+    run = train(photos, tmp_path / "run", Config.from_flat({**options, "workers": 0, "precision": precision}))
+    assert 0 <= evaluate(run, photos).classification["fused"].top1 <= 1
