@@ -1,4 +1,4 @@
-# Everything below needs Python 3.10 or newer and make, and writes only into this folder.
+# Everything below needs Python 3.10 or newer and make. It works in $(VENV), runs/ and pip's own cache.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: quickstart test check clean
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
-	$(BIN)/tlaam quickstart
+	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
 
 test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     assert config.training.epochs == 20
     assert config.training.classifier_lr == config.training.lr
     assert config.training.precision == "32-true"
+    assert config.training.accelerator == "cpu"
     assert config.training.devices == "1"
     assert config.training.workers is not None
     open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
@@ -51,6 +52,25 @@ def test_a_given_size_that_the_default_does_not_fit_is_said() -> None:
 )
 def test_default_epochs(images: int, gpu: bool, epochs: int) -> None:
     assert default_epochs(images, gpu=gpu) == epochs
+
+
+@pytest.mark.parametrize(("cuda", "accelerator"), [(True, "cuda"), (False, "cpu")])
+def test_the_accelerator_is_never_left_to_lightning(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, accelerator: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    training = resolve(Config(), _images(300)).training
+    assert training.accelerator == accelerator
+    assert training.devices == ("2" if cuda else "1")
+    assert resolve(Config.from_flat({"accelerator": "mps"}), _images(300)).training.accelerator == "mps"
+
+
+@pytest.mark.parametrize(("raw_epochs", "epochs", "expected"), [(2, 8, 2), (2, 3, 2), (2, 2, 1), (9, 8, 4), (2, 1, 0)])
+def test_some_epochs_are_left_for_the_object_level(raw_epochs: int, epochs: int, expected: int) -> None:
+    given = {"accelerator": "cpu", "raw_epochs": raw_epochs, "epochs": epochs}
+    assert resolve(Config.from_flat(given), _images(300)).training.raw_epochs == expected
 
 
 def test_tiny_sets_need_no_loader_processes() -> None:

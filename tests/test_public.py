@@ -11,7 +11,7 @@ import tlaam
 def test_the_public_names_are_these() -> None:
     assert tlaam.__all__ == [
         "TLAAM", "Config", "ModelConfig", "Prediction", "Predictor", "TLAAMOutput", "TlaamError", "TrainingConfig",
-        "build_model", "check_images", "evaluate", "load_model", "open_images", "predict", "quickstart", "resume",
+        "build_model", "check", "evaluate", "load_model", "open_images", "predict", "quickstart", "resume",
         "train",
     ]  # fmt: skip
     for name in tlaam.__all__:

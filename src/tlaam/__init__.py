@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tlaam.config import Config, ModelConfig, TrainingConfig
-    from tlaam.data.check import check_images
+    from tlaam.data.check import check
     from tlaam.data.open import open_images
     from tlaam.errors import TlaamError
     from tlaam.evaluation.evaluate import evaluate
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tlaam.model.output import TLAAMOutput
     from tlaam.model.store import load_model
     from tlaam.prediction import Prediction, Predictor, predict
-    from tlaam.quickstart import quickstart
+    from tlaam.first_steps import quickstart
     from tlaam.training.run import resume, train
 
 _HOMES = {
@@ -34,12 +34,12 @@ _HOMES = {
     "TlaamError": "tlaam.errors",
     "TrainingConfig": "tlaam.config",
     "build_model": "tlaam.model.build",
-    "check_images": "tlaam.data.check",
+    "check": "tlaam.data.check",
     "evaluate": "tlaam.evaluation.evaluate",
     "load_model": "tlaam.model.store",
     "open_images": "tlaam.data.open",
     "predict": "tlaam.prediction",
-    "quickstart": "tlaam.quickstart",
+    "quickstart": "tlaam.first_steps",
     "resume": "tlaam.training.run",
     "train": "tlaam.training.run",
 }
@@ -54,7 +54,7 @@ __all__ = [
     "TlaamError",
     "TrainingConfig",
     "build_model",
-    "check_images",
+    "check",
     "evaluate",
     "load_model",
     "open_images",

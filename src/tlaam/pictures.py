@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
+from tlaam.atomic import write_atomically
 from tlaam.data.sample import Box
 from tlaam.drawing import prediction_panel
 from tlaam.images import load_image
@@ -22,6 +24,9 @@ def picture_of(
         label: the true class, where it is known.
         true_box: the true box in pixels of the image, drawn dashed.
         height: of the pictures in pixels.
+
+    Raises:
+        DataError: the image cannot be read any more.
     """
     image = load_image(Path(prediction.path))
     (name, probability), *others = prediction.top(3)
@@ -39,6 +44,19 @@ def picture_of(
         true_box=true_box,
         height=height,
     )
+
+
+def write_picture(prediction: Prediction, path: Path) -> None:
+    """Write `picture_of` a prediction as a PNG file that is whole or not there; an older one is replaced.
+
+    Raises:
+        DataError: the image cannot be read any more.
+        RunError: the disk is full.
+        OSError: the file cannot be written.
+    """
+    buffer = BytesIO()
+    picture_of(prediction).save(buffer, "PNG")
+    write_atomically(path, buffer.getbuffer())
 
 
 def _box(values: object) -> Box:

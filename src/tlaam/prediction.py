@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
+from tlaam.data.folder import image_files
 from tlaam.errors import DataError, TlaamError
-from tlaam.images import IMAGE_SUFFIXES
 from tlaam.inference import infer
 from tlaam.model.build import default_device
 from tlaam.model.output import TLAAMOutput
@@ -173,17 +173,26 @@ def predict(run: Path | str, images: Iterable[str | Path], **options: Any) -> li
 
 def find_images(inputs: Iterable[str | Path]) -> list[str]:
     """Turn files, folders (searched to the bottom) and glob patterns into image paths: inputs in the order given,
-    what a folder or pattern holds sorted by name. A file is taken as it is, so that a wrong one gets its error.
+    what a folder or pattern holds sorted by name.
+
+    Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
+    followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
 
     Raises:
-        DataError: a folder or pattern holds no image.
+        DataError: a folder or pattern holds no image, or a folder cannot be listed.
     """
     found: list[str] = []
     for given in inputs:
         path = Path(given)
-        if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-        elif not path.exists() and glob.has_magic(str(given)):
+        is_folder, is_there = _kind_of(path)
+        if is_folder:
+            try:
+                inside = sorted(str(path / file) for file in image_files(path))
+            except OSError as error:
+                raise DataError(
+                    f"Cannot list folder '{error.filename or path}': {error.strerror or error}. Check its rights."
+                ) from error
+        elif not is_there and glob.has_magic(str(given)):
             inside = sorted(p for p in glob.glob(str(given), recursive=True) if Path(p).is_file())  # noqa: PTH207
         else:
             inside = [str(given)]
@@ -193,6 +202,14 @@ def find_images(inputs: Iterable[str | Path]) -> list[str]:
             )
         found += inside
     return found
+
+
+def _kind_of(path: Path) -> tuple[bool, bool]:
+    """Return whether a path is a folder, and whether it is there; one that the system refuses counts as a file."""
+    try:
+        return path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a name that is too long, or a folder on the way that may not be entered
+        return False, True
 
 
 def _rows(top: list[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ def use_stub() -> dict[str, Callable[..., Any]]:
         return StubNetwork(classes)
 
     def save(folder: Path, model: StubNetwork, config: Any, classes: Any) -> None:
-        save_file(model.state_dict(), folder / "model.safetensors")
+        state = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
 
     return {"build_model": build, "save_model": save}
 

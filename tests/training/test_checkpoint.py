@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from tlaam import atomic
 from tlaam.errors import RunError
-from tlaam.training import atomic
 from tlaam.training.checkpoint import Checkpoints, load_state, save_state
 
 STATE: dict[str, Any] = {"step": 3, "model": {"w": torch.arange(5.0)}, "names": ["é", None], "best": (0.5, -1.0)}
@@ -81,3 +81,20 @@ def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pyt
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.ckpt"]
     assert load_state(tmp_path / "step-000000001.ckpt")["step"] == 3
+
+
+def test_best_weights_stay_until_no_checkpoint_refers_to_them(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(0, {"w": torch.zeros(1)})
+    checkpoints.save(10, {"best_epoch": 0})
+    checkpoints.save_best(2, {"w": torch.ones(1)})
+    checkpoints.save(30, {"best_epoch": 2})
+    checkpoints.save_best(3, {"w": torch.ones(1)})  # killed here: both checkpoints' weights must be there
+    assert checkpoints.load_best(0)["w"] == 0 and checkpoints.load_best(2)["w"] == 1
+    checkpoints.drop_best_after(2)
+    with pytest.raises(RunError, match="best-000003"):
+        checkpoints.load_best(3)
+    checkpoints.save(40, {"best_epoch": 2})
+    checkpoints.save_best(4, {"w": torch.ones(1)})
+    checkpoints.save(50, {"best_epoch": 4})
+    assert [path.name for path in sorted(tmp_path.glob("best-*"))] == ["best-000002.ckpt", "best-000004.ckpt"]

@@ -29,7 +29,7 @@ KILLS: dict[str, list[list[Any]]] = {
     "in the last step": [["forward", 19, KILL]],
     "before any checkpoint": [["fsync", 7, KILL]],
     "twice": [["forward", 3, KILL], ["forward", 9, KILL]],
-    **{f"while writing, at sync {n}": [["fsync", n, KILL]] for n in (9, 10, 19, 20, 21, 22, 23, 45)},
+    **{f"while writing, at sync {n}": [["fsync", n, KILL]] for n in (9, 10, 19, 20, 21, 22, 23, 45, 47, 49)},
 }
 
 
@@ -60,6 +60,10 @@ def outcome(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Outc
         "killed, 2 workers": killed("killed, 2 workers", [["forward", 11, KILL]], workers=2),
         "checkpoint an epoch": killed("checkpoint an epoch", [["forward", 11, KILL]], checkpoint_every=1e9),
         "terminated": killed("terminated", [["forward", 11, TERM]], checkpoint_every=1e9),
+        "killed while beginning": [
+            *(attempt("train", "killed while beginning", ["fsync", n, KILL]) for n in (1, 3, 5)),
+            attempt("train", "killed while beginning"),
+        ],
         **{name: killed(name, kills) for name, kills in KILLS.items()},
     }
     (folder / "jobs.json").write_text(json.dumps(jobs))
@@ -119,6 +123,18 @@ def test_killed_run_resumes_with_workers_and_rare_checkpoints(outcome: Outcome, 
     _assert_same_run(outcome.folder / "whole", outcome.folder / name)
 
 
+def test_run_killed_while_beginning_is_begun_again(outcome: Outcome) -> None:
+    assert outcome.statuses["killed while beginning"] == [-KILL, -KILL, -KILL, 0]
+    _assert_same_run(outcome.folder / "whole", outcome.folder / "killed while beginning")
+
+
+@pytest.mark.parametrize("name", ["whole", "twice", "terminated"])
+def test_seconds_are_those_of_all_sessions(outcome: Outcome, name: str) -> None:
+    rows = csv.DictReader((outcome.folder / name / "history.csv").open())
+    seconds = json.loads((outcome.folder / name / "run.json").read_text())["seconds"]
+    assert seconds == round(sum(float(row["seconds"]) for row in rows), 1)
+
+
 def test_killed_adamw_run_resumes_to_the_same_bits(outcome: Outcome) -> None:
     assert outcome.statuses["killed, adamw"] == [-KILL, 0]
     _assert_same_run(outcome.folder / "whole, adamw", outcome.folder / "killed, adamw")
@@ -139,5 +155,6 @@ def test_training_does_train(outcome: Outcome) -> None:
 
 
 def test_two_newest_checkpoints_are_kept(outcome: Outcome) -> None:
-    names = sorted(path.name for path in (outcome.folder / "whole" / "checkpoints").iterdir())
-    assert names == ["best.ckpt", "step-000000014.ckpt", "step-000000015.ckpt"]
+    names = {path.name for path in (outcome.folder / "whole" / "checkpoints").iterdir()}
+    assert {name for name in names if name.startswith("step")} == {"step-000000014.ckpt", "step-000000015.ckpt"}
+    assert len(names) <= 4  # and the best weights of each

@@ -16,10 +16,14 @@ from stub_network import StubNetwork
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+from tlaam import atomic
+from tlaam.cli.main import main
 from tlaam.config import Config
+from tlaam.data.sample import LabelledImages
+from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.model.output import TLAAMOutput
-from tlaam.training import atomic, checkpoint
+from tlaam.training import checkpoint
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
 from tlaam.training.history import COLUMNS
@@ -75,8 +79,35 @@ def test_train_never_writes_into_a_used_folder(photographs: Path, tmp_path: Path
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="not empty"):
         train(photographs, tmp_path / "mine", settings(), progress=False)
+    (tmp_path / "mine" / "letter.txt").rename(tmp_path / "mine" / "data.json")
+    with pytest.raises(RunError, match="not empty"):  # a name of ours alone does not make it ours
+        train(photographs, tmp_path / "mine", settings(), progress=False)
     with pytest.raises(RunError, match="does not exist"):
         resume(tmp_path / "nowhere")
+
+
+def test_a_used_folder_is_refused_before_any_image_is_read(
+    photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **options: Any) -> Any:
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr("tlaam.training.run.find_unreadable", never)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(RunError, match="not empty"):
+        train(photographs, tmp_path, settings(), progress=False)
+
+
+def test_leavings_of_a_run_killed_while_beginning_are_cleared(
+    photographs: Path, tmp_path: Path, settings: Settings
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    for name in (".lock", "data.json", "skipped.json", "run.json", ".config.yaml.7.tmp"):
+        (run.path / name).write_text("{}")
+    train(photographs, run.path, settings(epochs=1), progress=False)
+    assert not run.skipped.exists() and not list(run.path.glob(".*.tmp"))
+    assert run.read_json(run.status)["state"] == "finished"
 
 
 class _Breaking(StubNetwork):
@@ -142,6 +173,99 @@ def test_only_machine_settings_may_change(
     assert RunFolder(run).read_json(RunFolder(run).status)["state"] == "finished"
 
 
+def test_the_command_resumes_with_other_machine_settings_only(
+    copy: Path,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    assert main(["train", "--resume", str(run), "--workers", "1", "--lr", "1"]) == 2
+    assert "--lr cannot be changed" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--devices", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "begun on 1 device(s), not 2" in said and said.count("tlaam: ") == 1
+    assert main(["train", "--resume", str(run), "--workers", "1", "--accelerator", "cpu"]) == 0
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+def test_drawn_images_are_found_again(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, spoken: bool
+) -> None:
+    monkeypatch.setenv("TLAAM_CACHE", str(tmp_path / "cache"))
+    options = SyntheticOptions(classes=2, images_per_class=9, test_per_class=1, size=96)
+    source = str(options) if spoken else synthetic_images(options, tmp_path / "elsewhere")
+    run = _interrupted(source, tmp_path, settings, monkeypatch)
+    assert RunFolder(run).read_json(RunFolder(run).data)["source"] == str(options)
+    resume(run, progress=False)
+    assert RunFolder(run).read_json(RunFolder(run).status)["state"] == "finished"
+    assert (tmp_path / "cache").exists() == spoken
+
+
+def test_checkpoint_of_another_run_is_refused(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    newest = Checkpoints(run / "checkpoints").paths()[-1]
+    state = checkpoint.load_state(newest)
+    state["identity"]["fingerprint"] = "another"
+    checkpoint.save_state(newest, state)
+    with pytest.raises(RunError, match="of a run on other data"):
+        resume(run, progress=False)
+
+
+def test_best_weights_of_a_lost_timeline_are_dropped(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    checkpoints = Checkpoints(run / "checkpoints")
+    state = checkpoints.newest().state
+    assert state is not None and state["best_epoch"] == 0
+    checkpoints.save_best(1, {"of": "an epoch that the checkpoint has not seen"})
+    checkpoints.save_best(9, {"of": "an epoch that the checkpoint has not seen"})
+    resume(run, progress=False)
+    train(copy, tmp_path / "whole", settings(), progress=False)
+    assert len({(tmp_path / n / "model.safetensors").read_bytes() for n in ("run", "whole")}) == 1
+    assert not list((run / "checkpoints").glob("best-000009*"))
+
+
+def test_lost_best_weights_are_said(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    for path in (run / "checkpoints").glob("best-*"):
+        path.write_bytes(b"broken")
+    resume(run)
+    assert "The best epoch from here on is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), "batch_size 4.*lower batch_size.*--resume"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "fewer workers.*--resume .*run"),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(
+    copy: Path,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: RuntimeError,
+    message: str,
+) -> None:
+    def failing(self: StubNetwork, *args: Any, **options: Any) -> Any:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StubNetwork, "forward", failing)
+        with pytest.raises(RunError, match=message) as caught:
+            train(copy, tmp_path / "run", settings(), progress=False)
+    assert "\n" not in str(caught.value)
+    resume(tmp_path / "run", progress=False)
+
+
 def test_damaged_checkpoint_is_said_and_the_one_before_used(
     copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,11 +277,13 @@ def test_damaged_checkpoint_is_said_and_the_one_before_used(
     assert newest.name in said and "damaged" in said and "Continuing after step 8" in said
 
 
-def _interrupted(copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _interrupted(
+    source: Path | str | LabelledImages, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     with monkeypatch.context() as patch:
         patch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
         with pytest.raises(RunError):
-            train(copy, tmp_path / "run", settings(), progress=False)
+            train(source, tmp_path / "run", settings(), progress=False)
     return tmp_path / "run"
 
 
@@ -177,7 +303,7 @@ def test_without_validation_images_the_last_weights_are_kept(
 ) -> None:
     path = train(photographs, tmp_path / "run", settings(val_fraction=0, ema_decay=0, epochs=1), progress=False)
     assert json.loads((path / "data.json").read_text())["images"]["val"] == 0
-    assert not (path / "checkpoints" / "best.ckpt").exists()
+    assert not (path / "checkpoints" / "best-000000.ckpt").exists()
 
 
 def test_a_running_process_locks_its_folder(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from tlaam.cli.options import JsonCommand, JsonOption
-from tlaam.cli.output import progress_bar, write_text
+from tlaam.cli.output import progress_bar, write_json
 
 
 @click.command(cls=JsonCommand)
@@ -17,17 +15,16 @@ def check(data: str, json_file: str | None) -> None:
     """List what is wrong with DATA and change nothing.
 
     Unreadable and empty files, empty classes, one picture under two labels or in two splits, missing and impossible
-    boxes. The exit code is 1 if an image cannot be read, since training would refuse the data.
+    boxes. The exit code is 1 if training would refuse the data: an image cannot be read, a class is empty, a box is
+    impossible.
     """
-    from tlaam.data.check import check_images
-    from tlaam.data.open import open_images
+    from tlaam.data.check import check as check_source
 
-    images = open_images(data)
     with progress_bar("checking") as progress:
-        report = check_images(images, progress=progress)
-    if json_file is not None:
-        write_text(json_file, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        report = check_source(data, progress=progress)
     if json_file != "-":
         click.echo(report.table())
-    if report.unreadable:
+    if json_file is not None:
+        write_json(json_file, report.to_dict())
+    if report.unreadable or report.refusal is not None:
         raise click.exceptions.Exit(1)

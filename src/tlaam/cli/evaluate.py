@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption
-from tlaam.cli.output import progress_bar, write_text
+from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
+from tlaam.cli.output import progress_bar, write_json
 
 
 @click.command(cls=JsonCommand)
@@ -17,6 +16,7 @@ from tlaam.cli.output import progress_bar, write_text
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [test, else val]")
 @click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@config_option
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
     run: Path, data: str, split: str | None, json_file: str | None, batch_size: int, skip_unreadable: bool
@@ -33,7 +33,7 @@ def evaluate(
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
-    if json_file is not None:
-        write_text(json_file, json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n")
     if json_file != "-":
         click.echo(report.table())
+    if json_file is not None:
+        write_json(json_file, report.to_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,6 +11,7 @@ from importlib import import_module
 import click
 
 from tlaam.allocator import keep_freed_memory
+from tlaam.cli.output import accept_all_names
 from tlaam.errors import TlaamError, did_you_mean
 
 VERBS = {
@@ -18,6 +20,13 @@ VERBS = {
     "predict": "Name what photographs show, and show why.",
     "check": "List what is wrong with a data set; changes nothing.",
     "quickstart": "See it work on an embedded data set, in minutes.",
+}
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space; train --resume RUN continues a run.",
+    errno.EDQUOT: "Free some space; train --resume RUN continues a run.",
+    errno.ENAMETOOLONG: "Give a shorter path.",
+    errno.EMFILE: "Allow more open files (ulimit -n) or lower --workers.",
 }
 
 
@@ -41,15 +50,23 @@ class _Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    invoke_without_command=True,  # help without a verb is done here: click's own exits with 0 or 2, by its release
+)
 @click.version_option(package_name="tlaam")
-def tlaam() -> None:
+@click.pass_context
+def tlaam(context: click.Context) -> None:
     """Tell apart things that look alike, from labelled photographs alone (TL-AAM)."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 an error in data, model or run, 2 a wrong call."""
     keep_freed_memory()
+    accept_all_names()
     try:
         result = tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False)
     except click.UsageError as error:
@@ -64,10 +81,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            return _fail(f"cannot write {error.filename or 'the output'}: {error.strerror}.", 1)
-        raise
+        return _fail(_said_of(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail(
+            f"out of memory ({_first_line(error)}). Lower --batch-size or --image-size; "
+            "if other programs took the memory, train --resume RUN continues where the run was.",
+            1,
+        )
     return result if isinstance(result, int) else 0
+
+
+def _said_of(error: OSError) -> str:
+    """Say what the system refused, of which file, and what may help."""
+    fault = error.strerror or _first_line(error)
+    file = f"'{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else "a file or the output"
+    remedy = _REMEDIES.get(error.errno or 0, "Check the path and its rights.")
+    return f"cannot read or write {file}: {fault}. {remedy}"
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out, on the processor or the GPU; known by names, since torch is not to be imported here."""
+    kind = type(error)
+    return (
+        isinstance(error, MemoryError)
+        or (kind.__name__ == "OutOfMemoryError" and kind.__module__.partition(".")[0] == "torch")
+        or any(text in str(error) for text in ("DefaultCPUAllocator", "CUDA error: out of memory"))
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _fail(message: str, code: int) -> int:

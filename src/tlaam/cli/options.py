@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from tlaam.config import PRESETS, SECTIONS, Config, preset, read_yaml
-from tlaam.errors import ConfigError
+from tlaam.errors import ConfigError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -59,6 +59,31 @@ def settings_from(context: click.Context) -> Config:
     return Config.from_flat(values)
 
 
+def config_option(command: Command) -> Command:
+    """Give a command ``--config FILE``: a YAML file of its own options, over which options given win."""
+    return click.option(
+        "--config", type=PATH, is_eager=True, expose_value=False, callback=_take_defaults,
+        help="YAML file of these options; those given here win.",
+    )(command)  # fmt: skip
+
+
+def _take_defaults(context: click.Context, _option: click.Parameter, file: Path | None) -> None:
+    if file is None:
+        return
+    names = {
+        flag.lstrip("-").replace("-", "_"): option.name
+        for option in context.command.params
+        if isinstance(option, click.Option) and option.expose_value and option.name
+        for flag in option.opts
+    }
+    defaults = {}
+    for name, value in read_yaml(file).items():
+        if name not in names:
+            raise ConfigError(f"{file}: there is no option '{name}'.{did_you_mean(str(name), names)}")
+        defaults[names[name]] = value
+    context.default_map = defaults
+
+
 class JsonOption(click.Option):
     """``--json`` alone prints to the standard output; ``--json FILE.json`` writes the file.
 
@@ -99,7 +124,7 @@ def _parsed(value: Any, annotation: Any) -> Any:
         return None
     if any(get_origin(kind) is tuple for kind in kinds):
         try:
-            return [float(cell) if "." in cell or "/" in cell else int(cell) for cell in value.split(",")]
+            return [float(cell) if "." in cell else int(cell) for cell in value.split(",")]
         except ValueError:
             raise ConfigError(f"'{value}' is no list of numbers; write them with commas, e.g. 0.2,0.5.") from None
     return value

@@ -1,33 +1,107 @@
-"""What verbs write: files, atomically, and a progress bar on the error stream."""
+"""What verbs write: text on the screen, files that are whole or not there, and a progress bar on the error stream."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tlaam import atomic
 
 
-def write_text(target: str, text: str) -> None:
-    """Write text to a file, whole or not at all, or to the standard output for ``-``."""
+def write_json(target: str, value: Any) -> None:
+    """Write indented JSON to a file, whole or not at all, or to the standard output for ``-``."""
     if target == "-":
-        click.echo(text, nl=False)
+        click.echo(json.dumps(value, indent=2))
         return
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, text)
+    atomic.write_json(path, value)
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def json_lines(target: str | None) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that writes a value as one line of JSON, at once to the standard output for ``-``.
+
+    A file appears, or replaces an older one, when the block ends without an exception. Nothing is written for None.
+    JSON is pure ASCII, so that names that are no valid text (lone surrogates in Python) can be written as well.
+    """
+    if target is None:
+        yield lambda value: None
+    elif target == "-":
+        yield lambda value: click.echo(json.dumps(value))
+    else:
+        path = Path(target)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w", encoding="ascii") as stream:
+
+                def write(value: Any) -> None:
+                    with _named(path):
+                        print(json.dumps(value), file=stream)
+
+                yield write
+                with _named(path):
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give an error of the system the file's name, which writing to an open file does not know."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def accept_all_names() -> None:
+    """Let the standard streams write what their encoding lacks as escapes, so that no file name can end a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def printable(text: str) -> str:
+    """Return text for one line of a terminal: line breaks, control codes and bytes that are no text as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def padded(text: str, width: int) -> str:
+    """Return text with spaces up to `width` columns of a terminal; longer text stays as it is."""
+    return text + " " * (width - columns(text))
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
+    )
+
+
+@contextmanager
+def progress_bar(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yield a function of (done, total) that draws a bar on the error stream; silent where that is no terminal."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=what, unit=" images", file=sys.stderr, disable=None, leave=False)
+    bar = tqdm(desc=what, unit=" images", file=sys.stderr, disable=hidden or None, leave=False)
 
     def show(done: int, total: int) -> None:
         bar.total = total

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tlaam.cli.options import PATH, JsonCommand, JsonOption
-from tlaam.cli.output import progress_bar, write_text
+from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
+from tlaam.errors import TlaamError
 
 if TYPE_CHECKING:
     from tlaam.prediction import Prediction
+
+_SHOWN = 3  # classes in a row of the table
+_WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's name is longer
 
 
 @click.command(cls=JsonCommand)
@@ -20,7 +27,9 @@ if TYPE_CHECKING:
 @click.argument("images", nargs=-1, required=True)
 @click.option("--json", "json_file", cls=JsonOption, help="Write one JSON line an image, to FILE.json or the screen.")
 @click.option("--overlays", type=PATH, help="Folder for one PNG an image: boxes, heat map, object and parts.")
-@click.option("--top-k", type=click.IntRange(1), default=5, show_default=True, help="Classes an image.")
+@click.option(
+    "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 def predict(
     run: Path, images: tuple[str, ...], json_file: str | None, overlays: Path | None, top_k: int, batch_size: int
@@ -33,39 +42,78 @@ def predict(
 
     paths = find_images(images)
     predictor = Predictor(run, batch_size=batch_size)
-    lines, failures = [], 0
-    with progress_bar("predicting") as progress:
+    if overlays is not None:
+        overlays.mkdir(parents=True, exist_ok=True)
+    table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))
+    if table is not None:
+        click.echo(table.heading())
+    failures = 0
+    with (
+        json_lines(json_file) as write_line,
+        # Rows on a terminal show well enough how far it is; a bar would run into them.
+        progress_bar("predicting", hidden=table is not None and sys.stdout.isatty()) as progress,
+    ):
         for number, prediction in enumerate(predictor.predict(paths), start=1):
+            if table is not None:
+                click.echo(table.row(prediction))
             record = prediction.to_dict(top_k)
             if overlays is not None:
                 record["overlay"] = _write_overlay(prediction, overlays, number)
-            lines.append(json.dumps(record, ensure_ascii=False))
+            write_line(record)
             failures += prediction.error is not None
-            if json_file != "-":
-                click.echo(_row(prediction))
             progress(number, len(paths))
-    if json_file is not None:
-        write_text(json_file, "".join(f"{line}\n" for line in lines))
     if failures:
         click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
     if failures == len(paths):
         raise click.exceptions.Exit(1)
 
 
-def _row(prediction: Prediction) -> str:
-    if prediction.error is not None:
-        return f"{prediction.path}  ERROR {prediction.error}"
-    names = "  ".join(f"{label} {probability:.1%}" for label, probability in prediction.top(3))
-    return f"{prediction.path}  {names}"
+class _Table:
+    """Aligned rows that can be printed one by one, since all paths and classes are known beforehand."""
+
+    def __init__(self, paths: Sequence[str], classes: Sequence[str], shown: int) -> None:
+        self.titles = ("best class", "second", "third")[: min(shown, len(classes))]
+        self.path_width = _width(["image", *paths], _WIDEST_PATH)
+        self.class_width = _width(["best class", *classes], _WIDEST_CLASS)
+
+    def heading(self) -> str:
+        return self._line("image", [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)])
+
+    def row(self, prediction: Prediction) -> str:
+        path = printable(prediction.path)
+        if prediction.error is not None:
+            return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
+        top = prediction.top(len(self.titles))
+        return self._line(path, [(printable(label), f"{probability:.1%}") for label, probability in top])
+
+    def _line(self, path: str, cells: Sequence[tuple[str, str]]) -> str:
+        texts = [f"{padded(label, self.class_width)} {share:>6}" for label, share in cells]
+        return "  ".join([padded(path, self.path_width), *texts]).rstrip()
+
+
+def _width(texts: Sequence[str], limit: int) -> int:
+    return max(min(columns(printable(text)), limit) for text in texts)
 
 
 def _write_overlay(prediction: Prediction, folder: Path, number: int) -> str | None:
-    """Write the picture of one prediction; its number keeps names apart when two folders hold the same name."""
+    """Write the picture of one prediction and return its path; a fault costs this picture only."""
     if prediction.error is not None:
         return None
-    from tlaam.pictures import picture_of
+    from tlaam.pictures import write_picture
 
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{number:05d}-{Path(prediction.path).stem}.png"
-    picture_of(prediction).save(path)
+    path = folder / _overlay_name(prediction.path, number)
+    try:
+        write_picture(prediction, path)
+    except (TlaamError, OSError) as error:
+        click.echo(f"tlaam: no picture of {printable(prediction.path)}: {printable(str(error))}", err=True)
+        return None
     return str(path)
+
+
+def _overlay_name(path: str, number: int) -> str:
+    """Return a file name of bounded length; its number keeps names apart when two folders hold the same name."""
+    start, end = f"{number:05d}-", ".png"
+    stem, room = Path(path).stem, _LONGEST_NAME - len(start) - len(end)
+    if len(os.fsencode(stem)) > room:
+        stem = os.fsencode(stem)[:room].decode("utf-8", "ignore")  # a letter that was cut in two goes with the rest
+    return f"{start}{stem}{end}"

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import click
 
-from tlaam.cli.options import PATH
+from tlaam.cli.options import PATH, config_option
 
 
 @click.command()
+@config_option
 @click.option("--out", type=PATH, default=Path("runs/quickstart"), show_default=True, help="Folder to write into.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of data and training.")
 def quickstart(out: Path, seed: int) -> None:
     """Train on an embedded data set, beside the plain backbone, and show what was looked at."""
-    from tlaam.quickstart import quickstart as begin
+    from tlaam.first_steps import quickstart as begin
 
     page = begin(out, seed=seed, say=click.echo)
     click.echo(f"Pictures: {page}")

@@ -137,11 +137,11 @@ def check_images(
     """Decode every image of every split and report what is wrong; nothing is changed.
 
     Reported are: files that cannot be decoded (``unreadable``; ``empty`` if they have no bytes) and classes without an
-    image, or without a training image where others have some (``empty``); identical pixels under two labels, an image
-    listed twice with two boxes, and class names that differ only in case or white space (``mislabelled``); identical
-    pixels in two splits (``duplicate-across-split``); samples without a box where others of their split have one
-    (``boxless``); boxes that are no numbers, empty, inside out or leave the image (``box-outside``); images below
-    `TINY_SIDE` pixels (``tiny``).
+    image, or without a training image where others have some (``empty``); identical pixels under two labels, a sample
+    listed twice with two labels or boxes, and class names that differ only in case or white space (``mislabelled``);
+    identical pixels, or one sample, in two splits (``duplicate-across-split``); samples without a box where others of
+    their split have one (``boxless``); boxes that are no numbers, empty, inside out or leave the image
+    (``box-outside``); images below `TINY_SIDE` pixels (``tiny``).
 
     Args:
         workers: number of threads; as many as there are processors where None.
@@ -158,7 +158,7 @@ def check_images(
         *_twin_class_names(images.classes),
         *_twin_findings(images, scans),
         *_box_findings(samples, scans),
-        *_twice_boxed(samples),
+        *_listed_twice(images),
     ]
     return CheckReport(
         name=images.name,
@@ -270,6 +270,8 @@ def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[F
     for group in groups.values():
         first, *others = sorted(group, key=lambda sample: SPLITS.index(sample.split))
         for other in others:
+            if other.name == first.name:
+                continue  # for `_listed_twice`
             if other.label != first.label:
                 here, there = images.classes[other.label], images.classes[first.label]
                 detail = f"The same pixels as {first.name}, but labelled '{here}' instead of '{there}'."
@@ -301,12 +303,18 @@ def _box_fault(box: Box, size: tuple[int, int] | None) -> str:
     return ""
 
 
-def _twice_boxed(samples: Sequence[Sample]) -> Iterator[Finding]:
-    first: dict[str, Sample] = {}
-    for sample in samples:
-        box = first.setdefault(sample.name, sample).box
-        if box != sample.box:
-            detail = f"Listed twice, with {_corners(box)} and {_corners(sample.box)} as its box."
+def _listed_twice(images: LabelledImages) -> Iterator[Finding]:
+    firsts: dict[str, Sample] = {}
+    for sample in images.samples:
+        first = firsts.setdefault(sample.name, sample)
+        if sample.label != first.label:
+            here, there = images.classes[sample.label], images.classes[first.label]
+            yield Finding("mislabelled", sample.name, f"Listed twice, with the labels '{there}' and '{here}'.")
+        if sample.split != first.split:
+            detail = f"Listed twice, with the splits {first.split} and {sample.split}."
+            yield Finding("duplicate-across-split", sample.name, detail)
+        if sample.box != first.box:
+            detail = f"Listed twice, with {_corners(first.box)} and {_corners(sample.box)} as its box."
             yield Finding("mislabelled", sample.name, detail)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gc
 import math
 import os
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -47,6 +49,19 @@ def manifest_in(root: Path) -> Path | None:
     return found[0] if found else None
 
 
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python from searching for garbage cycles meanwhile: a third of the time where millions of objects last."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_collector_paused()
 def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a CSV file with the columns ``image,label[,split][,x_min,y_min,x_max,y_max]``.
 

@@ -33,7 +33,7 @@ def heatmap_mask(heatmaps: Tensor, threshold: float = 1.0, rule: ThresholdRule =
         rule: what `threshold` multiplies.
 
     Returns:
-        bool ``(B, H, W)``; all False for a flat map under the mean's rule.
+        bool ``(B, H, W)``. A flat map gives all cells or none (its mean may be rounded); either way the whole image.
     """
     heatmaps = torch.where(heatmaps.isfinite(), heatmaps, torch.zeros_like(heatmaps))
     reference = heatmaps.mean((1, 2)) if rule == "mean" else heatmaps.amax((1, 2))

@@ -74,7 +74,7 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / f"step-{step:09d}.ckpt", state)
-        # The best epoch of the newest checkpoint is the newest one; that of the one before is the same or the last but one.
+        # The newest checkpoint refers to the newest best weights, the one before to the same or to those before them.
         for path in (*self.paths()[:-_KEPT], *self._best_paths()[:-_KEPT]):
             path.unlink(missing_ok=True)
 

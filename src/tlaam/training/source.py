@@ -41,6 +41,6 @@ def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
     images = synthetic_images(SyntheticOptions.parse(facts["source"]), root.parent)
     if images.root.name != root.name:  # named by a hash of options and drawing version
         raise RunError(
-            f"The run was begun on '{facts['source']}', which this version draws differently; begin a new one."
+            f"The run was begun on '{facts['source']}', which this version draws differently; begin a new run."
         )
     return images

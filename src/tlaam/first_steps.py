@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import RunError
 from tlaam.evaluation.evaluate import evaluate
-from tlaam.evaluation.report import EvaluationReport
+from tlaam.evaluation.report import TRIVIAL_TITLES, EvaluationReport
 from tlaam.page import Picture, Table, write_page
 from tlaam.pictures import picture_of
 from tlaam.prediction import Predictor
-from tlaam.training.run import train
+from tlaam.training.run import resume, train
 
 SETTINGS: dict[str, object] = {
     "backbone": "tf_efficientnet_lite0",
@@ -37,8 +38,8 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     """Train TL-AAM and the plain backbone under the same settings on synthetic creatures; measure both; draw pictures.
 
     Args:
-        out: a new or empty folder: runs ``tlaam/`` and ``plain/``, ``results.json``, ``predictions.jsonl`` and the page
-            ``index.html``.
+        out: folder of the runs ``tlaam/`` and ``plain/``, ``results.json``, ``predictions.jsonl`` and the page
+            ``index.html``. A quick start that was stopped is continued, one that has finished is shown again.
         seed: of data and training.
         say: called with one line a stage.
 
@@ -46,11 +47,10 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
         The page's path.
 
     Raises:
-        RunError: the folder holds something already.
+        RunError: the folder holds something else, or a quick start with another seed.
     """
     folder = Path(out)
-    if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; give another folder (--out) or remove it.")
+    _claim(folder, {"seed": seed, **SETTINGS})
     options = SyntheticOptions(classes=6, images_per_class=36, test_per_class=20, seed=seed)
     say(f"Drawing {options.classes} kinds of creatures that differ only in bill, crest, wing bars and tail ...")
     images = synthetic_images(options)
@@ -58,8 +58,11 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     reports: dict[str, EvaluationReport] = {}
     for name, start in (("plain", "plain"), ("tlaam", "default")):
         say(f"Training {_TITLES[name]} on {len(images.split('train'))} images ...")
-        config = Config.from_flat({**preset(start), **SETTINGS, "seed": seed})
-        run = train(images, folder / name, config)
+        run = folder / name
+        if (run / "config.yaml").exists():
+            resume(run)
+        else:
+            train(images, run, Config.from_flat({**preset(start), **SETTINGS, "seed": seed}))
         reports[name] = evaluate(run, images, split="test")
         say(f"{_TITLES[name]}: {reports[name].classification['fused'].top1:.1%} of the test images right")
     say(reports["tlaam"].table())
@@ -69,13 +72,26 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     return _page(folder, images, reports)
 
 
+def _claim(folder: Path, settings: dict[str, object]) -> None:
+    """Make the folder this quick start's, or find that it is already."""
+    mark = folder / "quickstart.json"
+    if mark.exists():
+        if json.loads(mark.read_text(encoding="utf-8")) != settings:
+            raise RunError(f"{folder} holds a quick start with other settings; give another folder (--out).")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; give another folder (--out).")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(mark, settings)
+
+
 _TITLES = {"plain": "the plain backbone", "tlaam": "TL-AAM"}
 
 
 def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationReport]) -> Path:
-    samples = _one_of_each_class(images.split("test"), _PICTURES)
+    samples = _in_turns(images.split("test"), _PICTURES)
     predictions = list(Predictor(folder / "tlaam").predict(sample.path for sample in samples))
-    lines = [json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n" for prediction in predictions]
+    lines = [json.dumps(prediction.to_dict(), ensure_ascii=True) + "\n" for prediction in predictions]
     write_text(folder / "predictions.jsonl", "".join(lines))
     pictures = []
     for sample, prediction in zip(samples, predictions, strict=True):
@@ -112,10 +128,7 @@ def tables_of(reports: dict[str, EvaluationReport]) -> list[Table]:
     located = {name: report.localization for name, report in reports.items() if report.localization is not None}
     for localization in located.values():
         boxes = {"box found": localization.measures()}
-        boxes |= {
-            {"full": "whole image", "center_0.7": "central 70 %"}[name]: trivial.measures()
-            for name, trivial in localization.trivial.items()
-        }
+        boxes |= {TRIVIAL_TITLES[name]: trivial.measures() for name, trivial in localization.trivial.items()}
         found.append(
             Table(
                 "How well it finds the object",
@@ -127,11 +140,11 @@ def tables_of(reports: dict[str, EvaluationReport]) -> list[Table]:
     return found
 
 
-def _one_of_each_class(samples: Sequence[Sample], count: int) -> list[Sample]:
+def _in_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Return the first `count` samples, taking the classes in turn."""
-    seen: dict[int, int] = {}
+    seen: Counter[int] = Counter()
     turns = []
     for place, sample in enumerate(samples):
-        turns.append((seen.get(sample.label, 0), place))
-        seen[sample.label] = seen.get(sample.label, 0) + 1
+        turns.append((seen[sample.label], place))
+        seen[sample.label] += 1
     return [samples[place] for _, place in sorted(turns)[:count]]
