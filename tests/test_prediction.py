@@ -103,3 +103,31 @@ def test_a_model_without_an_object_level_has_pictures_too(photos: Path, tmp_path
     (answer,) = predict(tmp_path, [photos / "jay" / "0.png"])
     assert answer.object_box is None and answer.part_boxes is None and set(answer.probabilities) == {"raw", "fused"}
     assert picture_of(answer).height > 300
+
+
+def test_a_folder_is_searched_as_for_training(tmp_path: Path) -> None:
+    for name in ("b", ".cache", "__MACOSX/b", "b/.hidden"):
+        (tmp_path / name).mkdir(parents=True)
+        make(tmp_path / name / "1.png", 20, 20)
+    make(tmp_path / "b" / "._1.png", 20, 20)
+    (tmp_path / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "b" / "again").symlink_to(tmp_path / "b")
+    make(tmp_path / "b-2.png", 20, 20)
+    assert find_images([tmp_path]) == [str(tmp_path / name) for name in ("b-2.png", "b/1.png", "b/gone.jpg")]
+    assert find_images([tmp_path / ".cache"]) == [str(tmp_path / ".cache" / "1.png")]
+
+
+def test_an_impossible_path_is_a_row_with_its_error(run: Path) -> None:
+    long = "x" * 300 + ".jpg"
+    assert find_images([long]) == [long]
+    (answer,) = predict(run, [long])
+    assert answer.path == long and answer.error is not None and "too long" in answer.error
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(DataError, match=f"Cannot list folder '{tmp_path}.*Permission denied"):
+        find_images([tmp_path])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlaam.data.check import CheckReport, check_images, find_unreadable
+from tlaam.data.check import CheckReport, check, check_images, find_unreadable
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
-from tlaam.errors import ConfigError
+from tlaam.errors import ConfigError, DataError
 
 
 class _Builder:
@@ -110,6 +110,14 @@ def test_class_without_training_image(data: _Builder) -> None:
     assert _found(check_images(data.done(("wren", "finch", "crow")))) == [("empty", "crow")]
 
 
+def test_images_to_measure_on_need_no_training_images(data: _Builder) -> None:
+    data.samples.clear()
+    data.image("a.png", 0, "test")
+    data.image("b.png", 1, "test")
+    assert check_images(data.done()).findings == ()
+    assert _found(check_images(data.done(("wren", "finch", "crow")))) == [("empty", "crow")]
+
+
 def test_same_pixels_under_two_labels(data: _Builder) -> None:
     data.image("again.png", 1, seed=1)  # good_wren.png has seed 1
     Image.open(data.root / "again.png").save(data.add("other_bytes.bmp", 1))
@@ -189,13 +197,13 @@ def test_report_as_json_and_text(data: _Builder) -> None:
     assert "bad3.jpg" in report.table()
 
 
-@pytest.mark.parametrize("check", [check_images, find_unreadable])
-def test_progress_runs_in_the_callers_thread(data: _Builder, check: object) -> None:
+@pytest.mark.parametrize("function", [check_images, find_unreadable])
+def test_progress_runs_in_the_callers_thread(data: _Builder, function: object) -> None:
     calls: list[tuple[int, int, int]] = []
-    check(data.done(), workers=2, progress=lambda done, total: calls.append((done, total, threading.get_ident())))  # type: ignore[operator]
+    function(data.done(), workers=2, progress=lambda done, total: calls.append((done, total, threading.get_ident())))  # type: ignore[operator]
     assert calls == [(1, 2, threading.get_ident()), (2, 2, threading.get_ident())]
     with pytest.raises(ConfigError, match="workers is 0"):
-        check(data.done(), workers=0)  # type: ignore[operator]
+        function(data.done(), workers=0)  # type: ignore[operator]
 
 
 def test_more_images_than_one_batch_keep_their_order(data: _Builder) -> None:
@@ -210,6 +218,78 @@ def test_nothing_is_changed(data: _Builder) -> None:
     before = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.root.iterdir()}
     check_images(data.done())
     assert {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in data.root.iterdir()} == before
+
+
+def _draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 32, 3), dtype=np.uint8)).save(path)
+
+
+def test_class_folders_with_several_faults(tmp_path: Path) -> None:
+    for seed, name in enumerate(("train/wren/1", "train/finch/1", "test/wren/1", "test/crow/1", "val/finch/1")):
+        _draw(tmp_path / f"{name}.png", seed)
+    (tmp_path / "train" / "finch" / "2.jpg").write_text("no image")
+    for empty in ("train/owl", "train/gull", "test/finch", "val/wren"):
+        (tmp_path / empty).mkdir()
+    report = check(tmp_path)
+    assert _found(report) == [
+        ("unreadable", "train/finch/2.jpg"),
+        ("empty", "crow"),
+        ("empty", "gull"),
+        ("empty", "owl"),
+        ("empty", "val/wren"),
+        ("empty", "test/finch"),
+    ]
+    assert report.findings[1].detail == "This class has no training image."
+    assert report.findings[2].detail == "This class has no image."
+    assert report.refusal is not None and "gull" in report.refusal
+    assert report.table().endswith(f"Refused for training as it is: {report.refusal}")
+    assert report.to_dict()["refusal"] == report.refusal
+
+
+def test_a_manifest_with_several_faults(tmp_path: Path) -> None:
+    for seed, name in enumerate("abcd"):
+        _draw(tmp_path / f"{name}.png", seed)
+    (tmp_path / "e.png").write_bytes(b"")
+    rows = [
+        "a.png,x,train,9,2,5,4",
+        "b.png,y,train,1,2,three,4",
+        "c.png,y,train,0,0,99,4",
+        "d.png,x,train,0,0,9,9",
+        "d.png,y,test,0,0,9,9",
+        "d.png,x,train,0,0,8,8",
+        "e.png,z,train,7,7,1,1",
+    ]
+    (tmp_path / "m.csv").write_text("image,label,split,x_min,y_min,x_max,y_max\n" + "\n".join(rows))
+    report = check(tmp_path / "m.csv")
+    assert _found(report) == [
+        ("empty", "e.png"),
+        ("mislabelled", "d.png"),
+        ("mislabelled", "d.png"),
+        ("duplicate-across-split", "d.png"),
+        ("box-outside", "a.png"),
+        ("box-outside", "b.png"),
+        ("box-outside", "c.png"),
+        ("box-outside", "e.png"),
+    ]
+    details = [finding.detail for finding in report.findings]
+    assert "labels 'x' and 'y'" in details[1] and "[0, 0, 9, 9] and [0, 0, 8, 8]" in details[2]
+    assert "inside out" in details[4] and "not four numbers" in details[5] and "32 x 24" in details[6]
+    assert report.refusal is not None and "line 2" in report.refusal
+
+
+def test_what_training_refuses_is_never_called_sound(tmp_path: Path) -> None:
+    _draw(tmp_path / "only" / "1.png", 0)
+    report = check(tmp_path, workers=1)
+    assert report.findings == () and report.refusal is not None and "only one class" in report.refusal
+    _draw(tmp_path / "other" / "1.png", 1)
+    assert check(tmp_path).refusal is None
+
+
+def test_where_there_is_nothing_to_list_the_fault_is_raised(tmp_path: Path) -> None:
+    for source, fault in ((tmp_path / "absent", "no file or folder"), (tmp_path, "expected one of")):
+        with pytest.raises(DataError, match=fault):
+            check(source)
 
 
 def test_real_birds(shared_data: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def test_boxes_are_optional(tmp_path: Path) -> None:
 def test_faults_name_file_and_line(tmp_path: Path, changes: dict[str, str | None], fault: str) -> None:
     with pytest.raises(DataError, match=fault):
         read_cub(_write(tmp_path, **changes))
+
+
+def test_leniently_impossible_boxes_and_untrained_classes_are_kept(tmp_path: Path) -> None:
+    boxes = "7 5 6 -2 3\n40 0 0 5\n"
+    root = _write(tmp_path, bounding_boxes=boxes, train_test_split="7 1\n9 1\n11 0\n40 0\n")
+    images = read_cub(root, strict=False)
+    assert images.samples[0].box == (5, 6, 3, 9)
+    assert images.samples[1].box is not None and all(map(math.isnan, images.samples[1].box))
+    with pytest.raises(DataError, match=r"'classes\.txt' is missing"):
+        (root / "classes.txt").unlink()
+        read_cub(root, strict=False)
 
 
 def test_real_subset(shared_data: Path) -> None:

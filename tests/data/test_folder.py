@@ -142,3 +142,13 @@ def test_flowers17(shared_data: Path) -> None:
     images = read_folder(shared_data / "flowers17")
     assert (len(images.classes), len(images.split("train")), len(images.split("test"))) == (17, 680, 680)
     assert images.split("val") == ()
+
+
+def test_leniently_empty_and_single_classes_are_kept(tmp_path: Path) -> None:
+    root = _fill(tmp_path / "some", "a/1.jpg")
+    (root / "b").mkdir()
+    images = read_folder(root, strict=False)
+    assert images.classes == ("a", "b") and _names(images) == ["a/1.jpg"]
+    assert read_folder(_fill(tmp_path / "one", "a/1.jpg"), strict=False).classes == ("a",)
+    with pytest.raises(DataError, match="holds no class folders"):
+        read_folder(_fill(tmp_path / "none", "1.jpg"), strict=False)

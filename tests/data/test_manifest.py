@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import math
 import time
 from pathlib import Path
 
@@ -103,6 +105,53 @@ def test_faults_name_file_line_and_column(tmp_path: Path, text: str, fault: str)
         read_manifest(_write(tmp_path, text))
     assert "m.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_leniently_all_content_is_kept(tmp_path: Path) -> None:
+    rows = [
+        "inverted.jpg,x,train,9,2,5,4",
+        "text.jpg,x,train,1,2,3,four",
+        "part.jpg,x,test,1,2,,4",
+        "far.jpg,x,train,1,2,inf,4",
+        "twice.jpg,x,train,,,,",
+        "twice.jpg,y,train,,,,",
+        "text.jpg,x,train,,,,four",
+        "twice.jpg,y,train,,,,",
+    ]
+    path = _write(tmp_path, HEADER + "\n".join(rows))
+    images = read_manifest(path, strict=False)
+    assert [(sample.name, images.classes[sample.label]) for sample in images.samples] == [
+        ("inverted.jpg", "x"),
+        ("text.jpg", "x"),
+        ("part.jpg", "x"),
+        ("far.jpg", "x"),
+        ("twice.jpg", "x"),
+        ("twice.jpg", "y"),
+    ]
+    inverted, *others = (sample.box for sample in images.samples[:4])
+    assert inverted == (9, 2, 5, 4)
+    assert all(box is not None and all(map(math.isnan, box)) for box in others)
+    assert images.samples[4].box is None
+    with pytest.raises(DataError, match="line 2"):
+        read_manifest(path)
+    with pytest.raises(DataError, match="'label' is missing"):
+        read_manifest(_write(tmp_path, "image,x\na.jpg,y\n"), strict=False)
+
+
+def test_the_garbage_collector_is_left_as_it_was(tmp_path: Path) -> None:
+    good, bad = _write(tmp_path, "image,label\na.jpg,x\nb.jpg,y\n"), _write(tmp_path, "", name="bad.csv")
+    assert gc.isenabled()
+    read_manifest(good)
+    assert gc.isenabled()
+    with pytest.raises(DataError):
+        read_manifest(bad)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        read_manifest(good)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_line_numbers_count_lines_within_quotes(tmp_path: Path) -> None:

@@ -137,3 +137,18 @@ def test_real_sources(shared_data: Path) -> None:
     assert {name: open_images(shared_data / name).kind for name in kinds} == kinds
     with pytest.raises(DataError, match="data set of its own"):
         open_images(shared_data)
+
+
+def test_leniently_every_layout_keeps_what_check_lists(tmp_path: Path) -> None:
+    folder = _fill(tmp_path / "folder", "a/1.jpg", "b/1.jpg")
+    (folder / "c").mkdir()
+    table = _manifest(tmp_path / "m.csv")
+    table.write_text("image,label,x_min,y_min,x_max,y_max\n1.jpg,x,5,0,1,1\n2.jpg,y,0,0,1,1\n")
+    cub = _cub(tmp_path / "CUB_200_2011")
+    (cub / "bounding_boxes.txt").write_text("1 0 0 0 0\n")
+    for source in (folder, table, cub):
+        with pytest.raises(DataError):
+            open_images(source)
+        assert len(open_images(source, strict=False).samples) == 2
+    with pytest.raises(DataError, match="expected one of"):
+        open_images(_fill(tmp_path / "loose", "1.jpg"), strict=False)

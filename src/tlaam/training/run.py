@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from tlaam import __version__
 from tlaam.atomic import full_disk_named, write_json
-from tlaam.config import MACHINE_OPTIONS, Config
+from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
@@ -141,7 +141,11 @@ def resume(
             )
     folder = RunFolder(Path(run))
     folder.require_run()
-    config = resolve_machine(Config.from_yaml(folder.config).with_options(**changes))
+    begun = Config.from_yaml(folder.config)
+    config = resolve_machine(begun.with_options(**changes))
+    before, now = _named_devices(begun.training), _named_devices(config.training)
+    if before is not None and now is not None:
+        _require_same_devices(before, now)  # said now, before processes are started for them
     if folder.read_json(folder.status).get("state") == "finished":
         _say(f"{folder.path} has finished already; nothing to do.", progress)
         return folder.path
@@ -312,10 +316,21 @@ def _require_same_run(folder: RunFolder, state: dict[str, Any], images: Labelled
         raise RunError(
             f"The newest checkpoint in {folder.checkpoints} is of a run on other data; remove it, or begin a new run."
         )
-    if state["world_size"] != world_size:
+    _require_same_devices(state["world_size"], world_size)
+
+
+def _named_devices(training: TrainingConfig) -> int | None:
+    """Return how many devices the settings ask for on all machines; None where only Lightning knows."""
+    named = [name for name in training.devices.split(",") if name.strip()]
+    if "," in training.devices:
+        return len(named) * training.nodes
+    return int(training.devices) * training.nodes if training.devices.isdecimal() else None
+
+
+def _require_same_devices(before: int, now: int) -> None:
+    if now != before:
         raise RunError(
-            f"The run was begun on {state['world_size']} device(s), not {world_size}; "
-            "its batches can only be continued on as many."
+            f"The run was begun on {before} device(s), not {now}; its batches can only be continued on as many."
         )
 
 
