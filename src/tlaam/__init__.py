@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tlaam.data.open import open_images
     from tlaam.errors import TlaamError
     from tlaam.evaluation.evaluate import evaluate
+    from tlaam.first_steps import quickstart
     from tlaam.model.build import build_model
     from tlaam.model.network import TLAAM
     from tlaam.model.output import TLAAMOutput
     from tlaam.model.store import load_model
     from tlaam.prediction import Prediction, Predictor, predict
-    from tlaam.first_steps import quickstart
     from tlaam.training.run import resume, train
 
 _HOMES = {

@@ -346,3 +346,22 @@ def test_text_for_a_terminal() -> None:
     assert printable("é 写\n\x1b[1m\udcff") == r"é 写\n\x1b[1m\udcff"
     assert columns("写真") == 4 and columns("e\u0301") == 1
     assert padded("写", 4) == "写  " and padded("long", 2) == "long"
+
+
+def test_every_verb_takes_a_file_of_its_options(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("top_k: 1\n")
+    _, out, _ = call(capsys, "predict", run, photos / "jay" / "0.png", "--json", "--config", file)
+    assert len(json.loads(out)["predictions"]) == 1
+    _, out, _ = call(capsys, "predict", run, photos / "jay" / "0.png", "--json", "--config", file, "--top-k", "2")
+    assert len(json.loads(out)["predictions"]) == 2
+    file.write_text("split: train\njson: '-'\n")
+    code, out, _ = call(capsys, "evaluate", run, photos, "--config", file)
+    assert code == 0 and json.loads(out)["split"] == "train"
+    file.write_text("splt: train\n")
+    code, _, err = call(capsys, "evaluate", run, photos, "--config", file)
+    assert code == 1 and "Did you mean 'split'" in err
+    for verb in VERBS:
+        assert "--config" in call(capsys, verb, "--help")[1]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from tlaam.cli.options import JsonCommand, JsonOption
+from tlaam.cli.options import JsonCommand, JsonOption, config_option
 from tlaam.cli.output import progress_bar, write_json
 
 
 @click.command(cls=JsonCommand)
 @click.argument("data")
+@config_option
 @click.option("--json", "json_file", cls=JsonOption, help="Write the findings as JSON, to FILE.json or the screen.")
 def check(data: str, json_file: str | None) -> None:
     """List what is wrong with DATA and change nothing.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption
+from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
 from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
 from tlaam.errors import TlaamError
 
@@ -26,6 +26,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 @click.argument("run", type=PATH)
 @click.argument("images", nargs=-1, required=True)
 @click.option("--json", "json_file", cls=JsonOption, help="Write one JSON line an image, to FILE.json or the screen.")
+@config_option
 @click.option("--overlays", type=PATH, help="Folder for one PNG an image: boxes, heat map, object and parts.")
 @click.option(
     "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."

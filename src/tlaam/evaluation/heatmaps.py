@@ -72,7 +72,8 @@ def _fine(heatmap: NDArray[np.floating]) -> NDArray[np.float64]:
     tensor = torch.from_numpy(np.nan_to_num(np.asarray(heatmap, dtype=np.float64)))[None, None]
     fine: NDArray[np.float64] = functional.interpolate(tensor, size=(GRID, GRID), mode="bilinear")[0, 0].numpy()
     span = fine.max() - fine.min()
-    return (fine - fine.min()) / (span if span > 0 else 1)
+    scaled: NDArray[np.float64] = (fine - fine.min()) / (span if span > 0 else 1)
+    return scaled
 
 
 def _best_ious(heatmap: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
