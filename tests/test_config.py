@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tlaam.config import MACHINE_OPTIONS, PRESETS, SECTIONS, Config, option_names, preset, section_of
+from tlaam.config import MACHINE_OPTIONS, PRESETS, SECTIONS, Config, option_names, preset, read_yaml, section_of
 from tlaam.errors import ConfigError
 
 
@@ -76,6 +76,17 @@ def test_options_stand_in_their_section_or_in_none() -> None:
         Config.from_nested({"model": {"lr": 1}})
     with pytest.raises(ConfigError, match="section 'model' holds 3"):
         Config.from_nested({"model": 3})
+
+
+def test_names_may_be_spelt_with_hyphens(tmp_path: Path) -> None:
+    wanted = Config.from_flat({"image_size": 64, "batch_size": 2})
+    assert Config.from_flat({"image-size": 64, "batch-size": 2}) == wanted
+    assert Config.from_nested({"model": {"image-size": 64}, "batch-size": 2}) == wanted
+    (tmp_path / "config.yaml").write_text("model: {image-size: 64}\nbatch-size: 2\n")
+    assert Config.from_yaml(tmp_path / "config.yaml") == wanted
+    assert read_yaml(tmp_path / "config.yaml") == {"model": {"image_size": 64}, "batch_size": 2}
+    with pytest.raises(ConfigError, match="'image_size' is given twice"):
+        Config.from_flat({"image-size": 64, "image_size": 32})
 
 
 def test_every_option_has_one_section() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import socket
 import struct
 import warnings
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from tlaam.errors import DataError
-from tlaam.images import IMAGE_SUFFIXES, image_size, load_image
+from tlaam.images import IMAGE_SUFFIXES, ImageError, image_size, load_image
 
 
 def _picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -248,6 +249,16 @@ def test_own_pixel_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch
             read(path)
 
 
+def test_a_type_that_is_not_read_is_named(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.HEIC"
+    photo.write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(ImageError, match=r"photo.HEIC': files of type \.heic are not read. Convert it") as caught:
+        load_image(photo)
+    assert caught.value.fault == "files of type .heic are not read"
+    again = pickle.loads(pickle.dumps(caught.value))  # as it travels from a worker process
+    assert (str(again), again.fault) == (str(caught.value), caught.value.fault)
+
+
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
     pipe, dangling, loop = tmp_path / "pipe.jpg", tmp_path / "dangling.jpg", tmp_path / "loop.jpg"
     os.mkfifo(pipe)
@@ -259,7 +270,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
         dangling: "link to a file that does not exist",
         loop: "loop.jpg",
         tmp_path: "is a folder",
-        tmp_path / "absent.jpg": "no such file",
+        tmp_path / "absent.jpg": "it is missing. Check the path",
     }
     for path, fault in faults.items():
         for read in (load_image, image_size):

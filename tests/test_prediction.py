@@ -37,6 +37,15 @@ def test_inputs_keep_their_order_and_folders_are_sorted(tmp_path: Path) -> None:
             find_images([nothing])
 
 
+def test_one_path_may_be_given_alone_and_unread_formats_are_named(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.png", 20, 20)
+    assert find_images(path) == find_images(str(path)) == find_images([path])
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "IMG_1.HEIC").write_bytes(b"heic")
+    with pytest.raises(DataError, match=r"1 file of type \.heic, to be converted"):
+        find_images(tmp_path / "phone")
+
+
 def test_a_name_with_brackets_is_a_file_not_a_pattern(tmp_path: Path) -> None:
     path = make(tmp_path / "bird[1].png", 20, 20)
     assert find_images([path]) == [str(path)]

@@ -14,17 +14,37 @@ from typing import Any
 
 from tlaam.errors import RunError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_AGAIN = "try again."
+
+
+class WriteError(RunError):
+    """A file could not be written; the file that was there before is intact.
+
+    Args:
+        path: the file, or the folder that it belongs to.
+        error: what the system said.
+        then: what to do once the cause is gone.
+    """
+
+    def __init__(self, path: Path, error: OSError, then: str) -> None:
+        full = error.errno in _FULL
+        fault = "The disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        remedy = "Free some space (or lift the limit on it)" if full else "Check the folder and its rights"
+        super().__init__(
+            f"{fault}: {path} could not be written, and what was saved before is intact. {remedy}, then {then}"
+        )
+        self.path, self.error = path, error
 
 
 def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     """Replace `path` by `pieces` one after the other; after a crash the old or the new file is there, never a half.
 
     Raises:
-        RunError: the disk is full; the old file is untouched.
+        WriteError: the system refused, for example because the disk is full; the old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with full_disk_named(path):
+    try:
         try:
             with temporary.open("wb") as stream:
                 for piece in pieces:
@@ -35,6 +55,8 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
             _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(path, error, _AGAIN) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,17 +79,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 @contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn a full disk, met while `path` was written, into a plain `RunError`; other faults pass."""
+def full_disk_named(path: Path, then: str = _AGAIN) -> Iterator[None]:
+    """Let every file that cannot be written below `path` end in a `WriteError` that says what to do `then`.
+
+    Faults of the system that come from elsewhere pass, but for a full disk.
+    """
     try:
         yield
+    except WriteError as error:
+        raise WriteError(error.path, error.error, then) from error
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise RunError(
-            f"The disk is full: {path} could not be written, and what was saved before is intact. "
-            "Free some space, then continue the run with --resume."
-        ) from error
+        raise WriteError(path, error, then) from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -154,11 +154,13 @@ class Config(_Section):
     def from_flat(cls, values: Mapping[str, Any]) -> Config:
         """Build from one flat mapping of option names, e.g. ``{"epochs": 12, "parts": "none"}``.
 
+        Names may be spelt with hyphens, as on the command line.
+
         Raises:
-            ConfigError: an option is unknown or a value impossible.
+            ConfigError: an option is unknown or given twice, or a value impossible.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        for name, value in values.items():
+        for name, value in _underscored(values).items():
             nested[section_of(name)][name] = value
         return cls.from_nested(nested)
 
@@ -166,22 +168,25 @@ class Config(_Section):
     def from_nested(cls, values: Mapping[str, Any]) -> Config:
         """Build from ``{"model": {...}, "training": {...}}``; options may also stand at the top, without a section.
 
+        Names may be spelt with hyphens, as on the command line.
+
         Raises:
-            ConfigError: an option is unknown or a value impossible.
+            ConfigError: an option is unknown or given twice, or a value impossible.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        for name, value in values.items():
+        for name, value in _underscored(values).items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
                     raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
+                value = _underscored(value)
                 for option in value:
-                    if section_of(str(option)) != name:
+                    if section_of(option) != name:
                         raise ConfigError(
                             f"option '{option}' stands in section '{name}' but belongs to '{section_of(option)}'."
                         )
                 nested[name].update(value)
             else:
-                nested[section_of(str(name))][name] = value
+                nested[section_of(name)][name] = value
         try:
             return cls.model_validate(nested)
         except ValidationError as error:
@@ -280,7 +285,7 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping.
+    """Read a YAML file that holds one mapping; hyphens in the names of options and sections become underscores.
 
     Raises:
         ConfigError: the file cannot be read or holds anything else.
@@ -295,7 +300,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
-    return loaded
+    return {
+        name: _underscored(value) if name in SECTIONS and isinstance(value, dict) else value
+        for name, value in _underscored(loaded).items()
+    }
+
+
+def _underscored(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return options by their names in Python, whichever way they are spelt."""
+    named: dict[str, Any] = {}
+    for spelt, value in values.items():
+        name = str(spelt).replace("-", "_")
+        if name in named:
+            raise ConfigError(f"option '{name}' is given twice, with a hyphen and with an underscore.")
+        named[name] = value
+    return named
 
 
 def _one_line(error: ValidationError) -> str:

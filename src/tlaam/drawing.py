@@ -171,7 +171,8 @@ def prediction_panel(
     """
     size = _tile_size(image.width / image.height, height, 0.75, 1.5)
     boxed = _boxed_view(image, object_box, part_boxes, true_box, size)
-    tiles = [("boxes (dashed: annotated)" if true_box is not None else "boxes", _tile(boxed, size))]
+    caption = "boxes" if object_box is not None or part_boxes else "image"
+    tiles = [(f"{caption} (dashed: annotated)" if true_box is not None else caption, _tile(boxed, size))]
     if heatmap is not None:
         tiles.append(("heat map", _tile(overlay_heatmap(_contained(image, size), heatmap), size)))
     if object_box is not None:

@@ -23,6 +23,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File name endings (lower case) that are taken for images when a folder is searched."""
 
+UNSUPPORTED_SUFFIXES = frozenset(
+    (
+        *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3"),
+        *(".nef", ".arw", ".orf", ".rw2", ".raf"),
+    )
+)
+"""File name endings (lower case) of pictures that are not read: to be mentioned rather than overlooked."""
+
 MAX_PIXELS = 300_000_000
 """Images of more pixels are refused. Pillow's own, lower limit applies as well unless the caller has lifted it."""
 
@@ -41,6 +49,13 @@ _UPRIGHT = {
 }
 
 
+class ImageError(DataError):
+    """One image file cannot be read; the message names the file, the fault and a remedy."""
+
+    fault: str = ""
+    """The fault alone, in short, for lists that name the file already."""
+
+
 def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
@@ -56,7 +71,8 @@ def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
         An image of mode ``RGB``.
 
     Raises:
-        DataError: the file is missing, empty, truncated, too large or not an image; the message names it and the fault.
+        ImageError: the file is missing, empty, truncated, too large or not an image; the message names it and the
+            fault.
         ValueError: `max_side` is below 1.
     """
     if max_side is not None and max_side < 1:
@@ -84,7 +100,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
 
     Raises:
-        DataError: as `load_image`, except that damage behind the header goes unnoticed.
+        ImageError: as `load_image`, except that damage behind the header goes unnoticed.
     """
     with _opened(Path(path)) as image:
         width, height = image.size
@@ -96,7 +112,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open an image, close it whatever happens, and turn every fault met inside the block into a `DataError`."""
+    """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""
     try:
         _require_regular_file(path)
         Image.init()
@@ -108,6 +124,10 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
+        suffix = path.suffix.lower()
+        if suffix in UNSUPPORTED_SUFFIXES or (suffix == ".avif" and "AVIF" not in Image.OPEN):
+            fault = f"files of type {suffix} are not read"
+            raise _unreadable(path, fault, "Convert it to JPEG or PNG.") from error
         raise _unreadable(path, "it is not an image of a known format, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _unreadable(path, f"it claims more pixels than is safe to decode ({_one_line(error)})") from error
@@ -122,8 +142,8 @@ def _require_regular_file(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        fault = "it is a link to a file that does not exist" if path.is_symlink() else "there is no such file"
-        raise _unreadable(path, fault) from error
+        fault = "it is a link to a file that does not exist" if path.is_symlink() else "it is missing"
+        raise _unreadable(path, fault, "Check the path.") from error
     if stat.S_ISDIR(status.st_mode):
         raise _unreadable(path, "it is a folder")
     if not stat.S_ISREG(status.st_mode):
@@ -132,8 +152,10 @@ def _require_regular_file(path: Path) -> None:
         raise _unreadable(path, "the file is empty (0 bytes)")
 
 
-def _unreadable(path: Path, fault: str) -> DataError:
-    return DataError(f"Cannot read image '{path}': {fault}. Replace, repair or remove it.")
+def _unreadable(path: Path, fault: str, remedy: str = "Replace, repair or remove it.") -> ImageError:
+    error = ImageError(f"Cannot read image '{path}': {fault}. {remedy}")
+    error.fault = fault  # not an argument, so that the error can be raised again from its message in another process
+    return error
 
 
 def _one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
-from tlaam.data.folder import image_files
+from tlaam.data.folder import image_files, unsupported_files, unsupported_types
 from tlaam.errors import DataError, TlaamError
 from tlaam.inference import infer
 from tlaam.model.build import default_device
@@ -161,8 +161,8 @@ def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) ->
         )
 
 
-def predict(run: Path | str, images: Iterable[str | Path], **options: Any) -> list[Prediction]:
-    """Predict files, folders and glob patterns with a trained run; see `Predictor` for the options.
+def predict(run: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:
+    """Predict a file, folder or glob pattern, or several, with a trained run; see `Predictor` for the options.
 
     Raises:
         ModelError: the run holds no usable model.
@@ -171,9 +171,9 @@ def predict(run: Path | str, images: Iterable[str | Path], **options: Any) -> li
     return list(Predictor(run, **options).predict(find_images(images)))
 
 
-def find_images(inputs: Iterable[str | Path]) -> list[str]:
+def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
     """Turn files, folders (searched to the bottom) and glob patterns into image paths: inputs in the order given,
-    what a folder or pattern holds sorted by name.
+    what a folder or pattern holds sorted by name. One path alone may be given as it is.
 
     Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
     followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
@@ -182,7 +182,7 @@ def find_images(inputs: Iterable[str | Path]) -> list[str]:
         DataError: a folder or pattern holds no image, or a folder cannot be listed.
     """
     found: list[str] = []
-    for given in inputs:
+    for given in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         path = Path(given)
         is_folder, is_there = _kind_of(path)
         if is_folder:
@@ -197,8 +197,9 @@ def find_images(inputs: Iterable[str | Path]) -> list[str]:
         else:
             inside = [str(given)]
         if not inside:
+            other = unsupported_types(unsupported_files(path)) if is_folder else ""
             raise DataError(
-                f"{given} holds no image; give image files, folders of images or a pattern such as '*.jpg'."
+                f"{given} holds no image{f', but {other}, to be converted to JPEG or PNG' if other else ''}; give image files, folders of images or a pattern such as '*.jpg'."
             )
         found += inside
     return found

@@ -95,6 +95,7 @@ def test_unreadable_and_empty_files(data: _Builder) -> None:
         "cut_progressive.jpg",
     ]
     assert "truncated" in report.findings[3].detail
+    assert report.findings[1].detail == "It is missing."
 
 
 def test_find_unreadable_agrees(data: _Builder) -> None:
@@ -102,7 +103,8 @@ def test_find_unreadable_agrees(data: _Builder) -> None:
     images = data.done()
     found = find_unreadable(images, workers=2)
     assert tuple(sample for sample, _ in found) == check_images(images).unreadable
-    assert all(str(sample.path) in fault for sample, fault in found)
+    assert all(fault.startswith(f"'{sample.name}': ") for sample, fault in found)
+    assert dict((sample.name, fault) for sample, fault in found)["missing.jpg"] == "'missing.jpg': it is missing"
 
 
 def test_class_without_training_image(data: _Builder) -> None:
@@ -284,6 +286,31 @@ def test_what_training_refuses_is_never_called_sound(tmp_path: Path) -> None:
     assert report.findings == () and report.refusal is not None and "only one class" in report.refusal
     _draw(tmp_path / "other" / "1.png", 1)
     assert check(tmp_path).refusal is None
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_without_training_images_training_is_refused(tmp_path: Path, split: str) -> None:
+    _draw(tmp_path / split / "wren" / "1.png", 0)
+    _draw(tmp_path / split / "finch" / "1.png", 1)
+    report = check(tmp_path)
+    assert report.findings == ()
+    assert report.refusal == f"'{tmp_path}' holds no training images, only {split}."
+
+
+def test_pictures_of_a_type_that_is_not_read(tmp_path: Path) -> None:
+    for seed, name in enumerate(("train/wren/1.png", "train/finch/1.png")):
+        _draw(tmp_path / name, seed)
+    for name in ("wren/2.HEIC", "wren/deep/3.heic", "wren/4.CR2", "wren/.5.heic", "wren/notes.txt", "finch/2.heic"):
+        (tmp_path / "train" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "train" / name).write_bytes(b"x")
+    report = check(tmp_path)
+    assert _found(report) == [("unsupported", "train/finch"), ("unsupported", "train/wren")]
+    assert [finding.detail for finding in report.findings] == [
+        "Not read: 1 file of type .heic. Convert it to JPEG or PNG.",
+        "Not read: 1 file of type .cr2 and 2 files of type .heic. Convert them to JPEG or PNG.",
+    ]
+    assert report.counts["unsupported"] == 2 and report.refusal is None
+    assert report.images["train"] == 2
 
 
 def test_where_there_is_nothing_to_list_the_fault_is_raised(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tlaam.data.folder import read_folder
+from tlaam.data.folder import read_folder, unsupported_files
 from tlaam.data.sample import LabelledImages
 from tlaam.errors import DataError
 
@@ -32,7 +32,7 @@ def test_flat_folders_are_all_training_images(tmp_path: Path) -> None:
     assert all(sample.split == "train" and sample.path == images.root / sample.name for sample in images.samples)
 
 
-@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "Val", "dev"])
 def test_split_folders(tmp_path: Path, validation: str) -> None:
     _fill(tmp_path, "train/b/1.jpg", "train/a/1.jpg", "train/c/1.jpg", f"{validation}/a/2.jpg", "test/b/3.jpg")
     images = read_folder(tmp_path)
@@ -45,6 +45,12 @@ def test_split_folders(tmp_path: Path, validation: str) -> None:
         (f"{validation}/a/2.jpg", "val", "a"),
         ("test/b/3.jpg", "test", "b"),
     ]
+
+
+def test_other_names_of_the_splits(tmp_path: Path) -> None:
+    images = read_folder(_fill(tmp_path, "Training/a/1.jpg", "Training/b/1.jpg", "testing/b/3.jpg"))
+    assert images.classes == ("a", "b")
+    assert [sample.split for sample in images.samples] == ["train", "train", "test"]
 
 
 def test_nested_images_are_found_and_other_files_ignored(tmp_path: Path) -> None:
@@ -69,14 +75,38 @@ def test_classes_called_train_or_test_stay_classes(tmp_path: Path) -> None:
 def test_an_empty_class_is_named(tmp_path: Path, prefix: str) -> None:
     root = _fill(tmp_path, *(f"{split}{name}/1.jpg" for split in {prefix, prefix and "train/"} for name in "ab"))
     (root / prefix / "empty_one" / "nested").mkdir(parents=True)
-    (root / prefix / "empty_one" / "raw.heic").write_bytes(b"x")
+    (root / prefix / "empty_one" / "notes.txt").write_bytes(b"x")
     with pytest.raises(DataError, match=r"empty_one.*holds no image.*\.jpg"):
+        read_folder(root)
+    (root / prefix / "empty_one" / "raw.HEIC").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"empty_one.*only 1 file of type \.heic. Convert"):
         read_folder(root)
 
 
 def test_one_class_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only one class, 'lonely'"):
         read_folder(_fill(tmp_path, "lonely/1.jpg"))
+
+
+@pytest.mark.parametrize(("prefix", "answer"), [("photos", "photos"), ("data/photos", "data/photos")])
+def test_one_class_that_holds_the_classes(tmp_path: Path, prefix: str, answer: str) -> None:
+    _fill(tmp_path, f"{prefix}/a/1.jpg", f"{prefix}/b/1.jpg")
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path)
+    assert str(caught.value).endswith(f"give the path '{tmp_path / answer}'.")
+    assert read_folder(tmp_path / answer).classes == ("a", "b")
+
+
+def test_one_class_with_images_in_deeper_folders_has_no_such_hint(tmp_path: Path) -> None:
+    _fill(tmp_path, "lonely/1.jpg", "lonely/more/2.jpg", "lonely/others/3.jpg")
+    with pytest.raises(DataError, match="needs at least two"):
+        read_folder(tmp_path)
+
+
+def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    _fill(tmp_path, "a/1.jpg", "a/2.HEIC", "a/deep/3.heic", "b/4.nef", "b/.5.heic", "__MACOSX/6.heic", "notes.txt")
+    assert unsupported_files(tmp_path) == {".heic": 2, ".nef": 1}
+    assert unsupported_files(tmp_path / "a" / "deep") == {".heic": 1}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -99,6 +99,11 @@ def test_a_missing_path_names_the_closest(
         (["1.jpg", "data.csv"], r"1 image, no class folders and the table 'data.csv'"),
         (["docs/readme.txt"], r"no images and 1 folder without images"),
         ([], r"no images and no class folders"),
+        (
+            ["a/1.heic", "b/2.HEIC", "b/3.dng"],
+            r"1 file of type \.dng and 2 files of type \.heic cannot be read; convert",
+        ),
+        (["1.heic"], r"no class folders \(1 file of type \.heic cannot be read"),
         (["manifest.csv", "annotations.csv"], r"holds both 'manifest.csv' and 'annotations.csv'"),
         (["birds/images.txt", "pets/a/1.jpg"], r"holds a data set of its own, 'birds'.*Give the path"),
         (["birds/train/a/1.jpg"], r"holds a data set of its own, 'birds'"),

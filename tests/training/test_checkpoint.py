@@ -68,16 +68,28 @@ def test_no_checkpoint_at_all(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "missing").newest() == (None, [])
 
 
-def test_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "said", "message"),
+    [
+        (errno.ENOSPC, "No space left on device", "disk is full.*Free some space"),
+        (errno.EDQUOT, "Disk quota exceeded", "Disk quota exceeded.*Free some space"),
+        (errno.EFBIG, "File too large", "File too large.*Free some space"),
+        (errno.EIO, "Input/output error", "Input/output error.*Check the folder"),
+    ],
+)
+def test_failed_writing_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, message: str
+) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, STATE)
 
     def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, said)
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(RunError, match="disk is full") as caught:
+    with pytest.raises(RunError, match=message) as caught:
         checkpoints.save(2, STATE)
+    assert "step-000000002.ckpt" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.ckpt"]
     assert load_state(tmp_path / "step-000000001.ckpt")["step"] == 3

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from stub_network import StubNetwork
+from stub_network import SETTINGS, StubNetwork
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from tlaam import atomic
 from tlaam.cli.main import main
 from tlaam.config import Config
+from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages
+from tlaam.data.split import with_validation
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.model.output import TLAAMOutput
@@ -125,9 +127,15 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
     photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
-    with pytest.raises(RunError, match="loss became nan in epoch 2, step 10"):
+    with pytest.raises(RunError, match="loss became nan in epoch 2, step 10;.*another --out"):
         train(photographs, tmp_path / "run", settings(), progress=False)
-    state = Checkpoints(tmp_path / "run" / "checkpoints").newest().state
+    run = RunFolder(tmp_path / "run")
+    status = run.read_json(run.status)
+    assert status["state"] == "failed" and status["reason"] == "The loss became nan in epoch 2, step 10"
+    with pytest.raises(RunError, match="failed.*epoch 2, step 10.*another --out") as refused:
+        train(photographs, tmp_path / "run", settings(), progress=False)
+    assert "--resume" not in str(refused.value)
+    state = Checkpoints(run.checkpoints).newest().state
     assert state is not None and state["step"] == 9
     assert all(value.isfinite().all() for value in state["model"].values())
 
@@ -145,13 +153,53 @@ def test_full_disk_is_one_line_and_the_run_can_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write_atomically", full)
-        with pytest.raises(RunError, match="disk is full") as caught:
+        with pytest.raises(
+            RunError, match=r"disk is full: .*step-000000007\.ckpt .*continue with: tlaam train --resume"
+        ) as caught:
             train(photographs, tmp_path / "run", settings(), progress=False)
     assert "\n" not in str(caught.value)
     resume(tmp_path / "run", progress=False)
     train(photographs, tmp_path / "whole", settings(), progress=False)
     names = ("run", "whole")
     assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in names}) == 1
+
+
+def test_moved_data_is_said_with_what_helps(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    moved = copy.rename(tmp_path / "moved")
+    with pytest.raises(
+        RunError, match=rf"was at {copy}.*tlaam train --resume {run}.*source=tlaam\.open_images"
+    ) as caught:
+        resume(run, progress=False)
+    assert "\n" not in str(caught.value)
+    resume(run, source=open_images(moved), progress=False)
+    status = RunFolder(run).read_json(RunFolder(run).status)
+    assert status["state"] == "finished" and "reason" not in status
+
+
+def test_settings_may_be_a_mapping(photographs: Path, tmp_path: Path) -> None:
+    run = train(photographs, tmp_path / "run", {**SETTINGS, "epochs": 1, "batch-size": 8}, progress=False)
+    assert Config.from_yaml(run / "config.yaml").training.batch_size == 8
+    with pytest.raises(ConfigError, match="Did you mean 'epochs'"):
+        train(photographs, tmp_path / "other", {"epoch": 1}, progress=False)
+    with pytest.raises(ConfigError, match="config is a str"):
+        train(photographs, tmp_path / "other", "epochs", progress=False)  # type: ignore[arg-type]
+
+
+def test_what_was_chosen_is_said_before_the_first_epoch(
+    photographs: Path, tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(photographs, tmp_path / "run", settings(epochs=2))
+    said = capsys.readouterr().err.splitlines()
+    assert "3 classes; images: 21 train, 6 val, 0 test" in said[0]
+    assert "stub, starting from timm hub, stub; input 32 px, source 32 px; modules: oaam, mpalm, lcam" in said[1]
+    assert "2 epochs (the first 1 on the raw image only), batch 4, sgd, lr 0.05, cpu (devices: 1)" in said[2]
+    assert said[3].startswith("epoch 1/2 · loss raw ") and "object" not in said[3].split("·")[1]
+    assert all(f" {branch} " in said[4].split("·")[1] for branch in ("raw", "object", "parts"))
+    train(photographs, tmp_path / "last", settings(epochs=1, val_fraction=0))
+    assert "weights of the last epoch are kept" in capsys.readouterr().err
 
 
 def test_run_of_another_data_set_is_refused(
@@ -290,12 +338,28 @@ def _interrupted(
 def test_unreadable_images_are_refused_or_recorded(copy: Path, tmp_path: Path, settings: Settings) -> None:
     for number in range(7):
         (copy / "class1" / f"{number}.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"7 image\(s\).*and 2 more.*--skip-unreadable"):
+    with pytest.raises(DataError, match=r"7 image\(s\).*and 4 more.*--skip-unreadable"):
         train(copy, tmp_path / "run", settings(), progress=False)
     assert not (tmp_path / "run").exists()
     run = RunFolder(train(copy, tmp_path / "run", settings(epochs=1, skip_unreadable=True), progress=False))
     skipped = run.read_json(run.skipped)["skipped"]
     assert {entry["name"] for entry in skipped} == {f"class1/{number}.png" for number in range(7)}
+    data = run.read_json(run.data)  # the validation images are cut from those that can be read, of every class
+    assert sorted({name.split("/")[0] for name in data["val"]}) == ["class0", "class1", "class2"]
+    opened = open_images(copy)
+    assert data["source_fingerprint"] == opened.fingerprint()
+    names = {entry["name"] for entry in skipped}
+    left = opened.with_samples([sample for sample in opened.samples if sample.name not in names])
+    assert data["fingerprint"] == with_validation(left, data["val_fraction"], data["seed"]).fingerprint()
+
+
+def test_a_run_without_unreadable_images_continues(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "class1" / "3.png").write_bytes(b"broken")
+    run = _interrupted(copy, tmp_path, lambda **changes: settings(skip_unreadable=True, **changes), monkeypatch)
+    resume(run, progress=False)
+    assert RunFolder(run).read_json(RunFolder(run).status)["state"] == "finished"
 
 
 def test_without_validation_images_the_last_weights_are_kept(

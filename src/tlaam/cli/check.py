@@ -15,9 +15,9 @@ from tlaam.cli.output import progress_bar, write_json
 def check(data: str, json_file: str | None) -> None:
     """List what is wrong with DATA and change nothing.
 
-    Unreadable and empty files, empty classes, one picture under two labels or in two splits, missing and impossible
-    boxes. The exit code is 1 if training would refuse the data: an image cannot be read, a class is empty, a box is
-    impossible.
+    Unreadable and empty files, pictures of a type that is not read, empty classes, one picture under two labels or in
+    two splits, missing and impossible boxes. The exit code is 1 if training would refuse the data: an image cannot be
+    read, a class is empty, a box is impossible, there are no training images.
     """
     from tlaam.data.check import check as check_source
 

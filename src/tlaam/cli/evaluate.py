@@ -13,7 +13,11 @@ from tlaam.cli.output import progress_bar, write_json
 @click.command(cls=JsonCommand)
 @click.argument("run", type=PATH)
 @click.argument("data")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [test, else val]")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    help="What to measure on. [test, else val, else all images]",
+)
 @click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @config_option
@@ -32,6 +36,12 @@ def evaluate(
             batch_size=batch_size,
             skip_unreadable=skip_unreadable,
             progress=progress,
+        )
+    if split is None and report.split == "train":
+        click.echo(
+            "tlaam: DATA has no test or validation split, so all its images were measured; a model that was trained on "
+            "them looks better than it is.",
+            err=True,
         )
     if json_file != "-":
         click.echo(report.table())

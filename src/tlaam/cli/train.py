@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -46,5 +47,12 @@ def train(
 
         assert data is not None
         folder = begin(data, out, settings)
-    click.echo(f"Trained model: {folder}")
-    click.echo(f"Next: tlaam evaluate {folder} DATA, or tlaam predict {folder} IMAGES --overlays FOLDER")
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+    if rank_zero_only.rank == 0:  # of several processes that trained together, one speaks
+        quoted = shlex.quote(str(folder))
+        click.echo(f"Trained model: {folder}")
+        click.echo(
+            f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
+            f"or tlaam predict {quoted} IMAGES --overlays FOLDER"
+        )

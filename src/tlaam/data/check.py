@@ -13,13 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tlaam.data.folder import class_folders
+from tlaam.data.folder import class_folders, unsupported_files, unsupported_types
 from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError
-from tlaam.images import load_image
+from tlaam.images import ImageError, load_image
 
-Kind = Literal["unreadable", "empty", "mislabelled", "duplicate-across-split", "boxless", "box-outside", "tiny"]
+Kind = Literal[
+    "unreadable",
+    "unsupported",
+    "empty",
+    "mislabelled",
+    "duplicate-across-split",
+    "boxless",
+    "box-outside",
+    "tiny",
+]
 Progress = Callable[[int, int], None]
 """Called in the caller's thread after every image, with the images done and their total."""
 
@@ -55,8 +64,8 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
-        refusal: why the source cannot be opened for training or evaluation as it is, naming the first of its faults;
-            None where it can.
+        refusal: why the source cannot be trained on as it is, naming the first of its faults; None where it can. Data
+            without training images may still be there to be evaluated.
     """
 
     name: str
@@ -110,7 +119,8 @@ def check(source: str | Path, *, workers: int | None = None, progress: Progress 
     """Open a source as `tlaam.data.open.open_images` does, and report all that is wrong with it; nothing is changed.
 
     What opening would refuse with its first fault (empty classes, impossible boxes, an image listed twice with
-    different content) is listed along with what `check_images` finds.
+    different content) is listed along with what `check_images` finds, and class folders with pictures of a type that is
+    not read (``unsupported``).
 
     Args:
         source: what `open_images` understands.
@@ -126,8 +136,11 @@ def check(source: str | Path, *, workers: int | None = None, progress: Progress 
         images = open_images(source)
     except DataError as error:
         images, refusal = open_images(source, strict=False), str(error)
+    if refusal is None and not images.split("train"):
+        present = " and ".join(split for split in SPLITS if images.split(split))
+        refusal = f"'{images.root}' holds no training images, only {present}."
     report = check_images(images, workers=workers, progress=progress)
-    findings = [*report.findings, *_empty_class_folders(images, report.findings)]
+    findings = [*report.findings, *_empty_class_folders(images, report.findings), *_unsupported(images)]
     return replace(report, findings=_by_kind(findings), refusal=refusal)
 
 
@@ -172,7 +185,7 @@ def check_images(
 def find_unreadable(
     images: LabelledImages, *, workers: int | None = None, progress: Progress | None = None
 ) -> tuple[tuple[Sample, str], ...]:
-    """Return the samples that cannot be decoded, each with its fault, in order.
+    """Return the samples that cannot be decoded, each with its name and fault in a few words, in order.
 
     All bytes are read and decoded, but JPEG files at a reduced size, so this is much quicker than `check_images`.
 
@@ -207,16 +220,16 @@ def _in_order(
 def _fault_of(sample: Sample, max_side: int) -> str:
     try:
         load_image(sample.path, max_side=max_side)
-    except DataError as error:
-        return str(error)
+    except ImageError as error:
+        return f"'{sample.name}': {error.fault}"
     return ""
 
 
 def _scan(sample: Sample) -> _Scan:
     try:
         image = load_image(sample.path)
-    except DataError as error:
-        return _Scan(fault=str(error))
+    except ImageError as error:
+        return _Scan(fault=f"{error.fault[:1].upper()}{error.fault[1:]}.")
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     digest.update(image.tobytes())
     return _Scan(image.size, digest.digest())
@@ -251,6 +264,16 @@ def _empty_class_folders(images: LabelledImages, known: Sequence[Finding]) -> It
     for split, folder in class_folders(images.root):
         if (split, folder.name) not in filled and folder.name not in reported:
             yield Finding("empty", folder.relative_to(images.root).as_posix(), "This class folder holds no image.")
+
+
+def _unsupported(images: LabelledImages) -> Iterator[Finding]:
+    if images.kind != "folder":
+        return
+    for _, folder in class_folders(images.root):
+        if counts := unsupported_files(folder):
+            pronoun = "it" if sum(counts.values()) == 1 else "them"
+            detail = f"Not read: {unsupported_types(counts)}. Convert {pronoun} to JPEG or PNG."
+            yield Finding("unsupported", folder.relative_to(images.root).as_posix(), detail)
 
 
 def _twin_class_names(classes: Sequence[str]) -> Iterator[Finding]:

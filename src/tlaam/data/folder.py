@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
-from tlaam.images import IMAGE_SUFFIXES
+from tlaam.images import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 
 
 def is_class_folders(root: Path) -> bool:
@@ -20,10 +21,11 @@ def is_class_folders(root: Path) -> bool:
 def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read class folders, either flat or with one level of split folders above.
 
-    The name of a folder is its class; images are found at any depth below it. ``valid`` and ``validation`` are other
-    names of ``val``. Classes are the union over the splits, sorted by name. Without split folders all images are
-    training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images are
-    ignored; a link that leads back into its own folder is followed once.
+    The name of a folder is its class; images are found at any depth below it. Other names of the splits
+    are those of `SPLIT_NAMES`. Classes are the union over the splits, sorted by name. Without split folders all images
+    are training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images, or of
+    a type that is not read (`unsupported_files`), are ignored; a link that leads back into its own folder is followed
+    once.
 
     Args:
         strict: refuse empty class folders and classes that cannot be learned (`require_usable_classes`).
@@ -40,12 +42,14 @@ def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
     for split, folder in folders:
         found = sorted(image_files(folder))
         if strict and not found:
-            raise DataError(
-                f"Class folder '{folder}' holds no image. Add images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
-                "or remove the folder."
-            )
+            raise DataError(_no_image_in(folder))
         prefix = folder.relative_to(root).as_posix()
         samples += [Sample(folder / file, f"{prefix}/{file}", labels[folder.name], split) for file in found]
+    if strict and len(folders) == 1 and (inner := _class_folders_inside(folders[0][1])):
+        raise DataError(
+            f"'{root}' has only one class, '{classes[0]}', but there are folders of images inside it. "
+            f"If these are the classes, give the path '{inner}'."
+        )
     images = LabelledImages(root.resolve().name or str(root), root, "folder", classes, tuple(samples))
     return require_usable_classes(images) if strict else images
 
@@ -77,8 +81,8 @@ def visible_folders(root: Path | None) -> list[Path]:
 
 
 def has_split_folders(root: Path) -> bool:
-    """Whether one of the folders in `root` is called ``train`` (in any case)."""
-    return any(folder.name.lower() == "train" for folder in visible_folders(root))
+    """Whether one of the folders in `root` is called ``train`` or ``training`` (in any case)."""
+    return any(SPLIT_NAMES.get(folder.name.lower()) == "train" for folder in visible_folders(root))
 
 
 def is_image_name(name: str) -> bool:
@@ -95,6 +99,31 @@ def image_files(top: Path) -> Iterator[str]:
     Raises:
         OSError: a folder cannot be listed.
     """
+    return (file for file in _files(top) if is_image_name(file.rpartition("/")[2]))
+
+
+def unsupported_files(top: Path) -> dict[str, int]:
+    """Count the pictures at any depth below `top` whose type is not read, such as HEIC photos.
+
+    Returns:
+        The number of files for each ending of `UNSUPPORTED_SUFFIXES` (lower case) that occurs, sorted by ending.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    suffixes = Counter(os.path.splitext(file)[1].lower() for file in _files(top))  # noqa: PTH122 (hot loop)
+    return {suffix: number for suffix, number in sorted(suffixes.items()) if suffix in UNSUPPORTED_SUFFIXES}
+
+
+def unsupported_types(counts: Mapping[str, int]) -> str:
+    """Say what `unsupported_files` found, as in ``12 files of type .heic``; an empty string for nothing."""
+    return " and ".join(
+        f"{number} file{'' if number == 1 else 's'} of type {suffix}" for suffix, number in counts.items()
+    )
+
+
+def _files(top: Path) -> Iterator[str]:
+    """Yield all visible files at any depth below `top`, as `image_files` does."""
     visited: set[tuple[int, int]] = set()
     pending = [""]
     while pending:
@@ -110,7 +139,7 @@ def image_files(top: Path) -> Iterator[str]:
                     continue
                 if _is_folder(entry):
                     pending.append(f"{prefix}{entry.name}/")
-                elif is_image_name(entry.name):
+                else:
                     yield prefix + entry.name
 
 
@@ -141,6 +170,25 @@ def _split_folders(root: Path) -> dict[Split, Path]:
             f"but is not called train, val or test.{hint} Rename it or move it elsewhere."
         )
     return named
+
+
+def _no_image_in(folder: Path) -> str:
+    if types := unsupported_types(unsupported_files(folder)):
+        return f"Class folder '{folder}' holds no image that can be read, only {types}. Convert them to JPEG or PNG."
+    return (
+        f"Class folder '{folder}' holds no image. Add images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
+        "or remove the folder."
+    )
+
+
+def _class_folders_inside(folder: Path) -> Path | None:
+    """Return `folder`, or the only folder inside it and so on, if it holds several folders of images; else None."""
+    while not _images_directly_in(folder):
+        inside = [inner for inner in visible_folders(folder) if _holds_images(inner)]
+        if len(inside) != 1:
+            return folder if inside else None
+        folder = inside[0]
+    return None
 
 
 def _holds_images(folder: Path) -> bool:

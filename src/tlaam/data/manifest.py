@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gc
 import math
@@ -65,11 +66,11 @@ def _collector_paused() -> Iterator[None]:
 def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a CSV file with the columns ``image,label[,split][,x_min,y_min,x_max,y_max]``.
 
-    The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark; comma,
-    semicolon or tab. Image paths are relative to the file's folder, or absolute; images are neither opened nor looked
-    for. An empty split is ``train``; ``valid`` and ``validation`` are ``val``. A box is xyxy in pixels of the image as
-    `tlaam.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none. Classes are the labels,
-    sorted, by value if all are numbers. A line that repeats another exactly counts once.
+    The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark, or UTF-16
+    with one; comma, semicolon or tab. Image paths are relative to the file's folder, or absolute; images are neither
+    opened nor looked for. An empty split is ``train``; others may be spelt as in `SPLIT_NAMES`. A box is xyxy in pixels
+    of the image as `tlaam.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none. Classes
+    are the labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
 
     Args:
         strict: refuse impossible boxes, images that are listed twice with different content, and classes that cannot
@@ -82,7 +83,7 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with path.open(newline="", encoding=_encoding(path)) as stream:
             entries = _unique(path, stream, strict=strict)
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
@@ -99,6 +100,12 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
     images = LabelledImages(title or path.stem, path, "manifest", classes, samples)
     return require_usable_classes(images) if strict else images
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as stream:
+        # Spreadsheets that save "Unicode text" write UTF-16, and always with this mark.
+        return "utf-16" if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _unique(path: Path, stream: TextIO, *, strict: bool) -> list[tuple[str, _Entry]]:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tlaam.data.cub import is_cub, read_cub
-from tlaam.data.folder import has_split_folders, is_class_folders, is_image_name, read_folder, visible_folders
+from tlaam.data.folder import (
+    has_split_folders,
+    is_class_folders,
+    is_image_name,
+    read_folder,
+    unsupported_files,
+    unsupported_types,
+    visible_folders,
+)
 from tlaam.data.manifest import manifest_in, read_manifest
 from tlaam.data.sample import LabelledImages
 from tlaam.errors import DataError, did_you_mean
@@ -110,7 +118,10 @@ def _described(path: Path) -> str:
     parts.append(f"{_counted(len(folders), 'folder')} without images" if folders else "no class folders")
     if tables:
         parts.append(f"the table{'s' if len(tables) > 1 else ''} {', '.join(repr(name) for name in tables[:3])}")
-    return f"a folder with {', '.join(parts[:-1])} and {parts[-1]}"
+    described = f"a folder with {', '.join(parts[:-1])} and {parts[-1]}"
+    if types := unsupported_types(unsupported_files(path)):
+        described += f" ({types} cannot be read; convert them to JPEG or PNG)"
+    return described
 
 
 def _counted(number: int, noun: str) -> str:

@@ -9,10 +9,13 @@ from tlaam.errors import DataError
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
 }
 """How a split may be spelt in folder names and manifests (lower case)."""
 

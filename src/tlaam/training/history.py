@@ -49,7 +49,9 @@ def total_seconds(history: Iterable[Row]) -> float:
 
 def described(row: Row, epochs: int) -> str:
     """Return a row in one line for people."""
-    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {_number(row['loss']):.3f}"]
+    # Branch by branch: their sum jumps when object and parts join, which looks like divergence.
+    losses = [f"{name.removeprefix('loss_')} {_number(row[name]):.3f}" for name in LOSSES[1:] if row[name] is not None]
+    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {' '.join(losses)}"]
     if row["val_top1_fused"] is not None:
         branches = [name for name in BRANCHES if row[f"val_top1_{name}"] is not None]
         parts.append("val top-1 " + ", ".join(f"{name} {_number(row[f'val_top1_{name}']):.3f}" for name in branches))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def lost_loaders_named(run: Path) -> Iterator[None]:
             raise
         raise RunError(
             "A process that loads images was ended from outside, often because the memory was full; what was saved is "
-            f"intact. Continue, perhaps with fewer workers: tlaam train --resume {run} --workers 1"
+            f"intact. Continue, perhaps with fewer workers: tlaam train --resume {shlex.quote(str(run))} --workers 1"
         ) from error
 
 

@@ -8,6 +8,7 @@ that are deterministic in our use; on a GPU the two agree to rounding.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,19 @@ _SYNC_STEPS = 20
 """Steps between looks at values that live on the device, and between agreements of several devices."""
 
 _SUMS = (*LOSSES, "top1")
+
+
+class Diverged(RunError):
+    """The loss or a weight is not finite; `reason` says which and where, without the advice."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def resume_command(folder: RunFolder) -> str:
+    """Return the command that continues a run, ready to be pasted into a shell."""
+    return f"tlaam train --resume {shlex.quote(str(folder.path))}"
 
 
 @dataclass
@@ -88,12 +102,13 @@ def fit(
 
     Raises:
         DataError: an image cannot be read.
-        RunError: the loss or a weight is not finite, the disk or the GPU's memory is full, or a loader process died.
+        Diverged: the loss or a weight is not finite.
+        RunError: the disk or the GPU's memory is full, or a loader process died.
         Interrupted: the run was asked to stop; a checkpoint was saved.
     """
     with (
         listening() as stop,
-        full_disk_named(folder.path),
+        full_disk_named(folder.path, f"continue with: {resume_command(folder)}"),
         _full_memory_named(folder, config.training.batch_size),
         lost_loaders_named(folder.path),
     ):
@@ -107,7 +122,7 @@ def _full_memory_named(folder: RunFolder, batch_size: int) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"The GPU's memory is too small for batch_size {batch_size}: begin a new run with a lower batch_size; or, "
-            f"if another program held the memory, continue with: tlaam train --resume {folder.path}"
+            f"if another program held the memory, continue with: {resume_command(folder)}"
         ) from error
 
 
@@ -223,7 +238,7 @@ class _Fit:
                 if stop and self.state.step < self.epochs * self.steps_per_epoch:
                     raise Interrupted(
                         f"Stopped as asked after step {self.state.step}; a checkpoint is saved. "
-                        f"Continue with: tlaam train --resume {self.folder.path}",
+                        f"Continue with: {resume_command(self.folder)}",
                         stop,
                     )
 
@@ -325,18 +340,19 @@ class _Fit:
         step, loss = broken.tolist()
         if step >= 0:
             epoch = int(step) // self.steps_per_epoch + 1
-            raise RunError(
-                f"The loss became {loss} in epoch {epoch}, step {int(step) + 1}; the last good checkpoint is kept. "
-                "Try a lower lr, gradient_clip 1.0 or precision 32-true in a new run."
-            )
+            raise self._diverged(f"The loss became {loss} in epoch {epoch}, step {int(step) + 1}")
 
     def _require_finite_weights(self) -> None:
         tensors = [t for t in self.model.state_dict().values() if t.is_floating_point()]
         if not torch.stack([t.isfinite().all() for t in tensors]).all():
-            raise RunError(
-                f"A weight is not finite after step {self.state.step}; the last good checkpoint is kept. "
-                "Try a lower lr, gradient_clip 1.0 or precision 32-true in a new run."
-            )
+            raise self._diverged(f"A weight is not finite after step {self.state.step}")
+
+    def _diverged(self, fault: str) -> Diverged:
+        return Diverged(
+            fault,
+            f"{fault}; to continue would repeat it. Begin a new run with a lower lr, gradient_clip 1.0 or precision "
+            f"32-true, and with another --out (or remove {self.folder.path}).",
+        )
 
     def _save(self) -> None:
         self._require_finite_loss()

@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,13 +31,14 @@ from tlaam.model.network import TLAAM
 from tlaam.model.store import save_model
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
+from tlaam.training.header import header
 from tlaam.training.history import total_seconds
-from tlaam.training.loop import fit
+from tlaam.training.loop import Diverged, fit, resume_command
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
-_NAMED = 5
+_NAMED = 3
 _T = TypeVar("_T")
 
 
@@ -54,19 +55,20 @@ class _Plan:
 def train(
     source: str | Path | LabelledImages,
     out: str | Path | None = None,
-    config: Config | None = None,
+    config: Config | Mapping[str, Any] | None = None,
     *,
     test_fraction: float = 0.0,
     progress: bool = True,
 ) -> Path:
     """Train a model on a data set and return the run folder.
 
-    Only training and validation images are opened; the test split is left alone.
+    The images of a test split that the data brings are never opened. Splits are cut from what can be read.
 
     Args:
         source: what `tlaam.data.open.open_images` understands, or an opened data set.
         out: a new or empty folder; by itself ``runs/<name of the data>``, numbered where that is taken.
-        config: settings; those left None are chosen by `tlaam.defaults.resolve`.
+        config: settings, or a mapping of them such as ``{"epochs": 12}``; those left None are chosen by
+            `tlaam.defaults.resolve`.
         test_fraction: share of the training images to set apart for testing where the data has no test split.
         progress: report on standard error.
 
@@ -76,7 +78,7 @@ def train(
         ModelError: the network or its weights cannot be had.
         RunError: `out` holds something already, the loss is not finite, or the disk is full.
     """
-    given = resolve_machine(config or Config())
+    given = resolve_machine(_settings(config))
     fabric = _launched(given)
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
@@ -84,8 +86,10 @@ def train(
             RunFolder(Path(out)).require_new()  # said now, before every image is read and the network is built
         images = source if isinstance(source, LabelledImages) else open_images(source)
         opened = images.fingerprint()
-        images = _with_splits(images, given, test_fraction)
+        if not images.split("train"):
+            raise DataError(f"{images.root} holds no training images.")
         images, skipped = _readable(images, given.training.skip_unreadable, progress)
+        images = _with_splits(images, given, test_fraction)
         path = Path(out) if out is not None else _free_folder(images.name)
         return _Plan(images, resolve(given, images), opened), path, skipped
 
@@ -104,7 +108,7 @@ def train(
                 "val_fraction": plan.config.training.val_fraction,
                 "seed": plan.config.training.seed,
             }
-            with full_disk_named(folder.path):
+            with full_disk_named(folder.path, "begin again."):
                 write_json(folder.data, facts)
                 if skipped:
                     write_json(folder.skipped, {"skipped": skipped})
@@ -146,13 +150,16 @@ def resume(
     before, now = _named_devices(begun.training), _named_devices(config.training)
     if before is not None and now is not None:
         _require_same_devices(before, now)  # said now, before processes are started for them
-    if folder.read_json(folder.status).get("state") == "finished":
+    status = folder.read_json(folder.status)
+    if status.get("state") == "finished":
         _say(f"{folder.path} has finished already; nothing to do.", progress)
         return folder.path
     fabric = _launched(config)
 
     def prepare() -> _Plan:
         stack.enter_context(folder.locked())
+        if status.get("state") == "failed":
+            _say(f"This run failed before ({status.get('reason')}) and may well do so again.", progress)
         images = _reopened(folder, source, config)
         checkpoints = Checkpoints(folder.checkpoints)
         found = checkpoints.newest()
@@ -166,6 +173,7 @@ def resume(
             _settle_best(checkpoints, found.state, config, progress)
             _say(f"Continuing after step {found.state['step']}.", progress)
             _compare_versions(found.state["identity"]["versions"], progress)
+        folder.note_status(state="running", reason=None)
         return _Plan(images, config, checkpoint=found.state)
 
     with _random_state_kept(), ExitStack() as stack:
@@ -178,20 +186,28 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
     images = plan.images
     identity = {"fingerprint": images.fingerprint(), "versions": _versions()}
     train_samples, val_samples = images.split("train"), images.split("val")
-    history = fit(
-        fabric,
-        model,
-        train_samples,
-        val_samples,
-        plan.config,
-        folder,
-        identity,
-        checkpoint=plan.checkpoint,
-        progress=progress,
-    )
+    if fabric.is_global_zero:
+        for line in header(images, plan.config, resumed=plan.checkpoint is not None):
+            _say(line, progress)
+    try:
+        history = fit(
+            fabric,
+            model,
+            train_samples,
+            val_samples,
+            plan.config,
+            folder,
+            identity,
+            checkpoint=plan.checkpoint,
+            progress=progress,
+        )
+    except Diverged as error:
+        if fabric.is_global_zero:
+            folder.note_status(state="failed", reason=error.reason)
+        raise
 
     def finish() -> None:
-        with full_disk_named(folder.path):
+        with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
             save_model(folder.path, model, plan.config.model, images.classes)
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
@@ -241,16 +257,26 @@ def _model(plan: _Plan) -> TLAAM:
     return build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
 
 
+def _settings(config: Config | Mapping[str, Any] | None) -> Config:
+    if config is None:
+        return Config()
+    if isinstance(config, Mapping):
+        return Config.from_nested(config)
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"config is a {type(config).__name__}; it must be a Config or a mapping of options, for example "
+            "{'epochs': 12}."
+        )
+    return config
+
+
 def _with_splits(images: LabelledImages, config: Config, test_fraction: float) -> LabelledImages:
     seed = config.training.seed
-    images = with_validation(with_test(images, test_fraction, seed), config.training.val_fraction, seed)
-    if not images.split("train"):
-        raise DataError(f"{images.root} holds no training images.")
-    return images
+    return with_validation(with_test(images, test_fraction, seed), config.training.val_fraction, seed)
 
 
 def _readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
-    """Return the data set without unreadable training and validation images, and what was left out."""
+    """Return the data set without its unreadable images (the test split is not looked at), and what was left out."""
     used = images.with_samples([sample for sample in images.samples if sample.split != "test"])
     with tqdm(
         total=len(used.samples),
@@ -263,14 +289,14 @@ def _readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[Label
         faults = find_unreadable(used, progress=lambda done, total: bar.update())
     if not faults:
         return images, []
-    named = "; ".join(fault.rstrip(".") for _, fault in faults[:_NAMED])
-    more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    named = ", ".join(sample.name for sample, _ in faults[:_NAMED])
+    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
     if not skip:
         raise DataError(
-            f"{len(faults)} image(s) of {images.root} cannot be read: {named}{more}. "
-            "Mend them, or train without them by --skip-unreadable."
+            f"{len(faults)} image(s) of {images.root} cannot be read ({named}{more}): mend or remove them (`tlaam "
+            "check` says what is wrong with each), or train without them by --skip-unreadable."
         )
-    _say(f"Left out {len(faults)} unreadable image(s), named in skipped.json: {named}{more}.", progress)
+    _say(f"Left out {len(faults)} unreadable image(s), listed in skipped.json: {named}{more}.", progress)
     skipped = [{"name": sample.name, "fault": fault} for sample, fault in faults]
     return _without(images, [entry["name"] for entry in skipped]), skipped
 
@@ -287,16 +313,27 @@ def _without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
 
 def _reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
     facts = folder.read_json(folder.data)
-    images = source if source is not None else opened_again(facts)
-    images = _with_splits(images, config, facts["test_fraction"])
+    images = source if source is not None else _at_its_place(folder, facts)
     if folder.skipped.exists():
         images = _without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
+    images = _with_splits(images, config, facts["test_fraction"])
     if images.fingerprint() != facts["fingerprint"]:
         raise RunError(
             f"{folder.path} is a run of another data set: {facts['source']} has changed since it was begun "
             f"({facts['images']} images then, {_facts(images)['images']} now)."
         )
     return images
+
+
+def _at_its_place(folder: RunFolder, facts: Mapping[str, Any]) -> LabelledImages:
+    try:
+        return opened_again(facts)
+    except DataError as error:
+        raise RunError(
+            f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
+            f"`{resume_command(folder)}` needs it there; from another place, NEW, it continues in Python: "
+            f"tlaam.resume({str(folder.path)!r}, source=tlaam.open_images(NEW))."
+        ) from error
 
 
 def _facts(images: LabelledImages) -> dict[str, Any]:

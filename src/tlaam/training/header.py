@@ -1,0 +1,32 @@
+"""What a run says of itself before its first epoch."""
+
+from __future__ import annotations
+
+from tlaam.config import Config
+from tlaam.data.sample import SPLITS, LabelledImages
+from tlaam.model.pretrained import weights_source
+
+
+def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:
+    """Return three lines on data, network and training, and a fourth where there are no validation images.
+
+    Args:
+        config: resolved settings.
+        resumed: the weights are those of a checkpoint.
+    """
+    model, training = config.model, config.training
+    counts = ", ".join(f"{len(images.split(split))} {split}" for split in SPLITS)
+    weights = "the checkpoint" if resumed else weights_source(model.backbone or "", model.pretrained)
+    modules = [name for name in (model.localizer, model.parts, model.attention) if name != "none"]
+    raw = f" (the first {training.raw_epochs} on the raw image only)" if training.raw_epochs else ""
+    devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
+    lines = [
+        f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
+        f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
+        f"px; modules: {', '.join(modules) or 'none'}",
+        f"Training: {training.epochs} epochs{raw}, batch {training.batch_size}, {training.optimizer}, "
+        f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}",
+    ]
+    if not images.split("val"):
+        lines.append("There are no validation images, so the weights of the last epoch are kept.")
+    return lines
