@@ -41,7 +41,8 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     """Replace `path` by `pieces` one after the other; after a crash the old or the new file is there, never a half.
 
     Raises:
-        WriteError: the system refused, for example because the disk is full; the old file is untouched.
+        WriteError: the disk is full, or a quota or limit reached; the old file is untouched.
+        OSError: the system refused otherwise; it names the file, and the old one is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -56,7 +57,10 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise WriteError(path, error, _AGAIN) from error
+        if error.errno in _FULL:
+            raise WriteError(path, error, _AGAIN) from error
+        error.filename = str(path)  # writing to an open file does not know it, and the temporary one says little
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,9 +93,10 @@ def full_disk_named(path: Path, then: str = _AGAIN) -> Iterator[None]:
     except WriteError as error:
         raise WriteError(error.path, error.error, then) from error
     except OSError as error:
-        if error.errno not in _FULL:
+        file = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
+        if error.errno not in _FULL and (file == path or not file.is_relative_to(path)):
             raise
-        raise WriteError(path, error, then) from error
+        raise WriteError(file, error, then) from error
 
 
 def remove_leftovers(folder: Path) -> None:

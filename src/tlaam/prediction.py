@@ -198,8 +198,9 @@ def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
             inside = [str(given)]
         if not inside:
             other = unsupported_types(unsupported_files(path)) if is_folder else ""
+            instead = f", but {other}, to be converted to JPEG or PNG" if other else ""
             raise DataError(
-                f"{given} holds no image{f', but {other}, to be converted to JPEG or PNG' if other else ''}; give image files, folders of images or a pattern such as '*.jpg'."
+                f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
             )
         found += inside
     return found

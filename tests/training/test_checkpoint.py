@@ -87,9 +87,9 @@ def test_failed_writing_leaves_the_checkpoint_before(
         raise OSError(number, said)
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(RunError, match=message) as caught:
+    with pytest.raises(RunError, match=message) as caught, atomic.full_disk_named(tmp_path, "go on."):
         checkpoints.save(2, STATE)
-    assert "step-000000002.ckpt" in str(caught.value)
+    assert "step-000000002.ckpt" in str(caught.value) and str(caught.value).endswith("then go on.")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.ckpt"]
     assert load_state(tmp_path / "step-000000001.ckpt")["step"] == 3

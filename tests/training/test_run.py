@@ -127,12 +127,12 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
     photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
-    with pytest.raises(RunError, match="loss became nan in epoch 2, step 10;.*another --out"):
+    with pytest.raises(RunError, match=r"loss became nan in epoch 2, step 10;.*another --out"):
         train(photographs, tmp_path / "run", settings(), progress=False)
     run = RunFolder(tmp_path / "run")
     status = run.read_json(run.status)
     assert status["state"] == "failed" and status["reason"] == "The loss became nan in epoch 2, step 10"
-    with pytest.raises(RunError, match="failed.*epoch 2, step 10.*another --out") as refused:
+    with pytest.raises(RunError, match=r"failed.*epoch 2, step 10.*another --out") as refused:
         train(photographs, tmp_path / "run", settings(), progress=False)
     assert "--resume" not in str(refused.value)
     state = Checkpoints(run.checkpoints).newest().state
@@ -180,8 +180,9 @@ def test_moved_data_is_said_with_what_helps(
 
 
 def test_settings_may_be_a_mapping(photographs: Path, tmp_path: Path) -> None:
-    run = train(photographs, tmp_path / "run", {**SETTINGS, "epochs": 1, "batch-size": 8}, progress=False)
-    assert Config.from_yaml(run / "config.yaml").training.batch_size == 8
+    options = {**{name.replace("_", "-"): value for name, value in SETTINGS.items()}, "epochs": 1}
+    run = train(photographs, tmp_path / "run", options, progress=False)
+    assert Config.from_yaml(run / "config.yaml").training.batch_size == 4
     with pytest.raises(ConfigError, match="Did you mean 'epochs'"):
         train(photographs, tmp_path / "other", {"epoch": 1}, progress=False)
     with pytest.raises(ConfigError, match="config is a str"):

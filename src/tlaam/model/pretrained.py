@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub.constants as hub
 import timm
 import torch
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # not marked as exported
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn

@@ -19,12 +19,13 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
     weights = "the checkpoint" if resumed else weights_source(model.backbone or "", model.pretrained)
     modules = [name for name in (model.localizer, model.parts, model.attention) if name != "none"]
     raw = f" (the first {training.raw_epochs} on the raw image only)" if training.raw_epochs else ""
+    epochs = "1 epoch" if training.epochs == 1 else f"{training.epochs} epochs"
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
     lines = [
         f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
-        f"Training: {training.epochs} epochs{raw}, batch {training.batch_size}, {training.optimizer}, "
+        f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}",
     ]
     if not images.split("val"):
