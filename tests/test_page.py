@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import re
 from html.parser import HTMLParser
 from io import BytesIO
@@ -126,14 +127,12 @@ def test_replaces_an_older_page_and_leaves_nothing_else(tmp_path: Path) -> None:
 def test_a_failed_write_keeps_the_older_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.html"
     simple(page, title="one")
-    write_bytes = Path.write_bytes
 
-    def full_disk(self: Path, content: bytes) -> int:
-        write_bytes(self, content[:10])
+    def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(RunError, match="No space left") as caught:
+    monkeypatch.setattr(os, "fsync", full_disk)  # after something was written
+    with pytest.raises(RunError, match="The disk is full") as caught:
         write_page(page, title="two", intro="", tables=[], pictures=[])
     assert "\n" not in str(caught.value)
     assert "one" in read(page).texts
