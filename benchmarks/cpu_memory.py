@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-ROUNDS, STEPS = 3, 5
+ROUNDS, STEPS = 2, 5
 
 
 def measure(keep: bool, channels_last: bool) -> list[float]:
