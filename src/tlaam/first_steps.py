@@ -23,7 +23,7 @@ SETTINGS: dict[str, object] = {
     "backbone": "tf_efficientnet_lite0",
     "image_size": 128,
     "source_size": 384,
-    "epochs": 8,
+    "epochs": 10,
     "raw_epochs": 2,
     "lr": 0.02,
     "val_fraction": 0.0,
