@@ -71,6 +71,10 @@ def test_it_leaves_scores_unchanged_at_the_start_and_learns(name: str) -> None:
     without = build_model(plain, 4).eval()
     torch.manual_seed(0)
     with_lcam = build_model(plain.model_copy(update={"attention": "lcam"}), 4).eval()
+    for model in (without, with_lcam):
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # timm starts a block's last one at 0: nothing would pass it
+                torch.nn.init.ones_(module.weight)
     modules = [m for m in with_lcam.modules() if isinstance(m, LCAM)]
     assert modules
     images = torch.rand(2, 3, size, size)

@@ -162,3 +162,11 @@ def test_what_cannot_be_built_says_so() -> None:
         build_model(SMALL.model_copy(update=fixed), 3)
     with pytest.raises(ModelError, match="at most 512"):
         small(part_channels=600)
+
+
+def test_an_earlier_layer_leaves_gradients_in_evaluation_and_none_without_asking() -> None:
+    model = small(heatmap_layer="layer3")
+    model(pictures(2)).raw_logits.sum().backward()
+    assert model.classifier.weight.grad is not None
+    with torch.no_grad():
+        assert not model(pictures(2)).raw_logits.requires_grad

@@ -120,7 +120,8 @@ class TLAAM(nn.Module):
             maps = captured[0]
         classes = labels if labels is not None and self.training else logits.argmax(1)
         heatmaps = oaam(maps, logits, classes, self.classifier)
-        return logits if self.training else logits.detach(), heatmaps
+        # An earlier layer is explained with gradients on, which the caller may have switched off.
+        return logits if torch.is_grad_enabled() else logits.detach(), heatmaps
 
     @torch.no_grad()
     def _zoom(self, oaam: OAAM, source: Tensor, boxes: Tensor, labels: Tensor | None) -> Tensor:

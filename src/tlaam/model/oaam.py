@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from tlaam.model.heatmaps import LinearHead, autograd_heatmap, object_heatmap
@@ -43,7 +44,7 @@ class OAAM(nn.Module):
         """
         if self.layer is None:
             return object_heatmap(maps, classes, head)
-        return autograd_heatmap(maps, logits, classes, retain_graph=self.training)
+        return autograd_heatmap(maps, logits, classes, retain_graph=torch.is_grad_enabled())
 
     def boxes(self, heatmaps: Tensor, size: int) -> Tensor:
         """Return boxes ``(B, 4)`` xyxy in pixels of the ``size × size`` image that the maps cover."""

@@ -36,7 +36,7 @@ def with_plain_errors(loader: Iterable[Item]) -> Generator[Item, None, None]:
     try:
         yield from loader
     except DataError as error:
-        raise DataError(re.split(r"DataError: ", str(error).strip())[-1]) from None
+        raise DataError(re.split(r"\b\w+Error: ", str(error).strip())[-1]) from None
 
 
 @contextmanager
