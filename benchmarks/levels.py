@@ -1,10 +1,13 @@
-"""TL-AAM beside the plain backbone on one data set, under the same settings and over several seeds.
+"""Systems side by side on one data set, over several seeds, with paired differences.
 
-    python benchmarks/levels.py DATA RESULTS.json --seeds 3 --option epochs=12 --option lr=0.01
+    python benchmarks/levels.py DATA RESULTS.json --seeds 3 --option epochs=12 --system plain=plain \\
+        --system tlaam=default --system "plain at 320=plain image_size=320 epochs=20"
 
-Runs go into --runs (each continued if it was stopped, kept if it has finished), figures into RESULTS.json after every
-run: all branches, boxes, seconds, command and versions. A folder in --runs that was begun with other settings is
-refused. The test split is measured once a run, after training.
+A system is NAME=PRESET, followed by settings of its own; --option gives settings to all of them. Runs go into --runs
+(each continued if it was stopped, kept if it has finished), figures into RESULTS.json after every run: all branches,
+boxes, seconds, command, versions, and how each image was answered; at the end the differences, with paired bootstrap
+intervals over images and seeds. A folder in --runs that was begun with other settings is refused. The test split is
+measured once a run, after training. Several processes may share --runs with different --only, to train side by side.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import shlex
 import statistics
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -29,8 +34,9 @@ from tlaam.config import Config, preset
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split import with_validation
 from tlaam.defaults import resolve
+from tlaam.evaluation.bootstrap import paired_bootstrap
 
-SYSTEMS = {"plain": "plain", "tlaam": "default"}
+SYSTEMS = ("plain=plain", "tlaam=default")
 
 
 def main() -> None:
@@ -39,29 +45,51 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--runs", type=Path, default=Path("runs/levels"))
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a setting of both systems")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a setting of all systems")
+    parser.add_argument("--system", action="append", metavar="NAME=PRESET[ OPTION=VALUE ...]")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="train these systems only, and write no results")
+    parser.add_argument("--first", help="the system that is compared with every other; by itself the last one")
     arguments = parser.parse_args()
     keep_freed_memory()
-    options = {name: yaml.safe_load(value) for name, _, value in (o.partition("=") for o in arguments.option)}
+    options = settings(arguments.option)
+    systems = dict(parsed(text) for text in arguments.system or SYSTEMS)
     images = open_images(arguments.data)
     runs = []
     for seed in range(arguments.seeds):
-        for system, start in SYSTEMS.items():
-            given = {**preset(start), **options, "seed": seed}
-            folder = arguments.runs / f"{system}-{seed}"
+        for name, own in systems.items():
+            if arguments.only and name not in arguments.only:
+                continue
+            given = {**preset(own["preset"]), **options, **own["options"], "seed": seed}
+            folder = arguments.runs / f"{name.replace(' ', '-')}-{seed}"
             require_same_settings(folder, given, images)
-            runs.append(measured(arguments.data, folder, Config.from_flat(given), system, seed))
+            trained(arguments.data, folder, Config.from_flat(given))
+            if arguments.only:
+                continue
+            runs.append(measured(arguments.data, folder, name, seed))
             record = {
                 "command": shlex.join(["python", *sys.argv]),
                 "data": images.name,
                 "classes": len(images.classes),
                 "options": options,
+                "systems": systems,
                 "machine": machine(),
                 "summary": summary(runs),
+                "differences": differences(runs, arguments.first or next(reversed(systems))),
                 "runs": runs,
             }
             write_json(arguments.results, record)
-    print(json.dumps(summary(runs), indent=2))
+    if runs:
+        print(json.dumps({"summary": summary(runs), "differences": record["differences"]}, indent=2))
+
+
+def settings(texts: list[str]) -> dict[str, Any]:
+    return {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in texts)}
+
+
+def parsed(text: str) -> tuple[str, dict[str, Any]]:
+    name, _, rest = text.partition("=")
+    start, *own = rest.split()
+    return name, {"preset": start, "options": settings(own)}
 
 
 def require_same_settings(folder: Path, given: dict[str, Any], images: LabelledImages) -> None:
@@ -82,25 +110,59 @@ def flat(config: Config) -> dict[str, Any]:
     return {name: value for section in config.to_nested().values() for name, value in section.items()}
 
 
-def measured(data: str, folder: Path, config: Config, system: str, seed: int) -> dict[str, Any]:
+def trained(data: str, folder: Path, config: Config) -> None:
     if (folder / "config.yaml").exists():
         resume(folder)
     else:
         train(data, folder, config)
+
+
+def measured(data: str, folder: Path, system: str, seed: int) -> dict[str, Any]:
     began = time.monotonic()
-    report = evaluate(folder, data).to_dict()
+    report = evaluate(folder, data)
+    values = report.to_dict()
     status = json.loads((folder / "run.json").read_text())
     return {
         "system": system,
         "seed": seed,
         "training_seconds": status["seconds"],
+        "pseudo_mask_seconds": status.get("pseudo_mask_seconds", 0.0),
         "evaluation_seconds": round(time.monotonic() - began, 1),
         "versions": status["versions"],
-        "split": report["split"],
-        "images": report["images"],
-        "classification": report["classification"],
-        "localization": report.get("localization"),
+        "split": values["split"],
+        "images": values["images"],
+        "classification": values["classification"],
+        "localization": values.get("localization"),
+        "right": {
+            branch: "".join(str(int(image.predicted[branch] == image.label)) for image in report.per_image)
+            for branch in report.classification
+        },
+        "iou": None if report.localization is None else [round(image.iou or 0.0, 4) for image in report.per_image],
     }
+
+
+def differences(runs: list[dict[str, Any]], first: str) -> list[dict[str, Any]]:
+    """Of the first system's fused top-1 with each other system's, and of its object and part branches with its raw."""
+    others = [name for name in dict.fromkeys(run["system"] for run in runs) if name != first]
+    pairs = [((first, "fused"), (other, "fused")) for other in others]
+    pairs += [((first, branch), (first, "raw")) for branch in ("object", "parts", "fused")]
+    found = []
+    for one, other in pairs:
+        rights = [right(runs, *system) for system in (one, other)]
+        if all(len(matrix) for matrix in rights):
+            difference = paired_bootstrap(*rights)
+            found.append({"of": " ".join(one), "minus": " ".join(other), **rounded(asdict(difference))})
+    return found
+
+
+def right(runs: list[dict[str, Any]], system: str, branch: str) -> np.ndarray:
+    """Return which images were answered right, ``(seeds, images)``."""
+    rows = [run["right"][branch] for run in runs if run["system"] == system and branch in run["right"]]
+    return np.array([[cell == "1" for cell in row] for row in rows])
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -112,7 +174,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         if mine[0]["localization"]:
             names = [name for name in mine[0]["localization"] if name != "trivial"]
             values |= {f"box.{name}": [run["localization"][name] for run in mine] for name in names}
-        values["training_seconds"] = [run["training_seconds"] for run in mine]
+        values["training_seconds"] = [run["training_seconds"] + run["pseudo_mask_seconds"] for run in mine]
         found[system] = {name: spread(numbers) for name, numbers in values.items()}
         found[system]["seeds"] = len(mine)
     return found

@@ -40,23 +40,25 @@ class ModelConfig(_Section):
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
-    localizer: Literal["oaam", "none"] = "oaam"
-    """Object level: OAAM, or none (no object branch)."""
+    localizer: Literal["foreground", "oaam", "aolm", "none"] | None = None
+    """Object level: a foreground head that learns from pseudo masks, OAAM, MMAL-Net's AOLM, or none (no object
+    branch); by itself foreground where weights are pretrained, else oaam."""
     heatmap_layer: str | None = None
     """Backbone module whose map OAAM explains; by itself the last one, where the closed form holds."""
     zoom_steps: Positive = 1
-    """How many times OAAM zooms in."""
-    threshold: NotNegative = 1.0
-    """Heat-map threshold, as a multiple of the map's mean or a fraction of its maximum."""
+    """How many times the object level zooms in."""
+    threshold: NotNegative | None = None
+    """Heat-map threshold: of OAAM a multiple of the map's mean or a fraction of its maximum, by itself 1; of the
+    foreground head a probability, by itself 0.5."""
     threshold_rule: Literal["mean", "max"] = "mean"
-    """What `threshold` multiplies."""
-    heatmap_upsample: Positive = 1
-    """Factor of bilinear upsampling of the heat map before the threshold."""
+    """What OAAM's `threshold` multiplies."""
+    heatmap_upsample: Positive | None = None
+    """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground."""
     box_margin: NotNegative = 0.0
     """Share of the box's side added on each side."""
 
-    parts: Literal["mpalm", "none"] = "mpalm"
-    """Part level: MPALM, or none (no part branch)."""
+    parts: Literal["mpalm", "appm", "appm_vehicles", "none"] = "mpalm"
+    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), or none."""
     part_channels: Positive = 2
     """MPALM's K': how many channels' peaks get windows."""
     part_windows: tuple[Fraction, ...] = (96 / 448, 160 / 448, 224 / 448)
@@ -83,6 +85,8 @@ class TrainingConfig(_Section):
 
     epochs: Positive | None = None
     """Passes over the training images; by itself from the number of images."""
+    pseudo_mask_size: Annotated[int, Field(ge=96)] = 576
+    """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
     raw_epochs: Annotated[int, Field(ge=0)] = 2
     """First epochs that train the raw branch only."""
     batch_size: Positive = 16
@@ -229,6 +233,17 @@ class Config(_Section):
 
 SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "training": TrainingConfig}
 
+_MMAL_RECIPE: dict[str, Any] = {
+    "epochs": 120,
+    "batch_size": 6,
+    "optimizer": "sgd",
+    "lr": 1e-3,
+    "weight_decay": 1e-4,
+    "schedule": "multistep",
+    "milestones": (60, 100),
+    "warmup_epochs": 0.0,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     # The paper's setting (SPEC §5): the method exactly as stated, on the baseline's recipe.
@@ -236,15 +251,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "backbone": "resnet50",
         "image_size": 448,
         "source_size": 448,
+        "localizer": "oaam",
         "attention_gate": "sigmoid",
-        "epochs": 120,
-        "batch_size": 6,
-        "optimizer": "sgd",
-        "lr": 1e-3,
-        "weight_decay": 1e-4,
-        "schedule": "multistep",
-        "milestones": (60, 100),
-        "warmup_epochs": 0.0,
+        **_MMAL_RECIPE,
+    },
+    # The paper's baseline (Zhang et al. 2021, arXiv 2003.09150).
+    "mmal": {
+        "backbone": "resnet50",
+        "image_size": 448,
+        "source_size": 448,
+        "localizer": "aolm",
+        "parts": "appm",
+        "attention": "none",
+        **_MMAL_RECIPE,
     },
     "plain": {"localizer": "none", "parts": "none", "attention": "none"},
 }

@@ -47,6 +47,8 @@ def resolve_machine(config: Config) -> Config:
         image_size=image_size,
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
+        # Pseudo masks come from pretrained features; random ones know no objects.
+        localizer=model.localizer or ("oaam" if model.pretrained == "none" else "foreground"),
         classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
         accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),

@@ -45,6 +45,9 @@ class StubNetwork(nn.Module):
     def head_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.classifier.parameters()
 
+    def localizer_parameters(self) -> Iterator[nn.Parameter]:
+        yield from ()
+
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         x = images.float() / 255 - self.mean
         raw = self._scores(x)

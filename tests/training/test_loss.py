@@ -38,3 +38,20 @@ def test_absent_branches_do_not_count() -> None:
     losses = TwoLevelLoss()(_output(torch.randn(2, 3), None, None), torch.tensor([0, 1]))
     assert losses.object is None and losses.parts is None
     assert torch.equal(losses.total, losses.raw)
+
+
+def test_foreground_is_compared_with_the_share_of_each_cell_that_masks_cover() -> None:
+    torch.manual_seed(1)
+    logits, masks = torch.randn(2, 3, 2), (torch.rand(2, 12, 12) < 0.5).to(torch.uint8) * 255
+    raw = torch.randn(2, 4)
+    losses = TwoLevelLoss()(_output(raw, None, None)._replace(foreground_logits=logits), torch.tensor([0, 3]), masks)
+    slow = torch.tensor(0.0)
+    for image in range(2):
+        for y in range(3):
+            for x in range(2):
+                share = (masks[image, 4 * y : 4 * y + 4, 6 * x : 6 * x + 6] > 0).float().mean()
+                probability = 1 / (1 + (-logits[image, y, x]).exp())
+                slow -= (share * probability.log() + (1 - share) * (1 - probability).log()) / 12
+    assert losses.foreground is not None
+    torch.testing.assert_close(losses.foreground, slow)
+    torch.testing.assert_close(losses.total, losses.raw + slow)

@@ -23,7 +23,7 @@ def test_boxes_follow_the_pixels(crop_scale: float, jitter: float) -> None:
     augment = Augment(128, flip=True, jitter=jitter, crop_scale=crop_scale)
     places = set()
     for seed in range(25):
-        canvas, box = augment(_picture(), BOX, seed)
+        canvas, box, _ = augment(_picture(), BOX, seed)
         assert canvas.shape == (3, 128, 128) and canvas.dtype == torch.uint8
         rows, columns = torch.nonzero(canvas[0] > canvas[0].max() / 2, as_tuple=True)
         found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
@@ -33,9 +33,9 @@ def test_boxes_follow_the_pixels(crop_scale: float, jitter: float) -> None:
 
 
 def test_without_augmentation_it_is_the_canvas() -> None:
-    canvas, box = Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0)
+    canvas, box, mask = Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0)
     assert np.array_equal(canvas.numpy(), to_canvas(_picture(), 64))
-    assert box.isnan().all()
+    assert box.isnan().all() and mask is None
 
 
 def test_a_box_that_the_crop_lost_is_none() -> None:
@@ -55,3 +55,21 @@ def test_seed_decides_and_the_callers_random_state_stays() -> None:
     again, other = augment(_picture(), BOX, 7), augment(_picture(), BOX, 8)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("crop_scale", [1.0, 0.4])
+def test_masks_follow_the_pixels(crop_scale: float) -> None:
+    augment = Augment(128, flip=True, jitter=0.1, crop_scale=crop_scale)
+    mask = torch.zeros(50, 50, dtype=torch.uint8)
+    mask[10:30, 15:35] = 255  # the red rectangle's cells, of 3 × 4 pixels
+    for seed in range(25):
+        canvas, _, cells = augment(_picture(), BOX, seed, mask)
+        assert cells is not None and cells.shape == (50, 50) and set(cells.unique().tolist()) <= {0, 255}
+        red = torch.nn.functional.interpolate((canvas[:1] > canvas[0].max() / 2)[None].float(), (50, 50), mode="area")
+        assert ((cells > 0) != (red[0, 0] > 0.5)).float().mean() < 0.04  # rounding along the edges only
+
+
+def test_a_mask_changes_nothing_else() -> None:
+    augment = Augment(64, flip=True, jitter=0.2, crop_scale=0.5)
+    without, with_mask = augment(_picture(), BOX, 3), augment(_picture(), BOX, 3, torch.zeros(8, 8, dtype=torch.uint8))
+    assert torch.equal(without.canvas, with_mask.canvas) and torch.equal(without.box, with_mask.box)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import heatmap_report
-from tlaam.evaluation.localization import localization_report
-from tlaam.evaluation.report import EvaluationReport
+from tlaam.evaluation.localization import box_iou, localization_report
+from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
@@ -99,18 +100,28 @@ def _report(
     }
     classification = {name: classification_report(values, truth, classes) for name, values in by_branch.items()}
     localization, heatmaps = None, None
+    ious: list[float | None] = [None] * len(rows)
     if answered[0].object_box is not None and answered[0].heatmap is not None:
         nowhere = (float("nan"),) * 4
         true_boxes = torch.tensor([sample.box or nowhere for sample, *_ in rows], dtype=torch.float64)
         sizes = torch.tensor([prediction.size for prediction in answered], dtype=torch.float64)
+        boxes = torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None]))
+        ious = [None if math.isnan(iou) else iou for iou in box_iou(boxes, true_boxes).tolist()]
         localization = localization_report(
-            torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None])),
+            boxes,
             true_boxes,
             by_branch["fused"].argmax(1) == truth,
             sizes,
         )
         heatmaps = heatmap_report([p.heatmap for p in answered if p.heatmap is not None], true_boxes, sizes)
-    return EvaluationReport(images.name, split, len(rows), tuple(classes), classification, localization, heatmaps)
+    predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
+    per_image = [
+        ImageResult(sample.name, label, {name: values[row] for name, values in predicted.items()}, ious[row])
+        for row, (sample, _, label) in enumerate(rows)
+    ]
+    return EvaluationReport(
+        images.name, split, len(rows), tuple(classes), classification, localization, heatmaps, per_image
+    )
 
 
 def _require_possible_boxes(samples: Sequence[Sample]) -> None:

@@ -26,6 +26,23 @@ TRIVIAL_TITLES = {"full": "whole image", "center_0.7": "central 70 %"}
 
 
 @dataclass(frozen=True)
+class ImageResult:
+    """How one image was answered.
+
+    Attributes:
+        name: the image within its data set.
+        label: its class, as the model counts.
+        predicted: the most probable class by branch.
+        iou: intersection over union of the found with the true box; None where either is missing.
+    """
+
+    name: str
+    label: int
+    predicted: Mapping[str, int]
+    iou: float | None
+
+
+@dataclass(frozen=True)
 class EvaluationReport:
     """What `evaluate` found.
 
@@ -37,6 +54,7 @@ class EvaluationReport:
         classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
         localization: measures of the object boxes, or None where the data has no boxes.
         heatmaps: measures of the heat maps, or None likewise.
+        per_image: how each image was answered, in the data set's order; what paired comparisons need.
     """
 
     data: str
@@ -46,6 +64,7 @@ class EvaluationReport:
     classification: Mapping[str, ClassificationReport]
     localization: LocalizationReport | None = None
     heatmaps: HeatmapReport | None = None
+    per_image: Sequence[ImageResult] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         branches = set(self.classification)

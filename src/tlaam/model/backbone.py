@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -11,6 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tlaam.errors import ModelError, did_you_mean
+
+# ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
+# between where channel attention follows a whole stage.
+_BLOCK = re.compile(r"layer\d\.\d+|blocks\.\d+(\.stage)?\.\d+|(stages|layers)\.\d+(\.stage)?\.blocks\.\d+|s\d\.b\d+")
+_ROW_OF_BLOCKS = re.compile(r"blocks\.\d+")
 
 
 class Backbone(nn.Module):
@@ -46,7 +52,43 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``."""
-        features: Tensor = self.network.forward_features(x)  # type: ignore[operator]
+        return self._as_map(self.network.forward_features(x), x)  # type: ignore[operator]
+
+    def pyramid(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map normalised images to the last feature map and, in the same pass, the maps of the last two resolutions.
+
+        A network of one resolution (ViT) gives the map at two thirds of its depth and that of its last block; one whose
+        stages timm does not list gives its last map alone.
+
+        Returns:
+            What `forward` returns, and maps ``(B, K_i, h_i, w_i)``, finer first.
+        """
+        if not self._pyramid_indices:
+            features = self(x)
+            return features, (features,)
+        features, maps = self.network.forward_intermediates(  # type: ignore[operator]
+            x, indices=list(self._pyramid_indices), norm=False, output_fmt="NCHW"
+        )
+        return self._as_map(features, x), tuple(maps)
+
+    @property
+    def _pyramid_indices(self) -> tuple[int, ...]:
+        """Return which of timm's listed stages make the pyramid, finer first; none where it lists too few."""
+        stages = getattr(self.network, "feature_info", None)
+        if not hasattr(self.network, "forward_intermediates") or not isinstance(stages, list) or len(stages) < 2:
+            return ()
+        reductions = [stage["reduction"] for stage in stages]
+        finer = [index for index, reduction in enumerate(reductions) if reduction < reductions[-1]]
+        return (finer[-1] if finer else (2 * len(stages) - 1) // 3, len(stages) - 1)
+
+    def earlier_block(self) -> str | None:
+        """Return the name of the block before the last one (AOLM's second look); None where blocks are not known."""
+        blocks = [name for name, _ in self.network.named_modules() if _BLOCK.fullmatch(name)]
+        if not blocks:  # ViT's blocks stand in one row
+            blocks = [name for name, _ in self.network.named_modules() if _ROW_OF_BLOCKS.fullmatch(name)]
+        return blocks[-2] if len(blocks) > 1 else None
+
+    def _as_map(self, features: Tensor, x: Tensor) -> Tensor:
         if features.ndim == 3:
             features = self._tokens_to_map(features, x)
         elif self._channels_last:
@@ -196,3 +238,14 @@ def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -
     finally:
         backbone.train(was_training)
     return tuple(features.shape[1:])
+
+
+def pyramid_channels(backbone: Backbone, image_size: int) -> tuple[int, ...]:
+    """Return the channels of `Backbone.pyramid`'s maps, finer first, by running one blank image."""
+    was_training = backbone.training
+    blank = next(backbone.parameters()).new_zeros(1, 3, image_size, image_size)
+    try:
+        with torch.no_grad():
+            return tuple(maps.shape[1] for maps in backbone.eval().pyramid(blank)[1])
+    finally:
+        backbone.train(was_training)

@@ -7,12 +7,16 @@ from torch import nn
 
 from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
+from tlaam.model.aolm import AOLM
+from tlaam.model.appm import APPM, VEHICLE_COUNTS, VEHICLE_WINDOWS
 from tlaam.model.attention import insert_channel_attention
-from tlaam.model.backbone import Backbone, probe_shape
+from tlaam.model.backbone import Backbone, probe_shape, pyramid_channels
+from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
+from tlaam.model.localizer import Localizer
 from tlaam.model.network import TLAAM
 from tlaam.model.oaam import OAAM
-from tlaam.model.parts import MPALM
+from tlaam.model.parts import MPALM, PartProposer
 from tlaam.model.pretrained import load_pretrained as load_weights
 
 
@@ -44,8 +48,9 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         )
     # A backbone that cannot do what is asked says so now, not in the third epoch.
     channels, height, width = probe_shape(backbone, image_size, config.heatmap_layer)
-    if config.parts == "mpalm":
+    if config.parts != "none":
         probe_shape(backbone, part_size)
+    if config.parts == "mpalm":
         most = min(channels, height * width) if config.part_distinct else channels
         if config.part_channels > most:
             raise ModelError(f"part_channels is {config.part_channels}; with this backbone and input at most {most}.")
@@ -55,29 +60,44 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     return TLAAM(
         backbone,
         classifier,
-        _oaam(config),
-        _mpalm(config),
+        _localizer(config, backbone, image_size),
+        _parts(config),
         image_size=image_size,
         part_size=part_size,
     )
 
 
-def _oaam(config: ModelConfig) -> OAAM | None:
+def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Localizer | None:
     if config.localizer == "none":
         return None
+    margin, zoom_steps = config.box_margin, config.zoom_steps
+    if config.localizer == "aolm":
+        return AOLM(backbone.earlier_block(), margin=margin, zoom_steps=zoom_steps)
+    if config.localizer == "foreground":
+        return Foreground(
+            pyramid_channels(backbone, image_size),
+            threshold=0.5 if config.threshold is None else config.threshold,
+            upsample=config.heatmap_upsample or 2,
+            margin=margin,
+            zoom_steps=zoom_steps,
+        )
     return OAAM(
         config.heatmap_layer,
-        threshold=config.threshold,
+        threshold=1.0 if config.threshold is None else config.threshold,
         rule=config.threshold_rule,
-        upsample=config.heatmap_upsample,
-        margin=config.box_margin,
-        zoom_steps=config.zoom_steps,
+        upsample=config.heatmap_upsample or 1,
+        margin=margin,
+        zoom_steps=zoom_steps,
     )
 
 
-def _mpalm(config: ModelConfig) -> MPALM | None:
+def _parts(config: ModelConfig) -> PartProposer | None:
     if config.parts == "none":
         return None
+    if config.parts == "appm":
+        return APPM()
+    if config.parts == "appm_vehicles":
+        return APPM(VEHICLE_WINDOWS, VEHICLE_COUNTS)
     return MPALM(config.part_channels, config.part_windows, config.part_response, config.part_distinct)
 
 

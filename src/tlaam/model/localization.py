@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ThresholdRule = Literal["mean", "max"]
+ThresholdRule = Literal["mean", "max", "value"]
 
 
 def upsample_heatmap(heatmaps: Tensor, factor: int) -> Tensor:
@@ -29,13 +29,16 @@ def heatmap_mask(heatmaps: Tensor, threshold: float = 1.0, rule: ThresholdRule =
 
     Args:
         heatmaps: ``(B, H, W)``, not negative. Values that are not finite count as 0.
-        threshold: multiple of the map's mean (``mean``; 1 is AOLM's rule) or fraction of its maximum (``max``).
+        threshold: multiple of the map's mean (``mean``; 1 is AOLM's rule), fraction of its maximum (``max``), or the
+            same value for all maps (``value``; for maps that are probabilities).
         rule: what `threshold` multiplies.
 
     Returns:
         bool ``(B, H, W)``. A flat map gives all cells or none (its mean may be rounded); either way the whole image.
     """
     heatmaps = torch.where(heatmaps.isfinite(), heatmaps, torch.zeros_like(heatmaps))
+    if rule == "value":
+        return heatmaps > threshold
     reference = heatmaps.mean((1, 2)) if rule == "mean" else heatmaps.amax((1, 2))
     return heatmaps > threshold * reference[:, None, None]
 

@@ -11,9 +11,9 @@ from tlaam.model.attention import LCAM
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
-from tlaam.model.oaam import OAAM
+from tlaam.model.localizer import Evidence, Localization, Localizer
 from tlaam.model.output import TLAAMOutput
-from tlaam.model.parts import MPALM
+from tlaam.model.parts import PartProposer
 
 
 class TLAAM(nn.Module):
@@ -22,8 +22,9 @@ class TLAAM(nn.Module):
     Args:
         backbone: makes feature maps; channel attention (LCAM) sits inside it.
         classifier: global average pooling and the shared linear layer.
-        oaam: the object level, or None for no object branch.
-        mpalm: the part level, or None for no part branch; without an object level, parts are cut from the raw image.
+        localizer: the object level (OAAM, or another localiser), or None for no object branch.
+        parts: the part level (MPALM, or another part proposer), or None for no part branch; without an object level,
+            parts are cut from the raw image.
         image_size: side S of the raw and object images as the network sees them.
         part_size: side of the part images as the network sees them.
     """
@@ -35,14 +36,14 @@ class TLAAM(nn.Module):
         self,
         backbone: Backbone,
         classifier: LinearHead,
-        oaam: OAAM | None,
-        mpalm: MPALM | None,
+        localizer: Localizer | None,
+        parts: PartProposer | None,
         *,
         image_size: int,
         part_size: int,
     ) -> None:
         super().__init__()
-        self.backbone, self.classifier, self.oaam, self.mpalm = backbone, classifier, oaam, mpalm
+        self.backbone, self.classifier, self.localizer, self.parts = backbone, classifier, localizer, parts
         self.image_size, self.part_size = image_size, part_size
         # Buffers, so that the model can never meet pixels that were normalised for another one.
         self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
@@ -61,25 +62,27 @@ class TLAAM(nn.Module):
         Returns:
             The record of scores, heat maps and boxes; boxes in pixels of `images`.
         """
-        source = self._normalise(images)
+        source = self.normalise(images)
         boxes = whole_image_boxes(source)
         x = crop_and_resize(source, boxes[:, None], self.image_size)
-        if raw_only or self.oaam is None:
+        object_logits, found = None, None
+        if self.localizer is None or (raw_only and not self.localizer.learns):
             features = self.backbone(x)
-            raw_logits, heatmaps, object_logits = self.classifier(features), None, None
+            raw_logits = self.classifier(features)
         else:
-            raw_logits, heatmaps = self._explain(self.oaam, x, labels)
-            boxes = self.oaam.boxes(heatmaps, self.image_size) * _scale(boxes, self.image_size)
-            for _ in range(1, self.oaam.zoom_steps):
-                boxes = self._zoom(self.oaam, source, boxes, labels)
+            raw_logits, found = self._localize(self.localizer, x, labels)
+            boxes = found.boxes * _scale(boxes, self.image_size)
+        if found is not None and self.localizer is not None and not raw_only:
+            for _ in range(1, self.localizer.zoom_steps):
+                boxes = self._zoom(self.localizer, source, boxes, labels)
             features = self.backbone(crop_and_resize(source, boxes[:, None], self.image_size))
             object_logits = self.classifier(features)
 
         part_logits, part_boxes = None, None
-        if self.mpalm is not None and not raw_only:
-            windows = self.mpalm(features, self.image_size)
+        if self.parts is not None and not raw_only:
+            windows = self.parts(features, self.image_size)
             part_boxes = compose_boxes(windows, boxes, self.image_size)
-            crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.mpalm.reach)
+            crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
             part_logits = self.classifier(self.backbone(crops)).unflatten(0, part_boxes.shape[:2])
 
         branches = [raw_logits.softmax(-1)]
@@ -92,9 +95,10 @@ class TLAAM(nn.Module):
             raw_logits=raw_logits,
             object_logits=object_logits,
             part_logits=part_logits,
-            heatmaps=heatmaps,
-            object_boxes=boxes if object_logits is not None else None,
+            heatmaps=None if object_logits is None or found is None else found.heatmaps,
+            object_boxes=None if object_logits is None else boxes,
             part_boxes=part_boxes,
+            foreground_logits=None if found is None else found.foreground_logits,
         )
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
@@ -104,31 +108,39 @@ class TLAAM(nn.Module):
             if isinstance(module, LCAM):
                 yield from module.parameters()
 
-    def _normalise(self, images: Tensor) -> Tensor:
+    def localizer_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of a localiser that learns."""
+        if self.localizer is not None:
+            yield from self.localizer.parameters()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them."""
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
         return (images - self.mean) / self.std
 
-    def _explain(self, oaam: OAAM, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return scores ``(B, C)`` and heat maps ``(B, h, w)`` of network inputs ``(B, 3, S, S)``."""
-        if oaam.layer is None:
-            maps = self.backbone(x)
-            logits = self.classifier(maps)
+    def _localize(self, localizer: Localizer, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Localization]:
+        """Return scores ``(B, C)`` of network inputs ``(B, 3, S, S)``, and where the object is in them."""
+        layer_maps: Tensor | None = None
+        pyramid: tuple[Tensor, ...] = ()
+        if localizer.layer is not None:
+            with torch.enable_grad(), self.backbone.capture(localizer.layer, x) as captured:
+                features = self.backbone(x)
+                logits = self.classifier(features)
+            layer_maps = captured[0]
         else:
-            with torch.enable_grad(), self.backbone.capture(oaam.layer, x) as captured:
-                logits = self.classifier(self.backbone(x))
-            maps = captured[0]
+            features, pyramid = self.backbone.pyramid(x) if localizer.reads_pyramid else (self.backbone(x), ())
+            logits = self.classifier(features)
         classes = labels if labels is not None and self.training else logits.argmax(1)
-        heatmaps = oaam(maps, logits, classes, self.classifier)
+        found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.image_size)
         # An earlier layer is explained with gradients on, which the caller may have switched off.
-        return logits if torch.is_grad_enabled() else logits.detach(), heatmaps
+        return logits if torch.is_grad_enabled() else logits.detach(), found
 
     @torch.no_grad()
-    def _zoom(self, oaam: OAAM, source: Tensor, boxes: Tensor, labels: Tensor | None) -> Tensor:
+    def _zoom(self, localizer: Localizer, source: Tensor, boxes: Tensor, labels: Tensor | None) -> Tensor:
         """Find the object anew within its box ``(B, 4)``; both in pixels of the source, from which all is cut."""
-        _, heatmaps = self._explain(oaam, crop_and_resize(source, boxes[:, None], self.image_size), labels)
-        inner = oaam.boxes(heatmaps, self.image_size)
-        return compose_boxes(inner[:, None], boxes, self.image_size)[:, 0]
+        _, found = self._localize(localizer, crop_and_resize(source, boxes[:, None], self.image_size), labels)
+        return compose_boxes(found.boxes[:, None], boxes, self.image_size)[:, 0]
 
 
 def _scale(whole: Tensor, size: int) -> Tensor:

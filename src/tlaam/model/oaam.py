@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
-from tlaam.model.heatmaps import LinearHead, autograd_heatmap, object_heatmap
+from tlaam.model.heatmaps import autograd_heatmap, object_heatmap
 from tlaam.model.localization import ThresholdRule, heatmap_boxes
+from tlaam.model.localizer import Evidence, Localization, Localizer
 
 
-class OAAM(nn.Module):
+class OAAM(Localizer):
     """Explain a class score by a heat map, and box the heat map's largest component.
 
     Args:
@@ -29,26 +29,19 @@ class OAAM(nn.Module):
         margin: float = 0.0,
         zoom_steps: int = 1,
     ) -> None:
-        super().__init__()
-        self.layer, self.zoom_steps = layer, zoom_steps
+        super().__init__(zoom_steps)
+        self.layer = layer
         self.threshold, self.rule, self.upsample, self.margin = threshold, rule, upsample, margin
 
-    def forward(self, maps: Tensor, logits: Tensor, classes: Tensor, head: LinearHead) -> Tensor:
-        """Return heat maps ``(B, h, w)`` of the classes ``(B,)``.
-
-        Args:
-            maps: the explained layer's maps, ``(B, K, h, w)``.
-            logits: scores that came from these maps, ``(B, C)``.
-            classes: class index of each image.
-            head: the classifier behind the last map.
-        """
-        if self.layer is None:
-            return object_heatmap(maps, classes, head)
-        return autograd_heatmap(maps, logits, classes, retain_graph=torch.is_grad_enabled())
-
-    def boxes(self, heatmaps: Tensor, size: int) -> Tensor:
-        """Return boxes ``(B, 4)`` xyxy in pixels of the ``size × size`` image that the maps cover."""
-        return heatmap_boxes(
+    def forward(self, evidence: Evidence, size: int) -> Localization:
+        """Return heat maps of the evidence's classes, and boxes in pixels of the ``size × size`` input."""
+        if evidence.layer_maps is None:
+            heatmaps = object_heatmap(evidence.features, evidence.classes, evidence.head)
+        else:
+            heatmaps = autograd_heatmap(
+                evidence.layer_maps, evidence.logits, evidence.classes, retain_graph=torch.is_grad_enabled()
+            )
+        boxes = heatmap_boxes(
             heatmaps,
             (size, size),
             threshold=self.threshold,
@@ -56,3 +49,4 @@ class OAAM(nn.Module):
             upsample=self.upsample,
             margin=self.margin,
         )
+        return Localization(heatmaps, boxes)

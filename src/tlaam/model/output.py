@@ -18,9 +18,11 @@ class TLAAMOutput(NamedTuple):
         raw_logits: scores of the raw image, ``(B, C)``.
         object_logits: scores of the object image, ``(B, C)``.
         part_logits: scores of N part images, ``(B, N, C)``.
-        heatmaps: OAAM's heat map on the raw image (SPEC §2), ``(B, h, w)``, float32, not normalised.
+        heatmaps: what the object's box was read from, on the raw image: OAAM's heat map (SPEC §2), or another
+            localiser's; ``(B, h, w)``, float32, not normalised.
         object_boxes: the object's box, ``(B, 4)``.
         part_boxes: the parts' boxes, ``(B, N, 4)``.
+        foreground_logits: of a localiser that learns, for its loss, ``(B, h, w)``; None of any other.
     """
 
     probabilities: Tensor
@@ -30,6 +32,7 @@ class TLAAMOutput(NamedTuple):
     heatmaps: Tensor | None
     object_boxes: Tensor | None
     part_boxes: Tensor | None
+    foreground_logits: Tensor | None = None
 
     def branch_probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities ``(B, C)`` of each branch that was run and of their fusion (``fused``)."""

@@ -11,7 +11,28 @@ from torch import Tensor, nn
 ChannelResponse = Literal["max", "mean"]
 
 
-class MPALM(nn.Module):
+class PartProposer(nn.Module):
+    """Base of the part level: ``forward(features, size)`` gives each image the same number of part boxes.
+
+    A new one is a subclass in a file of its own and an entry in `tlaam.model.build`.
+    """
+
+    @property
+    def count(self) -> int:
+        """Number of part boxes an image."""
+        raise NotImplementedError
+
+    @property
+    def reach(self) -> float:
+        """The longest part's side as a share of the object image's."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, size: int) -> Tensor:
+        """Return boxes ``(B, count, 4)`` xyxy in pixels of the ``size × size`` image of features ``(B, K, H, W)``."""
+        raise NotImplementedError
+
+
+class MPALM(PartProposer):
     """Centre windows of several sizes on the strongest channels' peaks.
 
     Args:

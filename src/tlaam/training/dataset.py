@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,6 +27,8 @@ class Item(NamedTuple):
         position: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
         box: the objects' boxes in pixels of `canvas`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is none.
         size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
+        mask: pseudo masks over the whole of `canvas`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``; of side
+            0 where there are none.
     """
 
     canvas: Tensor
@@ -33,13 +36,30 @@ class Item(NamedTuple):
     position: Tensor
     box: Tensor
     size: Tensor
+    mask: Tensor
 
 
 class TrainingImages(Dataset[Item]):
-    """Augmented images by `Key`; what comes out depends on (seed, epoch, index) only, not on who loads it."""
+    """Augmented images by `Key`; what comes out depends on (seed, epoch, index) only, not on who loads it.
 
-    def __init__(self, samples: Sequence[Sample], source_size: int, augment: Augment, seed: int) -> None:
+    Args:
+        samples: the images.
+        source_size: side of the canvas in pixels.
+        augment: makes canvases.
+        seed: of everything random.
+        masks: pseudo masks of the samples, uint8 ``(N, m, m)``, which go through the same crops and mirrorings.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        source_size: int,
+        augment: Augment,
+        seed: int,
+        masks: NDArray[np.uint8] | None = None,
+    ) -> None:
         self.samples, self.source_size, self.augment, self.seed = tuple(samples), source_size, augment, seed
+        self.masks = masks
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -58,8 +78,9 @@ class TrainingImages(Dataset[Item]):
         box = None
         if sample.box is not None:  # the image may have been decoded at a reduced size
             box = np.array(sample.box) * np.array([image.width / width, image.height / height] * 2)
-        canvas, canvas_box = self.augment(image, box, derive(self.seed, "augment", epoch, index))
-        return _item(canvas, sample, index, canvas_box, (width, height))
+        mask = None if self.masks is None else torch.from_numpy(np.array(self.masks[index]))
+        made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
+        return _item(made.canvas, sample, index, made.box, (width, height), made.mask)
 
 
 class EvaluationImages(Dataset[Item]):
@@ -86,5 +107,8 @@ class EvaluationImages(Dataset[Item]):
         return _item(canvas, sample, index, box, (width, height))
 
 
-def _item(canvas: Tensor, sample: Sample, index: int, box: Tensor, size: tuple[int, int]) -> Item:
-    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size))
+def _item(
+    canvas: Tensor, sample: Sample, index: int, box: Tensor, size: tuple[int, int], mask: Tensor | None = None
+) -> Item:
+    mask = torch.zeros(0, 0, dtype=torch.uint8) if mask is None else mask
+    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size), mask)

@@ -27,8 +27,8 @@ class RunFolder:
     ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
     out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
     seconds that its epochs took;
-    ``history.csv`` a row an epoch; ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and
-    ``config.json``.
+    ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
+    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``.
     """
 
     path: Path
@@ -57,6 +57,11 @@ class RunFolder:
     def history(self) -> Path:
         """A row an epoch."""
         return self.path / "history.csv"
+
+    @property
+    def pseudo_masks(self) -> Path:
+        """Pseudo masks of the training images, where the localiser learns."""
+        return self.path / "pseudo_masks.npy"
 
     @property
     def logs(self) -> Path:

@@ -16,9 +16,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from numpy.typing import NDArray
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
@@ -81,6 +83,7 @@ def fit(
     folder: RunFolder,
     identity: dict[str, Any],
     *,
+    masks: NDArray[np.uint8] | None = None,
     checkpoint: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Row]:
@@ -94,6 +97,7 @@ def fit(
         config: resolved settings.
         folder: where checkpoints, ``history.csv`` and logs go.
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
+        masks: pseudo masks of the training samples, uint8 ``(N, m, m)``, for a localiser that learns.
         checkpoint: what to continue from (`Checkpoints.newest`).
         progress: show a bar where standard error is a terminal, and a line an epoch.
 
@@ -112,7 +116,7 @@ def fit(
         _full_memory_named(folder, config.training.batch_size),
         lost_loaders_named(folder.path),
     ):
-        return _Fit(fabric, model, train, val, config, folder, identity, checkpoint, progress, stop).run()
+        return _Fit(fabric, model, train, val, config, folder, identity, masks, checkpoint, progress, stop).run()
 
 
 @contextmanager
@@ -136,6 +140,7 @@ class _Fit:
         config: Config,
         folder: RunFolder,
         identity: dict[str, Any],
+        masks: NDArray[np.uint8] | None,
         checkpoint: dict[str, Any] | None,
         progress: bool,
         stop: StopRequest,
@@ -180,7 +185,7 @@ class _Fit:
         self.steps_per_epoch = batches.steps_per_epoch
         on_gpu = fabric.device.type == "cuda"
         self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
-        dataset = TrainingImages(train, source_size, augment, self.training.seed)
+        dataset = TrainingImages(train, source_size, augment, self.training.seed, masks)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
         mine = range(fabric.global_rank, len(val), fabric.world_size)
         size = self.training.batch_size
@@ -248,7 +253,7 @@ class _Fit:
         set_lr(self.optimizer, self._lr_factor(step))
         raw_only = step // self.steps_per_epoch < training.raw_epochs
         output = self.wrapped(batch.canvas, batch.label, raw_only=raw_only)
-        losses: Losses = self.criterion(output, batch.label)
+        losses: Losses = self.criterion(output, batch.label, batch.mask)
         self.fabric.backward(losses.total)
         if training.gradient_clip:
             self.fabric.clip_gradients(
@@ -299,6 +304,8 @@ class _Fit:
         for name, module in (("loss_object", self.config.model.localizer), ("loss_parts", self.config.model.parts)):
             if module == "none" or epoch < self.training.raw_epochs:
                 means[name] = None
+        if self.config.model.localizer != "foreground":
+            means["loss_foreground"] = None
         val: dict[str, float] = {}
         if self.val:
             val = validate(self.fabric, self._best_guess(), with_plain_errors(self.val_loader))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 
 from tlaam.model.output import TLAAMOutput
 
@@ -18,23 +18,34 @@ class Losses(NamedTuple):
         raw: of the raw image.
         object: of the object image.
         parts: of all part images.
+        foreground: of a learning localiser's cells, against pseudo masks; binary.
     """
 
     total: Tensor
     raw: Tensor
     object: Tensor | None
     parts: Tensor | None
+    foreground: Tensor | None = None
 
 
 class TwoLevelLoss(nn.Module):
-    """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches not run are left out."""
+    """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches not run are left out.
+
+    A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches.
+    """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, output: TLAAMOutput, labels: Tensor) -> Losses:
-        """Return the losses of a batch; `labels` is ``(B,)`` int64."""
+    def forward(self, output: TLAAMOutput, labels: Tensor, masks: Tensor | None = None) -> Losses:
+        """Return the losses of a batch.
+
+        Args:
+            output: the network's record.
+            labels: ``(B,)`` int64.
+            masks: pseudo masks ``(B, m, m)``, uint8, 255 where foreground; needed where the localiser learns.
+        """
         total = raw = self._mean(output.raw_logits, labels)
         of_object = of_parts = None
         if output.object_logits is not None:
@@ -44,7 +55,23 @@ class TwoLevelLoss(nn.Module):
             parts = output.part_logits.shape[1]  # [B, N, C]
             of_parts = self._mean(output.part_logits.flatten(0, 1), labels.repeat_interleave(parts))
             total = total + of_parts
-        return Losses(total, raw, of_object, of_parts)
+        of_foreground = None
+        if output.foreground_logits is not None and masks is not None:
+            of_foreground = foreground_loss(output.foreground_logits, masks)
+            total = total + of_foreground
+        return Losses(total, raw, of_object, of_parts, of_foreground)
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+
+def foreground_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of cells with the share of each that the masks cover.
+
+    Args:
+        logits: of the foreground, ``(B, h, w)``.
+        masks: ``(B, m, m)``, uint8, 255 where foreground.
+    """
+    height, width = logits.shape[1:]
+    shares = adaptive_avg_pool2d(masks[:, None].float() / 255, (height, width))[:, 0]
+    return binary_cross_entropy_with_logits(logits.float(), shares)

@@ -11,26 +11,32 @@ from torch.optim import Optimizer
 from tlaam.config import TrainingConfig
 from tlaam.model.network import TLAAM
 
+LOCALIZER_FACTOR = 10.0
+"""A small head from nothing on features that it does not change learns too slowly at a backbone's rate."""
+
 
 def parameter_groups(model: TLAAM, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: backbone and head, each with and without weight decay.
+    """Return the optimiser's groups: backbone, head and learning localiser, each with and without weight decay.
+
+    A localiser that learns takes `LOCALIZER_FACTOR` times the head's rate.
 
     Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
     left out, as are empty groups. Each group keeps its ``base_lr``, which the schedule multiplies (`set_lr`).
     """
-    head = {id(parameter) for parameter in model.head_parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    rates = {id(parameter): head_lr for parameter in model.head_parameters()}
+    rates |= {id(parameter): LOCALIZER_FACTOR * head_lr for parameter in model.localizer_parameters()}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for _, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in head, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((rates.get(id(parameter), lr), parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": head_lr if is_head else lr,
-            "base_lr": head_lr if is_head else lr,
+            "lr": rate,
+            "base_lr": rate,
             "weight_decay": weight_decay if decayed else 0.0,
         }
-        for (is_head, decayed), parameters in groups.items()
+        for (rate, decayed), parameters in groups.items()
     ]
 
 

@@ -34,6 +34,7 @@ from tlaam.training.folder import RunFolder
 from tlaam.training.header import header
 from tlaam.training.history import total_seconds
 from tlaam.training.loop import Diverged, fit, resume_command
+from tlaam.training.pseudo_masks import read_pseudo_masks, write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
 
@@ -189,6 +190,18 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
     if fabric.is_global_zero:
         for line in header(images, plan.config, resumed=plan.checkpoint is not None):
             _say(line, progress)
+
+    def mark_foreground() -> None:
+        began = time.monotonic()
+        write_pseudo_masks(fabric, model, train_samples, plan.config, folder.pseudo_masks, progress=progress)
+        folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
+
+    masks = None
+    if plan.config.model.localizer == "foreground":
+        # Before the first step the weights are the pretrained ones, and only then can masks be made.
+        if plan.checkpoint is None and not folder.pseudo_masks.exists():
+            _on_first(fabric, mark_foreground)
+        masks = read_pseudo_masks(folder.pseudo_masks, len(train_samples))
     try:
         history = fit(
             fabric,
@@ -198,6 +211,7 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
             plan.config,
             folder,
             identity,
+            masks=masks,
             checkpoint=plan.checkpoint,
             progress=progress,
         )

@@ -1,0 +1,50 @@
+"""The paired bootstrap: against a slow loop's moments, known differences, and what it must refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tlaam.errors import DataError
+from tlaam.evaluation.bootstrap import paired_bootstrap
+
+
+def test_a_system_beside_itself_differs_by_nothing() -> None:
+    right = np.random.default_rng(0).random((1, 200)) < 0.8
+    difference = paired_bootstrap(right, right, resamples=500)
+    assert (difference.mean, difference.low, difference.high) == (0.0, 0.0, 0.0)
+
+
+def test_interval_of_one_seed_is_that_of_the_paired_differences() -> None:
+    random = np.random.default_rng(1)
+    first, second = random.random((1, 400)) < 0.9, random.random((1, 400)) < 0.7
+    found = paired_bootstrap(first, second, resamples=4000)
+    paired = first[0].astype(float) - second[0]
+    half = 1.96 * paired.std() / np.sqrt(400)
+    assert found.mean == pytest.approx(paired.mean())
+    assert found.low == pytest.approx(paired.mean() - half, abs=0.006)
+    assert found.high == pytest.approx(paired.mean() + half, abs=0.006)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    random = np.random.default_rng(2)
+    hard = random.random(300) < 0.5  # both systems fail on the same images
+    first, second = np.stack([~hard]), np.stack([~hard])
+    second[0, np.flatnonzero(~hard)[:15]] = False
+    together = paired_bootstrap(first, second, resamples=1000)
+    apart = paired_bootstrap(first, second[:, random.permutation(300)], resamples=1000)
+    assert together.low > 0 > apart.low
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    random = np.random.default_rng(3)
+    images = random.random((1, 5000))
+    steady = paired_bootstrap(np.repeat(images, 3, 0) + 0.1, np.repeat(images, 3, 0), resamples=1000)
+    shaky = paired_bootstrap(images + np.array([[0.0], [0.1], [0.2]]), np.repeat(images, 3, 0), resamples=1000)
+    assert steady.high - steady.low < 1e-9 < 0.1 < shaky.high - shaky.low
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 4)), ((3,), (3,)), ((0, 3), (1, 3)), ((1, 0), (1, 0))])
+def test_shapes_that_do_not_match_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(DataError, match="seeds, images"):
+        paired_bootstrap(np.zeros(shapes[0]), np.zeros(shapes[1]))
