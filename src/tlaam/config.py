@@ -54,20 +54,20 @@ class ModelConfig(_Section):
     """What OAAM's `threshold` multiplies."""
     heatmap_upsample: Positive | None = None
     """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground."""
-    box_margin: NotNegative = 0.0
+    box_margin: NotNegative = 0.05
     """Share of the box's side added on each side."""
 
     parts: Literal["mpalm", "appm", "appm_vehicles", "none"] = "mpalm"
     """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), or none."""
     part_channels: Positive = 2
     """MPALM's K': how many channels' peaks get windows."""
-    part_windows: tuple[Fraction, ...] = (96 / 448, 160 / 448, 224 / 448)
-    """Window sides as shares of the object image's side; the source's 96, 160, 224 of 448."""
+    part_windows: tuple[Fraction, ...] = (0.4, 0.6)
+    """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
     part_size: Annotated[int, Field(ge=16)] | None = None
     """Side that parts are resized to; by itself half the input's."""
     part_response: Literal["max", "mean"] = "max"
     """How a channel's response is measured when the K' largest are chosen."""
-    part_distinct: bool = False
+    part_distinct: bool = True
     """Skip peaks that coincide with one already taken."""
 
     attention: Literal["lcam", "eca", "none"] = "lcam"
@@ -252,6 +252,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 448,
         "source_size": 448,
         "localizer": "oaam",
+        "box_margin": 0.0,
+        "part_windows": (96 / 448, 160 / 448, 224 / 448),
+        "part_distinct": False,
         "attention_gate": "sigmoid",
         **_MMAL_RECIPE,
     },
@@ -261,6 +264,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "image_size": 448,
         "source_size": 448,
         "localizer": "aolm",
+        "box_margin": 0.0,
         "parts": "appm",
         "attention": "none",
         **_MMAL_RECIPE,

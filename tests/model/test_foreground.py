@@ -50,7 +50,7 @@ def test_it_learns_what_masks_show() -> None:
         loss.backward()
         optimizer.step()
     found = localize(localizer.eval(), pyramid, 64)
-    assert found.heatmaps.shape == (64, 16, 16) and 0 <= found.heatmaps.min() and found.heatmaps.max() <= 1
+    assert found.heatmaps.shape == (64, 16, 16) and found.heatmaps.min() >= 0 and found.heatmaps.max() <= 1
     assert (found.boxes - boxes).abs().max() <= 4  # a cell
     assert not found.heatmaps.requires_grad and not found.boxes.requires_grad
 
@@ -96,7 +96,8 @@ def test_a_network_without_listed_stages_has_its_last_map_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "block"),
     [("resnet18", "layer4.0"), ("resnet50", "layer4.1"), ("tf_efficientnet_lite0", "blocks.5.3"),
-     ("test_vit", "blocks.4"), ("test_convnext", "stages.3.blocks.0"), ("swin_tiny_patch4_window7_224", "layers.3.blocks.0")],
+     ("test_vit", "blocks.4"), ("test_convnext", "stages.3.blocks.0"),
+     ("swin_tiny_patch4_window7_224", "layers.3.blocks.0")],
 )  # fmt: skip
 def test_the_block_before_the_last_is_found(name: str, block: str) -> None:
     backbone = Backbone(name, 224 if "swin" in name else 96)

@@ -31,7 +31,7 @@ def test_it_answers_the_same_after_a_round_trip(saved: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         for before, after in zip(model(images), loaded.network(images), strict=True):
-            assert torch.equal(before, after)
+            assert (before is None and after is None) or torch.equal(before, after)
 
 
 def test_only_the_two_files_are_left(saved: Path) -> None:

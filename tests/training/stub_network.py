@@ -12,6 +12,7 @@ from tlaam.model.output import TLAAMOutput
 
 SETTINGS: dict[str, Any] = {
     "backbone": "stub",
+    "localizer": "oaam",
     "image_size": 32,
     "source_size": 32,
     "epochs": 3,

@@ -26,7 +26,7 @@ from tlaam.training.loading import batch_loader, with_plain_errors
 
 MASK_SIZE = 64
 """Side of a stored mask in cells."""
-_FIT_IMAGES = 256
+_FIT_IMAGES = 128
 """Images that the discriminant is fitted to; more change it little."""
 _BATCH = 8
 
