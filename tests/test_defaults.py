@@ -26,8 +26,19 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     assert config.training.devices == "1"
     assert config.training.workers is not None
     open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
-    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages"}
+    assert open_still == {
+        "heatmap_layer", "threshold", "heatmap_upsample", "attention_kernel", "attention_stages"
+    }  # fmt: skip
     assert resolve(config, _images(5)) == config
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "localizer"), [("auto", "foreground"), ("none", "oaam"), ("w.pth", "foreground")]
+)
+def test_only_pretrained_features_know_what_an_object_is(pretrained: str, localizer: str) -> None:
+    values = {"accelerator": "cpu", "pretrained": pretrained}
+    assert resolve(Config.from_flat(values), _images(10)).model.localizer == localizer
+    assert resolve(Config.from_flat({**values, "localizer": "aolm"}), _images(10)).model.localizer == "aolm"
 
 
 def test_given_values_win() -> None:

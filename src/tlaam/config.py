@@ -37,6 +37,8 @@ class ModelConfig(_Section):
     """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
     source_size: Annotated[int, Field(ge=32)] | None = None
     """Side of the source image that crops are cut from; by itself twice the input's."""
+    norm_statistics: Literal["own", "shared"] = "own"
+    """Running statistics of batch normalisation: whole images, objects and parts each their own, or one for all."""
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
@@ -55,13 +57,13 @@ class ModelConfig(_Section):
     heatmap_upsample: Positive | None = None
     """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground."""
     box_margin: NotNegative = 0.05
-    """Share of the box's side added on each side."""
+    """Share of its side by which the object's box is widened on each side for the crop."""
 
     parts: Literal["mpalm", "appm", "appm_vehicles", "none"] = "mpalm"
     """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), or none."""
     part_channels: Positive = 2
     """MPALM's K': how many channels' peaks get windows."""
-    part_windows: tuple[Fraction, ...] = (0.4, 0.6)
+    part_windows: tuple[Fraction, ...] = (0.5, 0.75)
     """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
     part_size: Annotated[int, Field(ge=16)] | None = None
     """Side that parts are resized to; by itself half the input's."""
@@ -255,6 +257,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "box_margin": 0.0,
         "part_windows": (96 / 448, 160 / 448, 224 / 448),
         "part_distinct": False,
+        "norm_statistics": "shared",
         "attention_gate": "sigmoid",
         **_MMAL_RECIPE,
     },
@@ -265,6 +268,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "source_size": 448,
         "localizer": "aolm",
         "box_margin": 0.0,
+        "norm_statistics": "shared",
         "parts": "appm",
         "attention": "none",
         **_MMAL_RECIPE,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from tlaam.atomic import write_json, write_text
 from tlaam.config import Config, preset
-from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.sample import LabelledImages
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import RunError
 from tlaam.evaluation.evaluate import evaluate
-from tlaam.evaluation.report import TRIVIAL_TITLES, EvaluationReport
-from tlaam.page import Picture, Table, write_page
-from tlaam.pictures import picture_of
+from tlaam.evaluation.page import in_turns, picture_beside_truth, tables_of
+from tlaam.evaluation.report import EvaluationReport
+from tlaam.page import write_page
 from tlaam.prediction import Predictor
 from tlaam.training.run import resume, train
 
@@ -89,15 +88,11 @@ _TITLES = {"plain": "the plain backbone", "tlaam": "TL-AAM"}
 
 
 def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationReport]) -> Path:
-    samples = _in_turns(images.split("test"), _PICTURES)
+    samples = in_turns(images.split("test"), _PICTURES)
     predictions = list(Predictor(folder / "tlaam").predict(sample.path for sample in samples))
     lines = [json.dumps(prediction.to_dict(), ensure_ascii=True) + "\n" for prediction in predictions]
     write_text(folder / "predictions.jsonl", "".join(lines))
-    pictures = []
-    for sample, prediction in zip(samples, predictions, strict=True):
-        label = images.classes[sample.label]
-        panel = picture_of(prediction, label=label, true_box=sample.box, height=240)
-        pictures.append(Picture(panel, f"{sample.name}: {label}", good=prediction.top(1)[0][0] == label))
+    pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
     return write_page(
         folder / "index.html",
         title="tlaam: what it saw",
@@ -109,42 +104,6 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             "map it was found by, the object as the network sees it, and the parts. The first test images are "
             "shown, right or wrong."
         ),
-        tables=tables_of(reports),
+        tables=tables_of(reports, _TITLES),
         pictures=pictures,
     )
-
-
-def tables_of(reports: dict[str, EvaluationReport]) -> list[Table]:
-    """Return the tables of a page: accuracy of models and branches, and boxes beside the trivial ones."""
-    branches = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
-    rows: list[Sequence[str | int | float | None]] = []
-    for name, report in reports.items():
-        shown = {"fused": "whole image"} if set(report.classification) == {"raw", "fused"} else branches
-        for branch, title in shown.items():
-            if branch in report.classification:
-                measured = report.classification[branch]
-                rows.append((f"{_TITLES.get(name, name)}: {title}", measured.top1, measured.macro_f1))
-    found = [Table("How often it is right", ("Model and level", "Top-1", "Macro-F1"), rows)]
-    located = {name: report.localization for name, report in reports.items() if report.localization is not None}
-    for localization in located.values():
-        boxes = {"box found": localization.measures()}
-        boxes |= {TRIVIAL_TITLES[name]: trivial.measures() for name, trivial in localization.trivial.items()}
-        found.append(
-            Table(
-                "How well it finds the object",
-                ("Box", "Mean IoU", "IoU ≥ 0.5", "IoU ≥ 0.7"),
-                [(name, m["mean_iou"], m["gt_known_0.5"], m["gt_known_0.7"]) for name, m in boxes.items()],
-                note="No box was used in training. The last two rows are fixed boxes that need no model.",
-            )
-        )
-    return found
-
-
-def _in_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Return the first `count` samples, taking the classes in turn."""
-    seen: Counter[int] = Counter()
-    turns = []
-    for place, sample in enumerate(samples):
-        turns.append((seen[sample.label], place))
-        seen[sample.label] += 1
-    return [samples[place] for _, place in sorted(turns)[:count]]

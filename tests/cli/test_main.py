@@ -99,6 +99,12 @@ def test_from_class_folders_to_pictures(capsys: pytest.CaptureFixture[str], phot
     code, out, _ = call(capsys, "evaluate", run, photos, "--split", "train", "--json", tmp_path / "m" / "train.json")
     assert code == 0 and "top-1" in out and json.loads((tmp_path / "m" / "train.json").read_text())["images"] == 15
 
+    page = tmp_path / "page.html"
+    code, out, _ = call(capsys, "evaluate", run, photos, "--split", "train", "--page", page, "--pictures", "4")
+    assert code == 0 and str(page) in out
+    html = page.read_text(encoding="utf-8")
+    assert html.count("data:image/") == 4 and "How often it is right" in html
+
     image = photos / "jay" / "2.png"
     before = image.read_bytes()
     (tmp_path / "broken.png").write_bytes(b"nothing")

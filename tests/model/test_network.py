@@ -10,6 +10,7 @@ from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.model.build import build_model
 from tlaam.model.network import TLAAM
+from tlaam.model.norm import ViewNorm2d
 
 SMALL = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
 
@@ -60,7 +61,7 @@ def test_the_record_has_the_documented_shapes() -> None:
         output = small()(pictures(3, 128, 96))
     assert output.probabilities.shape == output.raw_logits.shape == (3, 5)
     assert output.object_logits is not None and output.object_logits.shape == (3, 5)
-    assert output.part_logits is not None and output.part_logits.shape == (3, 6, 5)
+    assert output.part_logits is not None and output.part_logits.shape == (3, 4, 5)
     assert output.heatmaps is not None and output.heatmaps.shape == (3, 2, 2)
     assert output.object_boxes is not None and output.part_boxes is not None
     for boxes in (output.object_boxes[:, None], output.part_boxes):
@@ -129,13 +130,41 @@ def test_every_branch_trains_every_weight() -> None:
 def test_zoom_steps_are_nested_and_cut_from_the_source() -> None:
     images = pictures(6)
     with torch.no_grad():
-        once, twice = small()(images), small(zoom_steps=2)(images)
+        once, twice = small(box_margin=0.0)(images), small(box_margin=0.0, zoom_steps=2)(images)
     assert once.object_boxes is not None and twice.object_boxes is not None
     inside = (twice.object_boxes[:, :2] >= once.object_boxes[:, :2] - 1e-3) & (
         twice.object_boxes[:, 2:] <= once.object_boxes[:, 2:] + 1e-3
     )
     assert inside.all()
     assert not torch.equal(once.object_boxes, twice.object_boxes)
+
+
+def test_the_margin_widens_the_crop_and_not_the_box() -> None:
+    images = pictures(6)
+    with torch.no_grad():
+        tight, wide = small(box_margin=0.0)(images), small(box_margin=0.2)(images)
+    assert torch.equal(tight.object_boxes, wide.object_boxes)  # type: ignore[arg-type]
+    narrow = (tight.object_boxes[:, 2:] - tight.object_boxes[:, :2] < 128).any(1)  # type: ignore[index]
+    assert narrow.any()
+    assert not torch.equal(tight.object_logits[narrow], wide.object_logits[narrow])  # type: ignore[index]
+
+
+def test_each_view_keeps_statistics_of_its_own() -> None:
+    model = small(norm_statistics="own").train()
+    shared = small(norm_statistics="shared").train()
+    images, labels = pictures(4), torch.arange(4)
+    first, same = model(images, labels), shared(images, labels)
+    torch.testing.assert_close(first.part_logits, same.part_logits)  # while training, batches' own statistics count
+    norms = [module for module in model.modules() if isinstance(module, ViewNorm2d)]
+    assert norms and not any(isinstance(module, ViewNorm2d) for module in shared.modules())
+    for norm in norms:
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert not torch.equal(norm.means[one], norm.means[other])
+    model.train()(images, labels, raw_only=True)
+    before = [norm.means.clone() for norm in norms]
+    model(images, labels, raw_only=True)
+    for norm, means in zip(norms, before, strict=True):
+        assert torch.equal(norm.means[1:], means[1:]) and not torch.equal(norm.means[0], means[0])
 
 
 def test_bytes_and_fractions_are_the_same_picture() -> None:
@@ -167,7 +196,7 @@ def test_what_cannot_be_built_says_so() -> None:
         fixed = {"backbone": "levit_128s", "image_size": 224, "part_size": 64, "attention": "none"}
         build_model(SMALL.model_copy(update=fixed), 3)
     with pytest.raises(ModelError, match="at most 512"):
-        small(part_channels=600)
+        small(part_channels=600, part_distinct=False)
 
 
 def test_an_earlier_layer_leaves_gradients_in_evaluation_and_none_without_asking() -> None:

@@ -19,11 +19,20 @@ from tlaam.cli.output import progress_bar, write_json
     help="What to measure on. [test, else val, else all images]",
 )
 @click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
+@click.option("--page", type=PATH, metavar="FILE.html", help="Write a page with the measures and pictures.")
+@click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images on that page.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @config_option
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
-    run: Path, data: str, split: str | None, json_file: str | None, batch_size: int, skip_unreadable: bool
+    run: Path,
+    data: str,
+    split: str | None,
+    json_file: str | None,
+    page: Path | None,
+    pictures: int,
+    batch_size: int,
+    skip_unreadable: bool,
 ) -> None:
     """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes."""
     from tlaam.evaluation.evaluate import evaluate as measure
@@ -47,3 +56,7 @@ def evaluate(
         click.echo(report.table())
     if json_file is not None:
         write_json(json_file, report.to_dict())
+    if page is not None:
+        from tlaam.evaluation.page import write_evaluation_page
+
+        click.echo(f"Pictures: {write_evaluation_page(page, run, data, report, count=pictures)}", err=json_file == "-")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tlaam.model.localization import heatmap_mask, largest_component, mask_boxes, widen_boxes
+from tlaam.model.localization import heatmap_mask, largest_component, mask_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
 
 
@@ -24,21 +24,18 @@ class AOLM(Localizer):
 
     Args:
         layer: module of the timm network one block before the last map (`Backbone.earlier_block`).
-        margin: share of the box's side that is added on each side, within the image.
         zoom_steps: how many times the model zooms in.
     """
 
-    def __init__(self, layer: str | None, *, margin: float = 0.0, zoom_steps: int = 1) -> None:
+    def __init__(self, layer: str | None, *, zoom_steps: int = 1) -> None:
         super().__init__(zoom_steps)
-        self.layer, self.margin = layer, margin
+        self.layer = layer
 
     def forward(self, evidence: Evidence, size: int) -> Localization:
         """Return channel sums, negative ones as 0, and boxes in pixels of the ``size × size`` input."""
         with torch.no_grad():
             boxes = aolm_boxes(evidence.features, evidence.layer_maps, (size, size))
-            return Localization(
-                channel_sum(evidence.features).relu().float(), widen_boxes(boxes, self.margin, (size, size))
-            )
+            return Localization(channel_sum(evidence.features).relu().float(), boxes)
 
 
 def channel_sum(features: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tlaam.errors import ModelError, did_you_mean
+from tlaam.model.norm import select_view
 
 # ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
 # between where channel attention follows a whole stage.
@@ -50,11 +51,17 @@ class Backbone(nn.Module):
         self.mean: tuple[float, float, float] = tuple(config["mean"])
         self.std: tuple[float, float, float] = tuple(config["std"])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``."""
+    def forward(self, x: Tensor, view: int = 0) -> Tensor:
+        """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``.
+
+        Args:
+            x: the images.
+            view: whose statistics batch normalisation uses, where `split_statistics` gave each view its own.
+        """
+        select_view(self.network, view)
         return self._as_map(self.network.forward_features(x), x)  # type: ignore[operator]
 
-    def pyramid(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def pyramid(self, x: Tensor, view: int = 0) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Map normalised images to the last feature map and, in the same pass, the maps of the last two resolutions.
 
         A network of one resolution (ViT) gives the map at two thirds of its depth and that of its last block; one whose
@@ -64,8 +71,9 @@ class Backbone(nn.Module):
             What `forward` returns, and maps ``(B, K_i, h_i, w_i)``, finer first.
         """
         if not self._pyramid_indices:
-            features = self(x)
+            features = self(x, view)
             return features, (features,)
+        select_view(self.network, view)
         features, maps = self.network.forward_intermediates(  # type: ignore[operator]
             x, indices=list(self._pyramid_indices), norm=False, output_fmt="NCHW"
         )

@@ -15,6 +15,7 @@ from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Localizer
 from tlaam.model.network import TLAAM
+from tlaam.model.norm import split_statistics
 from tlaam.model.oaam import OAAM
 from tlaam.model.parts import MPALM, PartProposer
 from tlaam.model.pretrained import load_pretrained as load_weights
@@ -37,6 +38,8 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     backbone = Backbone(config.backbone, image_size)
     if load_pretrained:
         load_weights(backbone, config.pretrained)
+    if config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
+        split_statistics(backbone.network, views=3)
     if config.attention != "none":
         insert_channel_attention(
             backbone.network,
@@ -64,21 +67,21 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         _parts(config),
         image_size=image_size,
         part_size=part_size,
+        box_margin=config.box_margin,
     )
 
 
 def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Localizer | None:
     if config.localizer == "none":
         return None
-    margin, zoom_steps = config.box_margin, config.zoom_steps
+    zoom_steps = config.zoom_steps
     if config.localizer == "aolm":
-        return AOLM(backbone.earlier_block(), margin=margin, zoom_steps=zoom_steps)
+        return AOLM(backbone.earlier_block(), zoom_steps=zoom_steps)
     if config.localizer == "foreground":
         return Foreground(
             pyramid_channels(backbone, image_size),
             threshold=0.5 if config.threshold is None else config.threshold,
             upsample=config.heatmap_upsample or 2,
-            margin=margin,
             zoom_steps=zoom_steps,
         )
     return OAAM(
@@ -86,7 +89,6 @@ def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Loca
         threshold=1.0 if config.threshold is None else config.threshold,
         rule=config.threshold_rule,
         upsample=config.heatmap_upsample or 1,
-        margin=margin,
         zoom_steps=zoom_steps,
     )
 

@@ -27,7 +27,6 @@ class Foreground(Localizer):
         channels: of the backbone's pyramid maps, finer first.
         threshold: probability above which a cell is foreground.
         upsample: factor of bilinear upsampling of the probabilities before the threshold.
-        margin: share of the box's side that is added on each side, within the image.
         zoom_steps: how many times the model zooms in.
     """
 
@@ -40,11 +39,10 @@ class Foreground(Localizer):
         *,
         threshold: float = 0.5,
         upsample: int = 1,
-        margin: float = 0.0,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)
-        self.threshold, self.upsample, self.margin = threshold, upsample, margin
+        self.threshold, self.upsample = threshold, upsample
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
         self.projections = nn.ModuleList(nn.Conv2d(count, WIDTH, 1) for count in channels)
         self.context = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
@@ -56,12 +54,7 @@ class Foreground(Localizer):
         with torch.no_grad():
             heatmaps = logits.detach().sigmoid()
             boxes = heatmap_boxes(
-                heatmaps,
-                (size, size),
-                threshold=self.threshold,
-                rule="value",
-                upsample=self.upsample,
-                margin=self.margin,
+                heatmaps, (size, size), threshold=self.threshold, rule="value", upsample=self.upsample
             )
         return Localization(heatmaps, boxes, logits)
 

@@ -143,7 +143,6 @@ def heatmap_boxes(
     threshold: float = 1.0,
     rule: ThresholdRule = "mean",
     upsample: int = 1,
-    margin: float = 0.0,
 ) -> Tensor:
     """Return the object's box of each heat map: threshold, largest component, tight box (SPEC §2).
 
@@ -153,13 +152,12 @@ def heatmap_boxes(
         threshold: see `heatmap_mask`.
         rule: see `heatmap_mask`.
         upsample: factor of bilinear upsampling before the threshold.
-        margin: share of the box's side that is added on each side, within the image.
 
     Returns:
         float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image where nothing exceeds the threshold.
     """
     masks = heatmap_mask(upsample_heatmap(heatmaps, upsample), threshold, rule)
-    return widen_boxes(mask_boxes(largest_component(masks), size), margin, size)
+    return mask_boxes(largest_component(masks), size)
 
 
 def widen_boxes(boxes: Tensor, margin: float, size: tuple[int, int]) -> Tensor:

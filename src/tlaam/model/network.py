@@ -11,9 +11,13 @@ from tlaam.model.attention import LCAM
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
+from tlaam.model.localization import widen_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
 from tlaam.model.output import TLAAMOutput
 from tlaam.model.parts import PartProposer
+
+RAW, OBJECT, PARTS = range(3)
+"""The views of an image, each with its own statistics of batch normalisation (`tlaam.model.norm`)."""
 
 
 class TLAAM(nn.Module):
@@ -27,6 +31,7 @@ class TLAAM(nn.Module):
             parts are cut from the raw image.
         image_size: side S of the raw and object images as the network sees them.
         part_size: side of the part images as the network sees them.
+        box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
     """
 
     mean: Tensor
@@ -41,10 +46,11 @@ class TLAAM(nn.Module):
         *,
         image_size: int,
         part_size: int,
+        box_margin: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone, self.classifier, self.localizer, self.parts = backbone, classifier, localizer, parts
-        self.image_size, self.part_size = image_size, part_size
+        self.image_size, self.part_size, self.box_margin = image_size, part_size, box_margin
         # Buffers, so that the model can never meet pixels that were normalised for another one.
         self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
@@ -63,27 +69,29 @@ class TLAAM(nn.Module):
             The record of scores, heat maps and boxes; boxes in pixels of `images`.
         """
         source = self.normalise(images)
-        boxes = whole_image_boxes(source)
-        x = crop_and_resize(source, boxes[:, None], self.image_size)
-        object_logits, found = None, None
+        crop = whole_image_boxes(source)  # what the present level looks at, (B, 4) in pixels of the source
+        x = crop_and_resize(source, crop[:, None], self.image_size)
+        object_logits, object_boxes, found = None, None, None
         if self.localizer is None or (raw_only and not self.localizer.learns):
             features = self.backbone(x)
             raw_logits = self.classifier(features)
         else:
             raw_logits, found = self._localize(self.localizer, x, labels)
-            boxes = found.boxes * _scale(boxes, self.image_size)
         if found is not None and self.localizer is not None and not raw_only:
+            object_boxes = compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
+            crop = self._widened(object_boxes, source)
             for _ in range(1, self.localizer.zoom_steps):
-                boxes = self._zoom(self.localizer, source, boxes, labels)
-            features = self.backbone(crop_and_resize(source, boxes[:, None], self.image_size))
+                object_boxes = self._zoom(self.localizer, source, crop, labels)
+                crop = self._widened(object_boxes, source)
+            features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
             object_logits = self.classifier(features)
 
         part_logits, part_boxes = None, None
         if self.parts is not None and not raw_only:
             windows = self.parts(features, self.image_size)
-            part_boxes = compose_boxes(windows, boxes, self.image_size)
+            part_boxes = compose_boxes(windows, crop, self.image_size)
             crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
-            part_logits = self.classifier(self.backbone(crops)).unflatten(0, part_boxes.shape[:2])
+            part_logits = self.classifier(self.backbone(crops, PARTS)).unflatten(0, part_boxes.shape[:2])
 
         branches = [raw_logits.softmax(-1)]
         if object_logits is not None:
@@ -95,8 +103,8 @@ class TLAAM(nn.Module):
             raw_logits=raw_logits,
             object_logits=object_logits,
             part_logits=part_logits,
-            heatmaps=None if object_logits is None or found is None else found.heatmaps,
-            object_boxes=None if object_logits is None else boxes,
+            heatmaps=None if object_boxes is None or found is None else found.heatmaps,
+            object_boxes=object_boxes,
             part_boxes=part_boxes,
             foreground_logits=None if found is None else found.foreground_logits,
         )
@@ -119,17 +127,21 @@ class TLAAM(nn.Module):
             images = images.to(self.mean.dtype) / 255
         return (images - self.mean) / self.std
 
-    def _localize(self, localizer: Localizer, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Localization]:
+    def _localize(
+        self, localizer: Localizer, x: Tensor, labels: Tensor | None, view: int = RAW
+    ) -> tuple[Tensor, Localization]:
         """Return scores ``(B, C)`` of network inputs ``(B, 3, S, S)``, and where the object is in them."""
         layer_maps: Tensor | None = None
         pyramid: tuple[Tensor, ...] = ()
         if localizer.layer is not None:
             with torch.enable_grad(), self.backbone.capture(localizer.layer, x) as captured:
-                features = self.backbone(x)
+                features = self.backbone(x, view)
                 logits = self.classifier(features)
             layer_maps = captured[0]
         else:
-            features, pyramid = self.backbone.pyramid(x) if localizer.reads_pyramid else (self.backbone(x), ())
+            features, pyramid = (
+                self.backbone.pyramid(x, view) if localizer.reads_pyramid else (self.backbone(x, view), ())
+            )
             logits = self.classifier(features)
         classes = labels if labels is not None and self.training else logits.argmax(1)
         found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.image_size)
@@ -137,12 +149,11 @@ class TLAAM(nn.Module):
         return logits if torch.is_grad_enabled() else logits.detach(), found
 
     @torch.no_grad()
-    def _zoom(self, localizer: Localizer, source: Tensor, boxes: Tensor, labels: Tensor | None) -> Tensor:
-        """Find the object anew within its box ``(B, 4)``; both in pixels of the source, from which all is cut."""
-        _, found = self._localize(localizer, crop_and_resize(source, boxes[:, None], self.image_size), labels)
-        return compose_boxes(found.boxes[:, None], boxes, self.image_size)[:, 0]
+    def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
+        """Find the object anew within a crop ``(B, 4)``; both in pixels of the source, from which all is cut."""
+        x = crop_and_resize(source, crop[:, None], self.image_size)
+        _, found = self._localize(localizer, x, labels, view=OBJECT)
+        return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
 
-
-def _scale(whole: Tensor, size: int) -> Tensor:
-    """Return the factors ``(B, 4)`` from pixels of a ``size × size`` input to pixels of the image with box `whole`."""
-    return whole[:, 2:].repeat(1, 2) / size
+    def _widened(self, boxes: Tensor, source: Tensor) -> Tensor:
+        return widen_boxes(boxes, self.box_margin, (source.shape[2], source.shape[3]))

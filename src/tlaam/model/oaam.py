@@ -15,7 +15,7 @@ class OAAM(Localizer):
     Args:
         layer: module of the timm network whose map is explained, taken by autograd; by itself the last map, where
             the closed form holds.
-        threshold, rule, upsample, margin: see `tlaam.model.localization.heatmap_boxes`.
+        threshold, rule, upsample: see `tlaam.model.localization.heatmap_boxes`.
         zoom_steps: how many times the model zooms in; each step explains the last step's crop anew.
     """
 
@@ -26,12 +26,11 @@ class OAAM(Localizer):
         threshold: float = 1.0,
         rule: ThresholdRule = "mean",
         upsample: int = 1,
-        margin: float = 0.0,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)
         self.layer = layer
-        self.threshold, self.rule, self.upsample, self.margin = threshold, rule, upsample, margin
+        self.threshold, self.rule, self.upsample = threshold, rule, upsample
 
     def forward(self, evidence: Evidence, size: int) -> Localization:
         """Return heat maps of the evidence's classes, and boxes in pixels of the ``size × size`` input."""
@@ -41,12 +40,5 @@ class OAAM(Localizer):
             heatmaps = autograd_heatmap(
                 evidence.layer_maps, evidence.logits, evidence.classes, retain_graph=torch.is_grad_enabled()
             )
-        boxes = heatmap_boxes(
-            heatmaps,
-            (size, size),
-            threshold=self.threshold,
-            rule=self.rule,
-            upsample=self.upsample,
-            margin=self.margin,
-        )
+        boxes = heatmap_boxes(heatmaps, (size, size), threshold=self.threshold, rule=self.rule, upsample=self.upsample)
         return Localization(heatmaps, boxes)

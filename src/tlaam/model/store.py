@@ -76,7 +76,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     folder = Path(folder)
     description = _read_description(folder)
     try:
-        config = Config.from_nested({"model": description["model"]}).model
+        # Models written before views had statistics of their own do not say that they share them.
+        config = Config.from_nested({"model": {"norm_statistics": "shared", **description["model"]}}).model
         classes = tuple(str(name) for name in description["classes"])
     except (ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error

@@ -1,0 +1,95 @@
+"""Pages that show a measurement: tables, and pictures of the images measured, right or wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.evaluation.report import TRIVIAL_TITLES, EvaluationReport
+from tlaam.page import Picture, Table, write_page
+from tlaam.pictures import picture_of
+from tlaam.prediction import Prediction, Predictor
+
+PICTURES = 40
+
+
+def write_evaluation_page(
+    path: Path, run: Path | str, data: LabelledImages | Path | str, report: EvaluationReport, *, count: int = PICTURES
+) -> Path:
+    """Write one HTML page of a measurement and return its path.
+
+    Args:
+        path: the file to write; an older one is replaced.
+        run: the run folder measured.
+        data: the data set measured.
+        report: what `tlaam.evaluation.evaluate.evaluate` returned for the two.
+        count: how many images are shown: the first of each class in turn, none chosen by how it came out.
+
+    Raises:
+        RunError: the file cannot be written.
+        ModelError: the run holds no usable model.
+    """
+    images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
+    measured = {image.name for image in report.per_image}
+    samples = in_turns([s for s in images.samples if s.name in measured], count)
+    predictions = Predictor(run).predict(sample.path for sample in samples)
+    pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
+    wrong = sum(picture.good is False for picture in pictures)
+    return write_page(
+        path,
+        title=f"{report.data}: what the model saw",
+        intro=(
+            f"Measured on the {report.images} images of the {report.split} split. Of each class the first images are "
+            f"shown, in turn, whatever came out: {len(pictures)} images, {wrong} of them wrong.\n\n"
+            "From left to right: the image with the box found (and, dashed, the true one where it is known), the map "
+            "it was found by, the object as the network sees it, and the parts."
+        ),
+        tables=tables_of({"": report}, {"": "this model"}),
+        pictures=pictures,
+    )
+
+
+def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
+    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
+    label = classes[sample.label]
+    panel = picture_of(prediction, label=label, true_box=sample.box, height=240)
+    return Picture(panel, f"{sample.name}: {label}", good=prediction.top(1)[0][0] == label)
+
+
+def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
+    """Return the tables of a page: accuracy of models (by their titles) and branches, and boxes beside trivial ones."""
+    branches = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
+    rows: list[Sequence[str | int | float | None]] = []
+    for name, report in reports.items():
+        shown = {"fused": "whole image"} if set(report.classification) == {"raw", "fused"} else branches
+        for branch, title in shown.items():
+            if branch in report.classification:
+                measured = report.classification[branch]
+                rows.append((f"{titles.get(name, name)}: {title}", measured.top1, measured.macro_f1))
+    found = [Table("How often it is right", ("Model and level", "Top-1", "Macro-F1"), rows)]
+    located = {name: report.localization for name, report in reports.items() if report.localization is not None}
+    for localization in located.values():
+        boxes = {"box found": localization.measures()}
+        boxes |= {TRIVIAL_TITLES[name]: trivial.measures() for name, trivial in localization.trivial.items()}
+        found.append(
+            Table(
+                "How well it finds the object",
+                ("Box", "Mean IoU", "IoU ≥ 0.5", "IoU ≥ 0.7"),
+                [(name, m["mean_iou"], m["gt_known_0.5"], m["gt_known_0.7"]) for name, m in boxes.items()],
+                note="No box was used in training. The last two rows are fixed boxes that need no model.",
+            )
+        )
+    return found
+
+
+def in_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return the first `count` samples, taking the classes in turn."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for place, sample in enumerate(samples):
+        turns.append((seen[sample.label], place))
+        seen[sample.label] += 1
+    return [samples[place] for _, place in sorted(turns)[:count]]

@@ -1,0 +1,73 @@
+"""Batch normalisation with running statistics of its own for each view of an image.
+
+Whole images, objects and parts pass through one network one after the other. While training, each batch is normalised
+by its own statistics; afterwards all are normalised by running ones, and were these shared, by a mixture of the three
+that no branch was trained with. The learnt scale and shift stay shared, so it is still one network.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ViewNorm2d(nn.Module):
+    """Stands in for a batch normalisation, and for the dropout and activation that timm joins to it.
+
+    Args:
+        norm: the module replaced; its parameters are taken over, its running statistics start every view.
+        views: V.
+
+    Attributes:
+        view: which view's statistics are used and, while training, updated.
+    """
+
+    means: Tensor
+    variances: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d, views: int) -> None:
+        super().__init__()
+        assert norm.running_mean is not None and norm.running_var is not None
+        self.num_features, self.eps, self.momentum = norm.num_features, norm.eps, norm.momentum
+        self.weight, self.bias = norm.weight, norm.bias
+        self.register_buffer("means", norm.running_mean.repeat(views, 1))  # [V, C]
+        self.register_buffer("variances", norm.running_var.repeat(views, 1))
+        self.drop: nn.Module = getattr(norm, "drop", nn.Identity())
+        self.act: nn.Module = getattr(norm, "act", nn.Identity())
+        self.view = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, H, W)``."""
+        # Rows are views of the buffers, so that running statistics are updated in place.
+        mean, variance = self.means[self.view], self.variances[self.view]
+        x = functional.batch_norm(
+            x, mean, variance, self.weight, self.bias, self.training, self.momentum or 0.0, self.eps
+        )
+        result: Tensor = self.act(self.drop(x))
+        return result
+
+
+def split_statistics(network: nn.Module, views: int) -> int:
+    """Replace every batch normalisation of a timm network, in place, by one with statistics for each view.
+
+    Args:
+        network: after its pretrained weights were loaded.
+        views: V.
+
+    Returns:
+        How many were replaced; 0 for a network that normalises otherwise (ViT, Swin, ConvNeXt).
+    """
+    replaced = 0
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d) and child.running_mean is not None:
+                setattr(parent, name, ViewNorm2d(child, views).train(child.training))
+                replaced += 1
+    return replaced
+
+
+def select_view(network: nn.Module, view: int) -> None:
+    """Let the next passes use one view's statistics."""
+    for module in network.modules():
+        if isinstance(module, ViewNorm2d):
+            module.view = view
