@@ -51,7 +51,7 @@ class ModelConfig(_Section):
     """How many times the object level zooms in."""
     threshold: NotNegative | None = None
     """Heat-map threshold: of OAAM a multiple of the map's mean or a fraction of its maximum, by itself 1; of the
-    foreground head a probability, by itself 0.5."""
+    foreground head a probability, by itself 0.35."""
     threshold_rule: Literal["mean", "max"] = "mean"
     """What OAAM's `threshold` multiplies."""
     heatmap_upsample: Positive | None = None

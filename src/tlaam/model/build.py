@@ -80,7 +80,7 @@ def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Loca
     if config.localizer == "foreground":
         return Foreground(
             pyramid_channels(backbone, image_size),
-            threshold=0.5 if config.threshold is None else config.threshold,
+            threshold=0.35 if config.threshold is None else config.threshold,
             upsample=config.heatmap_upsample or 2,
             zoom_steps=zoom_steps,
         )

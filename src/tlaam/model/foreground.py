@@ -37,7 +37,7 @@ class Foreground(Localizer):
         self,
         channels: Sequence[int],
         *,
-        threshold: float = 0.5,
+        threshold: float = 0.35,
         upsample: int = 1,
         zoom_steps: int = 1,
     ) -> None:
