@@ -59,7 +59,7 @@ class Foreground(Localizer):
         return Localization(heatmaps, boxes, logits)
 
     def foreground_logits(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Return logits ``(B, h, w)``, float32, on the grid of the finest of the maps ``(B, K_i, h_i, w_i)``."""
+        """Return logits ``(B, h, w)``, float32 at least, on the grid of the finest of maps ``(B, K_i, h_i, w_i)``."""
         grid = pyramid[0].shape[2:]
         mixed: Tensor | None = None
         for maps, norm, projection in zip(pyramid, self.norms, self.projections, strict=True):
@@ -70,4 +70,4 @@ class Foreground(Localizer):
             mixed = level if mixed is None else mixed + level
         assert mixed is not None
         logits: Tensor = self.score(functional.relu(self.context(functional.relu(mixed))))
-        return logits[:, 0].float()
+        return logits[:, 0].to(torch.promote_types(logits.dtype, torch.float32))
