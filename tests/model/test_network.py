@@ -8,7 +8,9 @@ from torch import nn
 
 from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
+from tlaam.model.aolm import aolm_boxes
 from tlaam.model.build import build_model
+from tlaam.model.crops import crop_and_resize, whole_image_boxes
 from tlaam.model.network import TLAAM
 from tlaam.model.norm import ViewNorm2d
 
@@ -82,6 +84,20 @@ def test_each_module_can_be_switched_off_alone() -> None:
     assert without_object.heatmaps is None and set(without_object.branch_probabilities()) == {"raw", "parts", "fused"}
     assert without_parts.part_boxes is None and without_parts.object_boxes is not None
     assert set(plain.branch_probabilities()) == {"raw", "fused"}
+
+
+@pytest.mark.parametrize(("parts", "count"), [("appm", 7), ("appm_vehicles", 6)])
+def test_mmal_net_is_another_localiser_and_another_part_proposer(parts: str, count: int) -> None:
+    model = small(localizer="aolm", parts=parts, attention="none")
+    images = pictures(4)
+    with torch.no_grad():
+        output = model(images)
+        features = model.backbone(crop_and_resize(model.normalise(images), whole_image_boxes(images)[:, None], 64))
+        with model.backbone.capture("layer4.0", features) as earlier:
+            model.backbone(crop_and_resize(model.normalise(images), whole_image_boxes(images)[:, None], 64))
+    assert output.part_boxes is not None and output.part_boxes.shape == (4, count, 4)
+    torch.testing.assert_close(output.object_boxes, 2 * aolm_boxes(features, earlier[0], (64, 64)))
+    torch.testing.assert_close(output.heatmaps, features.sum(1))
 
 
 def test_all_three_off_is_the_plain_backbone() -> None:
