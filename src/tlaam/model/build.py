@@ -68,6 +68,7 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         image_size=image_size,
         part_size=part_size,
         box_margin=config.box_margin,
+        box_jitter=config.box_jitter,
     )
 
 

@@ -11,7 +11,7 @@ from tlaam.model.attention import LCAM
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
-from tlaam.model.localization import widen_boxes
+from tlaam.model.localization import jitter_boxes, widen_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
 from tlaam.model.output import TLAAMOutput
 from tlaam.model.parts import PartProposer
@@ -32,6 +32,7 @@ class TLAAM(nn.Module):
         image_size: side S of the raw and object images as the network sees them.
         part_size: side of the part images as the network sees them.
         box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
+        box_jitter: largest move of each of the crop's edges while training, as a share of its side.
     """
 
     mean: Tensor
@@ -47,10 +48,12 @@ class TLAAM(nn.Module):
         image_size: int,
         part_size: int,
         box_margin: float = 0.0,
+        box_jitter: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone, self.classifier, self.localizer, self.parts = backbone, classifier, localizer, parts
-        self.image_size, self.part_size, self.box_margin = image_size, part_size, box_margin
+        self.image_size, self.part_size = image_size, part_size
+        self.box_margin, self.box_jitter = box_margin, box_jitter
         # Buffers, so that the model can never meet pixels that were normalised for another one.
         self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
@@ -79,10 +82,10 @@ class TLAAM(nn.Module):
             raw_logits, found = self._localize(self.localizer, x, labels)
         if found is not None and self.localizer is not None and not raw_only:
             object_boxes = compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
-            crop = self._widened(object_boxes, source)
+            crop = self._crop_of(object_boxes, source)
             for _ in range(1, self.localizer.zoom_steps):
                 object_boxes = self._zoom(self.localizer, source, crop, labels)
-                crop = self._widened(object_boxes, source)
+                crop = self._crop_of(object_boxes, source)
             features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
             object_logits = self.classifier(features)
 
@@ -155,5 +158,8 @@ class TLAAM(nn.Module):
         _, found = self._localize(localizer, x, labels, view=OBJECT)
         return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
 
-    def _widened(self, boxes: Tensor, source: Tensor) -> Tensor:
-        return widen_boxes(boxes, self.box_margin, (source.shape[2], source.shape[3]))
+    def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:
+        """Return what is cut out for objects ``(B, 4)``: a margin around them, while training not always the same."""
+        size = (source.shape[2], source.shape[3])
+        wide = widen_boxes(boxes, self.box_margin, size)
+        return jitter_boxes(wide, self.box_jitter, size) if self.training else wide
