@@ -137,7 +137,7 @@ def measured(data: str, folder: Path, system: str, seed: int) -> dict[str, Any]:
             branch: "".join(str(int(image.predicted[branch] == image.label)) for image in report.per_image)
             for branch in report.classification
         },
-        "iou": None if report.localization is None else [round(image.iou or 0.0, 4) for image in report.per_image],
+        "iou": [None if image.iou is None else round(image.iou, 4) for image in report.per_image],
     }
 
 

@@ -154,3 +154,18 @@ def test_absent_and_empty_files(tmp_path: Path) -> None:
         Config.from_yaml(tmp_path / "absent.yaml")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     assert Config.from_yaml(tmp_path / "empty.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"localizer": "foreground", "heatmap_layer": "layer3"}, "heatmap_layer goes with localizer=oaam"),
+        ({"localizer": "aolm", "threshold_rule": "max"}, "threshold_rule goes with localizer=oaam"),
+        ({"localizer": "aolm", "threshold": 0.5}, "threshold does not go with localizer=aolm"),
+        ({"localizer": "foreground", "threshold": 1.3}, "threshold 1.3 is no probability below 1"),
+    ],
+)
+def test_an_option_of_another_localiser_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config.from_flat(options)
+    assert Config.from_flat({**options, "localizer": "oaam"}).model.localizer == "oaam"

@@ -232,7 +232,23 @@ class Config(_Section):
             )
         if not model.part_windows or min(model.part_windows) <= 0:
             raise ValueError(f"part_windows {model.part_windows}: at least one share above 0 is needed")
+        if (fault := _option_without_use(model)) is not None:
+            raise ValueError(fault)
         return self
+
+
+def _option_without_use(model: ModelConfig) -> str | None:
+    """Return what is wrong with options of a localiser that is not the chosen one."""
+    if model.localizer in (None, "oaam", "none"):
+        return None
+    for name, default in (("heatmap_layer", None), ("threshold_rule", "mean")):
+        if getattr(model, name) != default:
+            return f"{name} goes with localizer=oaam; the localiser is {model.localizer}"
+    if model.threshold is not None and model.localizer == "aolm":
+        return "threshold does not go with localizer=aolm, whose threshold is the mean"
+    if model.threshold is not None and model.threshold >= 1:
+        return f"threshold {model.threshold:g} is no probability below 1, as localizer=foreground needs it"
+    return None
 
 
 SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "training": TrainingConfig}

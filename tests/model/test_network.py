@@ -165,6 +165,17 @@ def test_the_margin_widens_the_crop_and_not_the_box() -> None:
     assert not torch.equal(tight.object_logits[narrow], wide.object_logits[narrow])  # type: ignore[index]
 
 
+def test_a_second_zoom_leaves_the_localisers_statistics_to_raw_images() -> None:
+    once = small(localizer="foreground").train()
+    twice = small(localizer="foreground", zoom_steps=2).train()
+    images, labels = pictures(4), torch.arange(4)
+    once(images, labels)
+    twice(images, labels)
+    assert twice.localizer is not None and twice.localizer.training
+    for one, other in zip(once.localizer.buffers(), twice.localizer.buffers(), strict=True):  # type: ignore[union-attr]
+        assert torch.equal(one, other)
+
+
 def test_crops_jitter_while_training_only() -> None:
     model = small(box_jitter=0.2)
     images, labels = pictures(4), torch.arange(4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ import torch
 from lightning.fabric import Fabric
 
 from tlaam.config import Config
+from tlaam.data.open import open_images
+from tlaam.data.sample import Sample
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.defaults import resolve
-from tlaam.errors import RunError
+from tlaam.errors import ModelError, RunError
 from tlaam.evaluation.localization import box_iou, trivial_boxes
 from tlaam.model.build import build_model
 from tlaam.model.localization import largest_component, mask_boxes
-from tlaam.training.pseudo_masks import MASK_SIZE, read_pseudo_masks, write_pseudo_masks
+from tlaam.training import loop
+from tlaam.training.masks import MASK_SIZE, read_pseudo_masks
+from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.run import resume, train
 
 QUICK = {
@@ -36,8 +41,10 @@ def test_pretrained_features_mark_creatures_that_no_box_or_label_showed(tmp_path
     path = tmp_path / "masks.npy"
     write_pseudo_masks(Fabric(accelerator="cpu", devices=1), model, samples, config, path, progress=False)
     assert model.training
-    masks = read_pseudo_masks(path, len(samples))
-    found = mask_boxes(largest_component(torch.from_numpy(np.array(masks)) > 0), (256, 256))
+    masks = read_pseudo_masks(path, samples)
+    found = mask_boxes(
+        largest_component(torch.from_numpy(np.stack([masks[index] for index in range(len(samples))])) > 0), (256, 256)
+    )
     true = torch.tensor([sample.box for sample in samples])
     central = trivial_boxes(torch.tensor([[256, 256]] * len(samples)))["center_0.7"]
     iou, rival = box_iou(found, true), box_iou(central, true)
@@ -55,17 +62,61 @@ def test_a_run_learns_from_masks_that_it_keeps(photographs: Path, tmp_path: Path
     assert (run / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
 
 
-def test_a_run_goes_on_with_its_masks_and_not_without(photographs: Path, tmp_path: Path) -> None:
-    whole = train(photographs, tmp_path / "whole", QUICK, progress=False)
-    stopped = train(photographs, tmp_path / "stopped", {**QUICK, "epochs": 1, "raw_epochs": 0}, progress=False)
+def test_a_run_goes_on_with_its_masks_and_not_without(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**QUICK, "epochs": 3, "checkpoint_every": 0.0}
+    whole = train(photographs, tmp_path / "whole", settings, progress=False)
+    step = loop._Fit._step
+
+    def broken_off(self: Any, batch: Any) -> Any:
+        if self.state.step == 3:  # in the second epoch, of two steps each
+            raise RunError("broken off")
+        return step(self, batch)
+
+    monkeypatch.setattr(loop._Fit, "_step", broken_off)
+    with pytest.raises(RunError, match="broken off"):
+        train(photographs, tmp_path / "stopped", settings, progress=False)
+    monkeypatch.undo()
+    stopped = tmp_path / "stopped"
     kept = (stopped / "pseudo_masks.npy").read_bytes()
-    assert kept == (whole / "pseudo_masks.npy").read_bytes()
-    (stopped / "run.json").write_text((stopped / "run.json").read_text().replace('"finished"', '"running"', 1))
     (stopped / "pseudo_masks.npy").unlink()
     with pytest.raises(RunError, match=r"pseudo_masks\.npy cannot be read"):
         resume(stopped, progress=False)
     (stopped / "pseudo_masks.npy").write_bytes(kept)
-    assert resume(stopped, progress=False) == stopped
+    resume(stopped, progress=False)
+    assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_masks_stay_with_their_images_however_these_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "pseudo_masks.npy"
+    stored = np.arange(3, dtype=np.uint8)[:, None, None].repeat(MASK_SIZE, 1).repeat(MASK_SIZE, 2)  # of a, b, c
+    np.save(path, stored)
+    samples = [Sample(Path(name), name, 0, "train") for name in ("c", "a", "b")]
+    masks = read_pseudo_masks(path, samples)
+    assert [int(masks[index][0, 0]) for index in range(3)] == [2, 0, 1]
+
+
+def test_half_precision_of_the_network_leaves_the_sums_whole(photographs: Path, tmp_path: Path) -> None:
+    images = open_images(photographs)
+    given = {"backbone": "tf_efficientnet_lite0", "pretrained": "package", "image_size": 64, "accelerator": "cpu"}
+    config = resolve(Config.from_flat({**given, "pseudo_mask_size": 192, "workers": 0}), images)
+    model = build_model(config.model, 3)
+    written = {}
+    for precision in ("32-true", "bf16-mixed"):
+        fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
+        path = tmp_path / f"{precision}.npy"
+        write_pseudo_masks(fabric, model, images.split("train"), config, path, progress=False)
+        written[precision] = np.load(path)
+    assert 0.02 < (written["32-true"] > 0).mean() < 0.98
+    assert (written["32-true"] != written["bf16-mixed"]).mean() < 0.03
+
+
+def test_a_network_that_cannot_take_their_size_says_so_before_it_looks(photographs: Path, tmp_path: Path) -> None:
+    fixed = {**QUICK, "backbone": "levit_128s", "image_size": 224, "source_size": 224, "pseudo_mask_size": 288}
+    with pytest.raises(ModelError, match=r"cannot take 288.*pseudo_mask_size.*localizer=oaam"):
+        train(photographs, tmp_path / "run", {**fixed, "parts": "none", "attention": "none"}, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", None])
@@ -76,4 +127,4 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes | Non
     else:
         path.write_bytes(content)
     with pytest.raises(RunError, match=r"pseudo_masks\.npy"):
-        read_pseudo_masks(path, 2)
+        read_pseudo_masks(path, [Sample(Path(name), name, 0, "train") for name in "ab"])

@@ -59,4 +59,5 @@ def evaluate(
     if page is not None:
         from tlaam.evaluation.page import write_evaluation_page
 
-        click.echo(f"Pictures: {write_evaluation_page(page, run, data, report, count=pictures)}", err=json_file == "-")
+        written = write_evaluation_page(page, run, data, report, count=pictures, batch_size=batch_size)
+        click.echo(f"Pictures: {written}", err=json_file == "-")

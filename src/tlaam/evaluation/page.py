@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
@@ -17,7 +18,13 @@ PICTURES = 40
 
 
 def write_evaluation_page(
-    path: Path, run: Path | str, data: LabelledImages | Path | str, report: EvaluationReport, *, count: int = PICTURES
+    path: Path,
+    run: Path | str,
+    data: LabelledImages | Path | str,
+    report: EvaluationReport,
+    *,
+    count: int = PICTURES,
+    **options: Any,
 ) -> Path:
     """Write one HTML page of a measurement and return its path.
 
@@ -27,6 +34,7 @@ def write_evaluation_page(
         data: the data set measured.
         report: what `tlaam.evaluation.evaluate.evaluate` returned for the two.
         count: how many images are shown: the first of each class in turn, none chosen by how it came out.
+        **options: see `tlaam.prediction.Predictor`.
 
     Raises:
         RunError: the file cannot be written.
@@ -35,7 +43,7 @@ def write_evaluation_page(
     images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
     measured = {image.name for image in report.per_image}
     samples = in_turns([s for s in images.samples if s.name in measured], count)
-    predictions = Predictor(run).predict(sample.path for sample in samples)
+    predictions = Predictor(run, **options).predict(sample.path for sample in samples)
     pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
     wrong = sum(picture.good is False for picture in pictures)
     return write_page(

@@ -127,7 +127,7 @@ class Backbone(nn.Module):
         return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], rows, columns)
 
     @contextmanager
-    def capture(self, layer: str, x: Tensor) -> Iterator[list[Tensor]]:
+    def capture(self, layer: str, x: Tensor, *, leaf: bool = True) -> Iterator[list[Tensor]]:
         """Keep the output of one module while x passes through, as part of the graph; nothing lasts after the block.
 
         Where the output carries no graph (frozen weights, evaluation) it is made a leaf that gradients stop at.
@@ -135,6 +135,7 @@ class Backbone(nn.Module):
         Args:
             layer: dotted name of a module of the timm network, e.g. ``layer3`` or ``blocks.4``.
             x: the images that will be passed, for the token grid's shape.
+            leaf: whether gradients by it will be asked for.
 
         Yields:
             A list that receives one map ``(B, C, H, W)`` a forward pass.
@@ -150,7 +151,7 @@ class Backbone(nn.Module):
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
             if not isinstance(output, Tensor) or output.ndim not in (3, 4):
                 raise ModelError(f"heatmap_layer '{layer}' of {self.name} puts out no map; choose a stage or block.")
-            output = output if output.requires_grad else output.detach().requires_grad_()
+            output = output.detach().requires_grad_() if leaf and not output.requires_grad else output
             # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
             if output.ndim == 3:
                 maps.append(self._tokens_to_map(output, x))

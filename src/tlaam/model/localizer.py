@@ -51,12 +51,14 @@ class Localizer(nn.Module):
 
     Attributes:
         layer: dotted name of a module of the timm network whose map it also looks at, or None.
+        needs_gradient: whether it differentiates the scores by that map.
         reads_pyramid: whether it looks at the maps of the last two resolutions.
         learns: whether it has a loss of its own, and so also runs in the epochs that train the raw branch only.
         zoom_steps: how many times the model zooms in; each step looks at the last step's crop anew.
     """
 
     layer: str | None = None
+    needs_gradient: bool = False
     reads_pyramid: bool = False
     learns: bool = False
 

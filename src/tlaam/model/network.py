@@ -137,7 +137,11 @@ class TLAAM(nn.Module):
         layer_maps: Tensor | None = None
         pyramid: tuple[Tensor, ...] = ()
         if localizer.layer is not None:
-            with torch.enable_grad(), self.backbone.capture(localizer.layer, x) as captured:
+            gradient = localizer.needs_gradient
+            with (
+                torch.set_grad_enabled(gradient or torch.is_grad_enabled()),
+                self.backbone.capture(localizer.layer, x, leaf=gradient) as captured,
+            ):
                 features = self.backbone(x, view)
                 logits = self.classifier(features)
             layer_maps = captured[0]
@@ -155,7 +159,12 @@ class TLAAM(nn.Module):
     def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
         """Find the object anew within a crop ``(B, 4)``; both in pixels of the source, from which all is cut."""
         x = crop_and_resize(source, crop[:, None], self.image_size)
-        _, found = self._localize(localizer, x, labels, view=OBJECT)
+        was_training = localizer.training
+        localizer.eval()  # what a localiser that learns normalises by is of raw images
+        try:
+            _, found = self._localize(localizer, x, labels, view=OBJECT)
+        finally:
+            localizer.train(was_training)
         return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
 
     def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:

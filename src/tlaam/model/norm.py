@@ -48,7 +48,7 @@ class ViewNorm2d(nn.Module):
 
 
 def split_statistics(network: nn.Module, views: int) -> int:
-    """Replace every batch normalisation of a timm network, in place, by one with statistics for each view.
+    """Replace every 2-D batch normalisation of a timm network, in place, by one with statistics for each view.
 
     Args:
         network: after its pretrained weights were loaded.

@@ -19,6 +19,8 @@ class OAAM(Localizer):
         zoom_steps: how many times the model zooms in; each step explains the last step's crop anew.
     """
 
+    needs_gradient = True
+
     def __init__(
         self,
         layer: str | None = None,

@@ -84,7 +84,7 @@ class Discriminant:
 
 
 class DiscriminantFit:
-    """Gather Fisher's discriminant over batches, in float64; memory is K × K whatever the number of images.
+    """Gather Fisher's discriminant over batches, sums in float64; memory is K × K whatever the number of images.
 
     Args:
         channels: K.
@@ -110,7 +110,7 @@ class DiscriminantFit:
         self.counts += kinds.sum(1).cpu().double()
 
     def solve(self) -> Discriminant | None:
-        """Return the rule, or None where all cells were of one kind or all alike, so that nothing can be told apart."""
+        """Return the rule, or None where nothing can be told apart: cells of one kind, all alike, or not finite."""
         if not (self.counts > 0).all():
             return None
         total = self.counts.sum()
@@ -118,7 +118,7 @@ class DiscriminantFit:
         background, foreground = self.sums / self.counts[:, None]
         covariance = self.products / total - torch.outer(mean, mean)
         ridge = _RIDGE * covariance.diagonal().mean()
-        if not ridge > 0:
+        if not (ridge > 0 and covariance.isfinite().all()):
             return None
         eye = torch.eye(len(mean), dtype=torch.float64)
         weight = torch.linalg.solve(covariance + ridge * eye, foreground - background)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tlaam.canvas import image_to_canvas, load_for_canvas, to_canvas
 from tlaam.data.sample import Sample
+from tlaam.training.masks import PseudoMasks
 from tlaam.training.sampler import Key
 from tlaam.training.seeds import derive
 from tlaam.training.transforms import Augment
@@ -47,7 +47,7 @@ class TrainingImages(Dataset[Item]):
         source_size: side of the canvas in pixels.
         augment: makes canvases.
         seed: of everything random.
-        masks: pseudo masks of the samples, uint8 ``(N, m, m)``, which go through the same crops and mirrorings.
+        masks: pseudo masks of the samples, which go through the same crops and mirrorings.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TrainingImages(Dataset[Item]):
         source_size: int,
         augment: Augment,
         seed: int,
-        masks: NDArray[np.uint8] | None = None,
+        masks: PseudoMasks | None = None,
     ) -> None:
         self.samples, self.source_size, self.augment, self.seed = tuple(samples), source_size, augment, seed
         self.masks = masks
@@ -78,7 +78,7 @@ class TrainingImages(Dataset[Item]):
         box = None
         if sample.box is not None:  # the image may have been decoded at a reduced size
             box = np.array(sample.box) * np.array([image.width / width, image.height / height] * 2)
-        mask = None if self.masks is None else torch.from_numpy(np.array(self.masks[index]))
+        mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
         return _item(made.canvas, sample, index, made.box, (width, height), made.mask)
 

@@ -16,11 +16,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from numpy.typing import NDArray
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
@@ -36,6 +34,7 @@ from tlaam.training.folder import RunFolder
 from tlaam.training.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss
+from tlaam.training.masks import PseudoMasks
 from tlaam.training.optimizer import build_optimizer, set_lr
 from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
@@ -83,7 +82,7 @@ def fit(
     folder: RunFolder,
     identity: dict[str, Any],
     *,
-    masks: NDArray[np.uint8] | None = None,
+    masks: PseudoMasks | None = None,
     checkpoint: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Row]:
@@ -97,7 +96,7 @@ def fit(
         config: resolved settings.
         folder: where checkpoints, ``history.csv`` and logs go.
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
-        masks: pseudo masks of the training samples, uint8 ``(N, m, m)``, for a localiser that learns.
+        masks: pseudo masks of the training samples, for a localiser that learns.
         checkpoint: what to continue from (`Checkpoints.newest`).
         progress: show a bar where standard error is a terminal, and a line an epoch.
 
@@ -140,7 +139,7 @@ class _Fit:
         config: Config,
         folder: RunFolder,
         identity: dict[str, Any],
-        masks: NDArray[np.uint8] | None,
+        masks: PseudoMasks | None,
         checkpoint: dict[str, Any] | None,
         progress: bool,
         stop: StopRequest,

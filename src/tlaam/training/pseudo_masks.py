@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -18,14 +17,12 @@ from tqdm import tqdm
 from tlaam.atomic import write_atomically
 from tlaam.config import Config
 from tlaam.data.sample import Sample
-from tlaam.errors import RunError
 from tlaam.model.network import TLAAM
 from tlaam.model.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
 from tlaam.training.dataset import EvaluationImages
 from tlaam.training.loading import batch_loader, with_plain_errors
+from tlaam.training.masks import MASK_SIZE
 
-MASK_SIZE = 64
-"""Side of a stored mask in cells."""
 _FIT_IMAGES = 128
 """Images that the discriminant is fitted to; more change it little."""
 _BATCH = 8
@@ -35,6 +32,8 @@ def write_pseudo_masks(
     fabric: Fabric, model: TLAAM, samples: Sequence[Sample], config: Config, path: Path, *, progress: bool
 ) -> None:
     """Mark the foreground of images with the model's backbone as it is now, and write ``(N, 64, 64)`` uint8 to `path`.
+
+    Masks lie in the order of the images' names, so that a data set that lists them otherwise later gets the same ones.
 
     Args:
         fabric: already launched; only the process that calls works.
@@ -47,6 +46,7 @@ def write_pseudo_masks(
     Raises:
         DataError: an image cannot be read.
     """
+    samples = sorted(samples, key=_name)
     device, backbone_mode = fabric.device, model.training
     model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     fitted = list(range(0, len(samples), max(1, -(-len(samples) // _FIT_IMAGES))))
@@ -69,19 +69,8 @@ def write_pseudo_masks(
     write_atomically(path, stream.getbuffer())
 
 
-def read_pseudo_masks(path: Path, count: int) -> NDArray[np.uint8]:
-    """Map the file of `write_pseudo_masks` into memory: uint8 ``(count, 64, 64)``, 255 where foreground.
-
-    Raises:
-        RunError: it is missing, damaged, or of another number of images.
-    """
-    try:
-        masks: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path} cannot be read ({error}); begin a new run, which makes it anew.") from error
-    if masks.shape != (count, MASK_SIZE, MASK_SIZE) or masks.dtype != np.uint8:
-        raise RunError(f"{path} holds {masks.dtype} {masks.shape}, not masks of {count} images; begin a new run.")
-    return masks
+def _name(sample: Sample) -> str:
+    return sample.name
 
 
 def _features(model: TLAAM, samples: Sequence[Sample], config: Config, fabric: Fabric) -> Iterator[Tensor]:
@@ -91,14 +80,16 @@ def _features(model: TLAAM, samples: Sequence[Sample], config: Config, fabric: F
     images = EvaluationImages(samples, max(size, config.model.source_size))
     batches = [list(range(start, min(start + _BATCH, len(samples)))) for start in range(0, len(samples), _BATCH)]
     loader = batch_loader(images, batches, config.training.workers or 0, pin=False)
-    with torch.no_grad(), fabric.autocast():
-        for batch in with_plain_errors(loader):
+    for batch in with_plain_errors(loader):
+        # The contexts end before a batch is handed out: sums over cells are taken in full precision.
+        with torch.no_grad(), fabric.autocast():
             canvas = model.normalise(batch.canvas.to(fabric.device))
             if canvas.shape[-1] != size:
                 canvas = functional.interpolate(
                     canvas, size=(size, size), mode="bilinear", align_corners=False, antialias=True
                 )
-            yield model.backbone.pyramid(canvas.contiguous(memory_format=torch.channels_last))[1][-1].float()
+            features = model.backbone.pyramid(canvas.contiguous(memory_format=torch.channels_last))[1][-1].float()
+        yield features
 
 
 def _fit(batches: Iterator[Tensor], bar: tqdm[None]) -> Discriminant | None:

@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from tlaam import __version__
 from tlaam.atomic import full_disk_named, write_json
-from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig
+from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig, read_yaml
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import with_test, with_validation
 from tlaam.defaults import resolve, resolve_machine
-from tlaam.errors import ConfigError, DataError, RunError, TlaamError
+from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
+from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
 from tlaam.model.network import TLAAM
 from tlaam.model.store import save_model
@@ -33,8 +34,10 @@ from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
 from tlaam.training.header import header
 from tlaam.training.history import total_seconds
+from tlaam.training.loading import lost_loaders_named
 from tlaam.training.loop import Diverged, fit, resume_command
-from tlaam.training.pseudo_masks import read_pseudo_masks, write_pseudo_masks
+from tlaam.training.masks import read_pseudo_masks
+from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
 
@@ -146,7 +149,7 @@ def resume(
             )
     folder = RunFolder(Path(run))
     folder.require_run()
-    begun = Config.from_yaml(folder.config)
+    begun = _begun_with(folder)
     config = resolve_machine(begun.with_options(**changes))
     before, now = _named_devices(begun.training), _named_devices(config.training)
     if before is not None and now is not None:
@@ -193,7 +196,9 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
 
     def mark_foreground() -> None:
         began = time.monotonic()
-        write_pseudo_masks(fabric, model, train_samples, plan.config, folder.pseudo_masks, progress=progress)
+        again = f"continue with: {resume_command(folder)}"
+        with lost_loaders_named(folder.path), full_disk_named(folder.path, again):
+            write_pseudo_masks(fabric, model, train_samples, plan.config, folder.pseudo_masks, progress=progress)
         folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
 
     masks = None
@@ -201,7 +206,7 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
         # Before the first step the weights are the pretrained ones, and only then can masks be made.
         if plan.checkpoint is None and not folder.pseudo_masks.exists():
             _on_first(fabric, mark_foreground)
-        masks = read_pseudo_masks(folder.pseudo_masks, len(train_samples))
+        masks = read_pseudo_masks(folder.pseudo_masks, train_samples)
     try:
         history = fit(
             fabric,
@@ -249,6 +254,19 @@ def _launched(config: Config) -> Fabric:
     return fabric
 
 
+def _begun_with(folder: RunFolder) -> Config:
+    """Return a run's settings; one that lacks some was begun by a version that computed something else."""
+    config = Config.from_yaml(folder.config)
+    written = read_yaml(folder.config)
+    for section, options in config.to_nested().items():
+        missing = [name for name in options if name not in written.get(section, {})]
+        if missing:
+            raise RunError(
+                f"{folder.path} was begun by an earlier version, which had no {', '.join(missing)}; begin a new run."
+            )
+    return config
+
+
 def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
     """Do something on the first device and give the result to all; its error ends them all, said once."""
     result: _T | None = None
@@ -268,7 +286,15 @@ def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
 
 def _model(plan: _Plan) -> TLAAM:
     torch.manual_seed(derive(plan.config.training.seed, "weights"))
-    return build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
+    model = build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
+    if plan.config.model.localizer == "foreground" and plan.checkpoint is None:
+        try:
+            probe_shape(model.backbone, plan.config.training.pseudo_mask_size)
+        except ModelError as error:  # said before every image is looked at
+            raise ModelError(
+                f"{error} Pseudo masks are made at that size: give another pseudo_mask_size, or localizer=oaam."
+            ) from error
+    return model
 
 
 def _settings(config: Config | Mapping[str, Any] | None) -> Config:

@@ -1,0 +1,53 @@
+"""Pseudo masks on disk, and which is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.sample import Sample
+from tlaam.errors import RunError
+
+MASK_SIZE = 64
+"""Side of a stored mask in cells."""
+
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """Masks of a sequence of samples, mapped into memory: ``masks[i]`` is that of sample i.
+
+    Attributes:
+        array: uint8 ``(N, 64, 64)``, 255 where foreground, in the order of the names.
+        places: where each sample's mask lies, ``(N,)``.
+    """
+
+    array: NDArray[np.uint8]
+    places: NDArray[np.int64]
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Return the mask of one sample, uint8 ``(64, 64)``."""
+        mask: NDArray[np.uint8] = np.array(self.array[self.places[index]])
+        return mask
+
+
+def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
+    """Open the file of `write_pseudo_masks` for the same samples, in any order.
+
+    Raises:
+        RunError: it is missing, damaged, or of another number of images.
+    """
+    try:
+        array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{path} cannot be read ({error}); begin a new run, which makes it anew.") from error
+    if array.shape != (len(samples), MASK_SIZE, MASK_SIZE) or array.dtype != np.uint8:
+        raise RunError(
+            f"{path} holds {array.dtype} {array.shape}, not masks of {len(samples)} images; begin a new run."
+        )
+    places = np.empty(len(samples), dtype=np.int64)
+    places[sorted(range(len(samples)), key=lambda index: samples[index].name)] = np.arange(len(samples))
+    return PseudoMasks(array, places)
