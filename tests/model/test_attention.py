@@ -11,6 +11,7 @@ from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.model.attention import LCAM, insert_channel_attention, neighbourhood
 from tlaam.model.build import build_model
+from tlaam.model.norm import ViewNorm2d
 
 
 @pytest.mark.parametrize(("channels", "t"), [(16, 3), (64, 3), (128, 5), (256, 5), (512, 5), (1024, 5), (2048, 7)])
@@ -73,7 +74,7 @@ def test_it_leaves_scores_unchanged_at_the_start_and_learns(name: str) -> None:
     with_lcam = build_model(plain.model_copy(update={"attention": "lcam"}), 4).eval()
     for model in (without, with_lcam):
         for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):  # timm starts a block's last one at 0: nothing would pass it
+            if isinstance(module, ViewNorm2d):  # timm starts a block's last one at 0: nothing would pass it
                 torch.nn.init.ones_(module.weight)
     modules = [m for m in with_lcam.modules() if isinstance(m, LCAM)]
     assert modules
