@@ -37,8 +37,9 @@ class ModelConfig(_Section):
     """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
     source_size: Annotated[int, Field(ge=32)] | None = None
     """Side of the source image that crops are cut from; by itself twice the input's."""
-    norm_statistics: Literal["own", "shared"] = "own"
-    """Running statistics of batch normalisation: whole images, objects and parts each their own, or one for all."""
+    norm_statistics: Literal["own", "shared", "pretrained"] = "own"
+    """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
+    all; or the pretrained ones, unchanged in training too."""
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
@@ -232,6 +233,8 @@ class Config(_Section):
             )
         if not model.part_windows or min(model.part_windows) <= 0:
             raise ValueError(f"part_windows {model.part_windows}: at least one share above 0 is needed")
+        if model.norm_statistics == "pretrained" and model.pretrained == "none":
+            raise ValueError("norm_statistics=pretrained needs pretrained weights; pretrained is none")
         if (fault := _option_without_use(model)) is not None:
             raise ValueError(fault)
         return self

@@ -207,6 +207,18 @@ def test_each_view_keeps_statistics_of_its_own() -> None:
         assert torch.equal(norm.means[1:], means[1:]) and not torch.equal(norm.means[0], means[0])
 
 
+def test_pretrained_statistics_stay_as_they_were_while_training() -> None:
+    model = small(norm_statistics="pretrained").train()
+    images, labels = pictures(4), torch.arange(4)
+    before = {name: buffer.clone() for name, buffer in model.backbone.named_buffers()}
+    trained = model(images, labels)
+    assert any(name.endswith("means") for name in before)
+    for name, buffer in model.backbone.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    assert torch.equal(trained.raw_logits, model.eval()(images).raw_logits)
+    assert trained.raw_logits.requires_grad
+
+
 def test_bytes_and_fractions_are_the_same_picture() -> None:
     images = pictures(2)
     model = small()

@@ -15,7 +15,7 @@ from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Localizer
 from tlaam.model.network import TLAAM
-from tlaam.model.norm import split_statistics
+from tlaam.model.norm import fix_statistics, split_statistics
 from tlaam.model.oaam import OAAM
 from tlaam.model.parts import MPALM, PartProposer
 from tlaam.model.pretrained import load_pretrained as load_weights
@@ -38,7 +38,9 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     backbone = Backbone(config.backbone, image_size)
     if load_pretrained:
         load_weights(backbone, config.pretrained)
-    if config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
+    if config.norm_statistics == "pretrained":
+        fix_statistics(backbone.network)
+    elif config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
         split_statistics(backbone.network, views=3)
     if config.attention != "none":
         insert_channel_attention(

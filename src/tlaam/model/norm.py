@@ -1,11 +1,14 @@
-"""Batch normalisation with running statistics of its own for each view of an image.
+"""Batch normalisation for a network that sees three views of an image: whole images, objects and parts.
 
-Whole images, objects and parts pass through one network one after the other. While training, each batch is normalised
-by its own statistics; afterwards all are normalised by running ones, and were these shared, by a mixture of the three
-that no branch was trained with. The learnt scale and shift stay shared, so it is still one network.
+They pass through one network one after the other. While training, each batch is normalised by its own statistics;
+afterwards all are normalised by running ones, and were these shared, by a mixture of the three that no branch was
+trained with. So each view can have its own (`split_statistics`), or all keep the pretrained ones, in training too
+(`fix_statistics`). The learnt scale and shift stay shared, so it is still one network.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,6 +50,19 @@ class ViewNorm2d(nn.Module):
         return result
 
 
+class FixedNorm2d(ViewNorm2d):
+    """As `ViewNorm2d`, with one set of statistics that never changes."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm, views=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, H, W)`` by the statistics it was made with, while training too."""
+        x = functional.batch_norm(x, self.means[0], self.variances[0], self.weight, self.bias, False, 0.0, self.eps)
+        result: Tensor = self.act(self.drop(x))
+        return result
+
+
 def split_statistics(network: nn.Module, views: int) -> int:
     """Replace every 2-D batch normalisation of a timm network, in place, by one with statistics for each view.
 
@@ -57,11 +73,27 @@ def split_statistics(network: nn.Module, views: int) -> int:
     Returns:
         How many were replaced; 0 for a network that normalises otherwise (ViT, Swin, ConvNeXt).
     """
+    return _replace(network, lambda norm: ViewNorm2d(norm, views))
+
+
+def fix_statistics(network: nn.Module) -> int:
+    """Replace every 2-D batch normalisation of a timm network, in place, by one that keeps its present statistics.
+
+    Args:
+        network: after its pretrained weights were loaded; random ones cannot be trained so.
+
+    Returns:
+        How many were replaced; 0 for a network that normalises otherwise.
+    """
+    return _replace(network, FixedNorm2d)
+
+
+def _replace(network: nn.Module, successor: Callable[[nn.BatchNorm2d], ViewNorm2d]) -> int:
     replaced = 0
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.BatchNorm2d) and child.running_mean is not None:
-                setattr(parent, name, ViewNorm2d(child, views).train(child.training))
+                setattr(parent, name, successor(child).train(child.training))
                 replaced += 1
     return replaced
 
