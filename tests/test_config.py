@@ -159,10 +159,12 @@ def test_absent_and_empty_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"localizer": "foreground", "heatmap_layer": "layer3"}, "heatmap_layer goes with localizer=oaam"),
+        ({"localizer": "foreground", "heatmap_layer": "layer3"}, "heatmap_layer goes with localizer=oaam or gradcam"),
         ({"localizer": "aolm", "threshold_rule": "max"}, "threshold_rule goes with localizer=oaam"),
-        ({"localizer": "aolm", "threshold": 0.5}, "threshold does not go with localizer=aolm"),
-        ({"localizer": "foreground", "threshold": 1.3}, "threshold 1.3 is no probability below 1"),
+        ({"localizer": "scda", "heatmap_upsample": 2}, "heatmap_upsample goes with localizer="),
+        ({"localizer": "gradcam", "threshold": 2}, "threshold 2 must be below 1 with localizer=gradcam"),
+        ({"localizer": "aolm", "threshold": 0.5}, "threshold goes with localizer=foreground or oaam or"),
+        ({"localizer": "foreground", "threshold": 1.3}, "threshold 1.3 must be below 1 with localizer=foreground"),
     ],
 )
 def test_an_option_of_another_localiser_is_refused(options: dict[str, object], message: str) -> None:

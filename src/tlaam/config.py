@@ -43,29 +43,36 @@ class ModelConfig(_Section):
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
-    localizer: Literal["foreground", "oaam", "aolm", "none"] | None = None
-    """Object level: a foreground head that learns from pseudo masks, OAAM, MMAL-Net's AOLM, or none (no object
-    branch); by itself foreground where weights are pretrained, else oaam."""
+    localizer: (
+        Literal["foreground", "oaam", "cam", "gradcam", "gradcam++", "scda", "aolm", "center", "full", "none"] | None
+    ) = None
+    """Object level: a foreground head that learns from pseudo masks, OAAM, CAM, Grad-CAM, Grad-CAM++, SCDA, MMAL-Net's
+    AOLM, the centre or the full image whatever it shows, or none (no object branch); by itself foreground where weights
+    are pretrained, else oaam."""
     heatmap_layer: str | None = None
-    """Backbone module whose map OAAM explains; by itself the last one, where the closed form holds."""
+    """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; by itself the last one, where closed forms
+    hold."""
     zoom_steps: Positive = 1
     """How many times the object level zooms in."""
     threshold: NotNegative | None = None
-    """Heat-map threshold: of OAAM a multiple of the map's mean or a fraction of its maximum, by itself 1; of the
-    foreground head a probability, by itself 0.35."""
+    """Heat-map threshold: of OAAM a multiple of the map's mean or a fraction of its maximum, by itself 1; of CAM,
+    Grad-CAM and Grad-CAM++ a fraction of the maximum, by itself 0.2, 0.15 and 0.25; of the foreground head a
+    probability, by itself 0.35."""
     threshold_rule: Literal["mean", "max"] = "mean"
     """What OAAM's `threshold` multiplies."""
     heatmap_upsample: Positive | None = None
-    """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground."""
+    """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground, 4 for
+    CAM, Grad-CAM and Grad-CAM++."""
     box_margin: NotNegative = 0.05
     """Share of its side by which the object's box is widened on each side for the crop."""
     box_jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Largest random move of each edge of the object's crop while training, as a share of its side."""
 
-    parts: Literal["mpalm", "appm", "appm_vehicles", "none"] = "mpalm"
-    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), or none."""
+    parts: Literal["mpalm", "appm", "appm_vehicles", "random", "none"] = "mpalm"
+    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random
+    places, or none."""
     part_channels: Positive = 2
-    """MPALM's K': how many channels' peaks get windows."""
+    """MPALM's K': how many channels' peaks get windows; of `random`, how many places."""
     part_windows: tuple[Fraction, ...] = (0.5, 0.75)
     """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
     part_size: Annotated[int, Field(ge=16)] | None = None
@@ -75,10 +82,10 @@ class ModelConfig(_Section):
     part_distinct: bool = True
     """Skip peaks that coincide with one already taken."""
 
-    attention: Literal["lcam", "eca", "none"] = "lcam"
-    """Channel attention inside the backbone's blocks."""
+    attention: Literal["lcam", "eca", "se", "none"] = "lcam"
+    """Channel attention inside the backbone's blocks: LCAM, ECA, squeeze and excitation, or none."""
     attention_kernel: Annotated[int, Field(ge=1)] | None = None
-    """Neighbourhood t; by itself ECA's rule from the number of channels."""
+    """Neighbourhood t of LCAM and ECA; by itself ECA's rule from the number of channels."""
     attention_stages: tuple[int, ...] | None = None
     """Backbone stages that get channel attention, negative from the last; by itself all."""
     attention_gate: Literal["identity", "sigmoid"] = "identity"
@@ -240,17 +247,31 @@ class Config(_Section):
         return self
 
 
+_LOCALIZER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "foreground": ("threshold", "heatmap_upsample"),
+    "oaam": ("heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample"),
+    "cam": ("threshold", "heatmap_upsample"),
+    "gradcam": ("heatmap_layer", "threshold", "heatmap_upsample"),
+    "gradcam++": ("heatmap_layer", "threshold", "heatmap_upsample"),
+    "scda": (),
+    "aolm": (),
+    "center": (),
+    "full": (),
+}
+"""Which options each localiser takes."""
+
+
 def _option_without_use(model: ModelConfig) -> str | None:
     """Return what is wrong with options of a localiser that is not the chosen one."""
-    if model.localizer in (None, "oaam", "none"):
+    if model.localizer in (None, "none"):
         return None
-    for name, default in (("heatmap_layer", None), ("threshold_rule", "mean")):
-        if getattr(model, name) != default:
-            return f"{name} goes with localizer=oaam; the localiser is {model.localizer}"
-    if model.threshold is not None and model.localizer == "aolm":
-        return "threshold does not go with localizer=aolm, whose threshold is the mean"
-    if model.threshold is not None and model.threshold >= 1:
-        return f"threshold {model.threshold:g} is no probability below 1, as localizer=foreground needs it"
+    taken = _LOCALIZER_OPTIONS[model.localizer]
+    for name in ("heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample"):
+        if name not in taken and getattr(model, name) != ModelConfig.model_fields[name].default:
+            takers = [localizer for localizer, options in _LOCALIZER_OPTIONS.items() if name in options]
+            return f"{name} goes with localizer={' or '.join(takers)}; the localiser is {model.localizer}"
+    if model.threshold is not None and model.threshold >= 1 and model.localizer != "oaam":
+        return f"threshold {model.threshold:g} must be below 1 with localizer={model.localizer}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""LCAM: the explicit band matrix, ECA as its special case, and what it does to pretrained networks."""
+"""LCAM: the explicit band matrix, ECA as its special case; SE; and what they do to pretrained networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
-from tlaam.model.attention import LCAM, insert_channel_attention, neighbourhood
+from tlaam.model.attention import LCAM, SE, ChannelAttention, insert_channel_attention, neighbourhood
 from tlaam.model.build import build_model
 from tlaam.model.norm import ViewNorm2d
 
@@ -56,6 +56,17 @@ def test_channels_last_and_tokens_are_the_same_numbers() -> None:
     torch.testing.assert_close(lcam(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape_as(x), expected)
 
 
+def test_se_is_two_layers_and_a_gate() -> None:
+    torch.manual_seed(0)
+    se = SE(256, gate="sigmoid")
+    x = torch.randn(2, 256, 3, 5)
+    hidden = (x.mean((2, 3)) @ se.squeeze.weight.T + se.squeeze.bias).clamp(min=0)
+    assert hidden.shape == (2, 16)
+    gates = 1 / (1 + torch.exp(-(hidden @ se.excite.weight.T + se.excite.bias)))
+    torch.testing.assert_close(se(x), x * gates[:, :, None, None])
+    assert torch.equal(SE(256)(x), x)
+
+
 def test_an_even_neighbourhood_is_refused() -> None:
     with pytest.raises(ModelError, match="must be odd"):
         LCAM(8, 4)
@@ -65,26 +76,29 @@ def test_an_even_neighbourhood_is_refused() -> None:
     "name", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050", "test_convnext",
              "swin_tiny_patch4_window7_224", "test_vit", "vit_small_patch16_dinov3", "regnety_002", "densenet121"],
 )  # fmt: skip
-def test_it_leaves_scores_unchanged_at_the_start_and_learns(name: str) -> None:
+@pytest.mark.parametrize("attention", ["lcam", "se"])
+def test_it_leaves_scores_unchanged_at_the_start_and_learns(name: str, attention: str) -> None:
     size = 96
     plain = ModelConfig(backbone=name, image_size=size, pretrained="none", attention="none", parts="none")
     torch.manual_seed(0)
     without = build_model(plain, 4).eval()
     torch.manual_seed(0)
-    with_lcam = build_model(plain.model_copy(update={"attention": "lcam"}), 4).eval()
-    for model in (without, with_lcam):
+    attended = build_model(plain.model_copy(update={"attention": attention}), 4).eval()
+    for model in (without, attended):
         for module in model.modules():
             if isinstance(module, ViewNorm2d):  # timm starts a block's last one at 0: nothing would pass it
                 torch.nn.init.ones_(module.weight)
-    modules = [m for m in with_lcam.modules() if isinstance(m, LCAM)]
+    modules = [m for m in attended.modules() if isinstance(m, ChannelAttention)]
     assert modules
     images = torch.rand(2, 3, size, size)
-    with_lcam.classifier.load_state_dict(without.classifier.state_dict())
+    attended.classifier.load_state_dict(without.classifier.state_dict())
     with torch.no_grad():
-        difference = (with_lcam(images).raw_logits - without(images).raw_logits).abs().max()
+        difference = (attended(images).raw_logits - without(images).raw_logits).abs().max()
     assert difference <= 1e-5
-    functional.cross_entropy(with_lcam(images).raw_logits, torch.tensor([0, 1])).backward()
-    assert all(m.weight.grad is not None and m.weight.grad.abs().sum() > 0 for m in modules)
+    functional.cross_entropy(attended(images).raw_logits, torch.tensor([0, 1])).backward()
+    for module in modules:
+        learns = module.excite.weight if isinstance(module, SE) else module.weight
+        assert isinstance(learns, torch.Tensor) and learns.grad is not None and learns.grad.abs().sum() > 0
 
 
 def test_pretrained_scores_are_unchanged_at_the_start() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
@@ -28,6 +30,43 @@ def pictures(count: int, height: int = 128, width: int = 128) -> torch.Tensor:
     return torch.randint(
         0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
+
+
+def choices(option: str) -> list[str]:
+    """Every value that a setting of a few names can have."""
+    found, rest = [], [ModelConfig.model_fields[option].annotation]
+    while rest:
+        annotation = rest.pop()
+        found += [annotation] if isinstance(annotation, str) else []
+        rest += get_args(annotation)
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("localizer", "parts"), [
+    *((name, "mpalm") for name in choices("localizer")), *(("oaam", name) for name in choices("parts")),
+])  # fmt: skip
+def test_every_localiser_and_part_proposer_passes(localizer: str, parts: str) -> None:
+    """One battery for all: boxes inside the image, an image is its row in a batch, no state moves, it trains."""
+    model = small(localizer=localizer, parts=parts)
+    images, labels = pictures(3), torch.arange(3)
+    with torch.no_grad():
+        output, again, alone = model(images), model(images), model(images[1:2])
+    for name, values in output._asdict().items():
+        assert (values is None) == (getattr(again, name) is None)
+        if values is None:
+            continue
+        assert values.isfinite().all() and torch.equal(values, getattr(again, name)), name
+        torch.testing.assert_close(values[1:2], getattr(alone, name), rtol=1e-3, atol=1e-3)
+        if "boxes" in name:
+            assert values.min() >= 0 and values.max() <= 128
+            assert (values[..., 2:] > values[..., :2]).all()
+    assert (output.object_boxes is None) is (localizer == "none")
+    assert (output.part_boxes is None) is (parts == "none")
+    torch.testing.assert_close(output.probabilities.sum(1), torch.ones(3))
+    trained = model.train()(images, labels)
+    total = trained.raw_logits.sum() + sum(x.sum() for x in trained[2:4] if x is not None)
+    total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.classifier.parameters())
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from tlaam.errors import DataError
+from tlaam.model.fixed_box import CENTER_SHARE
 
 IOU_LEVELS = (0.3, 0.5, 0.7)
-CENTER_SHARE = 0.7
 
 
 @dataclass(frozen=True)

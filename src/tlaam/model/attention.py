@@ -1,10 +1,10 @@
-"""LCAM, the local cross-channel attention module (SPEC §4), with ECA as its special case."""
+"""Channel attention: LCAM, the local cross-channel attention module (SPEC §4), with ECA as its special case, and SE."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,37 @@ def neighbourhood(channels: int) -> int:
     return t if t % 2 else t + 1
 
 
-class LCAM(nn.Module):
+class ChannelAttention(nn.Module):
+    """Base: multiply each channel by a gate ω made of all channels' spatial means y; the output is ω ⊙ x.
+
+    Args:
+        gate: ``identity`` is 2σ(·), exactly 1 as long as what goes into it is 0; ``sigmoid`` is σ.
+        channel_dim: axis of the channels in the input; 1 for ``(B, C, H, W)``, -1 for ``(B, H, W, C)``, ``(B, N, C)``.
+    """
+
+    def __init__(self, gate: Gate, channel_dim: int) -> None:
+        super().__init__()
+        self.gate, self.channel_dim = gate, channel_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
+        spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
+        gates = self.gates(x.mean(spatial))
+        shape = [x.shape[0]] + [1] * (x.ndim - 1)
+        shape[self.channel_dim] = gates.shape[1]
+        return x * gates.reshape(shape)
+
+    def gates(self, y: Tensor) -> Tensor:
+        """Return ω ``(B, C)`` of channel means y ``(B, C)``."""
+        gates = self.responses(y).sigmoid()
+        return 2 * gates if self.gate == "identity" else gates
+
+    def responses(self, y: Tensor) -> Tensor:
+        """Return what the gate's sigmoid is taken of, ``(B, C)``, of channel means y ``(B, C)``."""
+        raise NotImplementedError
+
+
+class LCAM(ChannelAttention):
     """Weigh each channel by what its t neighbours in channel order respond (SPEC §4).
 
         ω_i = σ( Σ_{j∈Ω_t(i)} w_i^j y_j ),  y the spatial mean; the output is ω ⊙ x
@@ -35,7 +65,7 @@ class LCAM(nn.Module):
         shared: one set of t weights for all channels, which is ECA (Wang et al. 2020).
         gate: ``identity`` is 2σ(·) with weights starting at 0, so that the gate is exactly 1 and pretrained features
             stay as they are; ``sigmoid`` is the source's σ with a convolution's usual random start.
-        channel_dim: axis of the channels in the input; 1 for ``(B, C, H, W)``, -1 for ``(B, H, W, C)``, ``(B, N, C)``.
+        channel_dim: see `ChannelAttention`.
 
     Raises:
         ModelError: `kernel` is even.
@@ -50,33 +80,58 @@ class LCAM(nn.Module):
         gate: Gate = "identity",
         channel_dim: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(gate, channel_dim)
         kernel = neighbourhood(channels) if kernel is None else kernel
         if kernel % 2 == 0:
             raise ModelError(f"attention_kernel is {kernel}; it must be odd, as many on each side.")
-        self.kernel, self.gate, self.channel_dim = kernel, gate, channel_dim
+        self.kernel = kernel
         self.weight = nn.Parameter(torch.zeros(1 if shared else channels, kernel))
         if gate == "sigmoid":
             nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
-        spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
-        gate = self.gates(x.mean(spatial))
-        shape = [x.shape[0]] + [1] * (x.ndim - 1)
-        shape[self.channel_dim] = gate.shape[1]
-        return x * gate.reshape(shape)
-
-    def gates(self, y: Tensor) -> Tensor:
-        """Return ω ``(B, C)`` of channel means y ``(B, C)``."""
+    def responses(self, y: Tensor) -> Tensor:
+        """Return W_t y ``(B, C)`` of channel means y ``(B, C)``."""
         half = self.kernel // 2
         neighbours = functional.pad(y, (half, half)).unfold(1, self.kernel, 1)  # (B, C, t)
-        gate = (neighbours * self.weight).sum(2).sigmoid()
-        return 2 * gate if self.gate == "identity" else gate
+        return (neighbours * self.weight).sum(2)
 
     def extra_repr(self) -> str:
         """Say the settings when printed."""
         return f"weight={tuple(self.weight.shape)}, gate={self.gate}"
+
+
+class SE(ChannelAttention):
+    """Squeeze and excitation (Hu et al. 2018, arXiv 1709.01507): ω = σ( W₂ ReLU( W₁ y ) ), through C / 16 dimensions.
+
+    Narrow layers keep 8 dimensions: one or two may be dead from the start.
+
+    Args:
+        channels: C.
+        gate: ``identity`` is 2σ(·) with W₂ starting at 0, so that pretrained features stay as they are; ``sigmoid`` is
+            the paper's σ with the layers' usual random start.
+        channel_dim: see `ChannelAttention`.
+    """
+
+    reduction = 16
+
+    def __init__(self, channels: int, *, gate: Gate = "identity", channel_dim: int = 1) -> None:
+        super().__init__(gate, channel_dim)
+        self.squeeze = nn.Linear(channels, max(8, channels // self.reduction))
+        self.excite = nn.Linear(self.squeeze.out_features, channels)
+        if gate == "identity":
+            nn.init.zeros_(self.excite.weight)
+            nn.init.zeros_(self.excite.bias)
+
+    def responses(self, y: Tensor) -> Tensor:
+        """Return W₂ ReLU(W₁ y) ``(B, C)`` of channel means y ``(B, C)``."""
+        excited: Tensor = self.excite(self.squeeze(y).relu())
+        return excited
+
+
+class MakesAttention(Protocol):
+    """Makes channel attention for C channels on an axis of the maps."""
+
+    def __call__(self, channels: int, /, *, channel_dim: int) -> ChannelAttention: ...
 
 
 class _After(nn.Module):
@@ -101,24 +156,20 @@ class _After(nn.Module):
 def insert_channel_attention(
     network: nn.Module,
     input_size: int,
+    make: MakesAttention = LCAM,
     *,
-    kernel: int | None = None,
-    shared: bool = False,
-    gate: Gate = "identity",
     stages: Sequence[int] | None = None,
 ) -> int:
-    """Put an `LCAM` into a timm network, in place, after its pretrained weights were loaded.
+    """Put channel attention into a timm network, in place, after its pretrained weights were loaded.
 
     Blocks with timm's door for channel attention (`se` of ResNet's and EfficientNet's blocks) get it there, before
-    the residual sum; a squeeze-and-excitation module that already stands there stays, and LCAM follows it. Networks
-    without such a door get it after each stage (ConvNeXt, Swin) or block (ViT).
+    the residual sum; a squeeze-and-excitation module that already stands there stays, and the new one follows it.
+    Networks without such a door get it after each stage (ConvNeXt, Swin) or block (ViT).
 
     Args:
         network: a timm model.
         input_size: side of the images it is built for, in pixels.
-        kernel: t; by itself by the rule of `neighbourhood`.
-        shared: ECA.
-        gate: see `LCAM`.
+        make: makes the module for a number of channels.
         stages: which stages, counted from 0, negative from the last; by itself all.
 
     Returns:
@@ -142,12 +193,12 @@ def insert_channel_attention(
         for block in doors:
             channels = _door_channels(block)
             assert channels is not None
-            lcam = LCAM(channels, kernel, shared=shared, gate=gate)
-            block.se = lcam if block.se is None else nn.Sequential(block.se, lcam)  # type: ignore[assignment,arg-type]
+            attention = make(channels, channel_dim=1)
+            block.se = attention if block.se is None else nn.Sequential(block.se, attention)  # type: ignore[assignment,arg-type]
             inserted += 1
         if not doors:
             channels, axis = _output_layout(network, stage, input_size)
-            container[key] = _After(stage, LCAM(channels, kernel, shared=shared, gate=gate, channel_dim=axis))
+            container[key] = _After(stage, make(channels, channel_dim=axis))
             inserted += 1
     return inserted
 

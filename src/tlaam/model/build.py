@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,8 +12,10 @@ from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.model.aolm import AOLM
 from tlaam.model.appm import APPM, VEHICLE_COUNTS, VEHICLE_WINDOWS
-from tlaam.model.attention import insert_channel_attention
+from tlaam.model.attention import LCAM, SE, MakesAttention, insert_channel_attention
 from tlaam.model.backbone import Backbone, probe_shape, pyramid_channels
+from tlaam.model.cam import CAM, GradCAM, GradCAMPlusPlus
+from tlaam.model.fixed_box import CENTER_SHARE, FixedBox
 from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Localizer
@@ -19,6 +24,8 @@ from tlaam.model.norm import fix_statistics, split_statistics
 from tlaam.model.oaam import OAAM
 from tlaam.model.parts import MPALM, PartProposer
 from tlaam.model.pretrained import load_pretrained as load_weights
+from tlaam.model.random_windows import RandomWindows
+from tlaam.model.scda import SCDA
 
 
 def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> TLAAM:
@@ -43,14 +50,7 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     elif config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
         split_statistics(backbone.network, views=3)
     if config.attention != "none":
-        insert_channel_attention(
-            backbone.network,
-            image_size,
-            kernel=config.attention_kernel,
-            shared=config.attention == "eca",
-            gate=config.attention_gate,
-            stages=config.attention_stages,
-        )
+        insert_channel_attention(backbone.network, image_size, _attention(config), stages=config.attention_stages)
     # A backbone that cannot do what is asked says so now, not in the third epoch.
     channels, height, width = probe_shape(backbone, image_size, config.heatmap_layer)
     if config.parts != "none":
@@ -75,25 +75,27 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
 
 
 def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Localizer | None:
-    if config.localizer == "none":
+    name, layer, zoom_steps = config.localizer, config.heatmap_layer, config.zoom_steps
+    if name == "none":
         return None
-    zoom_steps = config.zoom_steps
-    if config.localizer == "aolm":
+    if name in ("full", "center"):
+        return FixedBox(1.0 if name == "full" else CENTER_SHARE, zoom_steps=zoom_steps)
+    if name == "scda":
+        return SCDA(zoom_steps)
+    if name == "aolm":
         return AOLM(backbone.earlier_block(), zoom_steps=zoom_steps)
-    if config.localizer == "foreground":
-        return Foreground(
-            pyramid_channels(backbone, image_size),
-            threshold=0.35 if config.threshold is None else config.threshold,
-            upsample=config.heatmap_upsample or 2,
-            zoom_steps=zoom_steps,
-        )
-    return OAAM(
-        config.heatmap_layer,
-        threshold=1.0 if config.threshold is None else config.threshold,
-        rule=config.threshold_rule,
-        upsample=config.heatmap_upsample or 1,
-        zoom_steps=zoom_steps,
-    )
+    # What is left to the localiser keeps the default that stands where it is defined.
+    given: dict[str, Any] = {"threshold": config.threshold, "upsample": config.heatmap_upsample}
+    given = {option: value for option, value in given.items() if value is not None}
+    if name == "foreground":
+        return Foreground(pyramid_channels(backbone, image_size), zoom_steps=zoom_steps, **given)
+    if name == "cam":
+        return CAM(zoom_steps=zoom_steps, **given)
+    if name == "gradcam":
+        return GradCAM(layer, zoom_steps=zoom_steps, **given)
+    if name == "gradcam++":
+        return GradCAMPlusPlus(layer, zoom_steps=zoom_steps, **given)
+    return OAAM(layer, rule=config.threshold_rule, zoom_steps=zoom_steps, **given)
 
 
 def _parts(config: ModelConfig) -> PartProposer | None:
@@ -103,7 +105,16 @@ def _parts(config: ModelConfig) -> PartProposer | None:
         return APPM()
     if config.parts == "appm_vehicles":
         return APPM(VEHICLE_WINDOWS, VEHICLE_COUNTS)
+    if config.parts == "random":
+        return RandomWindows(config.part_channels, config.part_windows)
     return MPALM(config.part_channels, config.part_windows, config.part_response, config.part_distinct)
+
+
+def _attention(config: ModelConfig) -> MakesAttention:
+    if config.attention == "se":
+        return partial(SE, gate=config.attention_gate)
+    shared = config.attention == "eca"
+    return partial(LCAM, kernel=config.attention_kernel, shared=shared, gate=config.attention_gate)
 
 
 def default_device() -> torch.device:

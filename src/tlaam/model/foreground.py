@@ -38,7 +38,7 @@ class Foreground(Localizer):
         channels: Sequence[int],
         *,
         threshold: float = 0.35,
-        upsample: int = 1,
+        upsample: int = 2,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)

@@ -72,7 +72,7 @@ def closed_form_heatmap(features: Tensor, classes: Tensor, weight: Tensor) -> Te
         L, ``(B, H, W)``, in float32 at least, also under autocast.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        features = _at_least_float32(features.detach())
+        features = at_least_float32(features.detach())
         class_weight = weight.detach().to(features.dtype)[classes]  # V_c, (B, K)
         # α is 0 where g = 0, and ReLU(0) = 0 in the numerator says the same.
         channel_weights = class_weight.relu() / _away_from_zero(2 + class_weight * features.mean((2, 3)))
@@ -94,6 +94,17 @@ def autograd_heatmap(features: Tensor, scores: Tensor, classes: Tensor, *, retai
     Raises:
         ModelError: the scores do not depend on the features through a graph.
     """
+    gradient = class_gradient(features, scores, classes, retain_graph=retain_graph)
+    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        features, gradient = at_least_float32(features.detach()), at_least_float32(gradient)
+        mass = features.sum((2, 3), keepdim=True)  # Σ_ab A_ab^k
+        # g²/(2g² + mass·g³) = 1/(2 + mass·g): the same number, without squares that underflow.
+        alpha = torch.where(gradient == 0, 0, 1 / _away_from_zero(2 + mass * gradient))
+        return _weighted_sum(features, (alpha * gradient.relu()).sum((2, 3)))
+
+
+def class_gradient(features: Tensor, scores: Tensor, classes: Tensor, *, retain_graph: bool = True) -> Tensor:
+    """Return g = ∂Y^c/∂A of one class an image, in A's shape; arguments and errors as of `autograd_heatmap`."""
     if not scores.requires_grad:
         raise ModelError(
             "the scores carry no graph, so no gradient flows back to the feature map; "
@@ -102,19 +113,15 @@ def autograd_heatmap(features: Tensor, scores: Tensor, classes: Tensor, *, retai
     with torch.enable_grad():
         chosen = scores.gather(1, classes[:, None]).sum()  # images are independent, so one backward serves the batch
     (gradient,) = torch.autograd.grad(chosen, features, retain_graph=retain_graph)
-    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        features, gradient = _at_least_float32(features.detach()), _at_least_float32(gradient)
-        mass = features.sum((2, 3), keepdim=True)  # Σ_ab A_ab^k
-        # g²/(2g² + mass·g³) = 1/(2 + mass·g): the same number, without squares that underflow.
-        alpha = torch.where(gradient == 0, 0, 1 / _away_from_zero(2 + mass * gradient))
-        return _weighted_sum(features, (alpha * gradient.relu()).sum((2, 3)))
+    return gradient
 
 
 def _weighted_sum(features: Tensor, channel_weights: Tensor) -> Tensor:
     return torch.einsum("bk,bkhw->bhw", channel_weights, features).relu()
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x`, half precision as float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

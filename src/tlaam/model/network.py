@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from tlaam.model.attention import LCAM
+from tlaam.model.attention import ChannelAttention
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
@@ -116,7 +116,7 @@ class TLAAM(nn.Module):
         """Yield the parameters that start from nothing: the classifier's and channel attention's."""
         yield from self.classifier.parameters()
         for module in self.backbone.modules():
-            if isinstance(module, LCAM):
+            if isinstance(module, ChannelAttention):
                 yield from module.parameters()
 
     def localizer_parameters(self) -> Iterator[nn.Parameter]:
