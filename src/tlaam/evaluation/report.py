@@ -107,8 +107,9 @@ class EvaluationReport:
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
         if self.heatmaps is not None:
             blocks.append(
-                f"heat maps: MaxBoxAccV2 {100 * self.heatmaps.max_box_acc_v2:.1f} % (best threshold on these images), "
-                f"pointing game {100 * self.heatmaps.pointing_game:.1f} %"
+                f"heat maps: MaxBoxAcc {100 * self.heatmaps.accuracy.max_box_acc:.1f} %, "
+                f"MaxBoxAccV2 {100 * self.heatmaps.accuracy.max_box_acc_v2:.1f} % (at the best thresholds on these "
+                f"images), pointing game {100 * self.heatmaps.pointing_game:.1f} %"
             )
         return "\n\n".join(blocks)
 

@@ -1,0 +1,192 @@
+"""The protocol of weakly supervised localisation: MaxBoxAcc, MaxBoxAccV2 and PxAP (Choe et al. 2020, arXiv 2001.07437).
+
+Numbers equal those of the authors' `wsolevaluation` on the same score maps, so its conventions hold here and nowhere
+else: maps of 224 × 224 are cut to 256 levels, a cell is foreground *above* a threshold, x1 and y1 of a box count as its
+last pixels when areas are taken, and the outline of a hole is a box of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from tlaam.errors import DataError
+
+SIDE = 224
+"""Side of the score maps that are measured."""
+THRESHOLDS = np.arange(0, 1, 0.001)
+"""Fractions of a map's maximum at which boxes are drawn."""
+LEVELS = (0.3, 0.5, 0.7)
+"""Intersections over union that a box must reach."""
+
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+_NOTHING = np.zeros((1, 4), dtype=np.int64)  # wsolevaluation's box where no cell is foreground
+
+
+@dataclass(frozen=True)
+class BoxAccuracy:
+    """Shares of images whose box is right, at every threshold of `THRESHOLDS`.
+
+    Attributes:
+        largest: the outline of the largest area against IoU 0.5, ``(T,)``: what MaxBoxAcc is the maximum of.
+        any: the best outline against each of `LEVELS`, ``(levels, T)``: what MaxBoxAccV2 is made of.
+    """
+
+    largest: NDArray[np.float64]
+    any: NDArray[np.float64]
+
+    @property
+    def max_box_acc(self) -> float:
+        """MaxBoxAcc: an oracle, since its threshold is the best one for these very images."""
+        return float(self.largest.max())
+
+    @property
+    def max_box_acc_v2(self) -> float:
+        """MaxBoxAccV2, the mean over `LEVELS`: an oracle likewise, with a threshold for each level."""
+        return float(self.any.max(1).mean())
+
+    def at_threshold_of(self, validation: BoxAccuracy) -> tuple[float, float]:
+        """Return MaxBoxAcc and MaxBoxAccV2 of these images at the thresholds that are best for others."""
+        levels = range(len(LEVELS))
+        at = [self.any[level, validation.any[level].argmax()] for level in levels]
+        return float(self.largest[validation.largest.argmax()]), float(np.mean(at))
+
+
+def box_accuracy(
+    score_maps: Iterable[NDArray[np.floating]], true_boxes: NDArray[np.floating], sizes: NDArray[np.floating]
+) -> BoxAccuracy:
+    """Draw boxes on score maps at every threshold and compare them with the true ones.
+
+    Args:
+        score_maps: N maps ``(h, w)`` over the whole image, of any range (`score_map`).
+        true_boxes: ``(N, 4)`` xyxy in pixels of the image.
+        sizes: ``(N, 2)`` width and height of each image in pixels.
+
+    Raises:
+        DataError: there is no map, or not as many as boxes and sizes.
+    """
+    scaled = np.trunc(true_boxes * SIDE / np.tile(sizes, 2)).astype(np.int64)
+    largest, best = [], []
+    for heatmap, box in zip(score_maps, scaled, strict=True):
+        ious = _ious_at_levels(score_map(heatmap), box)
+        largest.append(ious.largest >= 0.5)
+        best.append([ious.best >= level for level in LEVELS])
+    if not best:
+        raise DataError("no score map was given; localisation needs at least one image with a box.")
+    return BoxAccuracy(np.mean(largest, axis=0), np.mean(best, axis=0))
+
+
+def score_map(heatmap: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a map ``(h, w)`` upsampled bilinearly to 224 × 224 and scaled to [0, 1]; a flat one is 0 everywhere."""
+    finite = torch.from_numpy(np.nan_to_num(np.asarray(heatmap, dtype=np.float64)))[None, None]
+    fine = functional.interpolate(finite, size=(SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0].numpy()
+    span = fine.max() - fine.min()
+    scaled: NDArray[np.float32] = ((fine - fine.min()) / (span if span > 0 else 1)).astype(np.float32)
+    return scaled
+
+
+def pixel_average_precision(score_maps: Iterable[NDArray[np.floating]], masks: Iterable[NDArray[np.integer]]) -> float:
+    """Return PxAP, the area under the curve of precision and recall of pixels, over the thresholds.
+
+    Args:
+        score_maps: N maps ``(h, w)``, of any range (`score_map`).
+        masks: N masks ``(224, 224)``: 1 where the object is, 0 where it is not, anything else where nobody knows.
+
+    Raises:
+        DataError: a mask has another size, or no mask shows any object.
+    """
+    edges = np.append(THRESHOLDS, [1.0, 2.0, 3.0])
+    counts = np.zeros((2, len(edges) - 1))  # of pixels outside and inside, by score
+    for heatmap, mask in zip(score_maps, masks, strict=True):
+        if mask.shape != (SIDE, SIDE):
+            raise DataError(f"a mask of shape {mask.shape} was given; PxAP is measured on {SIDE} × {SIDE} pixels.")
+        scores = score_map(heatmap)
+        for inside in (0, 1):
+            counts[inside] += np.histogram(scores[mask == inside], bins=edges)[0]
+    false, true = counts[:, ::-1].cumsum(1)  # above each threshold, falling
+    if not true[-1]:
+        raise DataError("no mask shows an object; PxAP needs some.")
+    drawn = true + false
+    precision = np.divide(true, drawn, out=np.zeros_like(true), where=drawn > 0)
+    return float((precision[1:] * np.diff(true / true[-1])).sum())
+
+
+class _Ious(NamedTuple):
+    largest: NDArray[np.float64]  # of the outline of largest area, (T,)
+    best: NDArray[np.float64]  # of the best outline, (T,)
+
+
+def _ious_at_levels(scores: NDArray[np.float32], box: NDArray[np.int64]) -> _Ious:
+    """Return intersections over union of one map's outlines with one box, at every threshold."""
+    levels = (scores * 255).astype(np.uint8)
+    cuts = (THRESHOLDS * int(levels.max())).astype(np.int64)  # several thresholds cut at the same level
+    largest, best = np.zeros(256), np.zeros(256)
+    for cut in np.unique(cuts):
+        outlines, first = _outlines(levels > cut)
+        ious = _inclusive_ious(outlines, box)
+        largest[cut], best[cut] = ious[first], ious.max()
+    return _Ious(largest[cuts], best[cuts])
+
+
+def _outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+    """Return the boxes ``(n, 4)`` of a mask's outlines, those of holes too, and which one encloses the largest area.
+
+    Of equally large ones it is the last in raster order, as with OpenCV, which wsolevaluation draws them with.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return _NOTHING, 0
+    # Labelling takes nearly all the time, and above a high threshold little is left to label.
+    y, x = rows[0], columns[0]
+    mask = np.pad(mask[y : rows[-1] + 1, x : columns[-1] + 1], 1)
+    labels, count = ndimage.label(mask, structure=_NEIGHBOURS)
+    places = ndimage.find_objects(labels)
+    largest = _largest(labels, places) if count > 1 else 0
+    holes, regions = ndimage.label(~mask)  # what is not foreground is connected by edges alone; 1 is the outside
+    boxes = _boxes(places)
+    if regions > 1:  # the outline of a hole runs along the foreground around it
+        boxes = np.concatenate([boxes, _boxes(ndimage.find_objects(holes)[1:]) + np.array([-1, -1, 1, 1])])
+    return np.minimum(boxes + np.array([x - 1, y - 1, x - 1, y - 1]), [SIDE, SIDE, SIDE - 1, SIDE - 1]), largest
+
+
+def _boxes(places: Sequence[tuple[slice, slice]]) -> NDArray[np.int64]:
+    return np.array([[x.start, y.start, x.stop, y.stop] for y, x in places])
+
+
+def _largest(labels: NDArray[np.integer], places: Sequence[tuple[slice, slice]]) -> int:
+    """Return which component encloses the largest area, the last one of several."""
+    bounds = [(y.stop - y.start - 1) * (x.stop - x.start - 1) for y, x in places]
+    largest, most = 0, -1.0
+    for index in sorted(range(len(places)), key=lambda index: bounds[index], reverse=True):
+        if bounds[index] < most:
+            break  # none that follows has room for more
+        area = _enclosed_area(labels[places[index]] == index + 1)
+        if area > most or (area == most and index > largest):
+            largest, most = index, area
+    return largest
+
+
+def _enclosed_area(component: NDArray[np.bool_]) -> float:
+    """Return the area of the polygon through the centres of a component's outermost cells.
+
+    Of each 2×2 cells it covers the square between their centres where all four are inside, and half of it where three
+    are.
+    """
+    filled = ndimage.binary_fill_holes(component).astype(np.int8)
+    corners = filled[:-1, :-1] + filled[1:, :-1] + filled[:-1, 1:] + filled[1:, 1:]
+    return float((corners == 4).sum() + 0.5 * (corners == 3).sum())
+
+
+def _inclusive_ious(boxes: NDArray[np.int64], box: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return intersections over union of boxes ``(n, 4)`` with one, x1 and y1 being the last pixels."""
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    common = np.maximum(0, high - low + 1).prod(1)
+    union = (boxes[:, 2:] - boxes[:, :2] + 1).prod(1) + (box[2:] - box[:2] + 1).prod() - common
+    return np.where(union > 0, common / np.maximum(union, 1), 0.0)
