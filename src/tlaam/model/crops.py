@@ -25,20 +25,56 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
     Returns:
         ``(B * N, 3, size, size)``, images' dtype, box n of image b at row ``b * N + n``. No gradient to the boxes.
     """
-    batch, channels, height, width = images.shape
-    count = boxes.shape[1]
+    height, width = images.shape[2:]
     samples = max(1, math.ceil(max(height, width) * reach / size - 1e-6))
-    fine = size * samples
     exact = torch.promote_types(images.dtype, torch.float32)
-    steps = (torch.arange(fine, device=images.device, dtype=exact) + 0.5) / fine
+    steps = (torch.arange(size * samples, device=images.device, dtype=exact) + 0.5) / (size * samples)
     x0, y0, x1, y1 = boxes.detach().to(exact).unbind(-1)  # (B, N) each
-    x = x0[..., None] + (x1 - x0)[..., None] * steps  # (B, N, fine), pixel coordinates with centres at +0.5
+    x = x0[..., None] + (x1 - x0)[..., None] * steps  # (B, N, size * samples), pixel coordinates with centres at +0.5
     y = y0[..., None] + (y1 - y0)[..., None] * steps
+    return _sampled(images, x / width, y / height, samples)
+
+
+def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
+    """Sample each image at the crossings of columns and rows that need not be evenly spaced.
+
+    Between two columns or rows as many samples are averaged as an even sampling needs to skip no source pixel.
+
+    Args:
+        images: ``(B, 3, P, P')``, floating point.
+        x: of the columns, ``(B, size)``, shares of the width, rising.
+        y: of the rows, ``(B, size)``, shares of the height, rising.
+        size: side of the output in pixels.
+
+    Returns:
+        ``(B, 3, size, size)``, images' dtype.
+    """
+    samples = max(1, math.ceil(max(images.shape[2:]) / size - 1e-6))
+    return _sampled(images, _between(x, samples)[:, None], _between(y, samples)[:, None], samples)
+
+
+def _between(positions: Tensor, samples: int) -> Tensor:
+    """Return `samples` positions ``(B, size · samples)`` around each of ``(B, size)``, half way to its neighbours."""
+    middles = (positions[:, 1:] + positions[:, :-1]) / 2
+    first, last = 2 * positions[:, :1] - middles[:, :1], 2 * positions[:, -1:] - middles[:, -1:]
+    edges = torch.cat([first, middles, last], dim=1)[..., None]  # [B, size + 1, 1]
+    steps = (torch.arange(samples, device=positions.device) + 0.5) / samples
+    return (edges[:, :-1] + (edges[:, 1:] - edges[:, :-1]) * steps).flatten(1)
+
+
+def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
+    """Sample bilinearly at crossings of x and y ``(B, N, fine)``, shares of the sides, and average samples × samples.
+
+    Returns:
+        ``(B * N, 3, fine / samples, fine / samples)``, images' dtype.
+    """
+    batch, channels = images.shape[:2]
+    count, fine = x.shape[1:]
     # grid_sample's coordinates: -1 and 1 are the outer edges of the first and last pixel (align_corners=False).
     grid = torch.stack(
         [
-            (2 * x / width - 1)[:, :, None, :].expand(batch, count, fine, fine),
-            (2 * y / height - 1)[:, :, :, None].expand(batch, count, fine, fine),
+            (2 * x - 1)[:, :, None, :].expand(batch, count, fine, fine),
+            (2 * y - 1)[:, :, :, None].expand(batch, count, fine, fine),
         ],
         dim=-1,
     ).reshape(batch, count * fine, fine, 2)  # an image's boxes below each other: one call for all of them

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from tlaam.model.attention import ChannelAttention
+from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localization import jitter_boxes, widen_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
-from tlaam.model.output import TLAAMOutput
+from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import PartProposer
 
 RAW, OBJECT, PARTS = range(3)
 """The views of an image, each with its own statistics of batch normalisation (`tlaam.model.norm`)."""
 
 
-class TLAAM(nn.Module):
+class TLAAM(Architecture):
     """The two-level attention activation model. One backbone and one classifier serve every branch.
 
     Args:
@@ -35,9 +35,6 @@ class TLAAM(nn.Module):
         box_jitter: largest move of each of the crop's edges while training, as a share of its side.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         backbone: Backbone,
@@ -50,13 +47,10 @@ class TLAAM(nn.Module):
         box_margin: float = 0.0,
         box_jitter: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.backbone, self.classifier, self.localizer, self.parts = backbone, classifier, localizer, parts
-        self.image_size, self.part_size = image_size, part_size
+        super().__init__(backbone, image_size)
+        self.classifier, self.localizer, self.parts = classifier, localizer, parts
+        self.part_size = part_size
         self.box_margin, self.box_jitter = box_margin, box_jitter
-        # Buffers, so that the model can never meet pixels that were normalised for another one.
-        self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images at every level.
@@ -96,13 +90,8 @@ class TLAAM(nn.Module):
             crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
             part_logits = self.classifier(self.backbone(crops, PARTS)).unflatten(0, part_boxes.shape[:2])
 
-        branches = [raw_logits.softmax(-1)]
-        if object_logits is not None:
-            branches.append(object_logits.softmax(-1))
-        if part_logits is not None:
-            branches.append(part_logits.softmax(-1).mean(1))
         return TLAAMOutput(
-            probabilities=torch.stack(branches).mean(0),
+            probabilities=fuse(raw_logits, object_logits, part_logits),
             raw_logits=raw_logits,
             object_logits=object_logits,
             part_logits=part_logits,
@@ -112,23 +101,10 @@ class TLAAM(nn.Module):
             foreground_logits=None if found is None else found.foreground_logits,
         )
 
-    def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that start from nothing: the classifier's and channel attention's."""
-        yield from self.classifier.parameters()
-        for module in self.backbone.modules():
-            if isinstance(module, ChannelAttention):
-                yield from module.parameters()
-
     def localizer_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of a localiser that learns."""
         if self.localizer is not None:
             yield from self.localizer.parameters()
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them."""
-        if not images.is_floating_point():
-            images = images.to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
 
     def _localize(
         self, localizer: Localizer, x: Tensor, labels: Tensor | None, view: int = RAW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -23,6 +24,7 @@ class TLAAMOutput(NamedTuple):
         object_boxes: the object's box, ``(B, 4)``.
         part_boxes: the parts' boxes, ``(B, N, 4)``.
         foreground_logits: of a localiser that learns, for its loss, ``(B, h, w)``; None of any other.
+        own_loss: while training, what a network wants minimised beside the branches' cross-entropies, a scalar.
     """
 
     probabilities: Tensor
@@ -33,13 +35,31 @@ class TLAAMOutput(NamedTuple):
     object_boxes: Tensor | None
     part_boxes: Tensor | None
     foreground_logits: Tensor | None = None
+    own_loss: Tensor | None = None
 
     def branch_probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities ``(B, C)`` of each branch that was run and of their fusion (``fused``)."""
-        branches = {"raw": self.raw_logits.softmax(-1)}
-        if self.object_logits is not None:
-            branches["object"] = self.object_logits.softmax(-1)
-        if self.part_logits is not None:
-            branches["parts"] = self.part_logits.softmax(-1).mean(1)
-        branches["fused"] = self.probabilities
-        return branches
+        branches = _branch_probabilities(self.raw_logits, self.object_logits, self.part_logits)
+        return {**branches, "fused": self.probabilities}
+
+
+def fuse(raw_logits: Tensor, object_logits: Tensor | None, part_logits: Tensor | None) -> Tensor:
+    """Return the mean of the branches' probabilities (SPEC §5), ``(B, C)``; the parts' own mean counts as one branch.
+
+    Args:
+        raw_logits: ``(B, C)``.
+        object_logits: ``(B, C)``, or None.
+        part_logits: ``(B, N, C)``, or None.
+    """
+    return torch.stack([*_branch_probabilities(raw_logits, object_logits, part_logits).values()]).mean(0)
+
+
+def _branch_probabilities(
+    raw_logits: Tensor, object_logits: Tensor | None, part_logits: Tensor | None
+) -> dict[str, Tensor]:
+    branches = {"raw": raw_logits.softmax(-1)}
+    if object_logits is not None:
+        branches["object"] = object_logits.softmax(-1)
+    if part_logits is not None:
+        branches["parts"] = part_logits.softmax(-1).mean(1)
+    return branches
