@@ -29,6 +29,9 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """Architecture of the two-level model (SPEC §1–4); sizes are pixels of the network's input."""
 
+    architecture: Literal["tlaam", "racnn", "macnn", "tasn"] = "tlaam"
+    """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
+    of the two-level model, so that localizer, parts and attention are none."""
     backbone: str | None = None
     """Any timm model; by itself resnet50 with a GPU, tf_efficientnet_lite0 without."""
     pretrained: str = "auto"
@@ -242,6 +245,13 @@ class Config(_Section):
             raise ValueError(f"part_windows {model.part_windows}: at least one share above 0 is needed")
         if model.norm_statistics == "pretrained" and model.pretrained == "none":
             raise ValueError("norm_statistics=pretrained needs pretrained weights; pretrained is none")
+        if model.architecture != "tlaam":
+            for name in ("localizer", "parts", "attention"):
+                if (given := getattr(model, name)) not in (None, "none"):
+                    raise ValueError(
+                        f"{name}={given} goes with architecture=tlaam; with {model.architecture} it must be none "
+                        f"(preset {model.architecture} says all three)"
+                    )
         if (fault := _option_without_use(model)) is not None:
             raise ValueError(fault)
         return self
@@ -316,6 +326,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         **_MMAL_RECIPE,
     },
     "plain": {"localizer": "none", "parts": "none", "attention": "none"},
+    **{
+        name: {"architecture": name, "localizer": "none", "parts": "none", "attention": "none"}
+        for name in ("racnn", "macnn", "tasn")
+    },
 }
 """Named settings that ``--preset`` starts from; explicit options win over them."""
 

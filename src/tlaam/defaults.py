@@ -42,13 +42,14 @@ def resolve_machine(config: Config) -> Config:
     model, training = config.model, config.training
     gpu = _uses_gpu(training.accelerator)
     image_size = model.image_size or (448 if gpu else 224)
+    # Pseudo masks come from pretrained features; random ones know no objects.
+    localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
     return config.with_options(
         backbone=model.backbone or ("resnet50" if gpu else "tf_efficientnet_lite0"),
         image_size=image_size,
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
-        # Pseudo masks come from pretrained features; random ones know no objects.
-        localizer=model.localizer or ("oaam" if model.pretrained == "none" else "foreground"),
+        localizer=localizer if model.architecture == "tlaam" else "none",
         classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
         accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlaam.model.network import TLAAM
+from tlaam.model.architecture import Architecture
 from tlaam.model.output import TLAAMOutput
 
 
-def infer(network: TLAAM, images: Tensor) -> TLAAMOutput:
+def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
     """Answer for a batch of canvases, in evaluation mode, without gradients; the network's mode is put back.
 
     Args:

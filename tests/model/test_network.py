@@ -8,13 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from tlaam.config import ModelConfig
+from tlaam.config import PRESETS, ModelConfig
 from tlaam.errors import ModelError
 from tlaam.model.aolm import aolm_boxes
+from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model
 from tlaam.model.crops import crop_and_resize, whole_image_boxes
+from tlaam.model.heatmaps import LinearHead
 from tlaam.model.network import TLAAM
 from tlaam.model.norm import ViewNorm2d
+from tlaam.model.output import TLAAMOutput
 
 SMALL = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
 
@@ -22,6 +25,7 @@ SMALL = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrai
 def small(classes: int = 5, **changes: object) -> TLAAM:
     torch.manual_seed(0)
     model = build_model(SMALL.model_copy(update=changes), classes).eval()
+    assert isinstance(model, TLAAM)
     nn.init.normal_(model.classifier.weight)
     return model
 
@@ -46,8 +50,25 @@ def choices(option: str) -> list[str]:
     *((name, "mpalm") for name in choices("localizer")), *(("oaam", name) for name in choices("parts")),
 ])  # fmt: skip
 def test_every_localiser_and_part_proposer_passes(localizer: str, parts: str) -> None:
+    output = passes(small(localizer=localizer, parts=parts))
+    assert (output.object_boxes is None) is (localizer == "none")
+    assert (output.part_boxes is None) is (parts == "none")
+
+
+@pytest.mark.parametrize("architecture", choices("architecture"))
+def test_every_architecture_passes(architecture: str) -> None:
+    config = ModelConfig.model_validate({**SMALL.model_dump(), **PRESETS.get(architecture, {})})
+    torch.manual_seed(0)
+    model = build_model(config, 5).eval()
+    for module in model.modules():
+        if isinstance(module, LinearHead):
+            nn.init.normal_(module.weight)
+    output = passes(model)
+    assert output.part_logits is not None
+
+
+def passes(model: Architecture) -> TLAAMOutput:
     """One battery for all: boxes inside the image, an image is its row in a batch, no state moves, it trains."""
-    model = small(localizer=localizer, parts=parts)
     images, labels = pictures(3), torch.arange(3)
     with torch.no_grad():
         output, again, alone = model(images), model(images), model(images[1:2])
@@ -58,15 +79,16 @@ def test_every_localiser_and_part_proposer_passes(localizer: str, parts: str) ->
         assert values.isfinite().all() and torch.equal(values, getattr(again, name)), name
         torch.testing.assert_close(values[1:2], getattr(alone, name), rtol=1e-3, atol=1e-3)
         if "boxes" in name:
-            assert values.min() >= 0 and values.max() <= 128
+            assert values.min() >= -1e-3 and values.max() <= 128 + 1e-3
             assert (values[..., 2:] > values[..., :2]).all()
-    assert (output.object_boxes is None) is (localizer == "none")
-    assert (output.part_boxes is None) is (parts == "none")
     torch.testing.assert_close(output.probabilities.sum(1), torch.ones(3))
     trained = model.train()(images, labels)
     total = trained.raw_logits.sum() + sum(x.sum() for x in trained[2:4] if x is not None)
     total.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.classifier.parameters())
+    heads = [module for module in model.modules() if isinstance(module, LinearHead)]
+    assert heads and all(p.grad is not None and p.grad.isfinite().all() for head in heads for p in head.parameters())
+    assert isinstance(output, TLAAMOutput)
+    return output
 
 
 @pytest.mark.parametrize(

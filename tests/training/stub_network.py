@@ -1,4 +1,4 @@
-"""A tiny network with the contract of `tlaam.model.network.TLAAM` (dropout, batch norm, all branches), and settings."""
+"""A tiny network with the contract of `Architecture` (dropout, batch norm, all branches), and settings."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ class StubNetwork(nn.Module):
         )
         self.classifier = nn.Linear(8, classes)
         self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
+
+    def begin_epoch(self, epoch: int, raw_only: bool) -> None:
+        pass
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         yield from self.classifier.parameters()

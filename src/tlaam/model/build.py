@@ -10,8 +10,10 @@ from torch import nn
 
 from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
+from tlaam.model import racnn
 from tlaam.model.aolm import AOLM
 from tlaam.model.appm import APPM, VEHICLE_COUNTS, VEHICLE_WINDOWS
+from tlaam.model.architecture import Architecture
 from tlaam.model.attention import LCAM, SE, MakesAttention, insert_channel_attention
 from tlaam.model.backbone import Backbone, probe_shape, pyramid_channels
 from tlaam.model.cam import CAM, GradCAM, GradCAMPlusPlus
@@ -19,6 +21,7 @@ from tlaam.model.fixed_box import CENTER_SHARE, FixedBox
 from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Localizer
+from tlaam.model.macnn import MACNN
 from tlaam.model.network import TLAAM
 from tlaam.model.norm import fix_statistics, split_statistics
 from tlaam.model.oaam import OAAM
@@ -26,9 +29,10 @@ from tlaam.model.parts import MPALM, PartProposer
 from tlaam.model.pretrained import load_pretrained as load_weights
 from tlaam.model.random_windows import RandomWindows
 from tlaam.model.scda import SCDA
+from tlaam.model.tasn import TASN
 
 
-def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> TLAAM:
+def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> Architecture:
     """Build the network that settings describe.
 
     Args:
@@ -41,8 +45,38 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     """
     if config.backbone is None or config.image_size is None:
         raise ModelError("backbone and image_size must be given; tlaam.defaults.resolve chooses them for a machine.")
-    image_size, part_size = config.image_size, config.part_size or config.image_size // 2
-    backbone = Backbone(config.backbone, image_size)
+    name, size = config.backbone, config.image_size
+
+    def make_backbone() -> Backbone:
+        return _backbone(config, name, size, load_pretrained)
+
+    if config.architecture == "tlaam":
+        network: Architecture = _tlaam(config, make_backbone(), size, num_classes)
+    else:
+        options: dict[str, Any] = {"image_size": size, "drop": config.drop_rate}
+        if config.architecture == "racnn":
+            scales = [make_backbone() for _ in range(racnn.SCALES)]
+            channels, height, width = probe_shape(scales[0], size)
+            proposals = [racnn.AttentionProposal(channels, (height, width)) for _ in scales[1:]]
+            network = racnn.RACNN(scales, proposals, num_classes, **options)
+        elif config.architecture == "macnn":
+            network = MACNN(make_backbone(), num_classes, **options)
+        else:
+            network = TASN(make_backbone(), make_backbone(), num_classes, **options)
+        for module in network.modules():
+            if isinstance(module, LinearHead):
+                _initialise(module)
+    return network
+
+
+def _initialise(classifier: LinearHead) -> LinearHead:
+    nn.init.trunc_normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def _backbone(config: ModelConfig, name: str, image_size: int, load_pretrained: bool) -> Backbone:
+    backbone = Backbone(name, image_size)
     if load_pretrained:
         load_weights(backbone, config.pretrained)
     if config.norm_statistics == "pretrained":
@@ -51,6 +85,11 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         split_statistics(backbone.network, views=3)
     if config.attention != "none":
         insert_channel_attention(backbone.network, image_size, _attention(config), stages=config.attention_stages)
+    return backbone
+
+
+def _tlaam(config: ModelConfig, backbone: Backbone, image_size: int, num_classes: int) -> TLAAM:
+    part_size = config.part_size or image_size // 2
     # A backbone that cannot do what is asked says so now, not in the third epoch.
     channels, height, width = probe_shape(backbone, image_size, config.heatmap_layer)
     if config.parts != "none":
@@ -59,12 +98,9 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         most = min(channels, height * width) if config.part_distinct else channels
         if config.part_channels > most:
             raise ModelError(f"part_channels is {config.part_channels}; with this backbone and input at most {most}.")
-    classifier = LinearHead(channels, num_classes, drop=config.drop_rate)
-    nn.init.trunc_normal_(classifier.weight, std=0.01)
-    nn.init.zeros_(classifier.bias)
     return TLAAM(
         backbone,
-        classifier,
+        _initialise(LinearHead(channels, num_classes, drop=config.drop_rate)),
         _localizer(config, backbone, image_size),
         _parts(config),
         image_size=image_size,

@@ -17,8 +17,8 @@ from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
+from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model
-from tlaam.model.network import TLAAM
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -35,13 +35,13 @@ class TrainedModel:
         source_size: side of the canvas that its images are brought to.
     """
 
-    network: TLAAM
+    network: Architecture
     config: ModelConfig
     classes: tuple[str, ...]
     source_size: int
 
 
-def save_model(folder: Path, model: TLAAM, config: ModelConfig, classes: Sequence[str]) -> None:
+def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:
     """Write weights and description into a folder, the description last, so that its presence means a whole model.
 
     Raises:
@@ -51,7 +51,7 @@ def save_model(folder: Path, model: TLAAM, config: ModelConfig, classes: Sequenc
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     description = {
         "format": FORMAT,
-        "architecture": "TLAAM",
+        "architecture": type(model).__name__,
         "model": config.model_dump(mode="json"),
         "classes": list(classes),
         "preprocessing": {

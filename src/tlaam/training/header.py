@@ -17,7 +17,8 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
     model, training = config.model, config.training
     counts = ", ".join(f"{len(images.split(split))} {split}" for split in SPLITS)
     weights = "the checkpoint" if resumed else weights_source(model.backbone or "", model.pretrained)
-    modules = [name for name in (model.localizer, model.parts, model.attention) if name and name != "none"]
+    named = (model.localizer, model.parts, model.attention) if model.architecture == "tlaam" else (model.architecture,)
+    modules = [name for name in named if name and name != "none"]
     raw = f" (the first {training.raw_epochs} on the raw image only)" if training.raw_epochs else ""
     epochs = "1 epoch" if training.epochs == 1 else f"{training.epochs} epochs"
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"

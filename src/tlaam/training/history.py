@@ -8,7 +8,7 @@ from tlaam.evaluation.report import BRANCHES
 
 Row = dict[str, float | int | None]
 
-LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground")
+LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground", "loss_own")
 """Means over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
 
 COLUMNS = (

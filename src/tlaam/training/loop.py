@@ -27,7 +27,7 @@ from tlaam.atomic import full_disk_named, write_csv
 from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
-from tlaam.model.network import TLAAM
+from tlaam.model.architecture import Architecture
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
 from tlaam.training.folder import RunFolder
@@ -75,7 +75,7 @@ class _State:
 
 def fit(
     fabric: Fabric,
-    model: TLAAM,
+    model: Architecture,
     train: Sequence[Sample],
     val: Sequence[Sample],
     config: Config,
@@ -133,7 +133,7 @@ class _Fit:
     def __init__(
         self,
         fabric: Fabric,
-        model: TLAAM,
+        model: Architecture,
         train: Sequence[Sample],
         val: Sequence[Sample],
         config: Config,
@@ -162,6 +162,8 @@ class _Fit:
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
         self.wrapped, self.optimizer = fabric.setup(self.model, optimizer)
         self.sums = torch.zeros(len(_SUMS), device=fabric.device)
+        self.computed: set[str] = set()  # which losses the epoch's steps had
+        self.told_epoch = -1
         if checkpoint is not None:
             self._restore(checkpoint)
             self._write_history()  # it may have rows that the checkpoint has not, or lack the last
@@ -250,7 +252,11 @@ class _Fit:
         step, training = self.state.step, self.training
         torch.manual_seed(derive(training.seed, "step", step, self.fabric.global_rank))
         set_lr(self.optimizer, self._lr_factor(step))
-        raw_only = step // self.steps_per_epoch < training.raw_epochs
+        epoch = step // self.steps_per_epoch
+        raw_only = epoch < training.raw_epochs
+        if epoch != self.told_epoch:
+            self.model.begin_epoch(epoch, raw_only)
+            self.told_epoch = epoch
         output = self.wrapped(batch.canvas, batch.label, raw_only=raw_only)
         losses: Losses = self.criterion(output, batch.label, batch.mask)
         self.fabric.backward(losses.total)
@@ -268,6 +274,7 @@ class _Fit:
     @torch.no_grad()
     def _accumulate(self, losses: Losses, top1: Tensor, images: int) -> None:
         zero = torch.zeros_like(losses.total)
+        self.computed.update(name for name, loss in zip(LOSSES, losses, strict=True) if loss is not None)
         self.sums += images * torch.stack([*(zero if loss is None else loss.detach() for loss in losses), top1])
         now = torch.stack([torch.full_like(zero, self.state.step), losses.total.detach()])
         self.broken = torch.where((self.broken[0] < 0) & ~losses.total.isfinite(), now, self.broken)
@@ -300,16 +307,13 @@ class _Fit:
         images = sum(sizes) * self.fabric.world_size
         totals: list[float] = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()
         means: dict[str, float | None] = dict(zip(_SUMS, (total / images for total in totals), strict=True))
-        for name, module in (("loss_object", self.config.model.localizer), ("loss_parts", self.config.model.parts)):
-            if module == "none" or epoch < self.training.raw_epochs:
-                means[name] = None
-        if self.config.model.localizer != "foreground":
-            means["loss_foreground"] = None
+        means.update((name, None) for name in LOSSES if name not in self.computed)
         val: dict[str, float] = {}
         if self.val:
             val = validate(self.fabric, self._best_guess(), with_plain_errors(self.val_loader))
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
         self.sums.zero_()
+        self.computed.clear()
         self._require_finite_weights()
         if self.val and (state.best_epoch is None or score(row) > score(state.history[state.best_epoch])):
             state.best_epoch = epoch
@@ -332,9 +336,9 @@ class _Fit:
         if self.fabric.is_global_zero:
             write_csv(self.folder.history, COLUMNS, self.state.history)
 
-    def _best_guess(self) -> TLAAM:
+    def _best_guess(self) -> Architecture:
         """Return the network that is measured and kept: the moving average where there is one."""
-        return self.model if self.ema is None else cast("TLAAM", self.ema.module)
+        return self.model if self.ema is None else cast("Architecture", self.ema.module)
 
     def _require_finite_loss(self) -> None:
         broken = self.broken

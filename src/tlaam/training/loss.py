@@ -19,6 +19,7 @@ class Losses(NamedTuple):
         object: of the object image.
         parts: of all part images.
         foreground: of a learning localiser's cells, against pseudo masks; binary.
+        own: what the network itself wants minimised (`TLAAMOutput.own_loss`).
     """
 
     total: Tensor
@@ -26,12 +27,14 @@ class Losses(NamedTuple):
     object: Tensor | None
     parts: Tensor | None
     foreground: Tensor | None = None
+    own: Tensor | None = None
 
 
 class TwoLevelLoss(nn.Module):
     """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches not run are left out.
 
-    A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches.
+    A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches. A
+    network with a loss of its own adds that.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -59,7 +62,9 @@ class TwoLevelLoss(nn.Module):
         if output.foreground_logits is not None and masks is not None:
             of_foreground = foreground_loss(output.foreground_logits, masks)
             total = total + of_foreground
-        return Losses(total, raw, of_object, of_parts, of_foreground)
+        if output.own_loss is not None:
+            total = total + output.own_loss
+        return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss)
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)

@@ -9,13 +9,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tlaam.config import TrainingConfig
-from tlaam.model.network import TLAAM
+from tlaam.model.architecture import Architecture
 
 LOCALIZER_FACTOR = 10.0
 """A small head from nothing on features that it does not change learns too slowly at a backbone's rate."""
 
 
-def parameter_groups(model: TLAAM, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: Architecture, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
     """Return the optimiser's groups: backbone, head and learning localiser, each with and without weight decay.
 
     A localiser that learns takes `LOCALIZER_FACTOR` times the head's rate.
@@ -40,7 +40,7 @@ def parameter_groups(model: TLAAM, lr: float, head_lr: float, weight_decay: floa
     ]
 
 
-def build_optimizer(model: TLAAM, training: TrainingConfig) -> Optimizer:
+def build_optimizer(model: Architecture, training: TrainingConfig) -> Optimizer:
     """Return SGD with momentum or AdamW over `parameter_groups`."""
     head_lr = training.lr if training.classifier_lr is None else training.classifier_lr
     groups = parameter_groups(model, training.lr, head_lr, training.weight_decay)

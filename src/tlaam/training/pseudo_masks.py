@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tlaam.atomic import write_atomically
 from tlaam.config import Config
 from tlaam.data.sample import Sample
-from tlaam.model.network import TLAAM
+from tlaam.model.architecture import Architecture
 from tlaam.model.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
 from tlaam.training.dataset import EvaluationImages
 from tlaam.training.loading import batch_loader, with_plain_errors
@@ -29,7 +29,7 @@ _BATCH = 8
 
 
 def write_pseudo_masks(
-    fabric: Fabric, model: TLAAM, samples: Sequence[Sample], config: Config, path: Path, *, progress: bool
+    fabric: Fabric, model: Architecture, samples: Sequence[Sample], config: Config, path: Path, *, progress: bool
 ) -> None:
     """Mark the foreground of images with the model's backbone as it is now, and write ``(N, 64, 64)`` uint8 to `path`.
 
@@ -73,7 +73,7 @@ def _name(sample: Sample) -> str:
     return sample.name
 
 
-def _features(model: TLAAM, samples: Sequence[Sample], config: Config, fabric: Fabric) -> Iterator[Tensor]:
+def _features(model: Architecture, samples: Sequence[Sample], config: Config, fabric: Fabric) -> Iterator[Tensor]:
     """Yield the last stage's maps ``(b, K, H, W)`` of images as they are, at the size at which masks are made."""
     assert config.model.source_size is not None
     size = config.training.pseudo_mask_size

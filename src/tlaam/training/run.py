@@ -26,9 +26,9 @@ from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import with_test, with_validation
 from tlaam.defaults import resolve, resolve_machine
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
+from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
-from tlaam.model.network import TLAAM
 from tlaam.model.store import save_model
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
@@ -186,7 +186,7 @@ def resume(
     return folder.path
 
 
-def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder, progress: bool) -> None:
+def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: RunFolder, progress: bool) -> None:
     images = plan.images
     identity = {"fingerprint": images.fingerprint(), "versions": _versions()}
     train_samples, val_samples = images.split("train"), images.split("val")
@@ -233,6 +233,15 @@ def _fit_and_store(fabric: Fabric, model: TLAAM, plan: _Plan, folder: RunFolder,
     _on_first(fabric, finish)
 
 
+def _strategy(config: Config) -> str:
+    """Return Lightning's strategy; networks that learn in turns leave parameters without a gradient in some epochs."""
+    strategy, devices = config.training.strategy, config.training.devices
+    alone = devices == "1" and config.training.nodes == 1
+    if config.model.architecture == "tlaam" or alone or strategy not in ("auto", "ddp"):
+        return strategy
+    return "ddp_find_unused_parameters_true"
+
+
 def _launched(config: Config) -> Fabric:
     training = config.training
     if "fsdp" in training.strategy:
@@ -242,7 +251,7 @@ def _launched(config: Config) -> Fabric:
             accelerator=training.accelerator,
             devices=training.devices,
             num_nodes=training.nodes,
-            strategy=training.strategy,
+            strategy=_strategy(config),
             precision=training.precision,
         )
         fabric.launch()
@@ -284,7 +293,7 @@ def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
     return result
 
 
-def _model(plan: _Plan) -> TLAAM:
+def _model(plan: _Plan) -> Architecture:
     torch.manual_seed(derive(plan.config.training.seed, "weights"))
     model = build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
     if plan.config.model.localizer == "foreground" and plan.checkpoint is None:

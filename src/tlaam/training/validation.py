@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tlaam.evaluation.report import BRANCHES
 from tlaam.inference import infer
-from tlaam.model.network import TLAAM
+from tlaam.model.architecture import Architecture
 from tlaam.training.dataset import Item
 
 
-def validate(fabric: Fabric, model: TLAAM, batches: Iterable[Item]) -> dict[str, float]:
+def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item]) -> dict[str, float]:
     """Return ``loss_<branch>`` and ``top1_<branch>`` for every branch that is run.
 
     The loss is the mean negative log-likelihood of a branch's probabilities (of the parts: of their mean). Each device
