@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tlaam.config import ModelConfig
+from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.model.build import build_model
 from tlaam.model.store import save_model
@@ -78,6 +79,21 @@ def test_boxes_are_in_pixels_of_the_file(run: Path, tmp_path: Path) -> None:
     boxes = np.concatenate([answer.object_box[None], answer.part_boxes])
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= 500.01).all() and (boxes[:, 3] <= 50.01).all()
     assert boxes[:, 2].max() > 50, "boxes were left in pixels of the canvas"
+
+
+def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
+    path = make(tmp_path / "whole.png", 90, 70)
+    Image.open(path).crop((0, 0, 90, 50)).save(tmp_path / "cut.png")
+    predictor = Predictor(run)
+    (of_sample,) = predictor.predict([Sample(path, "whole.png", 0, "test", banner=20)])
+    (of_cut_file,) = predictor.predict([tmp_path / "cut.png"])
+    assert (of_sample.path, of_sample.size, of_sample.banner) == (str(path), (90, 50), 20)
+    assert of_sample.top() == of_cut_file.top()
+    np.testing.assert_array_equal(of_sample.object_box, of_cut_file.object_box)
+    pictures = [picture_of(prediction, true_box=(1, 2, 30, 40)) for prediction in (of_sample, of_cut_file)]
+    np.testing.assert_array_equal(*map(np.asarray, pictures))
+    (unreadable,) = predictor.predict([Sample(path, "whole.png", 0, "test", banner=70)])
+    assert unreadable.error is not None and "banner of 70" in unreadable.error
 
 
 def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> None:

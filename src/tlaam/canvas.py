@@ -40,7 +40,9 @@ def image_to_canvas(boxes: NDArray[np.floating], canvas: int, width: int, height
     return boxes.astype(np.float64) * scale
 
 
-def load_for_canvas(path: Path, canvas: int, *, smallest_side: float = 1.0) -> tuple[Image.Image, tuple[int, int]]:
+def load_for_canvas(
+    path: Path, canvas: int, *, smallest_side: float = 1.0, banner: int = 0
+) -> tuple[Image.Image, tuple[int, int]]:
     """Decode an image for `tlaam.canvas.to_canvas`, reduced by a half, quarter or eighth where the canvas allows.
 
     JPEG decoders give these reductions almost for free. Both sides keep at least `canvas` pixels, or all that they
@@ -49,6 +51,7 @@ def load_for_canvas(path: Path, canvas: int, *, smallest_side: float = 1.0) -> t
     Args:
         canvas: side of the canvas in pixels.
         smallest_side: smallest share of a side that a random crop may keep; the crop, too, keeps `canvas` pixels.
+        banner: pixels at the bottom of the file to leave out; the photograph is what remains.
 
     Returns:
         The RGB image and the ``(width, height)`` of the photograph itself, in whose pixels boxes are given.
@@ -56,8 +59,9 @@ def load_for_canvas(path: Path, canvas: int, *, smallest_side: float = 1.0) -> t
     Raises:
         DataError: the file cannot be read as an image.
     """
-    width, height = image_size(path)
+    width, height = image_size(path, banner=banner)
     needed = canvas / smallest_side
     reduction = next((r for r in (8, 4, 2) if min(width, height) >= r * needed), 1)
-    image = load_image(path, max_side=-(-max(width, height) // reduction) if reduction > 1 else None)
+    max_side = -(-max(width, height) // reduction) if reduction > 1 else None
+    image = load_image(path, max_side=max_side, banner=banner)
     return image, (width, height)

@@ -89,7 +89,7 @@ _TITLES = {"plain": "the plain backbone", "tlaam": "TL-AAM"}
 
 def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationReport]) -> Path:
     samples = in_turns(images.split("test"), _PICTURES)
-    predictions = list(Predictor(folder / "tlaam").predict(sample.path for sample in samples))
+    predictions = list(Predictor(folder / "tlaam").predict(samples))
     lines = [json.dumps(prediction.to_dict(), ensure_ascii=True) + "\n" for prediction in predictions]
     write_text(folder / "predictions.jsonl", "".join(lines))
     pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]

@@ -56,7 +56,7 @@ class ImageError(DataError):
     """The fault alone, in short, for lists that name the file already."""
 
 
-def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
+def load_image(path: str | Path, *, max_side: int | None = None, banner: int = 0) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
     EXIF orientation is applied, transparency lies on white, 16-bit grey is divided by 257 (not clipped), and animations
@@ -66,17 +66,24 @@ def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
         path: a regular file in one of the common formats; its content counts, not its suffix.
         max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
             aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
+        banner: pixels at the bottom of the upright image to leave out (`tlaam.data.sample.Sample.banner`).
 
     Returns:
         An image of mode ``RGB``.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, too large or not an image; the message names it and the
-            fault.
+        ImageError: the file is missing, empty, truncated, too large, not an image or not higher than the banner; the
+            message names it and the fault.
         ValueError: `max_side` is below 1.
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side is {max_side}, but must be at least 1 pixel")
+    if banner:
+        # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
+        image = load_image(path)
+        picture = image.crop((0, 0, image.width, _height_above(Path(path), image.height, banner)))
+        target = _fitted(picture.size, max_side)
+        return picture if picture.size == target else picture.resize(target, Image.Resampling.BICUBIC)
     with _opened(Path(path)) as image:
         target = _fitted(image.size, max_side)
         # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; other formats answer None and decode in full.
@@ -96,8 +103,11 @@ def load_image(path: str | Path, *, max_side: int | None = None) -> Image.Image:
         return rgb
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path, *, banner: int = 0) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
+
+    Args:
+        banner: as for `load_image`.
 
     Raises:
         ImageError: as `load_image`, except that damage behind the header goes unnoticed.
@@ -107,7 +117,9 @@ def image_size(path: str | Path) -> tuple[int, int]:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # The size on opening is upright or not, depending on the version of Pillow; the tags are as stored.
             width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
-        return (height, width) if _orientation(image) >= 5 else (width, height)
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return width, _height_above(Path(path), height, banner)
 
 
 @contextmanager
@@ -169,6 +181,13 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     if max_side is None or longer <= max_side:
         return size
     return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
+
+
+def _height_above(path: Path, height: int, banner: int) -> int:
+    """Return the height of what is left of an image of this height without its banner."""
+    if height <= banner:
+        raise _unreadable(path, f"nothing is left of its {height} rows of pixels without the banner of {banner}")
+    return height - banner
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

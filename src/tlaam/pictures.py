@@ -28,7 +28,7 @@ def picture_of(
     Raises:
         DataError: the image cannot be read any more.
     """
-    image = load_image(Path(prediction.path))
+    image = load_image(Path(prediction.path), banner=prediction.banner)
     (name, probability), *others = prediction.top(3)
     subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
     if label is not None:

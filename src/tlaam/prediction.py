@@ -17,6 +17,7 @@ from PIL import Image
 
 from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
 from tlaam.data.folder import image_files, unsupported_files, unsupported_types
+from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
 from tlaam.inference import infer
 from tlaam.model.build import default_device
@@ -40,6 +41,8 @@ class Prediction:
         heatmap: OAAM's map on the whole image, ``(h, w)``, not normalised; None without an object level.
         object_box: ``(4,)`` xyxy in pixels of the image; None without an object level.
         part_boxes: ``(N, 4)`` xyxy in pixels of the image; None without a part level.
+        banner: pixels at the bottom of the file that were left out (`tlaam.data.sample.Sample.banner`); the image is
+            what remains.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Prediction:
     heatmap: Floats | None = field(default=None, repr=False)
     object_box: Floats | None = None
     part_boxes: Floats | None = field(default=None, repr=False)
+    banner: int = 0
 
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
         """Return the k most probable classes with their probabilities, best first."""
@@ -97,8 +101,13 @@ class Predictor:
         self.model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.batch_size, self.workers = batch_size, workers
 
-    def predict(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Yield one prediction a path, in order; a file that cannot be read yields its error, never an answer."""
+    def predict(self, paths: Iterable[str | Path | Sample]) -> Iterator[Prediction]:
+        """Yield one prediction a path, in order; a file that cannot be read yields its error, never an answer.
+
+        Args:
+            paths: image files, or samples of a data set: of these the banner is cut off. A file alone does not say
+                that it has one.
+        """
         with ThreadPoolExecutor(self.workers) as readers:
             remaining = iter(paths)
             pending = [readers.submit(self._read, path) for path in islice(remaining, 2 * self.batch_size)]
@@ -119,10 +128,11 @@ class Predictor:
             answers += self._answer(read[start : start + self.batch_size])
         return answers
 
-    def _read(self, path: str | Path) -> _Read:
+    def _read(self, given: str | Path | Sample) -> _Read:
+        path, banner = (given.path, given.banner) if isinstance(given, Sample) else (given, 0)
         try:
-            image, size = load_for_canvas(Path(path), self.model.source_size)
-            return _Read(str(path), size, to_canvas(image, self.model.source_size))
+            image, size = load_for_canvas(Path(path), self.model.source_size, banner=banner)
+            return _Read(str(path), size, to_canvas(image, self.model.source_size), banner=banner)
         except TlaamError as error:
             return _Read(str(path), error=str(error))
 
@@ -141,6 +151,7 @@ class _Read:
     size: tuple[int, int] = (0, 0)
     canvas: NDArray[np.uint8] | None = None
     error: str | None = None
+    banner: int = 0
 
 
 def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) -> Iterator[Prediction]:
@@ -158,6 +169,7 @@ def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) ->
             heatmap=None if heatmaps is None else heatmaps[row],
             object_box=None if objects is None else canvas_to_image(objects[row], model.source_size, *read.size),
             part_boxes=None if parts is None else canvas_to_image(parts[row], model.source_size, *read.size),
+            banner=read.banner,
         )
 
 

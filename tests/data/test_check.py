@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,31 @@ def test_boxes_are_measured_on_the_upright_image(data: _Builder) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (40, 20)).save(data.add("turned.jpg", box=(0, 0, 20, 40), split="test"), exif=exif)
     assert check_images(data.done()).findings == ()
+
+
+def test_of_images_with_a_banner_only_the_picture_counts(data: _Builder) -> None:
+    boxes = {
+        "picture": (0, 0, 32, 40),
+        "into_banner": (0, 0, 32, 60),
+        "below": (0, 0, 32, 61),
+        "in_banner": (0, 45, 9, 50),
+    }
+    for name, box in boxes.items():
+        data.image(f"{name}.png", 0, "test", box, height=60)
+    data.image("low.png", 0, "test", (0, 0, 9, 9), height=20)
+    pixels = np.asarray(Image.open(data.root / "picture.png")).copy()
+    pixels[-20:] = 0
+    Image.fromarray(pixels).save(data.add("other_banner.png", 1, "test", (0, 0, 32, 40)))
+    data.samples = [replace(sample, banner=20 if sample.split == "test" else 0) for sample in data.samples]
+    report = check_images(data.done(), workers=1)
+    assert _found(report) == [
+        ("unreadable", "low.png"),
+        ("mislabelled", "other_banner.png"),
+        ("box-outside", "below.png"),
+        ("box-outside", "in_banner.png"),
+    ]
+    assert "32 x 40 image" in report.findings[2].detail
+    assert tuple(sample for sample, _ in find_unreadable(data.done())) == report.unreadable
 
 
 def test_tiny(data: _Builder) -> None:

@@ -46,6 +46,19 @@ def test_boxes_are_optional(tmp_path: Path) -> None:
     assert all(sample.box is None for sample in read_cub(_write(tmp_path, bounding_boxes=None)).samples)
 
 
+def test_parts_are_optional_and_only_the_visible_ones_count(tmp_path: Path) -> None:
+    root = _write(tmp_path)
+    assert all(sample.keypoints is None for sample in read_cub(root).samples)
+    (root / "parts").mkdir()
+    (root / "parts" / "part_locs.txt").write_text(
+        "7 1 0.0 0.0 0\n7 2 312.0 182.5 1\n7 3 1 2 1\n40 1 0.0 0.0 0\n99 1 bad\n"
+    )
+    assert [sample.keypoints for sample in read_cub(root).samples] == [((312, 182.5), (1, 2)), (), None, None]
+    (root / "parts" / "part_locs.txt").write_text("7 1 0.0 0.0 0\nx 2 312.0 182.5 1\n")
+    with pytest.raises(DataError, match=r"part_locs\.txt' line 2: 'x' is not an id"):
+        read_cub(root)
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
@@ -88,6 +101,7 @@ def test_real_subset(shared_data: Path) -> None:
     assert (len(images.classes), len(images.split("train")), len(images.split("test"))) == (10, 300, 243)
     assert images.samples[0].box == (57, 26, 57 + 311, 26 + 290)
     assert all(sample.path.is_file() and sample.box is not None for sample in images.samples)
+    assert all(sample.keypoints is None for sample in images.samples)  # the subset has no list of parts
     assert all(images.classes[sample.label] == sample.path.parent.name for sample in images.samples)
 
 
@@ -97,3 +111,10 @@ def test_whole_real_metadata(shared_data: Path) -> None:
     assert (len(images.classes), len(images.split("train")), len(images.split("test"))) == (200, 5994, 5794)
     assert images.classes[0] == "001.Black_footed_Albatross"
     assert images.samples[0].box == (60, 27, 60 + 325, 27 + 304)
+    first = images.samples[0]
+    assert first.keypoints is not None and (len(first.keypoints), first.keypoints[0]) == (6, (312, 182))
+    assert sum(len(sample.keypoints or ()) for sample in images.samples) == 141407
+    for sample in images.samples:
+        assert sample.box is not None and sample.keypoints is not None
+        x0, y0, x1, y1 = sample.box
+        assert all(x0 <= x <= x1 and y0 <= y <= y1 for x, y in sample.keypoints)

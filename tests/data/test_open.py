@@ -73,6 +73,31 @@ def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_images("synthetic").kind == "folder"
 
 
+def test_options_behind_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _fill(tmp_path / "birds", "a/1.jpg", "b/1.jpg")
+    with pytest.raises(ConfigError, match=r"'birds': unknown option 'level=family'; one folder .* has none"):
+        open_images("birds:level=family")
+    with pytest.raises(DataError, match=r"no file or folder 'bird'.*Did you mean 'birds'"):
+        open_images("bird:level=family")
+    (tmp_path / "planes" / "data").mkdir(parents=True)
+    (tmp_path / "planes" / "data" / "variants.txt").write_text("a\nb\n")
+    allowed = r"'planes': unknown option 'level=famly'; allowed are level=variant, level=family, .*mean 'level=family'"
+    with pytest.raises(ConfigError, match=allowed):
+        open_images("planes:level=famly")
+    _fill(tmp_path / "birds:level=family", "a/1.jpg", "b/1.jpg", "c/1.jpg")  # what exists is what is meant
+    assert len(open_images("birds:level=family").classes) == 3
+
+
+def test_of_several_data_sets_side_by_side_none_is_chosen(tmp_path: Path) -> None:
+    _cub(tmp_path / "CUB_200_2011")
+    assert open_images(tmp_path).kind == "cub"
+    (tmp_path / "fgvc-aircraft-2013b" / "data").mkdir(parents=True)
+    (tmp_path / "fgvc-aircraft-2013b" / "data" / "variants.txt").write_text("a\nb\n")
+    with pytest.raises(DataError, match=r"several data sets: CUB_200_2011, fgvc-aircraft-2013b\. Give the path of one"):
+        open_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("source", "fault"),
     [
@@ -107,6 +132,8 @@ def test_a_missing_path_names_the_closest(
         (["manifest.csv", "annotations.csv"], r"holds both 'manifest.csv' and 'annotations.csv'"),
         (["birds/images.txt", "pets/a/1.jpg"], r"holds a data set of its own, 'birds'.*Give the path"),
         (["birds/train/a/1.jpg"], r"holds a data set of its own, 'birds'"),
+        (["planes/data/variants.txt", "planes/data/images/1.jpg"], r"holds a data set of its own, 'planes'"),
+        (["flowers/setid.mat", "flowers/jpg/1.jpg"], r"holds a data set of its own, 'flowers'"),
     ],
 )
 def test_what_was_found_is_said(tmp_path: Path, files: list[str], fault: str) -> None:

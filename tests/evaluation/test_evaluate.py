@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
         assert keys <= set(record["localization"]["trivial"][trivial])
     for branch in ("raw", "object", "parts", "fused"):
         assert set(record["classification"][branch]) == {"top1", "top5", "macro_f1", "ece"}
+
+
+def test_a_box_is_measured_without_what_of_it_lies_in_the_banner(run: Path, photos: Path) -> None:
+    opened = open_images(photos)
+    samples = [replace(sample, split="test", box=(0, 0, 80, 55), banner=20) for sample in opened.samples]
+    report = evaluate(run, opened.with_samples(samples))
+    assert report.localization is not None
+    assert report.localization.trivial["full"].measures()["mean_iou"] == pytest.approx(1.0)
 
 
 def test_a_split_without_images_is_refused(run: Path, photos: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_training_boxes_fit_images_decoded_at_a_reduced_size(sample: Sample, sid
         rows, columns = torch.nonzero(item.canvas[0] > 145, as_tuple=True)
         found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         assert (found - item.box).abs().max() <= 2.0
+
+
+@pytest.mark.parametrize("side", [64, 300])
+def test_a_banner_is_neither_seen_nor_measured(sample: Sample, side: int) -> None:
+    pixels = np.asarray(Image.open(sample.path)).copy()
+    pixels[-20:] = 255
+    Image.fromarray(pixels).save(sample.path.with_suffix(".png"))
+    box = (100.0, 200.0, 500.0, 590.0)  # reaches into the banner
+    with_banner = replace(sample, path=sample.path.with_suffix(".png"), box=box, banner=20)
+    item = EvaluationImages([with_banner], side)[0]
+    assert item.size.tolist() == [800, 580]
+    assert item.canvas[1].max() < 60  # green: neither the photograph's ground nor its object has much of it
+    torch.testing.assert_close(item.box, torch.tensor([1 / 8, 200 / 580, 5 / 8, 1]) * side)
+    trained = TrainingImages([with_banner], side, Augment(side, flip=False, jitter=0, crop_scale=1), seed=0)[0, 0]
+    assert trained.canvas[1].max() < 60
+    torch.testing.assert_close(trained.box, item.box)
 
 
 def test_batches_of_items(sample: Sample) -> None:

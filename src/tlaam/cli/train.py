@@ -20,7 +20,8 @@ from tlaam.config import MACHINE_OPTIONS
 def train(
     context: click.Context, /, data: str | None, out: Path | None, resumed: Path | None, **_settings: object
 ) -> None:
-    """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, CUB-200-2011, or 'synthetic'.
+    """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, the official folder of a public data
+    set such as CUB-200-2011, or 'synthetic'.
 
     With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`.
     """

@@ -17,7 +17,7 @@ from tlaam.data.folder import class_folders, unsupported_files, unsupported_type
 from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError
-from tlaam.images import ImageError, load_image
+from tlaam.images import ImageError, image_size, load_image
 
 Kind = Literal[
     "unreadable",
@@ -220,6 +220,8 @@ def _in_order(
 def _fault_of(sample: Sample, max_side: int) -> str:
     try:
         load_image(sample.path, max_side=max_side)
+        if sample.banner:
+            image_size(sample.path, banner=sample.banner)  # an image no higher than its banner shows in the header
     except ImageError as error:
         return f"'{sample.name}': {error.fault}"
     return ""
@@ -227,7 +229,7 @@ def _fault_of(sample: Sample, max_side: int) -> str:
 
 def _scan(sample: Sample) -> _Scan:
     try:
-        image = load_image(sample.path)
+        image = load_image(sample.path, banner=sample.banner)
     except ImageError as error:
         return _Scan(fault=f"{error.fault[:1].upper()}{error.fault[1:]}.")
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
@@ -307,10 +309,11 @@ def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[F
 def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator[Finding]:
     boxed = {sample.split for sample in samples if sample.box is not None}
     for sample, scan in zip(samples, scans, strict=True):
-        if sample.box is None:
+        box = sample.box if scan.fault else sample.box_in_picture(scan.size[1])
+        if box is None:
             if sample.split in boxed:
                 yield Finding("boxless", sample.name, f"Has no box, but other {sample.split} images have one.")
-        elif fault := _box_fault(sample.box, None if scan.fault else scan.size):
+        elif fault := _box_fault(box, None if scan.fault else scan.size):
             yield Finding("box-outside", sample.name, fault)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tlaam.data.cub import is_cub, read_cub
+from tlaam.data import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.folder import (
     has_split_folders,
     is_class_folders,
@@ -18,7 +20,7 @@ from tlaam.data.folder import (
 )
 from tlaam.data.manifest import manifest_in, read_manifest
 from tlaam.data.sample import LabelledImages
-from tlaam.errors import DataError, did_you_mean
+from tlaam.errors import ConfigError, DataError, did_you_mean
 
 
 class Reader(Protocol):
@@ -28,11 +30,21 @@ class Reader(Protocol):
 
 
 class Layout(NamedTuple):
-    """A layout on disk: how it is called, how it is recognised and how it is read."""
+    """A layout on disk.
+
+    Attributes:
+        title: how it is called.
+        recognises: whether a path has it.
+        read: reads it.
+        folder: what the folder is called that its archive brings, which may also be given by the folder around it.
+        options: what may follow the path behind a colon, each with the reader that it chooses.
+    """
 
     title: str
     recognises: Callable[[Path], bool]
     read: Reader
+    folder: str = ""
+    options: tuple[tuple[str, Reader], ...] = ()
 
 
 def _is_manifest(path: Path) -> bool:
@@ -45,7 +57,19 @@ def _read_manifest_of(path: Path, /, *, strict: bool) -> LabelledImages:
 
 # The first that recognises a path reads it, so the most particular layouts come first: most of them hold class folders.
 LAYOUTS: tuple[Layout, ...] = (
-    Layout("CUB-200-2011's official layout", is_cub, read_cub),
+    Layout("NABirds' official layout", nabirds.is_nabirds, nabirds.read_nabirds, nabirds.FOLDER),
+    Layout("CUB-200-2011's official layout", cub.is_cub, cub.read_cub, cub.FOLDER),
+    Layout(
+        "FGVC-Aircraft's official layout",
+        aircraft.is_aircraft,
+        aircraft.read_aircraft,
+        aircraft.FOLDER,
+        tuple((f"level={level}", partial(aircraft.read_aircraft, level=level)) for level in aircraft.CLASS_LISTS),
+    ),
+    Layout("Stanford Cars' official layout", cars.is_cars, cars.read_cars, cars.FOLDER),
+    Layout("Stanford Dogs' official layout", dogs.is_dogs, dogs.read_dogs, dogs.FOLDER),
+    Layout("the Oxford-IIIT Pet data set's official layout", pets.is_pets, pets.read_pets, pets.FOLDER),
+    Layout("the 102 flowers' official layout", flowers.is_flowers, flowers.read_flowers, flowers.FOLDER),
     Layout("a CSV manifest with the columns image,label", _is_manifest, _read_manifest_of),
     Layout("one folder of images for each class (also below train/, val/, test/)", is_class_folders, read_folder),
 )
@@ -55,17 +79,18 @@ def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a source of labelled images, recognised by looking at it.
 
     Args:
-        source: the path of a folder or CSV file in one of `LAYOUTS`, or ``synthetic``, ``synthetic:classes=6,size=320``
-            (`tlaam.data.synthetic`), unless a file or folder of that name exists.
+        source: the path of a folder or CSV file in one of `LAYOUTS`, with an option of its layout behind it if wanted
+            (``fgvc-aircraft-2013b:level=family``), or ``synthetic``, ``synthetic:classes=6,size=320``
+            (`tlaam.data.synthetic`). A file or folder of exactly this name, if there is one, comes first.
         strict: refuse what one cannot learn from. Without it empty classes, a single class, impossible boxes and
             images listed twice with different content are kept, for `tlaam.data.check` to list them all.
 
     Raises:
         DataError: the path does not exist or fits no layout, saying what was found; or its content is faulty, naming
             the first fault.
-        ConfigError: an option of ``synthetic`` is unknown or impossible.
+        ConfigError: an option is unknown or impossible.
     """
-    path = Path(source).expanduser()
+    path, option = Path(source).expanduser(), ""
     try:
         if not path.exists():
             if str(source).partition(":")[0].strip() == "synthetic":
@@ -73,14 +98,17 @@ def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
                 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 
                 return synthetic_images(SyntheticOptions.parse(str(source)))
+            path, option = _without_option(path)
+        if not path.exists():
             raise DataError(
                 f"There is no file or folder '{path}'.{_closest_path(path)} Give a path that exists, or 'synthetic'."
             )
+        _refuse_several_data_sets(path)
         for layout in LAYOUTS:
             if layout.recognises(path):
                 if layout.read is read_folder:
                     _refuse_folder_of_data_sets(path)
-                return layout.read(path, strict=strict)
+                return _reader(layout, path, option)(path, strict=strict)
         expected = "; ".join(["synthetic", *(layout.title for layout in LAYOUTS)])
         raise DataError(f"'{path}' is {_described(path)}; expected one of: {expected}.")
     except OSError as error:
@@ -89,10 +117,34 @@ def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
         ) from error
 
 
+def _without_option(path: Path) -> tuple[Path, str]:
+    """Split ``<path>:<name>=<value>``; the option is empty where there is none."""
+    found = re.fullmatch(r"(.+):(\w+=[^/\\]*)", str(path))
+    return (Path(found[1]), found[2]) if found else (path, "")
+
+
+def _reader(layout: Layout, path: Path, option: str) -> Reader:
+    if not option:
+        return layout.read
+    readers = dict(layout.options)
+    if option not in readers:
+        allowed = f"allowed are {', '.join(readers)}" if readers else f"{layout.title} has none"
+        raise ConfigError(f"'{path}': unknown option '{option}'; {allowed}.{did_you_mean(option, readers)}")
+    return readers[option]
+
+
+def _refuse_several_data_sets(path: Path) -> None:
+    """Guard against reading the first of several that lie side by side, which may not be the one that is meant."""
+    found = [layout.folder for layout in LAYOUTS if layout.folder and layout.recognises(path / layout.folder)]
+    if len(found) > 1:
+        raise DataError(f"'{path}' holds several data sets: {', '.join(found)}. Give the path of one of them.")
+
+
 def _refuse_folder_of_data_sets(path: Path) -> None:
     """Guard against taking whole data sets for classes, which would train without complaint."""
     for folder in [] if has_split_folders(path) else visible_folders(path):
-        if is_cub(folder) or _is_manifest(folder) or has_split_folders(folder):
+        others = (layout for layout in LAYOUTS if layout.read is not read_folder)
+        if any(layout.recognises(folder) for layout in others) or has_split_folders(folder):
             raise DataError(f"'{path}' holds a data set of its own, '{folder.name}'. Give the path '{folder}'.")
 
 

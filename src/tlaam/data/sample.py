@@ -14,6 +14,9 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels of the image as it is decoded (EXIF orientation applied); x1 and y1 are exclusive."""
 
+Point = tuple[float, float]
+"""``(x, y)`` in the same pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -25,6 +28,10 @@ class Sample:
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
         box: the object's box, where the source has one. Only ever used to *measure*.
+        keypoints: where the object's visible parts are, as the source writes it; empty if none is visible, None where
+            the source does not say. Only ever used to *measure*.
+        banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. They are cut
+            off wherever the image is decoded; `box` and `keypoints` count from the top left, so they stay as they are.
     """
 
     path: Path
@@ -32,6 +39,20 @@ class Sample:
     label: int
     split: Split
     box: Box | None = None
+    keypoints: tuple[Point, ...] | None = None
+    banner: int = 0
+
+    def box_in_picture(self, height: float) -> Box | None:
+        """Return the box, less what of it reaches into the banner.
+
+        Args:
+            height: of the picture in pixels, without the banner.
+        """
+        if self.box is None:
+            return None
+        x0, y0, x1, y1 = self.box
+        # Anything else that leaves the picture is a fault of the box, which `tlaam.data.check` is to see.
+        return (x0, y0, x1, height) if y0 < height < y1 <= height + self.banner else self.box
 
 
 @dataclass(frozen=True)
@@ -41,9 +62,11 @@ class LabelledImages:
     Attributes:
         name: what to call it in reports and default folder names.
         root: the folder or file it was read from.
-        kind: the layout it was recognised as (``folder``, ``manifest``, ``cub``, ``synthetic``).
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``synthetic``, or an official one: ``cub``,
+            ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
+        option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
     """
 
     name: str
@@ -51,6 +74,7 @@ class LabelledImages:
     kind: str
     classes: tuple[str, ...]
     samples: tuple[Sample, ...] = field(repr=False)
+    option: str = ""
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""

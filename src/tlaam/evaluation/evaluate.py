@@ -62,7 +62,7 @@ def evaluate(
     _require_possible_boxes(samples)
 
     predictions: list[Prediction] = []
-    for prediction in Predictor(model, **options).predict(sample.path for sample in samples):
+    for prediction in Predictor(model, **options).predict(samples):
         predictions.append(prediction)
         if progress:
             progress(len(predictions), len(samples))
@@ -103,7 +103,10 @@ def _report(
     ious: list[float | None] = [None] * len(rows)
     if answered[0].object_box is not None and answered[0].heatmap is not None:
         nowhere = (float("nan"),) * 4
-        true_boxes = torch.tensor([sample.box or nowhere for sample, *_ in rows], dtype=torch.float64)
+        true_boxes = torch.tensor(
+            [sample.box_in_picture(prediction.size[1]) or nowhere for sample, prediction, _ in rows],
+            dtype=torch.float64,
+        )
         sizes = torch.tensor([prediction.size for prediction in answered], dtype=torch.float64)
         boxes = torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None]))
         ious = [None if math.isnan(iou) else iou for iou in box_iou(boxes, true_boxes).tolist()]

@@ -43,7 +43,7 @@ def write_evaluation_page(
     images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
     measured = {image.name for image in report.per_image}
     samples = in_turns([s for s in images.samples if s.name in measured], count)
-    predictions = Predictor(run, **options).predict(sample.path for sample in samples)
+    predictions = Predictor(run, **options).predict(samples)
     pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
     wrong = sum(picture.good is False for picture in pictures)
     return write_page(
@@ -63,7 +63,8 @@ def write_evaluation_page(
 def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
     """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
     label = classes[sample.label]
-    panel = picture_of(prediction, label=label, true_box=sample.box, height=240)
+    true_box = sample.box_in_picture(prediction.size[1])
+    panel = picture_of(prediction, label=label, true_box=true_box, height=240)
     return Picture(panel, f"{sample.name}: {label}", good=prediction.top(1)[0][0] == label)
 
 

@@ -73,11 +73,11 @@ class TrainingImages(Dataset[Item]):
         epoch, index = key
         sample = self.samples[index]
         image, (width, height) = load_for_canvas(
-            sample.path, self.source_size, smallest_side=self.augment.smallest_side
+            sample.path, self.source_size, smallest_side=self.augment.smallest_side, banner=sample.banner
         )
-        box = None
-        if sample.box is not None:  # the image may have been decoded at a reduced size
-            box = np.array(sample.box) * np.array([image.width / width, image.height / height] * 2)
+        box, true_box = None, sample.box_in_picture(height)
+        if true_box is not None:  # the image may have been decoded at a reduced size
+            box = np.array(true_box) * np.array([image.width / width, image.height / height] * 2)
         mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
         return _item(made.canvas, sample, index, made.box, (width, height), made.mask)
@@ -99,11 +99,11 @@ class EvaluationImages(Dataset[Item]):
             DataError: the file cannot be read as an image.
         """
         sample = self.samples[index]
-        image, (width, height) = load_for_canvas(sample.path, self.source_size)
+        image, (width, height) = load_for_canvas(sample.path, self.source_size, banner=sample.banner)
         canvas = torch.from_numpy(to_canvas(image, self.source_size))
-        box = torch.full((4,), torch.nan)
-        if sample.box is not None:
-            box = torch.from_numpy(image_to_canvas(np.array(sample.box), self.source_size, width, height)).float()
+        box, true_box = torch.full((4,), torch.nan), sample.box_in_picture(height)
+        if true_box is not None:
+            box = torch.from_numpy(image_to_canvas(np.array(true_box), self.source_size, width, height)).float()
         return _item(canvas, sample, index, box, (width, height))
 
 

@@ -14,7 +14,7 @@ from tlaam.errors import RunError
 
 
 def reopenable(source: str | Path | LabelledImages, images: LabelledImages) -> str:
-    """Return what opens the same data again from any working folder: a path, or ``synthetic:...``.
+    """Return what opens the same data again from any working folder: a path with its option, or ``synthetic:...``.
 
     Args:
         source: what the run was begun with.
@@ -24,8 +24,9 @@ def reopenable(source: str | Path | LabelledImages, images: LabelledImages) -> s
         values = json.loads((images.root / "options.json").read_text(encoding="utf-8"))
         values.pop("drawing_version")
         return str(SyntheticOptions(**values))
-    path = source.root if isinstance(source, LabelledImages) else Path(source).expanduser()
-    return str(path.resolve())
+    if isinstance(source, LabelledImages):
+        return str(source.root.resolve()) + (f":{source.option}" if source.option else "")
+    return str(Path(source).expanduser().resolve())  # with the option behind it, where there is one
 
 
 def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
