@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "predict": "Name what photographs show, and show why.",
     "check": "List what is wrong with a data set; changes nothing.",
+    "compare": "Train several systems under the same settings, and compare them.",
     "quickstart": "See it work on an embedded data set, in minutes.",
 }
 

@@ -51,7 +51,7 @@ def settings_from(context: click.Context) -> Config:
     """
     values = preset(context.params["preset_name"])
     if (file := context.params["config_file"]) is not None:
-        values |= _flat(read_yaml(file))
+        values |= flat_settings(file)
     for section in SECTIONS.values():
         for name, field in section.model_fields.items():
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -107,7 +107,13 @@ class JsonCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+def flat_settings(file: Path) -> dict[str, Any]:
+    """Return the settings that a YAML file gives, by their names, out of their sections.
+
+    Raises:
+        ConfigError: the file cannot be read, or an option is unknown or a value impossible.
+    """
+    nested = read_yaml(file)
     Config.from_nested(nested)  # says what is wrong with the file while its sections are still known
     flat: dict[str, Any] = {}
     for name, value in nested.items():

@@ -37,6 +37,7 @@ from tlaam.training.history import total_seconds
 from tlaam.training.loading import lost_loaders_named
 from tlaam.training.loop import Diverged, fit, resume_command
 from tlaam.training.masks import read_pseudo_masks
+from tlaam.training.memory import peak_memory
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
@@ -228,7 +229,12 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     def finish() -> None:
         with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
             save_model(folder.path, model, plan.config.model, images.classes)
-            folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
+            folder.note_status(
+                state="finished",
+                finished=_now(),
+                seconds=round(total_seconds(history), 1),
+                memory_bytes=peak_memory(fabric.device),
+            )
 
     _on_first(fabric, finish)
 

@@ -1,0 +1,95 @@
+"""``tlaam compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tlaam.cli.options import PATH, flat_settings
+from tlaam.errors import ConfigError
+
+
+@click.command()
+@click.argument("data")
+@click.option("--out", type=PATH, default=Path("runs/comparison"), show_default=True, help="Folder of the comparison.")
+@click.option(
+    "--systems",
+    default="default",
+    show_default=True,
+    help="Systems and groups of systems, with commas between them; --list shows all.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each system.")
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of all systems, as `tlaam train` has it; may be given several times.",
+)
+@click.option("--config", "config_file", type=PATH, help="YAML file of settings of all systems; those given here win.")
+@click.option("--first", help="The system that the others are compared with. [tlaam]")
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda *a: _list(*a),
+    help="Show the systems and groups there are.",
+)
+def compare(
+    data: str,
+    out: Path,
+    systems: str,
+    seeds: int,
+    options: tuple[str, ...],
+    config_file: Path | None,
+    first: str | None,
+) -> None:
+    """Train systems on DATA under the same settings, measure each on its test split, and write tables and a page.
+
+    The plain backbone with a larger input, at TL-AAM's cost, is always among them. A comparison that was stopped goes
+    on when the same command is given again.
+    """
+    from tlaam.comparison.run import compare as run
+
+    comparison = run(
+        data,
+        out,
+        systems=[name.strip() for name in systems.split(",") if name.strip()],
+        seeds=seeds,
+        settings={**({} if config_file is None else flat_settings(config_file)), **_parsed(options)},
+        first=first,
+        say=lambda line: click.echo(line, err=True),
+    )
+    click.echo((comparison.folder / "table.md").read_text(encoding="utf-8"))
+    click.echo(f"Page: {comparison.folder / 'index.html'}", err=True)
+
+
+def _parsed(options: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes NAME=VALUE; received '{option}'.")
+        found[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return found
+
+
+def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from tlaam.comparison.systems import GROUPS, SYSTEMS
+
+    width = max(map(len, [*SYSTEMS, *GROUPS]))
+    click.echo("Systems:")
+    for system in SYSTEMS.values():
+        click.echo(f"  {system.name.ljust(width)}  {system.title}")
+    click.echo("Groups:")
+    for name, members in GROUPS.items():
+        click.echo(f"  {name.ljust(width)}  {', '.join(members)}")
+    context.exit()

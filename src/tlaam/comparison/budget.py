@@ -1,0 +1,40 @@
+"""What a larger input costs, and so what the plain backbone may have where TL-AAM has crops."""
+
+from __future__ import annotations
+
+import math
+
+from tlaam.config import ModelConfig
+from tlaam.model.build import build_model
+from tlaam.model.network import TLAAM
+
+STEP = 32
+"""Inputs are multiples of it: what most backbones reduce an image by."""
+
+
+def passes(config: ModelConfig) -> float:
+    """Return how many passes of the backbone over one raw image an image costs the two-level model, in pixels.
+
+    One for the raw image, one for the object, and for each part its share of the pixels.
+
+    Args:
+        config: resolved settings.
+    """
+    model = build_model(config, 2, load_pretrained=False)
+    assert isinstance(model, TLAAM)
+    crops = 1.0 + (model.localizer is not None)
+    return crops + (model.parts.count * (model.part_size / model.image_size) ** 2 if model.parts is not None else 0.0)
+
+
+def larger_input(config: ModelConfig) -> dict[str, int]:
+    """Return the input of a plain backbone that costs what the two-level model of `config` costs, as options.
+
+    Its source grows with it only where the input would exceed it, so that both see the same pixels.
+
+    Args:
+        config: resolved settings of the two-level model.
+    """
+    assert config.image_size is not None and config.source_size is not None
+    side = config.image_size * math.sqrt(passes(config))
+    size = max(STEP, round(side / STEP) * STEP)
+    return {"image_size": size, "source_size": max(size, config.source_size)}

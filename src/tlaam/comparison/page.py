@@ -1,0 +1,89 @@
+"""The page of a comparison: its tables, and the same test images as every system saw them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlaam.comparison.results import MEASURES, Row, Spread, cell
+from tlaam.data.sample import LabelledImages
+from tlaam.evaluation.page import in_turns, picture_beside_truth
+from tlaam.page import Cell, Picture, Table, write_page
+from tlaam.prediction import Predictor
+
+PICTURES = 4
+"""Images that every system's view is shown of."""
+_BARS = ("raw.top1", "object.top1", "parts.top1", "fused.top1", "box.mean_iou", "box.gt_known_0.5")
+
+
+def write_comparison_page(
+    folder: Path,
+    images: LabelledImages,
+    summary: Mapping[str, Mapping[str, Spread]],
+    differences: Sequence[Row],
+    titles: Mapping[str, str],
+) -> Path:
+    """Write ``index.html`` into a comparison's folder and return its path.
+
+    Args:
+        folder: the comparison's, with its ``runs/<system>-0``.
+        images: the data set compared on.
+        summary: means and deviations by system and measure.
+        differences: between systems.
+        titles: what to call each system.
+    """
+    shown = [name for name in _BARS if any(name in measures for measures in summary.values())]
+    bars: list[Sequence[Cell]] = [
+        (titles[system], *(measures[name].mean if name in measures else None for name in shown))
+        for system, measures in summary.items()
+    ]
+    columns = [name for name in MEASURES if any(name in measures for measures in summary.values())]
+    numbers: list[Sequence[Cell]] = [
+        (titles[system], *(cell(name, measures.get(name)) for name in columns)) for system, measures in summary.items()
+    ]
+    rows: list[Sequence[Cell]] = [
+        (
+            f"{titles[row.first]}: {row.first_branch}",
+            f"{titles[row.second]}: {row.second_branch}",
+            f"{100 * row.mean:+.1f}",
+            f"{100 * row.low:+.1f} to {100 * row.high:+.1f}",
+            "yes" if row.decided else "no",
+        )
+        for row in differences
+    ]
+    tables = [
+        Table(
+            "At a glance", ("System", *(MEASURES[name].replace(" %", "") for name in shown)), bars, "Means over seeds."
+        ),
+        Table(
+            "Every measure", ("System", *(MEASURES[name] for name in columns)), numbers, "Mean ± standard deviation."
+        ),
+        Table(
+            "Differences of top-1, in points",
+            ("Of", "Minus", "Points", "95 % interval", "Excludes zero"),
+            rows,
+            "Paired bootstrap over test images and seeds.",
+        ),
+    ]
+    return write_page(
+        folder / "index.html",
+        title=f"{images.name}: systems compared",
+        intro=(
+            f"All systems were trained on the same images under the same settings and measured on the "
+            f"{len(images.split('test'))} images of the test split.\n\nThe pictures show the first test images as each "
+            "system's first run saw them, right or wrong: the image with the box found (and, dashed, the true one), "
+            "the map it was found by, the object and the parts, where a system has them."
+        ),
+        tables=tables,
+        pictures=_pictures(folder, images, list(summary), titles),
+    )
+
+
+def _pictures(folder: Path, images: LabelledImages, systems: Sequence[str], titles: Mapping[str, str]) -> list[Picture]:
+    samples = in_turns(images.split("test"), PICTURES)
+    found: list[list[Picture]] = []
+    for system in systems:
+        predictions = Predictor(folder / "runs" / f"{system}-0").predict(samples)
+        pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
+        found.append([Picture(p.image, f"{titles[system]}. {p.caption}", p.good) for p in pictures])
+    return [picture for of_image in zip(*found, strict=True) for picture in of_image]

@@ -1,0 +1,217 @@
+"""What runs of several systems came to: means over seeds, differences with intervals, tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.evaluation.bootstrap import paired_bootstrap
+from tlaam.evaluation.report import BRANCHES, EvaluationReport
+
+MEASURES: dict[str, str] = {
+    **{f"{branch}.top1": f"{branch} top-1 %" for branch in BRANCHES},
+    "fused.macro_f1": "macro-F1 %",
+    "fused.ece": "calib. error %",
+    "box.mean_iou": "mean IoU %",
+    "box.gt_known_0.3": "IoU≥0.3 %",
+    "box.gt_known_0.5": "IoU≥0.5 %",
+    "box.gt_known_0.7": "IoU≥0.7 %",
+    "box.top1_loc_0.5": "top-1 loc. %",
+    "box.max_box_acc": "MaxBoxAcc % (oracle)",
+    "box.max_box_acc_v2": "MaxBoxAccV2 % (oracle)",
+    "box.pointing_game": "pointing %",
+    "minutes": "training min",
+    "memory": "memory GiB",
+}
+"""Columns of the tables; all but the last two are shares, shown in per cent."""
+
+_PLAIN_NUMBERS = ("minutes", "memory")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One trained and measured run.
+
+    Attributes:
+        system, seed: which.
+        measures: by the names of `MEASURES`, those that the system has.
+        right: by branch, whether each image was answered right, in the data set's order.
+        images: the images' names.
+    """
+
+    system: str
+    seed: int
+    measures: Mapping[str, float]
+    right: Mapping[str, Sequence[bool]]
+    images: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; right answers as a string of 0 and 1 a branch."""
+        right = {branch: "".join("01"[cell] for cell in row) for branch, row in self.right.items()}
+        return {**asdict(self), "measures": dict(self.measures), "right": right, "images": list(self.images)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunResult:
+        """Return what `to_dict` was made of."""
+        right = {branch: [cell == "1" for cell in row] for branch, row in values["right"].items()}
+        return cls(values["system"], values["seed"], values["measures"], right, values["images"])
+
+
+def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[str, Any]) -> RunResult:
+    """Return the result of a run.
+
+    Args:
+        system: its name.
+        seed: its seed.
+        report: its measures.
+        status: the run's ``run.json``: how long it trained, and what memory that took.
+    """
+    measures: dict[str, float] = {}
+    for branch, measured in report.classification.items():
+        measures[f"{branch}.top1"] = measured.top1
+    fused = report.classification["fused"].summary()
+    measures["fused.macro_f1"], measures["fused.ece"] = float(fused["macro_f1"]), float(fused["ece"])
+    if report.localization is not None:
+        measures |= {f"box.{name}": value for name, value in report.localization.measures().items()}
+        if report.heatmaps is not None:
+            measures |= {f"box.{name}": value for name, value in report.heatmaps.summary().items()}
+    measures["minutes"] = (status["seconds"] + status.get("pseudo_mask_seconds", 0.0)) / 60
+    if "memory_bytes" in status:
+        measures["memory"] = status["memory_bytes"] / 2**30
+    right = {
+        branch: [image.predicted[branch] == image.label for image in report.per_image]
+        for branch in report.classification
+    }
+    return RunResult(system, seed, measures, right, [image.name for image in report.per_image])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds; the deviation of one is None."""
+
+    mean: float
+    std: float | None
+    seeds: int
+
+
+def summary(runs: Sequence[RunResult]) -> dict[str, dict[str, Spread]]:
+    """Return each system's measures over its seeds, in the order in which systems appear."""
+    found: dict[str, dict[str, Spread]] = {}
+    for system in dict.fromkeys(run.system for run in runs):
+        mine = [run for run in runs if run.system == system]
+        found[system] = {}
+        for name in MEASURES:
+            values = [run.measures[name] for run in mine if name in run.measures]
+            if values:
+                deviation = statistics.stdev(values) if len(values) > 1 else None
+                found[system][name] = Spread(statistics.mean(values), deviation, len(values))
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """A difference of top-1: of one system's branch minus another's, with its interval over images and seeds."""
+
+    first: str
+    first_branch: str
+    second: str
+    second_branch: str
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def differences(runs: Sequence[RunResult], first: str) -> list[Row]:
+    """Return how much better one system's fused answer is than each other's, and its branches than its raw branch."""
+    others = [name for name in dict.fromkeys(run.system for run in runs) if name != first]
+    pairs = [(first, "fused", other, "fused") for other in others]
+    pairs += [(first, branch, first, "raw") for branch in ("object", "parts", "fused")]
+    rows = []
+    for pair in pairs:
+        one, other = _right(runs, *pair[:2]), _right(runs, *pair[2:])
+        if len(one) and len(other):
+            found = paired_bootstrap(one, other)
+            rows.append(Row(*pair, found.mean, found.low, found.high))
+    return rows
+
+
+def _right(runs: Sequence[RunResult], system: str, branch: str) -> NDArray[np.bool_]:
+    """Return which images were answered right, ``(seeds, images)``."""
+    return np.array([run.right[branch] for run in runs if run.system == system and branch in run.right])
+
+
+def table_csv(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str]) -> str:
+    """Return the summary as CSV: a row a system, mean and standard deviation of every measure as shares."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["system", "title", "seeds", *(f"{name}.{part}" for name in MEASURES for part in ("mean", "std"))])
+    for system, measures in found.items():
+        cells: list[object] = [system, titles[system], max(spread.seeds for spread in measures.values())]
+        for name in MEASURES:
+            spread = measures.get(name)
+            cells += ["", ""] if spread is None else [f"{spread.mean:.6g}", _or_empty(spread.std)]
+        writer.writerow(cells)
+    return stream.getvalue()
+
+
+def _or_empty(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def differences_csv(rows: Sequence[Row]) -> str:
+    """Return differences as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["first", "first_branch", "second", "second_branch", "mean", "low", "high", "excludes_zero"])
+    for row in rows:
+        numbers = [f"{value:.6g}" for value in (row.mean, row.low, row.high)]
+        writer.writerow([row.first, row.first_branch, row.second, row.second_branch, *numbers, int(row.decided)])
+    return stream.getvalue()
+
+
+def table_markdown(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str]) -> str:
+    """Return the summary as a Markdown table: a row a system, mean ± standard deviation, measures that any has."""
+    columns = [name for name in MEASURES if any(name in measures for measures in found.values())]
+    lines = [_line(["system", "seeds", *(MEASURES[name] for name in columns)]), _line(["---"] * (len(columns) + 2))]
+    for system, measures in found.items():
+        seeds = max(spread.seeds for spread in measures.values())
+        lines.append(_line([titles[system], str(seeds), *(cell(name, measures.get(name)) for name in columns)]))
+    return "\n".join(lines) + "\n"
+
+
+def differences_markdown(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
+    """Return differences as a Markdown table, in points of a per cent."""
+    lines = [_line(["top-1 of", "minus", "points", "95 % interval"]), _line(["---"] * 4)]
+    for row in rows:
+        interval = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+        first, second = (
+            f"{titles[s]}: {b}" for s, b in ((row.first, row.first_branch), (row.second, row.second_branch))
+        )
+        points = f"**{100 * row.mean:+.1f}**" if row.decided else f"{100 * row.mean:+.1f}"
+        lines.append(_line([first, second, points, interval]))
+    return "\n".join(lines) + "\n"
+
+
+def cell(name: str, spread: Spread | None) -> str:
+    """Return a measure as tables show it: in per cent but for time and memory, with the deviation if there is one."""
+    if spread is None:
+        return "–"
+    factor = 1 if name in _PLAIN_NUMBERS else 100
+    mean = f"{factor * spread.mean:.1f}"
+    return mean if spread.std is None else f"{mean} ± {factor * spread.std:.1f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in cells) + " |"

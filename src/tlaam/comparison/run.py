@@ -1,0 +1,197 @@
+"""Train and measure a grid of systems and seeds, and go on where it was stopped.
+
+Every run is a process of its own (``tlaam train``), so that runs share nothing but the data, and what memory one took
+is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlaam.atomic import write_json, write_text
+from tlaam.comparison.budget import larger_input
+from tlaam.comparison.page import write_comparison_page
+from tlaam.comparison.results import (
+    Row,
+    RunResult,
+    Spread,
+    differences,
+    differences_csv,
+    differences_markdown,
+    result_of,
+    summary,
+    table_csv,
+    table_markdown,
+)
+from tlaam.comparison.systems import RIVAL, SYSTEMS, System, chosen
+from tlaam.config import Config
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages
+from tlaam.data.split import with_validation
+from tlaam.defaults import resolve
+from tlaam.errors import ConfigError, RunError
+from tlaam.evaluation.evaluate import evaluate
+from tlaam.training.source import reopenable
+
+_OF_SYSTEMS = ("architecture", "localizer", "parts", "attention", "seed")
+"""Options that the systems or the grid decide."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        folder: where ``table.md``, ``table.csv``, ``differences.csv``, ``results.json``, ``index.html`` and the runs
+            are.
+        runs: every run's result, seeds within systems.
+        summary: means and deviations by system and measure.
+        differences: of `first` with every other system, and of its own branches.
+        first: the system that is compared with the others.
+    """
+
+    folder: Path
+    runs: list[RunResult]
+    summary: dict[str, dict[str, Spread]]
+    differences: list[Row]
+    first: str
+
+
+def compare(
+    data: str | Path,
+    out: str | Path,
+    *,
+    systems: Iterable[str] = ("default",),
+    seeds: int = 3,
+    settings: Mapping[str, Any] | None = None,
+    first: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Comparison:
+    """Train systems on a data set under the same settings, measure them on its test split, and write the tables.
+
+    Args:
+        data: what `tlaam.data.open.open_images` understands. It needs a test split, which is measured once a run,
+            after training.
+        out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
+            seeds.
+        systems: names of systems and groups (`tlaam.comparison.systems`); the honest rival is always there.
+        seeds: how many runs of each system.
+        settings: options of all systems, as `Config.from_flat` takes them.
+        first: the system that the others are compared with; by itself TL-AAM's default, or the last one named.
+        say: called with one line a stage.
+
+    Raises:
+        ConfigError: a system or option is unknown, or an option is the systems' own.
+        DataError: the data cannot be used or has no test split.
+        RunError: the folder holds a comparison with other settings or data, or a run could not be trained.
+    """
+    given = dict(settings or {})
+    for name in _OF_SYSTEMS:
+        if name in given:
+            raise ConfigError(f"option '{name}' is what a comparison's systems and seeds decide; leave it out.")
+    grid = chosen(systems)
+    leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
+    if leader not in {system.name for system in grid}:
+        raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
+    images = open_images(data)
+    if not images.split("test"):
+        raise ConfigError(
+            f"{images.root} has no test split, and systems are compared on nothing else; mark some images as test."
+        )
+    folder = Path(out)
+    _claim(folder, images, given)
+    configs = {system.name: _config(system, given, images) for system in grid}
+    results = _read_results(folder)
+    for seed in range(seeds):
+        for system in grid:
+            if any(result.system == system.name and result.seed == seed for result in results):
+                continue
+            say(f"{system.title}, seed {seed} ...")
+            run = folder / "runs" / f"{system.name}-{seed}"
+            _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed))
+            report = evaluate(run, images, split="test")
+            status = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            results.append(result_of(system.name, seed, report, status))
+            write_json(folder / "results.json", [result.to_dict() for result in results])
+            say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the test images right")
+    order = [system.name for system in grid]
+    mine = [result for name in order for result in results if result.system == name and result.seed < seeds]
+    comparison = Comparison(folder, mine, summary(mine), differences(mine, leader), leader)
+    _write(comparison, images)
+    return comparison
+
+
+def _last_but_rival(grid: list[System]) -> str:
+    return [system.name for system in grid if system.name != RIVAL or len(grid) == 1][-1]
+
+
+def _claim(folder: Path, images: LabelledImages, settings: Mapping[str, Any]) -> None:
+    """Make the folder this comparison's, or find that it is already."""
+    mark = folder / "comparison.json"
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    facts = {"data": images.name, "fingerprint": images.fingerprint(), "settings": plain}
+    if mark.exists():
+        if json.loads(mark.read_text(encoding="utf-8")) != facts:
+            raise RunError(f"{folder} holds a comparison with other settings or data; give another folder (--out).")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; give another folder (--out).")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(mark, facts)
+
+
+def _config(system: System, settings: Mapping[str, Any], images: LabelledImages) -> Config:
+    def resolved(options: Mapping[str, Any]) -> Config:
+        config = Config.from_flat({**settings, **options})
+        cut = with_validation(images, config.training.val_fraction, config.training.seed)
+        return resolve(config, cut)
+
+    if not system.larger_input:
+        return resolved(system.options)
+    leader = resolved(SYSTEMS["tlaam"].options)
+    return resolved({**system.options, **larger_input(leader.model)})
+
+
+def _read_results(folder: Path) -> list[RunResult]:
+    path = folder / "results.json"
+    if not path.exists():
+        return []
+    return [RunResult.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _train(run: Path, data: str, config: Config) -> None:
+    """Train a run in a process of its own, or continue it."""
+    command = [sys.executable, "-m", "tlaam", "train"]
+    if (run / "config.yaml").exists():
+        command += ["--resume", str(run)]
+    else:
+        settings = run.parent / f"{run.name}.yaml"
+        run.parent.mkdir(parents=True, exist_ok=True)
+        write_text(settings, yaml.safe_dump(config.to_nested(), sort_keys=False))
+        command += ["--config", str(settings), "--out", str(run), data]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise RunError(f"the run {run} ended with exit code {done.returncode}; what it said stands above.")
+
+
+def _write(comparison: Comparison, images: LabelledImages) -> None:
+    titles = {name: SYSTEMS[name].title for name in comparison.summary}
+    folder = comparison.folder
+    table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
+    text = (
+        f"# {images.name}: systems compared\n\nTest split of {len(images.split('test'))} images; mean ± standard "
+        f"deviation over seeds.\n\n{table}\n## Differences\n\nPaired bootstrap over images and seeds; bold where the "
+        f"interval excludes zero.\n\n{rows}"
+    )
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", table_csv(comparison.summary, titles))
+    write_text(folder / "differences.csv", differences_csv(comparison.differences))
+    write_comparison_page(folder, images, comparison.summary, comparison.differences, titles)

@@ -1,0 +1,112 @@
+"""The systems that can be compared, by name.
+
+A system is a set of options that makes it what it is. Everything else (backbone, sizes, schedule, augmentation) is the
+comparison's, the same for all. A new system is an entry here, once `tlaam.model.build` can make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlaam.errors import ConfigError, did_you_mean
+
+_PLAIN: dict[str, Any] = {"localizer": "none", "parts": "none", "attention": "none"}
+_AS_STATED: dict[str, Any] = {
+    "localizer": "oaam",
+    "attention": "lcam",
+    "attention_gate": "sigmoid",
+    "box_margin": 0.0,
+    "part_windows": (96 / 448, 160 / 448, 224 / 448),
+    "part_distinct": False,
+    "norm_statistics": "shared",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """One system.
+
+    Attributes:
+        name: by which it is chosen, and which its runs' folders bear.
+        title: what tables call it.
+        options: the settings that make it.
+        larger_input: whether it gets a larger input, until it costs what TL-AAM costs (`tlaam.comparison.budget`).
+    """
+
+    name: str
+    title: str
+    options: dict[str, Any] = field(default_factory=dict)
+    larger_input: bool = False
+
+
+def _listed(*systems: System) -> dict[str, System]:
+    return {system.name: system for system in systems}
+
+
+SYSTEMS: dict[str, System] = _listed(
+    System("plain", "plain backbone", _PLAIN),
+    System("plain-larger", "plain backbone, larger input", _PLAIN, larger_input=True),
+    System("tlaam", "TL-AAM, this project's default"),
+    System("tlaam-as-stated", "TL-AAM as its authors state it", _AS_STATED),
+    System("mmal", "MMAL-Net (AOLM + APPM)", {
+        "localizer": "aolm", "parts": "appm", "attention": "none", "box_margin": 0.0, "norm_statistics": "shared",
+    }),
+    System("racnn", "RA-CNN", {**_PLAIN, "architecture": "racnn"}),
+    System("macnn", "MA-CNN", {**_PLAIN, "architecture": "macnn"}),
+    System("tasn", "TASN", {**_PLAIN, "architecture": "tasn"}),
+    # One module at a time on the plain backbone, then all of them.
+    System("plain+lcam", "plain + LCAM", {**_PLAIN, "attention": "lcam"}),
+    System("plain+oaam", "plain + OAAM", {**_PLAIN, "localizer": "oaam"}),
+    System("plain+mpalm", "plain + MPALM", {**_PLAIN, "parts": "mpalm"}),
+    System("oaam", "TL-AAM, boxes by OAAM", {"localizer": "oaam"}),
+    # The object found in other ways, everything else as in the default.
+    System("cam", "boxes by CAM", {"localizer": "cam"}),
+    System("gradcam", "boxes by Grad-CAM", {"localizer": "gradcam"}),
+    System("gradcam++", "boxes by Grad-CAM++", {"localizer": "gradcam++"}),
+    System("scda", "boxes by SCDA", {"localizer": "scda"}),
+    System("aolm", "boxes by AOLM", {"localizer": "aolm"}),
+    System("center", "the central box", {"localizer": "center"}),
+    System("full", "the whole image", {"localizer": "full"}),
+    # Parts and channel attention of other kinds, everything else as in the default.
+    System("appm", "parts by APPM", {"parts": "appm"}),
+    System("random-parts", "parts at random", {"parts": "random"}),
+    System("no-parts", "no parts", {"parts": "none"}),
+    System("eca", "ECA", {"attention": "eca"}),
+    System("se", "squeeze and excitation", {"attention": "se"}),
+    System("no-attention", "no channel attention", {"attention": "none"}),
+)  # fmt: skip
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "default": ("plain", "plain-larger", "tlaam"),
+    "ablation": ("plain", "plain+lcam", "plain+oaam", "plain+mpalm", "oaam"),
+    "localizers": ("tlaam", "oaam", "cam", "gradcam", "gradcam++", "scda", "aolm", "center", "full"),
+    "parts": ("tlaam", "appm", "random-parts", "no-parts"),
+    "attention": ("tlaam", "eca", "se", "no-attention"),
+    "papers": ("plain", "plain-larger", "racnn", "macnn", "tasn", "mmal", "tlaam-as-stated", "tlaam"),
+    "all": tuple(SYSTEMS),
+}
+"""Names for several systems at once."""
+
+RIVAL = "plain-larger"
+"""The honest rival, which every comparison has."""
+
+
+def chosen(names: Iterable[str]) -> list[System]:
+    """Return the systems that names of systems and groups stand for, each once, with the honest rival among them.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    found: dict[str, System] = {}
+    for name in names:
+        if name not in SYSTEMS and name not in GROUPS:
+            raise ConfigError(
+                f"there is no system or group '{name}'.{did_you_mean(name, [*SYSTEMS, *GROUPS])} Systems are "
+                f"{', '.join(SYSTEMS)}; groups are {', '.join(GROUPS)}."
+            )
+        for member in GROUPS.get(name, (name,)):
+            found[member] = SYSTEMS[member]
+    found.setdefault(RIVAL, SYSTEMS[RIVAL])
+    return list(found.values())

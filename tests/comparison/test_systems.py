@@ -1,0 +1,47 @@
+"""Every system can be built, and the honest rival costs what it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from tlaam.comparison.budget import larger_input, passes
+from tlaam.comparison.systems import GROUPS, RIVAL, SYSTEMS, chosen
+from tlaam.config import Config, ModelConfig
+from tlaam.errors import ConfigError
+from tlaam.model.build import build_model
+
+SMALL = {"backbone": "resnet18", "image_size": 64, "source_size": 128, "part_size": 32, "pretrained": "none"}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_system_can_be_built(name: str) -> None:
+    config = Config.from_flat({**SMALL, **SYSTEMS[name].options}).model
+    assert sum(p.numel() for p in build_model(config, 3).parameters()) > 1e6
+
+
+def test_groups_name_systems_and_the_rival_is_always_there() -> None:
+    for name, members in GROUPS.items():
+        assert set(members) <= set(SYSTEMS), name
+        assert RIVAL in {system.name for system in chosen([name])}
+    assert [system.name for system in chosen(["oaam", "ablation", "oaam"])][:3] == ["oaam", "plain", "plain+lcam"]
+    with pytest.raises(ConfigError, match="Did you mean 'gradcam'"):
+        chosen(["grad-cam"])
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ({"localizer": "oaam", "parts": "mpalm"}, 1 + 1 + 4 / 4),
+    ({"localizer": "oaam", "parts": "none"}, 2),
+    ({"localizer": "none", "parts": "none"}, 1),
+    ({"localizer": "none", "parts": "appm"}, 1 + 7 / 4),
+])  # fmt: skip
+def test_passes_are_counted_in_pixels(options: dict[str, str], expected: float) -> None:
+    assert passes(ModelConfig.model_validate({**SMALL, **options})) == expected
+
+
+def test_the_rivals_input_costs_as_much() -> None:
+    config = ModelConfig.model_validate(
+        {**SMALL, "image_size": 224, "source_size": 448, "part_size": 112, "localizer": "oaam"}
+    )
+    assert larger_input(config) == {"image_size": 384, "source_size": 448}  # 3 passes: 224 · √3 = 388
+    tight = config.model_copy(update={"source_size": 224})
+    assert larger_input(tight) == {"image_size": 384, "source_size": 384}
