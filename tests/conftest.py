@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests in every folder share archive_server
+
+from archive_server import ArchiveServer, serving
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +57,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.normal_(model.classifier.weight)
     save_model(folder, model, config, ["crow", "jay", "wren"])
     return folder
+
+
+@pytest.fixture
+def archive_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveServer]:
+    """A file server on this machine, which no proxy stands in the way of."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        yield server
