@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "predict": "Name what photographs show, and show why.",
     "check": "List what is wrong with a data set; changes nothing.",
+    "download": "Get a public data set, checked and extracted.",
     "quickstart": "See it work on an embedded data set, in minutes.",
 }
 
