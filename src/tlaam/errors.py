@@ -26,7 +26,7 @@ class ModelError(TlaamError):
 
 
 class RunError(TlaamError):
-    """A run folder is missing, incomplete, in use, or belongs to other data."""
+    """A folder that is written to is missing, incomplete, in use, or belongs to other data."""
 
 
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ VERBS = {
     "predict": "Name what photographs show, and show why.",
     "check": "List what is wrong with a data set; changes nothing.",
     "compare": "Train several systems under the same settings, and compare them.",
+    "download": "Get a public data set, checked and extracted.",
     "quickstart": "See it work on an embedded data set, in minutes.",
 }
 

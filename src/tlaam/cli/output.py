@@ -97,11 +97,11 @@ def columns(text: str) -> int:
 
 
 @contextmanager
-def progress_bar(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(what: str, *, unit: str = " images", hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yield a function of (done, total) that draws a bar on the error stream; silent where that is no terminal."""
     from tqdm import tqdm
 
-    bar = tqdm(desc=what, unit=" images", file=sys.stderr, disable=hidden or None, leave=False)
+    bar = tqdm(desc=what, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=hidden or None, leave=False)
 
     def show(done: int, total: int) -> None:
         bar.total = total

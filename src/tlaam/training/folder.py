@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
 from tlaam.atomic import remove_leftovers, write_json, write_text
 from tlaam.config import Config
 from tlaam.errors import RunError
+from tlaam.lock import locked
 
 
 @dataclass(frozen=True)
@@ -161,41 +159,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder.
-
-        The system frees the lock when the process ends, however it ends, so there are no stale locks. Where the file
-        system knows no locks, the run goes on without.
+        """Keep other processes out of the folder (`tlaam.lock.locked`).
 
         Raises:
             RunError: another process is using the folder.
         """
-        with self.lock.open("a+b") as stream:
-            try:
-                _lock(stream)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-                    stream.seek(0)
-                    owner = stream.read().decode(errors="replace").strip() or "unknown"
-                    raise RunError(
-                        f"{self.path} is in use by another process ({owner}); wait for it or end it."
-                    ) from error
-            else:
-                stream.truncate(0)
-                stream.write(f"process {os.getpid()}".encode())
-                stream.flush()
+        with locked(self.lock, self.path):
             yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(stream: BinaryIO) -> None:
-        stream.seek(1 << 30)  # a byte far behind the text, which stays readable
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(stream: BinaryIO) -> None:
-        # lockf, not flock: its locks are not inherited by loader processes, which may outlive a killed run by seconds
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
