@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tlaam.data.archives import DATA_SETS, Archive, PublicDataSet, find
+from tlaam.data.open import LAYOUTS
 from tlaam.errors import ConfigError
 
 ARCHIVES = [(data_set, archive) for data_set in DATA_SETS.values() for archive in data_set.archives]
@@ -23,6 +25,17 @@ def test_the_data_sets_are_these() -> None:
         "nabirds": "nabirds",
     }
     assert [name for name, data_set in DATA_SETS.items() if data_set.obstacle] == ["cars", "nabirds"]
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_what_makes_it_whole_is_what_its_reader_knows_it_by(name: str, tmp_path: Path) -> None:
+    data_set = DATA_SETS[name]
+    for held in data_set.holds:
+        file = tmp_path / data_set.folder / held
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    first = next(layout for layout in LAYOUTS if layout.recognises(tmp_path / data_set.folder))
+    assert first.folder == data_set.folder and first.recognises(tmp_path)
 
 
 @pytest.mark.parametrize(("data_set", "archive"), ARCHIVES, ids=[f"{one.name}-{two.file}" for one, two in ARCHIVES])

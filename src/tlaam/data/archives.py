@@ -241,7 +241,7 @@ _ALL = (
         "nabirds",
         # Many programs quote one MD5, df21a9e4db349a14e2b08adfd45873bd, all copied from one another; no publisher does.
         (Archive("nabirds.tar.gz"),),
-        (*_CUB_LISTS, "images"),
+        (*_CUB_LISTS, "hierarchy.txt", "images"),
         "https://dl.allaboutbirds.org/nabirds",
         "its publisher gives it only to those who accept its terms",
     ),
