@@ -140,6 +140,8 @@ class TrainingConfig(_Section):
     """Share of the training images held out where the data has no validation split."""
     keep: Literal["best", "last"] = "best"
     """Weights a run ends with: of the best validation epoch, or of the last."""
+    select_on: Literal["val", "test"] = "val"
+    """Split that the best epoch is chosen on; test is the best-epoch protocol of many papers, whose figures flatter."""
     skip_unreadable: bool = False
     """Train without images that cannot be read, and record which."""
     checkpoint_every: NotNegative = 120.0

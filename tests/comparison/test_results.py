@@ -50,7 +50,7 @@ def test_differences_say_whether_they_are_decided() -> None:
     ]  # fmt: skip
     assert rows[0].mean == pytest.approx(0.475) and rows[0].low > 0.2 and rows[0].decided
     assert rows[1].mean == pytest.approx(0) and not rows[1].decided
-    found = list(csv.DictReader(io.StringIO(differences_csv(rows))))
+    found = list(csv.DictReader(io.StringIO(differences_csv(rows, "last"))))
     assert [row["excludes_zero"] for row in found] == ["1", "0"]
     lines = differences_markdown(rows, TITLES).splitlines()
     assert "**+47.5**" in lines[2] and "| +0.0 |" in lines[3]
@@ -62,7 +62,7 @@ def test_tables_have_a_row_a_system_and_no_column_that_nobody_has() -> None:
     assert len(lines) == 4 and "mean IoU" not in lines[0]
     assert lines[2].startswith("| System \\| A | 2 | 97.5 ± 3.5 |") and lines[2].endswith("| 3.0 ± 1.4 |")
     assert lines[3].startswith("| System B | 1 | 50.0 |")
-    rows = list(csv.DictReader(io.StringIO(table_csv(found, TITLES))))
+    rows = list(csv.DictReader(io.StringIO(table_csv(found, TITLES, "last"))))
     assert rows[1]["fused.top1.mean"] == "0.5" and rows[1]["fused.top1.std"] == "" and rows[0]["title"] == "System | A"
 
 

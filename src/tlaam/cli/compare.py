@@ -29,6 +29,13 @@ from tlaam.errors import ConfigError
     help="A setting of all systems, as `tlaam train` has it; may be given several times.",
 )
 @click.option("--config", "config_file", type=PATH, help="YAML file of settings of all systems; those given here win.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["validation", "last", "best-epoch"]),
+    default="validation",
+    show_default=True,
+    help="Weights measured: of the best validation epoch, of the last, or of the best test epoch (flattering).",
+)
 @click.option("--first", help="The system that the others are compared with. [tlaam]")
 @click.option(
     "--list",
@@ -46,6 +53,7 @@ def compare(
     seeds: int,
     options: tuple[str, ...],
     config_file: Path | None,
+    protocol: str,
     first: str | None,
 ) -> None:
     """Train systems on DATA under the same settings, measure each on its test split, and write tables and a page.
@@ -61,6 +69,7 @@ def compare(
         systems=[name.strip() for name in systems.split(",") if name.strip()],
         seeds=seeds,
         settings={**({} if config_file is None else flat_settings(config_file)), **_parsed(options)},
+        protocol=protocol,  # type: ignore[arg-type]
         first=first,
         say=lambda line: click.echo(line, err=True),
     )

@@ -22,6 +22,8 @@ def write_comparison_page(
     summary: Mapping[str, Mapping[str, Spread]],
     differences: Sequence[Row],
     titles: Mapping[str, str],
+    *,
+    note: str = "",
 ) -> Path:
     """Write ``index.html`` into a comparison's folder and return its path.
 
@@ -31,6 +33,7 @@ def write_comparison_page(
         summary: means and deviations by system and measure.
         differences: between systems.
         titles: what to call each system.
+        note: a sentence that belongs to every figure.
     """
     shown = [name for name in _BARS if any(name in measures for measures in summary.values())]
     bars: list[Sequence[Cell]] = [
@@ -70,8 +73,9 @@ def write_comparison_page(
         title=f"{images.name}: systems compared",
         intro=(
             f"All systems were trained on the same images under the same settings and measured on the "
-            f"{len(images.split('test'))} images of the test split.\n\nThe pictures show the first test images as each "
-            "system's first run saw them, right or wrong: the image with the box found (and, dashed, the true one), "
+            f"{len(images.split('test'))} images of the test split. {note}\n\n"
+            "The pictures show the first test images as each system's first run saw them, right or wrong: the image "
+            "with the box found (and, dashed, the true one), "
             "the map it was found by, the object and the parts, where a system has them."
         ),
         tables=tables,

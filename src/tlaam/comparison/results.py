@@ -152,13 +152,15 @@ def _right(runs: Sequence[RunResult], system: str, branch: str) -> NDArray[np.bo
     return np.array([run.right[branch] for run in runs if run.system == system and branch in run.right])
 
 
-def table_csv(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str]) -> str:
+def table_csv(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str], protocol: str) -> str:
     """Return the summary as CSV: a row a system, mean and standard deviation of every measure as shares."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["system", "title", "seeds", *(f"{name}.{part}" for name in MEASURES for part in ("mean", "std"))])
+    writer.writerow(
+        ["system", "title", "protocol", "seeds", *(f"{name}.{part}" for name in MEASURES for part in ("mean", "std"))]
+    )
     for system, measures in found.items():
-        cells: list[object] = [system, titles[system], max(spread.seeds for spread in measures.values())]
+        cells: list[object] = [system, titles[system], protocol, max(spread.seeds for spread in measures.values())]
         for name in MEASURES:
             spread = measures.get(name)
             cells += ["", ""] if spread is None else [f"{spread.mean:.6g}", _or_empty(spread.std)]
@@ -170,14 +172,17 @@ def _or_empty(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def differences_csv(rows: Sequence[Row]) -> str:
+def differences_csv(rows: Sequence[Row], protocol: str) -> str:
     """Return differences as CSV."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["first", "first_branch", "second", "second_branch", "mean", "low", "high", "excludes_zero"])
+    columns = ["first", "first_branch", "second", "second_branch", "mean", "low", "high", "excludes_zero", "protocol"]
+    writer.writerow(columns)
     for row in rows:
         numbers = [f"{value:.6g}" for value in (row.mean, row.low, row.high)]
-        writer.writerow([row.first, row.first_branch, row.second, row.second_branch, *numbers, int(row.decided)])
+        writer.writerow(
+            [row.first, row.first_branch, row.second, row.second_branch, *numbers, int(row.decided), protocol]
+        )
     return stream.getvalue()
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -39,10 +39,20 @@ from tlaam.data.split import with_validation
 from tlaam.defaults import resolve
 from tlaam.errors import ConfigError, RunError
 from tlaam.evaluation.evaluate import evaluate
+from tlaam.evaluation.report import BEST_EPOCH
 from tlaam.training.source import reopenable
 
-_OF_SYSTEMS = ("architecture", "localizer", "parts", "attention", "seed")
-"""Options that the systems or the grid decide."""
+Protocol = Literal["validation", "last", "best-epoch"]
+
+PROTOCOLS: dict[Protocol, dict[str, Any]] = {
+    "validation": {"keep": "best"},
+    "last": {"keep": "last"},
+    "best-epoch": {"keep": "best", "select_on": "test"},
+}
+"""Which epoch of a run is measured, as options."""
+
+_OF_COMPARISON = ("architecture", "localizer", "parts", "attention", "seed", "keep", "select_on")
+"""Options that the systems, the grid or the protocol decide."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Comparison:
         summary: means and deviations by system and measure.
         differences: of `first` with every other system, and of its own branches.
         first: the system that is compared with the others.
+        protocol: which epoch was measured.
     """
 
     folder: Path
@@ -63,6 +74,7 @@ class Comparison:
     summary: dict[str, dict[str, Spread]]
     differences: list[Row]
     first: str
+    protocol: Protocol
 
 
 def compare(
@@ -72,6 +84,7 @@ def compare(
     systems: Iterable[str] = ("default",),
     seeds: int = 3,
     settings: Mapping[str, Any] | None = None,
+    protocol: Protocol = "validation",
     first: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Comparison:
@@ -85,6 +98,8 @@ def compare(
         systems: names of systems and groups (`tlaam.comparison.systems`); the honest rival is always there.
         seeds: how many runs of each system.
         settings: options of all systems, as `Config.from_flat` takes them.
+        protocol: which epoch is measured (`PROTOCOLS`): the best on validation images, the last, or the best on the
+            test images themselves, as many papers report; what comes of that says so everywhere.
         first: the system that the others are compared with; by itself TL-AAM's default, or the last one named.
         say: called with one line a stage.
 
@@ -94,9 +109,12 @@ def compare(
         RunError: the folder holds a comparison with other settings or data, or a run could not be trained.
     """
     given = dict(settings or {})
-    for name in _OF_SYSTEMS:
+    for name in _OF_COMPARISON:
         if name in given:
-            raise ConfigError(f"option '{name}' is what a comparison's systems and seeds decide; leave it out.")
+            raise ConfigError(
+                f"option '{name}' is what a comparison's systems, seeds or protocol decide; leave it out."
+            )
+    given |= PROTOCOLS[protocol]
     grid = chosen(systems)
     leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
     if leader not in {system.name for system in grid}:
@@ -105,6 +123,11 @@ def compare(
     if not images.split("test"):
         raise ConfigError(
             f"{images.root} has no test split, and systems are compared on nothing else; mark some images as test."
+        )
+    if protocol == "validation" and not _with_validation(images, given).split("val"):
+        raise ConfigError(
+            "protocol validation needs validation images: this data set marks none, and val_fraction is 0. "
+            "Give a val_fraction, or the protocol last."
         )
     folder = Path(out)
     _claim(folder, images, given)
@@ -124,7 +147,7 @@ def compare(
             say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the test images right")
     order = [system.name for system in grid]
     mine = [result for name in order for result in results if result.system == name and result.seed < seeds]
-    comparison = Comparison(folder, mine, summary(mine), differences(mine, leader), leader)
+    comparison = Comparison(folder, mine, summary(mine), differences(mine, leader), leader, protocol)
     _write(comparison, images)
     return comparison
 
@@ -149,15 +172,20 @@ def _claim(folder: Path, images: LabelledImages, settings: Mapping[str, Any]) ->
 
 
 def _config(system: System, settings: Mapping[str, Any], images: LabelledImages) -> Config:
+    cut = _with_validation(images, settings)
+
     def resolved(options: Mapping[str, Any]) -> Config:
-        config = Config.from_flat({**settings, **options})
-        cut = with_validation(images, config.training.val_fraction, config.training.seed)
-        return resolve(config, cut)
+        return resolve(Config.from_flat({**settings, **options}), cut)
 
     if not system.larger_input:
         return resolved(system.options)
     leader = resolved(SYSTEMS["tlaam"].options)
     return resolved({**system.options, **larger_input(leader.model)})
+
+
+def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> LabelledImages:
+    training = Config.from_flat(settings).training
+    return with_validation(images, training.val_fraction, training.seed)
 
 
 def _read_results(folder: Path) -> list[RunResult]:
@@ -186,12 +214,26 @@ def _write(comparison: Comparison, images: LabelledImages) -> None:
     titles = {name: SYSTEMS[name].title for name in comparison.summary}
     folder = comparison.folder
     table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
-    text = (
-        f"# {images.name}: systems compared\n\nTest split of {len(images.split('test'))} images; mean ± standard "
-        f"deviation over seeds.\n\n{table}\n## Differences\n\nPaired bootstrap over images and seeds; bold where the "
-        f"interval excludes zero.\n\n{rows}"
-    )
+    warning = BEST_EPOCH if comparison.protocol == "best-epoch" else ""
+    text = f"""# {images.name}: systems compared
+
+Test split of {len(images.split("test"))} images; mean ± standard deviation over seeds; weights of the
+{_EPOCHS[comparison.protocol]}. {warning}
+
+{table}
+## Differences
+
+Paired bootstrap over images and seeds; bold where the interval excludes zero.
+
+{rows}"""
     write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", table_csv(comparison.summary, titles))
-    write_text(folder / "differences.csv", differences_csv(comparison.differences))
-    write_comparison_page(folder, images, comparison.summary, comparison.differences, titles)
+    write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
+    write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
+    write_comparison_page(folder, images, comparison.summary, comparison.differences, titles, note=warning)
+
+
+_EPOCHS: dict[Protocol, str] = {
+    "validation": "epoch that was best on the validation images",
+    "last": "last epoch",
+    "best-epoch": "epoch that was best on the test images",
+}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tlaam.config import Config
 from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.data.split import with_test, with_validation
-from tlaam.errors import DataError, did_you_mean
+from tlaam.errors import ConfigError, DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
@@ -72,7 +74,17 @@ def evaluate(
             f"{len(failed)} of {len(samples)} images cannot be read, first: {failed[0].error} "
             "Mend or remove them, or measure without them (--skip-unreadable)."
         )
-    return _report(images, chosen, samples, predictions, labels, model.classes)
+    report = _report(images, chosen, samples, predictions, labels, model.classes)
+    flattered = not isinstance(run, TrainedModel) and _selected_on(Path(run)) == chosen == "test"
+    return replace(report, selected_on_these=flattered)
+
+
+def _selected_on(run: Path) -> str:
+    """Return the split that a run chose its epoch on."""
+    try:
+        return Config.from_yaml(run / "config.yaml").training.select_on
+    except ConfigError:  # a model without its run folder's records, or of another version
+        return "val"
 
 
 def _preferred_split(images: LabelledImages) -> Split:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
-from tlaam.evaluation.report import TRIVIAL_TITLES, EvaluationReport
+from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
 from tlaam.page import Picture, Table, write_page
 from tlaam.pictures import picture_of
 from tlaam.prediction import Prediction, Predictor
@@ -51,7 +51,8 @@ def write_evaluation_page(
         title=f"{report.data}: what the model saw",
         intro=(
             f"Measured on the {report.images} images of the {report.split} split. Of each class the first images are "
-            f"shown, in turn, whatever came out: {len(pictures)} images, {wrong} of them wrong.\n\n"
+            f"shown, in turn, whatever came out: {len(pictures)} images, {wrong} of them wrong."
+            f"{' ' + BEST_EPOCH if report.selected_on_these else ''}\n\n"
             "From left to right: the image with the box found (and, dashed, the true one where it is known), the map "
             "it was found by, the object as the network sees it, and the parts."
         ),

@@ -14,6 +14,9 @@ BRANCHES = ("raw", "object", "parts", "fused")
 FINAL_BRANCH = "fused"
 """The branch that `predict` answers with; per-class measures are those of it."""
 
+BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
+"""What every output says of such a measurement."""
+
 _CLASSIFICATION_TITLES = {"top1": "top-1 %", "top5": "top-5 %", "macro_f1": "macro-F1 %", "ece": "calib. error %"}
 _LOCALIZATION_TITLES = {
     "mean_iou": "mean IoU %",
@@ -55,6 +58,8 @@ class EvaluationReport:
         localization: measures of the object boxes, or None where the data has no boxes.
         heatmaps: measures of the heat maps, or None likewise.
         per_image: how each image was answered, in the data set's order; what paired comparisons need.
+        selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
+            flatter.
     """
 
     data: str
@@ -65,6 +70,7 @@ class EvaluationReport:
     localization: LocalizationReport | None = None
     heatmaps: HeatmapReport | None = None
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
+    selected_on_these: bool = False
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -83,6 +89,7 @@ class EvaluationReport:
             "split": self.split,
             "images": self.images,
             "images_with_boxes": self.localization.images if self.localization else 0,
+            "selected_on_these": self.selected_on_these,
             "classes": list(self.classes),
             "classification": {name: self.classification[name].summary() for name in self._branches()},
         }
@@ -98,6 +105,8 @@ class EvaluationReport:
         """Return the report as lines of plain ASCII text (given an ASCII data set name), without a trailing newline."""
         rows = {name: self.classification[name].summary() for name in self._branches()}
         heading = f"{self.data}, {self.split} split: {self.images} images, {len(self.classes)} classes"
+        if self.selected_on_these:
+            heading += f"\n{BEST_EPOCH}"
         blocks = [heading, _text_table("branch", _CLASSIFICATION_TITLES, rows)]
         if self.localization is not None:
             boxes = {"object box": self.localization.measures()}

@@ -29,6 +29,8 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}",
     ]
-    if not images.split("val"):
+    if training.select_on == "test":
+        lines.append("The epoch is chosen on the test split: what is then measured on it flatters (select_on=test).")
+    elif not images.split("val"):
         lines.append("There are no validation images, so the weights of the last epoch are kept.")
     return lines

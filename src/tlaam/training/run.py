@@ -67,7 +67,8 @@ def train(
 ) -> Path:
     """Train a model on a data set and return the run folder.
 
-    The images of a test split that the data brings are never opened. Splits are cut from what can be read.
+    The images of a test split that the data brings are never opened (but by ``select_on=test``). Splits are cut from
+    what can be read.
 
     Args:
         source: what `tlaam.data.open.open_images` understands, or an opened data set.
@@ -95,6 +96,8 @@ def train(
             raise DataError(f"{images.root} holds no training images.")
         images, skipped = _readable(images, given.training.skip_unreadable, progress)
         images = _with_splits(images, given, test_fraction)
+        if given.training.select_on == "test" and not images.split("test"):
+            raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
         path = Path(out) if out is not None else _free_folder(images.name)
         return _Plan(images, resolve(given, images), opened), path, skipped
 
@@ -190,7 +193,7 @@ def resume(
 def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: RunFolder, progress: bool) -> None:
     images = plan.images
     identity = {"fingerprint": images.fingerprint(), "versions": _versions()}
-    train_samples, val_samples = images.split("train"), images.split("val")
+    train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
         for line in header(images, plan.config, resumed=plan.checkpoint is not None):
             _say(line, progress)
