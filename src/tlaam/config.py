@@ -254,6 +254,10 @@ class Config(_Section):
                         f"{name}={given} goes with architecture=tlaam; with {model.architecture} it must be none "
                         f"(preset {model.architecture} says all three)"
                     )
+        if model.architecture in ("racnn", "macnn") and self.training.raw_epochs == 0:
+            raise ValueError(
+                f"raw_epochs is 0; {model.architecture} is shown its task in the first epochs and needs at least one"
+            )
         if (fault := _option_without_use(model)) is not None:
             raise ValueError(fault)
         return self

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tlaam.cli.main import main
 from tlaam.comparison.run import compare
-from tlaam.errors import ConfigError, RunError
+from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 
 SETTINGS = {
@@ -36,8 +37,8 @@ def test_it_trains_measures_continues_and_compares(
     out = tmp_path / "out"
     found = compare(data, out, systems=["oaam"], seeds=1, settings=SETTINGS, protocol="last", say=said.append)
     assert [run.system for run in found.runs] == ["oaam", "plain-larger"] and found.first == "oaam"
-    assert json.loads((out / "runs/plain-larger-0/config.json").read_text())["model"]["image_size"] == 96
-    assert all(run.measures["minutes"] >= 0 and run.measures["memory"] > 0.05 for run in found.runs)
+    assert json.loads((out / "runs/plain-larger-0/config.json").read_text())["model"]["image_size"] == 128
+    assert all(run.measures["minutes"] > 0 and run.measures["memory"] > 0.05 for run in found.runs)
     assert found.differences[0].second == "plain-larger"
     for name in ("table.md", "table.csv", "differences.csv", "results.json", "index.html"):
         assert (out / name).stat().st_size > 0, name
@@ -45,7 +46,7 @@ def test_it_trains_measures_continues_and_compares(
 
     trained = (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns
     said.clear()
-    options = [f"--set={name}={json.dumps(value)}" for name, value in SETTINGS.items()]
+    options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
     command = [
         "compare",
         str(data),
@@ -64,22 +65,71 @@ def test_it_trains_measures_continues_and_compares(
     assert (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns == trained
     table = capsys.readouterr().out
     assert "plain backbone" in table and "Differences" in table
-    with pytest.raises(RunError, match="other settings or data"):
+    with pytest.raises(RunError, match="oaam: epochs 1 instead of 2"):
         compare(data, out, systems=["oaam"], seeds=1, settings={**SETTINGS, "epochs": 2}, protocol="last")
 
 
 def test_what_does_not_fit_is_said_before_anything_is_trained(data: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="option 'localizer' is what"):
         compare(data, tmp_path / "a", settings={"localizer": "oaam"})
-    with pytest.raises(ConfigError, match="has no test split"):
-        compare(photos, tmp_path / "b", settings=SETTINGS)
+    for protocol in ("last", "validation"):
+        with pytest.raises(ConfigError, match="has no test split"):
+            compare(photos, tmp_path / "b", settings=SETTINGS, protocol=protocol)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no system or group 'tlam'"):
         compare(data, tmp_path / "c", systems=["tlam"])
     with pytest.raises(ConfigError, match="'mmal' is not among"):
         compare(data, tmp_path / "d", systems=["plain"], first="mmal")
     with pytest.raises(ConfigError, match="needs validation images"):
         compare(data, tmp_path / "e", settings=SETTINGS)
+    with pytest.raises(ConfigError, match="no option 'epoch'"):
+        compare(data, tmp_path / "f", settings={**SETTINGS, "epoch": 5}, protocol="last")
+    with pytest.raises(ConfigError, match="threshold goes with localizer"):
+        compare(data, tmp_path / "g", systems=["mmal"], settings={**SETTINGS, "threshold": 0.5}, protocol="last")
+    for wrong in ("lr=[1", "part_windows=a,b", "epochs"):
+        assert main(["compare", str(data), "--out", str(tmp_path / "h"), "--protocol", "last", "--set", wrong]) != 0
     assert not any(tmp_path.iterdir())
+
+
+def test_an_unreadable_test_image_is_said_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "photos"
+    shutil.copytree(data, broken)
+    (broken / "test" / "jay" / "4.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1 test images cannot be read, first test/jay/4\.png"):
+        compare(broken, tmp_path / "out", systems=["plain"], settings=SETTINGS, protocol="last")
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlaam.comparison import run
+
+    commands: list[list[str]] = []
+    codes = iter([0, 1, 143])
+
+    def child(command: list[str]) -> int:
+        commands.append(command)
+        code = next(codes)
+        folder = Path(command[command.index("--out") + 1])
+        if code == 0:
+            assert main([*command[3:], "--workers", "0"]) == 0
+        else:
+            folder.mkdir(parents=True)
+            (folder / "config.yaml").touch()  # it had begun
+        return code
+
+    monkeypatch.setattr(run, "run_child", child)
+    compare_it = partial(compare, data, tmp_path / "out", systems=["plain-larger"], settings=SETTINGS, protocol="last")
+    with pytest.raises(RunError, match="of 2 runs 1 could not be trained: plain-larger-1"):
+        compare_it(seeds=2)
+    assert "Not among them" in (tmp_path / "out/table.md").read_text()
+    shutil.rmtree(tmp_path / "out/runs/plain-larger-1")
+    with pytest.raises(RunError, match="stopped as asked; the same command goes on with plain-larger-1"):
+        compare_it(seeds=2)
+    monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or 1)
+    with pytest.raises(RunError, match="could not be trained"):
+        compare_it(seeds=2)
+    assert commands[-1][3:] == ["train", "--resume", str(tmp_path / "out/runs/plain-larger-1")]
 
 
 def test_the_best_epoch_protocol_says_so_in_every_output(data: Path, tmp_path: Path) -> None:
@@ -92,6 +142,16 @@ def test_the_best_epoch_protocol_says_so_in_every_output(data: Path, tmp_path: P
     assert report.selected_on_these and "Best-epoch protocol" in report.table()
     assert report.to_dict()["selected_on_these"] is True
     assert not evaluate(tmp_path / "out/runs/plain-larger-0", data, split="train").selected_on_these
+
+
+def test_without_a_test_split_the_marked_validation_split_is_measured(data: Path, tmp_path: Path) -> None:
+    marked = tmp_path / "photos"
+    shutil.copytree(data, marked)
+    (marked / "test").rename(marked / "val")
+    compare(marked, tmp_path / "out", systems=["plain-larger"], seeds=1, settings=SETTINGS, protocol="last")
+    assert "6 images of the val split" in (tmp_path / "out/table.md").read_text()
+    with pytest.raises(ConfigError, match="has no test split"):
+        compare(marked, tmp_path / "other", settings=SETTINGS, protocol="validation")
 
 
 def test_the_list_names_every_system(capsys: pytest.CaptureFixture[str]) -> None:

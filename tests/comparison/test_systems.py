@@ -42,6 +42,18 @@ def test_the_rivals_input_costs_as_much() -> None:
     config = ModelConfig.model_validate(
         {**SMALL, "image_size": 224, "source_size": 448, "part_size": 112, "localizer": "oaam"}
     )
-    assert larger_input(config) == {"image_size": 384, "source_size": 448}  # 3 passes: 224 · √3 = 388
+    assert larger_input(config) == {"image_size": 416, "source_size": 448}  # 3 passes: 224 · √3 = 388
     tight = config.model_copy(update={"source_size": 224})
-    assert larger_input(tight) == {"image_size": 384, "source_size": 384}
+    assert larger_input(tight) == {"image_size": 416, "source_size": 416}
+
+
+@pytest.mark.parametrize("size", [64, 96, 192, 224, 320, 448])
+@pytest.mark.parametrize("zoom_steps", [1, 3])
+def test_the_rival_never_costs_less(size: int, zoom_steps: int) -> None:
+    config = ModelConfig.model_validate(
+        {**SMALL, "image_size": size, "source_size": 2 * size, "part_size": size // 2, "localizer": "oaam",
+         "zoom_steps": zoom_steps}
+    )  # fmt: skip
+    cost = (larger_input(config)["image_size"] / size) ** 2
+    assert passes(config) == 2 + zoom_steps
+    assert 1 <= cost / passes(config) < 1.4

@@ -141,7 +141,7 @@ def test_check(tmp_path: Path) -> None:
 def test_real_annotations(shared_data: Path, tmp_path: Path) -> None:
     real = shared_data / "formats" / "stanford_dogs" / "Annotation"
     if not real.is_dir():
-        pytest.skip(f"real annotations not found at {real}")
+        pytest.skip(f"real annotations, which the README of formats promises, not found at {real}")
     (tmp_path / "Annotation").symlink_to(real)
     breeds = sorted(path.name for path in real.iterdir())
     rows = [

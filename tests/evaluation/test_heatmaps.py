@@ -21,6 +21,14 @@ def test_the_maximum_points_at_the_object_in_pixels_of_the_image() -> None:
     }
 
 
+def test_a_peak_at_the_edge_points_at_the_middle_of_its_cell() -> None:
+    heat = np.zeros((7, 7))
+    heat[3, 0] = 1.0  # its cell's middle is at x = 16 of 224
+    for box, pointed in (([10.0, 100.0, 60.0, 130.0], 0.0), ([4.0, 100.0, 60.0, 130.0], 1.0)):
+        report = heatmap_report([heat], torch.tensor([box]), torch.tensor([[224, 224]]))
+        assert report is not None and report.pointing_game == pointed
+
+
 def test_a_map_that_is_the_box_reaches_every_level() -> None:
     heat = np.zeros((112, 112))
     heat[20:60, 30:90] = 1.0

@@ -109,7 +109,9 @@ def test_a_perfect_map_has_precision_one() -> None:
         pixel_average_precision([mask.astype(float)], [mask[:100]])
 
 
-def test_no_map_is_refused() -> None:
+def test_no_map_and_unequal_numbers_are_refused() -> None:
+    with pytest.raises(DataError, match="Received 1 score maps, 2 boxes"):
+        box_accuracy([np.eye(3)], np.zeros((2, 4)), np.ones((2, 2)))
     with pytest.raises(DataError, match="at least one image"):
         box_accuracy([], np.zeros((0, 4)), np.zeros((0, 2)))
     assert BoxAccuracy(np.zeros(1000), np.zeros((3, 1000))).max_box_acc == 0

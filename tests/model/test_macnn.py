@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tlaam.model.backbone import Backbone
-from tlaam.model.macnn import MACNN, PARTS, cluster, grouping_loss, part_features, part_maps, peak_of
+from tlaam.model.macnn import MACNN, PARTS, cluster, grouping_loss, part_features, part_maps, peak_of, spread_out
 
 
 def small() -> MACNN:
@@ -60,17 +60,35 @@ def test_maps_follow_the_channels_of_their_group() -> None:
     torch.testing.assert_close(peak_of(part_maps(features, weights)), peak_of(features))
 
 
-def test_channels_that_peak_together_are_one_group() -> None:
-    centres = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9], [0.1, 0.8]])
+def test_channels_that_peak_together_are_one_group_whichever_way_images_are_mirrored() -> None:
+    random = torch.Generator().manual_seed(0)
     truth = torch.arange(4).repeat(10)
-    groups = cluster(centres[truth] + 0.03 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), 4)
-    assert len({(int(a), int(b)) for a, b in zip(truth, groups, strict=True)}) == 4
-    assert cluster(torch.full((8, 2), 0.5), 4).tolist() == [0] * 8
+    apart = torch.zeros(40, 40)
+    medoids = None
+    for step in range(30):
+        # Every image has its parts elsewhere: only that they peak together tells channels' groups.
+        places = torch.rand(4, 2, generator=random)[truth] + 0.02 * torch.randn(40, 2, generator=random)
+        if step % 2:
+            places[:, 0] = 1 - places[:, 0]
+        apart += torch.cdist(places, places).square()
+        if step == 9:
+            medoids = spread_out(apart, 4)
+        if medoids is not None:
+            groups, medoids = cluster(apart, medoids)
+            assert len({(int(a), int(b)) for a, b in zip(truth, groups, strict=True)}) == 4
+            if step == 9:
+                first = groups
+            assert torch.equal(groups, first)  # a part stays the same part
+
+
+def test_channels_that_all_peak_in_one_place_are_no_groups() -> None:
+    groups, medoids = cluster(torch.zeros(8, 8), spread_out(torch.zeros(8, 8), 4))
+    assert groups.unique().numel() == 1 and ((medoids >= 0) & (medoids < 8)).all()
 
 
 def test_the_grouping_is_shown_its_task_first() -> None:
     model = small().train()
-    model.begin_epoch(0, True)
+    model.begin_epoch(0, 12, True)
     images, labels = pictures(4), torch.arange(4)
     optimizer = torch.optim.Adam(model.grouping.parameters(), lr=0.003)
     losses = []
@@ -87,7 +105,7 @@ def test_the_grouping_is_shown_its_task_first() -> None:
 @pytest.mark.parametrize(("epoch", "grouping"), [(0, False), (2, True), (3, False)])
 def test_network_and_grouping_learn_in_turns(epoch: int, grouping: bool) -> None:
     model = small().train()
-    model.begin_epoch(epoch, False)
+    model.begin_epoch(epoch, 12, False)
     labels = torch.arange(4)
     output = model(pictures(4), labels)
     assert output.part_logits is not None and output.part_logits.shape == (4, PARTS, 4)

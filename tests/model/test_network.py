@@ -18,6 +18,7 @@ from tlaam.model.heatmaps import LinearHead
 from tlaam.model.network import TLAAM
 from tlaam.model.norm import ViewNorm2d
 from tlaam.model.output import TLAAMOutput
+from tlaam.training.loss import TwoLevelLoss
 
 SMALL = ModelConfig(backbone="resnet18", image_size=64, source_size=128, pretrained="none")
 
@@ -65,6 +66,29 @@ def test_every_architecture_passes(architecture: str) -> None:
             nn.init.normal_(module.weight)
     output = passes(model)
     assert output.part_logits is not None
+
+
+@pytest.mark.parametrize("architecture", choices("architecture"))
+def test_half_precision_moves_no_box_far_and_every_loss_can_be_taken(architecture: str) -> None:
+    config = ModelConfig.model_validate({**SMALL.model_dump(), **PRESETS.get(architecture, {}), "image_size": 128})
+    torch.manual_seed(0)
+    model = build_model(config, 5).eval()
+    images, labels = pictures(4, 256, 256), torch.arange(4)
+    with torch.no_grad():
+        full = model(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = model(images)
+    assert full.part_boxes is not None and half.part_boxes is not None
+    moved = (full.part_boxes - half.part_boxes).abs().amax(-1)
+    assert (moved > 16).float().mean() <= 0.25  # a cell of the last map is 64 pixels: few may fall into another
+    for raw_only in (True, False):
+        model.train().begin_epoch(2, 9, raw_only)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(images, labels, raw_only=raw_only)
+        losses = TwoLevelLoss()(output, labels)
+        losses.total.backward()
+        assert losses.total.isfinite()
+        assert output.own_loss is None or output.own_loss.dtype == torch.float32
 
 
 def passes(model: Architecture) -> TLAAMOutput:

@@ -57,13 +57,19 @@ def test_rank_loss_asks_the_finer_scale_to_be_more_certain() -> None:
     torch.testing.assert_close(rank_loss([coarse, fine], label), expected)
     assert rank_loss([fine, coarse], label) == 0
     torch.testing.assert_close(rank_loss([coarse, fine, coarse], label), expected)
+    scales = [torch.zeros(1, 2, requires_grad=True) for _ in range(3)]
+    rank_loss(scales, label).backward()
+    assert scales[0].grad is None  # nothing is asked of the raw image, and of every finer scale to be more certain
+    assert scales[1].grad is not None and scales[2].grad is not None
+    assert scales[1].grad[0, 0] < 0 and torch.equal(scales[1].grad, scales[2].grad)
 
 
 @pytest.mark.parametrize(("epoch", "proposals"), [(0, False), (1, False), (2, True), (3, False), (5, True)])
 def test_networks_and_proposals_learn_in_turns(epoch: int, proposals: bool) -> None:
     model = small().train()
-    model.begin_epoch(epoch, False)
+    model.begin_epoch(epoch, 12, False)
     images, labels = pictures(3), torch.tensor([0, 1, 2])
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     output = model(images, labels)
     loss = sum(
         torch.nn.functional.cross_entropy(logits, labels)
@@ -76,14 +82,27 @@ def test_networks_and_proposals_learn_in_turns(epoch: int, proposals: bool) -> N
         assert output.own_loss is None
     assert isinstance(loss, Tensor)
     loss.backward()
+    statistics = {name for name, buffer in model.named_buffers() if not torch.equal(buffer, before[name])}
+    assert bool(statistics) is not proposals
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert moved and all(name.startswith("proposals") is proposals for name in moved)
 
 
+def test_the_last_epoch_is_never_the_proposals() -> None:
+    model = small().train()
+    for epochs in range(1, 14):
+        model.begin_epoch(epochs - 1, epochs, False)
+        assert not model.attention_turn
+    model.begin_epoch(2, 4, False)
+    assert model.attention_turn and model.eval().train().proposals.training and not model.backbone.training
+    model.begin_epoch(3, 4, False)
+    assert model.backbone.training
+
+
 def test_the_first_epochs_show_the_squares() -> None:
     model = small().train()
-    model.begin_epoch(0, False)
-    model.begin_epoch(0, True)
+    model.begin_epoch(0, 12, False)
+    model.begin_epoch(0, 12, True)
     output = model(pictures(2), torch.tensor([0, 1]), raw_only=True)
     assert output.own_loss is not None
     output.own_loss.backward()

@@ -9,7 +9,14 @@ from torch.nn import functional
 
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import crop_and_resize, sample_grid, whole_image_boxes
-from tlaam.model.tasn import TASN, distillation_loss, sampling_positions, trilinear_attention
+from tlaam.model.tasn import (
+    TASN,
+    distillation_loss,
+    one_of,
+    responding,
+    sampling_positions,
+    trilinear_attention,
+)
 
 
 def pictures(count: int) -> Tensor:
@@ -29,6 +36,17 @@ def test_attention_is_its_definition() -> None:
         alike = inner @ image.T
         alike = np.exp(alike) / np.exp(alike).sum(1, keepdims=True)
         np.testing.assert_allclose(maps, alike @ image)
+
+
+def test_channels_without_response_neither_count_nor_are_chosen() -> None:
+    features = torch.rand(2, 6, 4, 4)
+    features[:, 1:4] = -1.0
+    maps, alive = trilinear_attention(features), responding(features)
+    assert alive.tolist() == [[1, 0, 0, 0, 1, 1]] * 2
+    torch.testing.assert_close(maps[:, 1], maps[:, 2])  # the mean of the others, not 0
+    living = {tuple(maps[0, k].flatten().tolist()) for k in (0, 4, 5)}
+    drawn = {tuple(one_of(maps, alive)[0].flatten().tolist()) for _ in range(40)}
+    assert drawn == living
 
 
 def test_a_flat_map_samples_evenly_and_equals_the_resized_image() -> None:

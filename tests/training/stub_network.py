@@ -43,7 +43,7 @@ class StubNetwork(nn.Module):
         self.classifier = nn.Linear(8, classes)
         self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
 
-    def begin_epoch(self, epoch: int, raw_only: bool) -> None:
+    def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
         pass
 
     def head_parameters(self) -> Iterator[nn.Parameter]:

@@ -7,8 +7,23 @@ from typing import Any
 
 import click
 
-from tlaam.cli.options import PATH, flat_settings
+from tlaam.cli.options import PATH, flat_settings, setting_of
 from tlaam.errors import ConfigError
+
+
+def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from tlaam.comparison.systems import GROUPS, SYSTEMS
+
+    width = max(map(len, [*SYSTEMS, *GROUPS]))
+    click.echo("Systems:")
+    for system in SYSTEMS.values():
+        click.echo(f"  {system.name.ljust(width)}  {system.title}")
+    click.echo("Groups:")
+    for name, members in GROUPS.items():
+        click.echo(f"  {name.ljust(width)}  {', '.join(members)}")
+    context.exit()
 
 
 @click.command()
@@ -43,7 +58,7 @@ from tlaam.errors import ConfigError
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=lambda *a: _list(*a),
+    callback=_list,
     help="Show the systems and groups there are.",
 )
 def compare(
@@ -78,27 +93,11 @@ def compare(
 
 
 def _parsed(options: tuple[str, ...]) -> dict[str, Any]:
-    import yaml
-
     found = {}
     for option in options:
-        name, equals, value = option.partition("=")
+        name, equals, text = option.partition("=")
         if not equals:
             raise ConfigError(f"--set takes NAME=VALUE; received '{option}'.")
-        found[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        name = name.strip().replace("-", "_")
+        found[name] = setting_of(name, text)
     return found
-
-
-def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted:
-        return
-    from tlaam.comparison.systems import GROUPS, SYSTEMS
-
-    width = max(map(len, [*SYSTEMS, *GROUPS]))
-    click.echo("Systems:")
-    for system in SYSTEMS.values():
-        click.echo(f"  {system.name.ljust(width)}  {system.title}")
-    click.echo("Groups:")
-    for name, members in GROUPS.items():
-        click.echo(f"  {name.ljust(width)}  {', '.join(members)}")
-    context.exit()

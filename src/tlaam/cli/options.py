@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from tlaam.config import PRESETS, SECTIONS, Config, preset, read_yaml
+from tlaam.config import PRESETS, SECTIONS, Config, preset, read_yaml, section_of
 from tlaam.errors import ConfigError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -119,6 +119,15 @@ def flat_settings(file: Path) -> dict[str, Any]:
     for name, value in nested.items():
         flat |= value if name in SECTIONS else {name: value}
     return flat
+
+
+def setting_of(name: str, text: str) -> Any:
+    """Return what a setting's text means: ``auto`` is None, ``a,b`` a list; the rest is for `Config` to turn.
+
+    Raises:
+        ConfigError: there is no such setting, or its text is no list of numbers where it has to be one.
+    """
+    return _parsed(text, SECTIONS[section_of(name)].model_fields[name].annotation)
 
 
 def _parsed(value: Any, annotation: Any) -> Any:

@@ -15,19 +15,19 @@ STEP = 32
 def passes(config: ModelConfig) -> float:
     """Return how many passes of the backbone over one raw image an image costs the two-level model, in pixels.
 
-    One for the raw image, one for the object, and for each part its share of the pixels.
+    One for the raw image, one for the object and one for each further zoom, and for each part its share of the pixels.
 
     Args:
         config: resolved settings.
     """
     model = build_model(config, 2, load_pretrained=False)
     assert isinstance(model, TLAAM)
-    crops = 1.0 + (model.localizer is not None)
-    return crops + (model.parts.count * (model.part_size / model.image_size) ** 2 if model.parts is not None else 0.0)
+    looks = 1.0 if model.localizer is None else 1.0 + model.localizer.zoom_steps
+    return looks + (model.parts.count * (model.part_size / model.image_size) ** 2 if model.parts is not None else 0.0)
 
 
 def larger_input(config: ModelConfig) -> dict[str, int]:
-    """Return the input of a plain backbone that costs what the two-level model of `config` costs, as options.
+    """Return the input of a plain backbone that costs at least what the two-level model of `config` costs, as options.
 
     Its source grows with it only where the input would exceed it, so that both see the same pixels.
 
@@ -36,5 +36,5 @@ def larger_input(config: ModelConfig) -> dict[str, int]:
     """
     assert config.image_size is not None and config.source_size is not None
     side = config.image_size * math.sqrt(passes(config))
-    size = max(STEP, round(side / STEP) * STEP)
+    size = math.ceil(side / STEP - 1e-6) * STEP
     return {"image_size": size, "source_size": max(size, config.source_size)}

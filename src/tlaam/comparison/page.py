@@ -1,4 +1,4 @@
-"""The page of a comparison: its tables, and the same test images as every system saw them."""
+"""The page of a comparison: its tables, and the same images as every system saw them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
-from tlaam.data.sample import LabelledImages
+from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.evaluation.page import in_turns, picture_beside_truth
 from tlaam.page import Cell, Picture, Table, write_page
 from tlaam.prediction import Predictor
@@ -23,16 +23,20 @@ def write_comparison_page(
     differences: Sequence[Row],
     titles: Mapping[str, str],
     *,
+    split: Split,
+    runs: Mapping[str, str],
     note: str = "",
 ) -> Path:
     """Write ``index.html`` into a comparison's folder and return its path.
 
     Args:
-        folder: the comparison's, with its ``runs/<system>-0``.
+        folder: the comparison's.
         images: the data set compared on.
         summary: means and deviations by system and measure.
         differences: between systems.
         titles: what to call each system.
+        split: what was measured.
+        runs: which folder of ``runs/`` each system's pictures are made with.
         note: a sentence that belongs to every figure.
     """
     shown = [name for name in _BARS if any(name in measures for measures in summary.values())]
@@ -65,7 +69,7 @@ def write_comparison_page(
             "Differences of top-1, in points",
             ("Of", "Minus", "Points", "95 % interval", "Excludes zero"),
             rows,
-            "Paired bootstrap over test images and seeds.",
+            "Paired bootstrap over images and seeds.",
         ),
     ]
     return write_page(
@@ -73,21 +77,22 @@ def write_comparison_page(
         title=f"{images.name}: systems compared",
         intro=(
             f"All systems were trained on the same images under the same settings and measured on the "
-            f"{len(images.split('test'))} images of the test split. {note}\n\n"
-            "The pictures show the first test images as each system's first run saw them, right or wrong: the image "
+            f"{len(images.split(split))} images of the {split} split. {note}\n\n"
+            "The pictures show the first of them as each system's first run saw them, right or wrong: the image "
             "with the box found (and, dashed, the true one), "
             "the map it was found by, the object and the parts, where a system has them."
         ),
         tables=tables,
-        pictures=_pictures(folder, images, list(summary), titles),
+        pictures=_pictures(folder, images, in_turns(images.split(split), PICTURES), runs, titles),
     )
 
 
-def _pictures(folder: Path, images: LabelledImages, systems: Sequence[str], titles: Mapping[str, str]) -> list[Picture]:
-    samples = in_turns(images.split("test"), PICTURES)
+def _pictures(
+    folder: Path, images: LabelledImages, samples: Sequence[Sample], runs: Mapping[str, str], titles: Mapping[str, str]
+) -> list[Picture]:
     found: list[list[Picture]] = []
-    for system in systems:
-        predictions = Predictor(folder / "runs" / f"{system}-0").predict(samples)
+    for system in titles:
+        predictions = Predictor(folder / "runs" / runs[system]).predict(samples)
         pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
         found.append([Picture(p.image, f"{titles[system]}. {p.caption}", p.good) for p in pictures])
     return [picture for of_image in zip(*found, strict=True) for picture in of_image]

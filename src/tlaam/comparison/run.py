@@ -7,17 +7,19 @@ is its own.
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from tlaam import __version__
 from tlaam.atomic import write_json, write_text
 from tlaam.comparison.budget import larger_input
+from tlaam.comparison.child import run_child
 from tlaam.comparison.page import write_comparison_page
 from tlaam.comparison.results import (
     Row,
@@ -32,12 +34,13 @@ from tlaam.comparison.results import (
     table_markdown,
 )
 from tlaam.comparison.systems import RIVAL, SYSTEMS, System, chosen
-from tlaam.config import Config
+from tlaam.config import MACHINE_OPTIONS, Config
+from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
-from tlaam.data.sample import LabelledImages
+from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_validation
 from tlaam.defaults import resolve
-from tlaam.errors import ConfigError, RunError
+from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
 from tlaam.training.source import reopenable
@@ -90,8 +93,10 @@ def compare(
 ) -> Comparison:
     """Train systems on a data set under the same settings, measure them on its test split, and write the tables.
 
+    Data without one is measured on the validation split that it marks, if no epoch is chosen by it (protocol last).
+
     Args:
-        data: what `tlaam.data.open.open_images` understands. It needs a test split, which is measured once a run,
+        data: what `tlaam.data.open.open_images` understands. The split that is measured is measured once a run,
             after training.
         out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
             seeds.
@@ -105,8 +110,9 @@ def compare(
 
     Raises:
         ConfigError: a system or option is unknown, or an option is the systems' own.
-        DataError: the data cannot be used or has no test split.
-        RunError: the folder holds a comparison with other settings or data, or a run could not be trained.
+        DataError: the data cannot be used, or a test image cannot be read and `skip_unreadable` is off.
+        RunError: the folder holds a comparison with other settings or data; a run could not be trained, after all
+            others were, and after the tables of those were written; or it was asked to stop.
     """
     given = dict(settings or {})
     for name in _OF_COMPARISON:
@@ -120,55 +126,112 @@ def compare(
     if leader not in {system.name for system in grid}:
         raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
     images = open_images(data)
-    if not images.split("test"):
-        raise ConfigError(
-            f"{images.root} has no test split, and systems are compared on nothing else; mark some images as test."
-        )
+    split = _measured_split(images, protocol)
     if protocol == "validation" and not _with_validation(images, given).split("val"):
         raise ConfigError(
             "protocol validation needs validation images: this data set marks none, and val_fraction is 0. "
             "Give a val_fraction, or the protocol last."
         )
-    folder = Path(out)
-    _claim(folder, images, given)
     configs = {system.name: _config(system, given, images) for system in grid}
+    folder = Path(out)
+    _claim(folder, images, configs)
     results = _read_results(folder)
-    for seed in range(seeds):
-        for system in grid:
-            if any(result.system == system.name and result.seed == seed for result in results):
-                continue
-            say(f"{system.title}, seed {seed} ...")
-            run = folder / "runs" / f"{system.name}-{seed}"
-            _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed))
-            report = evaluate(run, images, split="test")
-            status = json.loads((run / "run.json").read_text(encoding="utf-8"))
-            results.append(result_of(system.name, seed, report, status))
-            write_json(folder / "results.json", [result.to_dict() for result in results])
-            say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the test images right")
+    wanted = [(seed, system) for seed in range(seeds) for system in grid]
+    done = {(result.seed, result.system) for result in results}
+    missing = [(seed, system) for seed, system in wanted if (seed, system.name) not in done]
+    skip_unreadable = configs[leader].training.skip_unreadable
+    if missing and not skip_unreadable:
+        _require_readable(images, split)
+    failed: list[str] = []
+    for seed, system in missing:
+        say(f"{system.title}, seed {seed} ...")
+        run = folder / "runs" / f"{system.name}-{seed}"
+        if not _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
+            failed.append(run.name)
+            say(f"{system.title}, seed {seed}: failed, what it said stands above; going on with the others")
+            continue
+        report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
+        status = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        results.append(result_of(system.name, seed, report, status))
+        write_json(folder / "results.json", [result.to_dict() for result in results])
+        say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the {split} images right")
     order = [system.name for system in grid]
     mine = [result for name in order for result in results if result.system == name and result.seed < seeds]
     comparison = Comparison(folder, mine, summary(mine), differences(mine, leader), leader, protocol)
-    _write(comparison, images)
+    if mine:
+        _write(comparison, images, failed)
+    if failed:
+        raise RunError(
+            f"of {len(wanted)} runs {len(failed)} could not be trained: {', '.join(failed)}; the tables in {folder} "
+            "are of the others. The same command tries them again."
+        )
     return comparison
+
+
+def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:
+    if images.split("test"):
+        return "test"
+    if protocol == "last" and images.split("val"):
+        return "val"
+    raise ConfigError(
+        f"{images.root} has no test split to compare systems on; mark some images as test. A validation split that the "
+        "data marks is measured instead where no epoch is chosen by it (protocol last)."
+    )
 
 
 def _last_but_rival(grid: list[System]) -> str:
     return [system.name for system in grid if system.name != RIVAL or len(grid) == 1][-1]
 
 
-def _claim(folder: Path, images: LabelledImages, settings: Mapping[str, Any]) -> None:
-    """Make the folder this comparison's, or find that it is already."""
+def _claim(folder: Path, images: LabelledImages, configs: Mapping[str, Config]) -> None:
+    """Make the folder this comparison's, or find that it is already, with the same settings of every system.
+
+    Raises:
+        RunError: it holds something else, or what another version, machine or other settings would compute differently.
+    """
     mark = folder / "comparison.json"
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    facts = {"data": images.name, "fingerprint": images.fingerprint(), "settings": plain}
+    facts: dict[str, Any] = {"data": images.name, "fingerprint": images.fingerprint(), "version": __version__}
+    systems = {name: _computed(config) for name, config in configs.items()}
     if mark.exists():
-        if json.loads(mark.read_text(encoding="utf-8")) != facts:
-            raise RunError(f"{folder} holds a comparison with other settings or data; give another folder (--out).")
-        return
-    if folder.exists() and any(folder.iterdir()):
+        found = json.loads(mark.read_text(encoding="utf-8"))
+        before = found.pop("systems")
+        other = [
+            f"{name} {found.get(name)!r} instead of {facts[name]!r}" for name in facts if found.get(name) != facts[name]
+        ]
+        for name in set(before) & set(systems):
+            other += [
+                f"{name}: {option} {before[name].get(option)!r} instead of {value!r}"
+                for option, value in systems[name].items()
+                if before[name].get(option) != value
+            ]
+        if other:
+            raise RunError(
+                f"{folder} holds a comparison with {'; '.join(sorted(other)[:3])}. Give another folder (--out), or the "
+                "settings it has."
+            )
+        systems = before | systems
+    elif folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty; give another folder (--out).")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(mark, facts)
+    write_json(mark, {**facts, "systems": systems})
+
+
+def _computed(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what is computed, but for the seed, as JSON holds them."""
+    flat = {name: value for section in config.to_nested().values() for name, value in section.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(flat))
+    return {name: value for name, value in plain.items() if name not in (*MACHINE_OPTIONS, "seed")}
+
+
+def _require_readable(images: LabelledImages, split: Split) -> None:
+    """Say now what would end the comparison after the first training, which does not open the test split."""
+    faults = find_unreadable(images.with_samples(images.split(split)))
+    if faults:
+        sample, fault = faults[0]
+        raise DataError(
+            f"{len(faults)} {split} images cannot be read, first {sample.name}: {fault}. Mend or remove them, or "
+            "compare without them (skip_unreadable)."
+        )
 
 
 def _config(system: System, settings: Mapping[str, Any], images: LabelledImages) -> Config:
@@ -195,8 +258,12 @@ def _read_results(folder: Path) -> list[RunResult]:
     return [RunResult.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def _train(run: Path, data: str, config: Config) -> None:
-    """Train a run in a process of its own, or continue it."""
+def _train(run: Path, data: str, config: Config) -> bool:
+    """Train a run in a process of its own, or continue it; return whether that worked.
+
+    Raises:
+        RunError: it was asked to stop.
+    """
     command = [sys.executable, "-m", "tlaam", "train"]
     if (run / "config.yaml").exists():
         command += ["--resume", str(run)]
@@ -205,20 +272,27 @@ def _train(run: Path, data: str, config: Config) -> None:
         run.parent.mkdir(parents=True, exist_ok=True)
         write_text(settings, yaml.safe_dump(config.to_nested(), sort_keys=False))
         command += ["--config", str(settings), "--out", str(run), data]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise RunError(f"the run {run} ended with exit code {done.returncode}; what it said stands above.")
+    code = run_child(command)
+    if code in _STOPPED:
+        raise RunError(f"stopped as asked; the same command goes on with {run.name}.")
+    return code == 0
 
 
-def _write(comparison: Comparison, images: LabelledImages) -> None:
+_STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a run that was asked to stop, whether or not it could still say so."""
+
+
+def _write(comparison: Comparison, images: LabelledImages, failed: Sequence[str]) -> None:
     titles = {name: SYSTEMS[name].title for name in comparison.summary}
-    folder = comparison.folder
+    folder, split = comparison.folder, _measured_split(images, comparison.protocol)
     table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
     warning = BEST_EPOCH if comparison.protocol == "best-epoch" else ""
+    if failed:
+        warning += f" Not among them, since they could not be trained: {', '.join(failed)}."
     text = f"""# {images.name}: systems compared
 
-Test split of {len(images.split("test"))} images; mean ± standard deviation over seeds; weights of the
-{_EPOCHS[comparison.protocol]}. {warning}
+Measured on the {len(images.split(split))} images of the {split} split; mean ± standard deviation over seeds; weights of
+the {_EPOCHS[comparison.protocol]}. {warning}
 
 {table}
 ## Differences
@@ -229,7 +303,10 @@ Paired bootstrap over images and seeds; bold where the interval excludes zero.
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
     write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
-    write_comparison_page(folder, images, comparison.summary, comparison.differences, titles, note=warning)
+    shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
+    write_comparison_page(
+        folder, images, comparison.summary, comparison.differences, titles, split=split, runs=shown, note=warning
+    )
 
 
 _EPOCHS: dict[Protocol, str] = {

@@ -21,6 +21,7 @@ from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
+from tlaam.model.fixed_box import FIXED_BOXES
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
@@ -74,7 +75,9 @@ def evaluate(
             f"{len(failed)} of {len(samples)} images cannot be read, first: {failed[0].error} "
             "Mend or remove them, or measure without them (--skip-unreadable)."
         )
-    report = _report(images, chosen, samples, predictions, labels, model.classes)
+    # A fixed box's map is its picture, and says nothing about the image.
+    draws_maps = model.config.localizer not in FIXED_BOXES
+    report = _report(images, chosen, samples, predictions, labels, model.classes, draws_maps=draws_maps)
     flattered = not isinstance(run, TrainedModel) and _selected_on(Path(run)) == chosen == "test"
     return replace(report, selected_on_these=flattered)
 
@@ -100,6 +103,8 @@ def _report(
     predictions: Sequence[Prediction],
     labels: Sequence[int],
     classes: Sequence[str],
+    *,
+    draws_maps: bool,
 ) -> EvaluationReport:
     rows = [row for row in zip(samples, predictions, labels, strict=True) if row[1].error is None]
     if not rows:
@@ -128,7 +133,8 @@ def _report(
             by_branch["fused"].argmax(1) == truth,
             sizes,
         )
-        heatmaps = heatmap_report([p.heatmap for p in answered if p.heatmap is not None], true_boxes, sizes)
+        if draws_maps:
+            heatmaps = heatmap_report([p.heatmap for p in answered if p.heatmap is not None], true_boxes, sizes)
     predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
     per_image = [
         ImageResult(sample.name, label, {name: values[row] for name, values in predicted.items()}, ious[row])

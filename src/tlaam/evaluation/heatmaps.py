@@ -52,7 +52,8 @@ def heatmap_report(heatmaps: Sequence[NDArray[np.floating]], true_boxes: Tensor,
         return None
     fine = [score_map(heatmaps[image]) for image in known.tolist()]
     true, size = true[known], size[known]
-    peaks = [np.unravel_index(int(heatmap.argmax()), heatmap.shape) for heatmap in fine]
+    # A cell at the map's edge is as high up to the image's edge: the middle of what is highest is meant.
+    peaks = [np.argwhere(heatmap == heatmap.max()).mean(axis=0) for heatmap in fine]
     points = torch.tensor([[x + 0.5, y + 0.5] for y, x in peaks], dtype=torch.float64) * torch.from_numpy(size) / SIDE
     pointed = pointing_game(points, torch.from_numpy(true))
     assert pointed is not None

@@ -60,7 +60,7 @@ class BoxAccuracy:
 
 
 def box_accuracy(
-    score_maps: Iterable[NDArray[np.floating]], true_boxes: NDArray[np.floating], sizes: NDArray[np.floating]
+    score_maps: Sequence[NDArray[np.floating]], true_boxes: NDArray[np.floating], sizes: NDArray[np.floating]
 ) -> BoxAccuracy:
     """Draw boxes on score maps at every threshold and compare them with the true ones.
 
@@ -72,6 +72,11 @@ def box_accuracy(
     Raises:
         DataError: there is no map, or not as many as boxes and sizes.
     """
+    if not len(score_maps) == len(true_boxes) == len(sizes):
+        raise DataError(
+            f"Received {len(score_maps)} score maps, {len(true_boxes)} boxes and {len(sizes)} sizes; there must be one "
+            "of each for every image."
+        )
     scaled = np.trunc(true_boxes * SIDE / np.tile(sizes, 2)).astype(np.int64)
     largest, best = [], []
     for heatmap, box in zip(score_maps, scaled, strict=True):

@@ -7,6 +7,7 @@ others, a file each, made in `tlaam.model.build`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from tlaam.model.attention import ChannelAttention
 from tlaam.model.backbone import Backbone
 from tlaam.model.output import TLAAMOutput
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Architecture(nn.Module):
@@ -50,11 +54,12 @@ class Architecture(nn.Module):
         """
         raise NotImplementedError
 
-    def begin_epoch(self, epoch: int, raw_only: bool) -> None:
-        """Be told in which epoch, counted from 0, training begins or goes on; for networks that learn in turns.
+    def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
+        """Be told in which epoch training begins or goes on; for networks that learn in turns.
 
         Args:
-            epoch: number of the epoch.
+            epoch: number of the epoch, from 0.
+            epochs: how many there are.
             raw_only: what `forward` will be given in it.
         """
 
@@ -76,3 +81,41 @@ class Architecture(nn.Module):
         if not images.is_floating_point():
             images = images.to(self.mean.dtype) / 255
         return (images - self.mean) / self.std
+
+
+class TakesTurns(Architecture):
+    """A network whose attention and whose classification learn in turns, each with the other as it is.
+
+    Two epochs of classification are followed by one of attention, but the last epoch is always classification's, so
+    that classifiers end with what attention shows them. In the first epochs (``raw_only``) both learn: attention is
+    shown its task.
+
+    Attributes:
+        attention: name of the child module that learns in attention's turn.
+        attention_turn: whether it is attention's turn. Then everything else is frozen, normalises by its running
+            statistics and drops nothing out.
+    """
+
+    attention: str
+    attention_turn: bool = False
+    cycle = 3
+
+    def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
+        """Give the epoch to attention or to classification; to both if `raw_only`."""
+        self.attention_turn = not raw_only and epoch % self.cycle == self.cycle - 1 and epoch < epochs - 1
+        for name, child in self.named_children():
+            child.requires_grad_(raw_only or (name == self.attention) is self.attention_turn)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; while it is attention's turn, training is attention's alone."""
+        super().train(mode)
+        if mode and self.attention_turn:
+            for name, child in self.named_children():
+                child.train(name == self.attention)
+        return self
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the classifiers' and attention's parameters."""
+        yield from super().head_parameters()
+        yield from self.get_submodule(self.attention).parameters()

@@ -17,7 +17,7 @@ from tlaam.model.architecture import Architecture
 from tlaam.model.attention import LCAM, SE, MakesAttention, insert_channel_attention
 from tlaam.model.backbone import Backbone, probe_shape, pyramid_channels
 from tlaam.model.cam import CAM, GradCAM, GradCAMPlusPlus
-from tlaam.model.fixed_box import CENTER_SHARE, FixedBox
+from tlaam.model.fixed_box import FIXED_BOXES, FixedBox
 from tlaam.model.foreground import Foreground
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Localizer
@@ -114,8 +114,8 @@ def _localizer(config: ModelConfig, backbone: Backbone, image_size: int) -> Loca
     name, layer, zoom_steps = config.localizer, config.heatmap_layer, config.zoom_steps
     if name == "none":
         return None
-    if name in ("full", "center"):
-        return FixedBox(1.0 if name == "full" else CENTER_SHARE, zoom_steps=zoom_steps)
+    if name in FIXED_BOXES:
+        return FixedBox(FIXED_BOXES[name], zoom_steps=zoom_steps)
     if name == "scda":
         return SCDA(zoom_steps)
     if name == "aolm":

@@ -10,6 +10,9 @@ from tlaam.model.localizer import Evidence, Localization, Localizer
 CENTER_SHARE = 0.7
 """Side of the central box as a share of the image's (SPEC §7)."""
 
+FIXED_BOXES = {"full": 1.0, "center": CENTER_SHARE}
+"""The names of these localisers among the settings, and the boxes' sides as shares of the image's."""
+
 
 class FixedBox(Localizer):
     """A centred box, whatever the image shows; it looks at nothing.

@@ -7,29 +7,27 @@
     Div(M_i) = Σ_xy m_i(x, y) max( 0, max_{j≠i} m_j(x, y) - mrg )    parts lie apart
     L_cng = Σ_i Dis(M_i) + λ Div(M_i)
 
-They learn in turns: network and classifiers from cross-entropies with the grouping as it is, then the grouping layers
-from L_cng with all else as it is. Before that, the grouping layers are shown indicators of channels whose peaks lie
-together over the training images (k-means of the peaks' places).
+They learn in turns (`TakesTurns`): network and classifiers from cross-entropies with the grouping as it is, then the
+grouping layers from L_cng with all else as it is. Before that, the grouping layers are shown which channels peak in the
+same places, image by image, over the training images so far.
 
 The raw branch classifies F itself; the parts are the part branch, a window around each peak standing for it in
 pictures. Where the paper is silent or bound to VGG-19 at 448 pixels: a map's weighted sum is brought to mean 0 and
 deviation 1 before σ; distances and maps are averaged over cells, so that λ and the margin do not depend on the map's
-size; a channel's place is its mean peak over the images seen so far; two epochs of cross-entropies are followed by one
-of L_cng; the paper's further networks on cropped parts are left out.
+size; channels are grouped by k-medoids of their peaks' distances, which mirrored images do not change, where the paper
+has k-means of the peaks themselves; the paper's further networks on cropped parts are left out.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlaam.model.architecture import Architecture
+from tlaam.model.architecture import TakesTurns
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
-from tlaam.model.heatmaps import LinearHead
+from tlaam.model.heatmaps import LinearHead, at_least_float32
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import peak_positions, pyramid_windows
 
@@ -40,8 +38,6 @@ MARGIN = 0.02
 """mrg."""
 WINDOW = 96 / 448
 """Side of the window around a part's peak, a share of the image's."""
-CYCLE = 3
-"""Of as many epochs, the last one trains the grouping layers."""
 
 
 class ChannelGrouping(nn.Module):
@@ -66,7 +62,7 @@ class ChannelGrouping(nn.Module):
         return torch.stack([group(pooled) for group in self.groups], dim=1)
 
 
-class MACNN(Architecture):
+class MACNN(TakesTurns):
     """One network, N groups of its channels, a classifier for all of it and one for each part.
 
     Args:
@@ -76,31 +72,34 @@ class MACNN(Architecture):
         drop: dropout before the classifiers.
     """
 
-    peaks: Tensor
-    seen: Tensor
+    attention = "grouping"
+    apart: Tensor
+    medoids: Tensor
 
     def __init__(self, backbone: Backbone, classes: int, *, image_size: int, drop: float = 0.0) -> None:
         super().__init__(backbone, image_size)
         self.classifier = LinearHead(backbone.channels, classes, drop=drop)
         self.classifiers = nn.ModuleList(LinearHead(backbone.channels, classes, drop=drop) for _ in range(PARTS))
         self.grouping = ChannelGrouping(backbone.channels)
-        self.register_buffer("peaks", torch.zeros(backbone.channels, 2))  # sums of places, shares of the side
-        self.register_buffer("seen", torch.zeros(()))
-        self._grouping_learns = False
+        # Squared distances of each two channels' peaks, summed over images; and a channel in the middle of each part.
+        self.register_buffer("apart", torch.zeros(backbone.channels, backbone.channels))
+        self.register_buffer("medoids", torch.full((PARTS,), -1))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images whole and by parts (arguments as of `Architecture.forward`)."""
         source = self.normalise(images)
         crop = whole_image_boxes(source)
         features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size))
-        weights = self.grouping(features.detach())
-        own_loss: Tensor | None = None
-        if self.training and raw_only:
-            self._remember(features.detach())
-            own_loss = functional.binary_cross_entropy(weights.float().mean(0), self._indicators())
-        maps = part_maps(features.detach(), weights)  # [B, N, H, W]
-        if self.training and self._grouping_learns and not raw_only:
-            own_loss = grouping_loss(maps)
+        # Attention in full precision: maps of hundreds of channels' sums are flat but for small differences.
+        with torch.autocast(features.device.type, enabled=False):
+            seen = at_least_float32(features.detach())
+            weights = self.grouping(seen)
+            maps = part_maps(seen, weights)  # [B, N, H, W]
+            own_loss: Tensor | None = None
+            if self.training and raw_only:
+                own_loss = functional.binary_cross_entropy(weights.mean(0), self._indicators(seen))
+            elif self.training and self.attention_turn:
+                own_loss = grouping_loss(maps)
         parts = part_features(features, maps.detach())  # [B, N, K]
         raw_logits = self.classifier(features)
         part_logits = torch.stack(
@@ -110,7 +109,7 @@ class MACNN(Architecture):
             ],
             dim=1,
         )
-        if self.training and self._grouping_learns:  # cross-entropies wait for their turn
+        if self.training and self.attention_turn:  # cross-entropies wait for their turn
             raw_logits, part_logits = raw_logits.detach(), part_logits.detach()
         windows = pyramid_windows(peak_of(maps.detach()) * self.image_size, (WINDOW,), self.image_size)
         return TLAAMOutput(
@@ -124,27 +123,15 @@ class MACNN(Architecture):
             own_loss=own_loss,
         )
 
-    def begin_epoch(self, epoch: int, raw_only: bool) -> None:
-        """Let the grouping layers learn in every `CYCLE`-th epoch, everything else in the others; first all."""
-        self._grouping_learns = not raw_only and epoch % CYCLE == CYCLE - 1
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(raw_only or name.startswith("grouping") is self._grouping_learns)
-
-    def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the classifiers' and the grouping layers' parameters."""
-        yield from super().head_parameters()
-        yield from self.grouping.parameters()
-
     @torch.no_grad()
-    def _remember(self, features: Tensor) -> None:
-        self.peaks += peak_of(features).sum(0)
-        self.seen += len(features)
-
-    @torch.no_grad()
-    def _indicators(self) -> Tensor:
-        """Return which channels belong to which part, ``(N, K)`` of 0 and 1, by where they peak on average."""
-        groups = cluster(self.peaks / self.seen.clamp(min=1), PARTS)
-        return functional.one_hot(groups, PARTS).T.float()
+    def _indicators(self, features: Tensor) -> Tensor:
+        """Return which channels belong to which part by all images so far, these included, ``(N, K)`` of 0 and 1."""
+        peaks = peak_of(features)  # [B, K, 2]
+        self.apart += torch.cdist(peaks, peaks).square().sum(0)
+        self.medoids.copy_(torch.where(self.medoids < 0, spread_out(self.apart, PARTS), self.medoids))
+        groups, medoids = cluster(self.apart, self.medoids)  # from the last ones, so that a part stays the same part
+        self.medoids.copy_(medoids)
+        return functional.one_hot(groups, PARTS).T.to(features.dtype)
 
 
 def part_maps(features: Tensor, weights: Tensor) -> Tensor:
@@ -157,7 +144,7 @@ def part_maps(features: Tensor, weights: Tensor) -> Tensor:
         features: F, ``(B, K, H, W)``.
         weights: d, ``(B, N, K)``.
     """
-    sums = torch.einsum("bnk,bkhw->bnhw", weights.float(), features.float())
+    sums = torch.einsum("bnk,bkhw->bnhw", weights, features)
     mean, deviation = sums.mean((2, 3), keepdim=True), sums.std((2, 3), keepdim=True, correction=0)
     return ((sums - mean) / (deviation + 1e-6)).sigmoid()
 
@@ -194,16 +181,29 @@ def grouping_loss(maps: Tensor, diversity: float = DIVERSITY, margin: float = MA
     return (compact + diversity * apart).mean()
 
 
-def cluster(places: Tensor, count: int, rounds: int = 20) -> Tensor:
-    """Return to which of `count` groups each of K places ``(K, 2)`` belongs, long ``(K,)``: k-means, farthest first."""
-    centres = places[:1]
+def spread_out(distances: Tensor, count: int) -> Tensor:
+    """Return `count` of K items that lie far apart by their distances ``(K, K)``, farthest first, long ``(count,)``."""
+    chosen = distances.sum(1).argmax()[None]
     for _ in range(count - 1):
-        far = torch.cdist(places, centres).amin(1).argmax()
-        centres = torch.cat([centres, places.index_select(0, far[None])])
-    groups = torch.cdist(places, centres).argmin(1)
+        chosen = torch.cat([chosen, distances.index_select(0, chosen).amin(0).argmax()[None]])
+    return chosen
+
+
+def cluster(distances: Tensor, medoids: Tensor, rounds: int = 10) -> tuple[Tensor, Tensor]:
+    """Group K items around medoids, and move these into the middle of their groups (k-medoids).
+
+    Args:
+        distances: ``(K, K)``.
+        medoids: which items to start from, ``(N,)``.
+        rounds: how often medoids move.
+
+    Returns:
+        the group of each item, long ``(K,)``, and the groups' medoids, ``(N,)``.
+    """
+    groups = distances.index_select(0, medoids).argmin(0)
     for _ in range(rounds):
-        members = functional.one_hot(groups, count).to(places.dtype)  # [K, N]
-        sizes = members.sum(0)[:, None]
-        centres = torch.where(sizes > 0, members.T @ places / sizes.clamp(min=1), centres)
-        groups = torch.cdist(places, centres).argmin(1)
-    return groups
+        members = functional.one_hot(groups, len(medoids)).to(distances.dtype)  # [K, N]
+        within = (distances @ members).masked_fill(members == 0, torch.inf)  # of members to the rest of their group
+        medoids = torch.where(members.sum(0) > 0, within.argmin(0), medoids)
+        groups = distances.index_select(0, medoids).argmin(0)
+    return groups, medoids

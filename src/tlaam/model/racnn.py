@@ -7,26 +7,27 @@ square (t_x, t_y, t_l), centre and half side; the next scale sees that square, e
     X^att = X ⊙ M, cut to the square and resized bilinearly
     L_rank = max(0, p_t^(s) - p_t^(s+1) + margin),   p_t the probability of the right class
 
-They learn in turns: networks and classifiers from cross-entropies with the squares as they are, then the proposal
-networks from L_rank with all else as it is. Before that a proposal network is shown the square of half the side around
-the peak of its feature map.
+They learn in turns (`TakesTurns`): networks and classifiers from cross-entropies with the squares as they are, then the
+proposal networks from L_rank with all else as it is. The coarser scale's probability is what the finer one is measured
+by and gets no gradient: the first square would otherwise be asked to make its own scale less certain. Before that a
+proposal network is shown the square of half the side around the peak of its feature map.
 
-The scales are this project's raw, object and part branches. Where the paper is silent or bound to VGG-19: the proposal
-network reads 128 channels of the last map (the paper's two fully connected layers behind `pool5` would be 64 million
-parameters here); a square has between a third and all of the side and never leaves the image; two epochs of
-cross-entropies are followed by one of L_rank.
+The scales are this project's raw, object and part branches, fused by the mean of their probabilities; the paper trains
+a classifier on all scales' features joined together. Every scale sees S pixels. The proposal networks read 128 channels
+of the last map: the paper's two fully connected layers behind `pool5` would be 64 million parameters here. A square has
+a third of the side at least and never leaves the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlaam.model.architecture import Architecture
+from tlaam.model.architecture import TakesTurns
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
@@ -39,8 +40,6 @@ STEEPNESS = 10.0
 """k, for coordinates in pixels of the network's input."""
 SMALLEST = 1 / 3
 """Least side of a square as a share of the side it is cut from."""
-CYCLE = 3
-"""Of as many epochs, the last one trains the proposal networks."""
 
 
 class AttentionProposal(nn.Module):
@@ -68,7 +67,7 @@ class AttentionProposal(nn.Module):
         return torch.stack([half + (1 - 2 * half) * x, half + (1 - 2 * half) * y, half], dim=1)
 
 
-class RACNN(Architecture):
+class RACNN(TakesTurns):
     """Three scales, each with a network of its own, and two proposal networks between them.
 
     Args:
@@ -78,6 +77,8 @@ class RACNN(Architecture):
         image_size: side S at which every scale sees its image.
         drop: dropout before the classifiers.
     """
+
+    attention = "proposals"
 
     def __init__(
         self,
@@ -92,7 +93,6 @@ class RACNN(Architecture):
         self.finer = nn.ModuleList(backbones[1:])
         self.classifiers = nn.ModuleList(LinearHead(b.channels, classes, drop=drop) for b in backbones)
         self.proposals = nn.ModuleList(proposals)
-        self._proposals_learn = False
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images at every scale (arguments as of `Architecture.forward`).
@@ -100,6 +100,7 @@ class RACNN(Architecture):
         While training, `raw_only` epochs show the proposal networks their first squares; in epochs that are the
         proposal networks' own, scores come without gradient but for the squares'.
         """
+        ranking = self.training and self.attention_turn
         source = self.normalise(images)
         crop = whole_image_boxes(source)
         scores: list[Tensor] = []
@@ -109,7 +110,7 @@ class RACNN(Architecture):
         square: Tensor | None = None
         for scale, backbone in enumerate([self.backbone, *self.finer]):
             x = crop_and_resize(source, crop[:, None], self.image_size)
-            if square is not None and self._ranking:
+            if square is not None and ranking:
                 x = x * boxcar(square, self.image_size)
             features: Tensor = backbone(x)
             scores.append(self.classifiers[scale](features))
@@ -123,9 +124,9 @@ class RACNN(Architecture):
                 inner = square_boxes(square.detach()) * self.image_size
                 crop = compose_boxes(inner[:, None], crop, self.image_size)[:, 0]
                 boxes.append(crop)
-        if self.training and labels is not None and self._ranking and not raw_only:
+        if ranking and labels is not None:
             own_losses.append(rank_loss(scores, labels))
-        if self._ranking:  # cross-entropies are not to move the squares
+        if ranking:  # cross-entropies are not to move the squares
             scores = [logits.detach() for logits in scores]
         raw, middle, fine = scores
         return TLAAMOutput(
@@ -138,21 +139,6 @@ class RACNN(Architecture):
             part_boxes=boxes[1][:, None],
             own_loss=sum(own_losses, start=torch.zeros((), device=source.device)) if own_losses else None,
         )
-
-    def begin_epoch(self, epoch: int, raw_only: bool) -> None:
-        """Let the proposal networks learn in every `CYCLE`-th epoch, everything else in the others; first all."""
-        self._proposals_learn = not raw_only and epoch % CYCLE == CYCLE - 1
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(raw_only or name.startswith("proposals") is self._proposals_learn)
-
-    def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the classifiers' and the proposal networks' parameters."""
-        yield from super().head_parameters()
-        yield from self.proposals.parameters()
-
-    @property
-    def _ranking(self) -> bool:
-        return self.training and self._proposals_learn
 
 
 def square_boxes(squares: Tensor) -> Tensor:
@@ -189,7 +175,7 @@ def first_squares(features: Tensor) -> Tensor:
 
 
 def rank_loss(scores: Sequence[Tensor], labels: Tensor, margin: float = MARGIN) -> Tensor:
-    """Return L_rank summed over successive scales, mean over images.
+    """Return L_rank summed over successive scales, mean over images; gradients reach the finer scale of each pair.
 
     Args:
         scores: of each scale ``(B, C)``, coarsest first.
@@ -197,4 +183,4 @@ def rank_loss(scores: Sequence[Tensor], labels: Tensor, margin: float = MARGIN) 
         margin: by how much the finer scale is to be more certain.
     """
     certain = [logits.float().softmax(1).gather(1, labels[:, None])[:, 0] for logits in scores]
-    return torch.stack([(coarse - fine + margin).relu().mean() for coarse, fine in pairwise(certain)]).sum()
+    return torch.stack([(coarse.detach() - fine + margin).relu().mean() for coarse, fine in pairwise(certain)]).sum()

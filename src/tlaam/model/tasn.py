@@ -3,8 +3,8 @@
 With X the attention network's features as a matrix ``(K, HW)`` and N a softmax over a matrix's second dimension:
 
     M = N( N(X) Xᵀ ) X              a map for each channel, from all channels that respond in the same places
-    A_s = mean of the maps          the structure: everything that matters
-    A_d = one of the maps at random the details of one part; when predicting, the mean
+    A_s = mean of the maps             the structure: everything that matters
+    A_d = one of the maps at random    the details of one part; when predicting, the mean
 
 An image is sampled after a map as a random number is after a density: along each axis the map's maxima are integrated,
 and rows and columns are taken at even steps of the integral. One network sees both samplings: the master net the
@@ -13,9 +13,10 @@ structure's, the part net the details', with a linear layer each; the master lea
     L = L_raw + L_master + L_part + CE( softmax(part / 10), softmax(master / 10) )
 
 The attention network's own classification is this project's raw branch, the master net's the object branch, the part
-net's the part branch. Temperature, its weight, the factor in front of the inner softmax, the squared structure and the
-bound on the density are the authors' public code's; their dilated attention network is replaced by a second backbone of
-the same kind as the first.
+net's the part branch; the paper answers with the master net alone, the fusion here counts all three. Temperature, its
+weight, the factor in front of the inner softmax, the squared structure, the bound on the density and that channels
+without response are left out are the authors' public code's. Their attention network is a dilated ResNet-18 with maps
+of 28 × 28; here it is a second backbone of the same kind as the first, with maps as coarse as its own.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ class TASN(Architecture):
         if raw_only:
             return TLAAMOutput(fuse(raw_logits, None, None), raw_logits, None, None, None, None, None)
         maps = trilinear_attention(features)
-        structure = maps.mean(1)
-        details = self._one_of(maps) if self.training else structure
+        alive = responding(features)
+        structure = (maps * alive[:, :, None, None]).sum(1) / alive.sum(1).clamp(min=1)[:, None, None]
+        details = one_of(maps, alive) if self.training else structure
         both = torch.cat([
             sample_grid(source, *sampling_positions(structure.square(), self.image_size), self.image_size),
             sample_grid(source, *sampling_positions(details, self.image_size), self.image_size),
@@ -87,12 +89,19 @@ class TASN(Architecture):
             own_loss=distillation_loss(part_logits, master_logits) if self.training else None,
         )
 
-    @staticmethod
-    def _one_of(maps: Tensor) -> Tensor:
-        """Return one map of each image at random among those that attend to anything, ``(B, H, W)``."""
-        chances = (maps.sum((2, 3)) > 0).float() + 1e-12
-        chosen = torch.multinomial(chances, 1)  # [B, 1]
-        return maps.gather(1, chosen[:, :, None, None].expand(-1, -1, *maps.shape[2:]))[:, 0]
+
+def responding(features: Tensor) -> Tensor:
+    """Return which channels of features ``(B, K, H, W)`` respond to anything: 0 or 1 in float32, ``(B, K)``.
+
+    Those that do not attend evenly, so that their maps are all the same mean of the others'.
+    """
+    return (features.detach().amax((2, 3)) > 0).float()
+
+
+def one_of(maps: Tensor, alive: Tensor) -> Tensor:
+    """Return one of the maps ``(B, K, H, W)`` of channels that are `alive` ``(B, K)`` at random, ``(B, H, W)``."""
+    chosen = (torch.rand_like(alive) * alive).argmax(1)
+    return maps.gather(1, chosen[:, None, None, None].expand(-1, -1, *maps.shape[2:]))[:, 0]
 
 
 def trilinear_attention(features: Tensor, sharpness: float = SHARPNESS) -> Tensor:

@@ -255,7 +255,7 @@ class _Fit:
         epoch = step // self.steps_per_epoch
         raw_only = epoch < training.raw_epochs
         if epoch != self.told_epoch:
-            self.model.begin_epoch(epoch, raw_only)
+            self.model.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
         output = self.wrapped(batch.canvas, batch.label, raw_only=raw_only)
         losses: Losses = self.criterion(output, batch.label, batch.mask)

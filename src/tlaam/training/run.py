@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -228,18 +228,24 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         if fabric.is_global_zero:
             folder.note_status(state="failed", reason=error.reason)
         raise
+    finally:  # a run that was stopped may have needed more than what is left to do will
+        if fabric.is_global_zero:
+            with suppress(OSError, TlaamError):  # what ended the run is to be said, not this
+                _note_memory(folder, fabric)
 
     def finish() -> None:
         with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
             save_model(folder.path, model, plan.config.model, images.classes)
-            folder.note_status(
-                state="finished",
-                finished=_now(),
-                seconds=round(total_seconds(history), 1),
-                memory_bytes=peak_memory(fabric.device),
-            )
+            folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     _on_first(fabric, finish)
+
+
+def _note_memory(folder: RunFolder, fabric: Fabric) -> None:
+    """Note the most memory that the first process has needed, in this or an earlier session."""
+    peak = peak_memory(fabric.device)
+    if peak is not None:
+        folder.note_status(memory_bytes=max(peak, folder.read_json(folder.status).get("memory_bytes", 0)))
 
 
 def _strategy(config: Config) -> str:
