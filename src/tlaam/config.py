@@ -68,8 +68,6 @@ class ModelConfig(_Section):
     CAM, Grad-CAM and Grad-CAM++."""
     box_margin: NotNegative = 0.05
     """Share of its side by which the object's box is widened on each side for the crop."""
-    box_jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Largest random move of each edge of the object's crop while training, as a share of its side."""
 
     parts: Literal["mpalm", "appm", "appm_vehicles", "random", "none"] = "mpalm"
     """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random

@@ -11,7 +11,6 @@ from skimage.measure import label, regionprops
 from tlaam.model.localization import (
     heatmap_boxes,
     heatmap_mask,
-    jitter_boxes,
     label_components,
     largest_component,
     mask_boxes,
@@ -151,17 +150,6 @@ def test_upsampling_narrows_to_what_is_bright() -> None:
 def test_a_margin_stays_inside_the_image() -> None:
     boxes = torch.tensor([[0.0, 10.0, 20.0, 30.0]])
     assert widen_boxes(boxes, 0.25, (32, 100)).tolist() == [[0, 5, 25, 32]]
-
-
-def test_jitter_moves_each_edge_by_its_share_at_most_and_stays_inside() -> None:
-    torch.manual_seed(0)
-    boxes = torch.tensor([[10.0, 20.0, 30.0, 60.0]]).repeat(2000, 1)
-    moved = jitter_boxes(boxes, 0.1, (62, 100))
-    shift = (moved - boxes) / torch.tensor([20.0, 40.0, 20.0, 40.0])
-    assert shift.abs().max() <= 0.1 + 1e-6 and moved[:, 3].max() == 62
-    assert (shift.amin(0) < -0.095).all() and (shift[:, :3].amax(0) > 0.095).all()
-    assert torch.corrcoef(shift[:, :3].T).tril(-1).abs().max() < 0.1  # edges move apart from each other
-    assert torch.equal(jitter_boxes(boxes, 0.0, (62, 100)), boxes)
 
 
 def test_one_image_is_its_row_in_a_batch() -> None:

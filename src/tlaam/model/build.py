@@ -106,7 +106,6 @@ def _tlaam(config: ModelConfig, backbone: Backbone, image_size: int, num_classes
         image_size=image_size,
         part_size=part_size,
         box_margin=config.box_margin,
-        box_jitter=config.box_jitter,
     )
 
 

@@ -170,21 +170,3 @@ def widen_boxes(boxes: Tensor, margin: float, size: tuple[int, int]) -> Tensor:
         [(x0 - dx).clamp(min=0), (y0 - dy).clamp(min=0), (x1 + dx).clamp(max=size[1]), (y1 + dy).clamp(max=size[0])],
         dim=-1,
     )
-
-
-def jitter_boxes(boxes: Tensor, amount: float, size: tuple[int, int]) -> Tensor:
-    """Move each edge of boxes ``(..., 4)`` at random, within an image of ``(height, width)``.
-
-    Args:
-        boxes: xyxy in pixels.
-        amount: largest move as a share of the box's side, below 0.5; each edge's own is drawn evenly from
-            ``[-amount, amount]`` with PyTorch's random state.
-        size: of the image.
-    """
-    if amount == 0:
-        return boxes
-    side = boxes[..., 2:] - boxes[..., :2]
-    sides = torch.cat([side, side], dim=-1)  # w, h, w, h
-    moved = boxes + (2 * torch.rand_like(boxes) - 1) * amount * sides
-    x0, y0, x1, y1 = moved.unbind(-1)
-    return torch.stack([x0.clamp(min=0), y0.clamp(min=0), x1.clamp(max=size[1]), y1.clamp(max=size[0])], dim=-1)

@@ -11,7 +11,7 @@ from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead
-from tlaam.model.localization import jitter_boxes, widen_boxes
+from tlaam.model.localization import widen_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import PartProposer
@@ -32,7 +32,6 @@ class TLAAM(Architecture):
         image_size: side S of the raw and object images as the network sees them.
         part_size: side of the part images as the network sees them.
         box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
-        box_jitter: largest move of each of the crop's edges while training, as a share of its side.
     """
 
     def __init__(
@@ -45,12 +44,11 @@ class TLAAM(Architecture):
         image_size: int,
         part_size: int,
         box_margin: float = 0.0,
-        box_jitter: float = 0.0,
     ) -> None:
         super().__init__(backbone, image_size)
         self.classifier, self.localizer, self.parts = classifier, localizer, parts
         self.part_size = part_size
-        self.box_margin, self.box_jitter = box_margin, box_jitter
+        self.box_margin = box_margin
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images at every level.
@@ -144,7 +142,5 @@ class TLAAM(Architecture):
         return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
 
     def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:
-        """Return what is cut out for objects ``(B, 4)``: a margin around them, while training not always the same."""
-        size = (source.shape[2], source.shape[3])
-        wide = widen_boxes(boxes, self.box_margin, size)
-        return jitter_boxes(wide, self.box_jitter, size) if self.training else wide
+        """Return what is cut out for objects ``(B, 4)``: a margin around them."""
+        return widen_boxes(boxes, self.box_margin, (source.shape[2], source.shape[3]))
