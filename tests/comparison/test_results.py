@@ -56,6 +56,12 @@ def test_differences_say_whether_they_are_decided() -> None:
     assert "**+47.5**" in lines[2] and "| +0.0 |" in lines[3]
 
 
+def test_every_other_system_is_compared_with_the_plain_backbone_too() -> None:
+    runs = [run(system, 0, "1" * 20 + "0" * 20) for system in ("plain", "plain+lcam", "tlaam")]
+    pairs = [(row.first, row.second) for row in differences(runs, "tlaam") if row.second_branch == "fused"]
+    assert pairs == [("tlaam", "plain"), ("tlaam", "plain+lcam"), ("plain+lcam", "plain")]
+
+
 def test_tables_have_a_row_a_system_and_no_column_that_nobody_has() -> None:
     found = summary(RUNS)
     lines = table_markdown(found, TITLES).splitlines()

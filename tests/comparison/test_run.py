@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,9 @@ def test_it_trains_measures_continues_and_compares(
     assert found.differences[0].second == "plain-larger"
     for name in ("table.md", "table.csv", "differences.csv", "results.json", "index.html"):
         assert (out / name).stat().st_size > 0, name
+    record = json.loads((out / "results.json").read_text())
+    assert record["settings"]["epochs"] == 1 and record["systems"]["plain-larger"]["image_size"] == 128
+    assert len(record["runs"][0]["right"]["fused"]) == len(record["images"]) == 6 and record["machine"]["versions"]
     assert "TL-AAM, boxes by OAAM" in (out / "table.md").read_text()
 
     trained = (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns
@@ -67,6 +72,32 @@ def test_it_trains_measures_continues_and_compares(
     assert "plain backbone" in table and "Differences" in table
     with pytest.raises(RunError, match="oaam: epochs 1 instead of 2"):
         compare(data, out, systems=["oaam"], seeds=1, settings={**SETTINGS, "epochs": 2}, protocol="last")
+
+
+def test_a_variant_has_settings_of_its_own_and_what_another_process_has_is_left_to_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
+    command = ["compare", str(data), "--out", str(tmp_path / "out"), "--seeds=1", "--protocol=last", *options]
+    command += ["--systems=plain-larger", "--variant=gentle=plain lr=0.001 image_size=96", "--first=gentle"]
+    held = "import sys, tlaam.lock, pathlib; p = pathlib.Path(sys.argv[1])\n"
+    held += "with tlaam.lock.locked(p, p): print('', flush=True); sys.stdin.read()"
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert "plain backbone, lr=0.001, image_size=96" in table
+    assert json.loads((tmp_path / "out/runs/gentle-0/config.json").read_text())["model"]["image_size"] == 96
+    (tmp_path / "out/results/plain-larger-0.json").unlink()
+    lock = tmp_path / "out/runs/plain-larger-0.lock"
+    other = subprocess.Popen([sys.executable, "-c", held, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"\n"
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "another process has it" in said.err and "not finished: plain-larger-0" in said.out
+    other.kill()
+    other.wait()
+    for wrong in ("gentle", "gentle=lr=1", "plain=plain", "a/b=plain", "gentle=plan", "gentle=plain lr"):
+        assert main([*command[:-2], f"--variant={wrong}"]) != 0, wrong
+    assert main([*command, "--variant=gentle=plain lr=0.5"]) != 0  # two of one name
 
 
 def test_what_does_not_fit_is_said_before_anything_is_trained(data: Path, photos: Path, tmp_path: Path) -> None:

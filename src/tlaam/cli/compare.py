@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
     show_default=True,
     help="Systems and groups of systems, with commas between them; --list shows all.",
 )
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="'NAME=SYSTEM [OPTION=VALUE ...]'",
+    help="A further system: another with settings of its own, which win over --set; may be given several times.",
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each system.")
 @click.option(
     "--set",
@@ -65,6 +74,7 @@ def compare(
     data: str,
     out: Path,
     systems: str,
+    variants: tuple[str, ...],
     seeds: int,
     options: tuple[str, ...],
     config_file: Path | None,
@@ -74,14 +84,18 @@ def compare(
     """Train systems on DATA under the same settings, measure each on its test split, and write tables and a page.
 
     The plain backbone with a larger input, at TL-AAM's cost, is always among them. A comparison that was stopped goes
-    on when the same command is given again.
+    on when the same command is given again; given several times at once, say for each GPU, the runs are shared out.
     """
     from tlaam.comparison.run import compare as run
+    from tlaam.comparison.systems import variant
 
     comparison = run(
         data,
         out,
-        systems=[name.strip() for name in systems.split(",") if name.strip()],
+        systems=[
+            *(name.strip() for name in systems.split(",") if name.strip()),
+            *(variant(*_parsed_variant(text)) for text in variants),
+        ],
         seeds=seeds,
         settings={**({} if config_file is None else flat_settings(config_file)), **_parsed(options)},
         protocol=protocol,  # type: ignore[arg-type]
@@ -92,12 +106,20 @@ def compare(
     click.echo(f"Page: {comparison.folder / 'index.html'}", err=True)
 
 
-def _parsed(options: tuple[str, ...]) -> dict[str, Any]:
+def _parsed_variant(text: str) -> tuple[str, str, dict[str, Any]]:
+    name, equals, rest = text.partition("=")
+    of, *options = shlex.split(rest) or [""]
+    if not equals or not of or "=" in of:
+        raise ConfigError(f"--variant takes NAME=SYSTEM and its options, OPTION=VALUE; received '{text}'.")
+    return name.strip(), of, _parsed(options, "--variant")
+
+
+def _parsed(options: Sequence[str], flag: str = "--set") -> dict[str, Any]:
     found = {}
     for option in options:
         name, equals, text = option.partition("=")
         if not equals:
-            raise ConfigError(f"--set takes NAME=VALUE; received '{option}'.")
+            raise ConfigError(f"{flag} takes NAME=VALUE; received '{option}'.")
         name = name.strip().replace("-", "_")
         found[name] = setting_of(name, text)
     return found

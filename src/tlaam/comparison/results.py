@@ -133,10 +133,20 @@ class Row:
         return self.low > 0 or self.high < 0
 
 
+BASELINE = "plain"
+"""The system that every other is compared with, where it is there."""
+
+
 def differences(runs: Sequence[RunResult], first: str) -> list[Row]:
-    """Return how much better one system's fused answer is than each other's, and its branches than its raw branch."""
+    """Return how much better answers are than others, image by image.
+
+    One system's fused answer than each other's; every other system's than the plain backbone's, which is what its
+    modules are worth; the first one's branches than its raw branch.
+    """
     others = [name for name in dict.fromkeys(run.system for run in runs) if name != first]
     pairs = [(first, "fused", other, "fused") for other in others]
+    if BASELINE in others:
+        pairs += [(other, "fused", BASELINE, "fused") for other in others if other != BASELINE]
     pairs += [(first, branch, first, "raw") for branch in ("object", "parts", "fused")]
     rows = []
     for pair in pairs:

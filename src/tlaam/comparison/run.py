@@ -1,7 +1,7 @@
 """Train and measure a grid of systems and seeds, and go on where it was stopped.
 
 Every run is a process of its own (``tlaam train``), so that runs share nothing but the data, and what memory one took
-is its own.
+is its own. Several processes may work on one comparison (`tlaam.comparison.share`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from tlaam import __version__
 from tlaam.atomic import write_json, write_text
 from tlaam.comparison.budget import larger_input
 from tlaam.comparison.child import run_child
+from tlaam.comparison.machine import machine
 from tlaam.comparison.page import write_comparison_page
 from tlaam.comparison.results import (
     Row,
@@ -33,6 +34,7 @@ from tlaam.comparison.results import (
     table_csv,
     table_markdown,
 )
+from tlaam.comparison.share import SharedFolder
 from tlaam.comparison.systems import RIVAL, SYSTEMS, System, chosen
 from tlaam.config import MACHINE_OPTIONS, Config
 from tlaam.data.check import find_unreadable
@@ -65,26 +67,36 @@ class Comparison:
     Attributes:
         folder: where ``table.md``, ``table.csv``, ``differences.csv``, ``results.json``, ``index.html`` and the runs
             are.
+        systems: what was compared.
         runs: every run's result, seeds within systems.
         summary: means and deviations by system and measure.
-        differences: of `first` with every other system, and of its own branches.
+        differences: of `first` with every other system, of every other with the plain backbone, and of `first`'s
+            branches.
         first: the system that is compared with the others.
         protocol: which epoch was measured.
+        split: which images were.
     """
 
     folder: Path
-    runs: list[RunResult]
-    summary: dict[str, dict[str, Spread]]
-    differences: list[Row]
+    systems: Sequence[System]
+    runs: Sequence[RunResult]
+    summary: Mapping[str, Mapping[str, Spread]]
+    differences: Sequence[Row]
     first: str
     protocol: Protocol
+    split: Split
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What to call each system that has a result."""
+        return {system.name: system.title for system in self.systems if system.name in self.summary}
 
 
 def compare(
     data: str | Path,
     out: str | Path,
     *,
-    systems: Iterable[str] = ("default",),
+    systems: Iterable[str | System] = ("default",),
     seeds: int = 3,
     settings: Mapping[str, Any] | None = None,
     protocol: Protocol = "validation",
@@ -100,7 +112,8 @@ def compare(
             after training.
         out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
             seeds.
-        systems: names of systems and groups (`tlaam.comparison.systems`); the honest rival is always there.
+        systems: names of systems and groups (`tlaam.comparison.systems`), or systems of one's own; the honest rival is
+            always there.
         seeds: how many runs of each system.
         settings: options of all systems, as `Config.from_flat` takes them.
         protocol: which epoch is measured (`PROTOCOLS`): the best on validation images, the last, or the best on the
@@ -133,37 +146,44 @@ def compare(
             "Give a val_fraction, or the protocol last."
         )
     configs = {system.name: _config(system, given, images) for system in grid}
-    folder = Path(out)
-    _claim(folder, images, configs)
-    results = _read_results(folder)
-    wanted = [(seed, system) for seed in range(seeds) for system in grid]
-    done = {(result.seed, result.system) for result in results}
-    missing = [(seed, system) for seed, system in wanted if (seed, system.name) not in done]
+    folder = SharedFolder(Path(out))
+    with folder.alone():
+        _claim(folder, images, configs)
+    wanted = {f"{system.name}-{seed}": (system, seed) for seed in range(seeds) for system in grid}
     skip_unreadable = configs[leader].training.skip_unreadable
-    if missing and not skip_unreadable:
+    if not skip_unreadable and not all(map(folder.has_result, wanted)):
         _require_readable(images, split)
     failed: list[str] = []
-    for seed, system in missing:
-        say(f"{system.title}, seed {seed} ...")
-        run = folder / "runs" / f"{system.name}-{seed}"
-        if not _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
-            failed.append(run.name)
-            say(f"{system.title}, seed {seed}: failed, what it said stands above; going on with the others")
-            continue
-        report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
-        status = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        results.append(result_of(system.name, seed, report, status))
-        write_json(folder / "results.json", [result.to_dict() for result in results])
-        say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the {split} images right")
-    order = [system.name for system in grid]
-    mine = [result for name in order for result in results if result.system == name and result.seed < seeds]
-    comparison = Comparison(folder, mine, summary(mine), differences(mine, leader), leader, protocol)
-    if mine:
-        _write(comparison, images, failed)
+    for name, (system, seed) in wanted.items():
+        with folder.claimed(name) as mine:
+            if not mine:
+                say(f"{system.title}, seed {seed}: another process has it")
+                continue
+            if folder.has_result(name):
+                continue
+            say(f"{system.title}, seed {seed} ...")
+            run = folder.run(name)
+            if not _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
+                failed.append(name)
+                say(f"{system.title}, seed {seed}: failed, what it said stands above; going on with the others")
+                continue
+            report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
+            status = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            folder.keep(name, result_of(system.name, seed, report, status))
+            say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the {split} images right")
+    with folder.alone():
+        missing = [name for name in wanted if not folder.has_result(name)]
+        # seeds within systems
+        runs = [folder.result(n) for s in grid for n, (system, _) in wanted.items() if system == s and n not in missing]
+        comparison = Comparison(
+            folder.path, grid, runs, summary(runs), differences(runs, leader), leader, protocol, split
+        )
+        if runs:
+            _write(comparison, images, configs, missing)
     if failed:
         raise RunError(
-            f"of {len(wanted)} runs {len(failed)} could not be trained: {', '.join(failed)}; the tables in {folder} "
-            "are of the others. The same command tries them again."
+            f"of {len(wanted)} runs {len(failed)} could not be trained: {', '.join(failed)}; the tables in "
+            f"{folder.path} are of the others. The same command tries them again."
         )
     return comparison
 
@@ -183,13 +203,13 @@ def _last_but_rival(grid: list[System]) -> str:
     return [system.name for system in grid if system.name != RIVAL or len(grid) == 1][-1]
 
 
-def _claim(folder: Path, images: LabelledImages, configs: Mapping[str, Config]) -> None:
+def _claim(folder: SharedFolder, images: LabelledImages, configs: Mapping[str, Config]) -> None:
     """Make the folder this comparison's, or find that it is already, with the same settings of every system.
 
     Raises:
         RunError: it holds something else, or what another version, machine or other settings would compute differently.
     """
-    mark = folder / "comparison.json"
+    mark = folder.path / "comparison.json"
     facts: dict[str, Any] = {"data": images.name, "fingerprint": images.fingerprint(), "version": __version__}
     systems = {name: _computed(config) for name, config in configs.items()}
     if mark.exists():
@@ -206,13 +226,12 @@ def _claim(folder: Path, images: LabelledImages, configs: Mapping[str, Config]) 
             ]
         if other:
             raise RunError(
-                f"{folder} holds a comparison with {'; '.join(sorted(other)[:3])}. Give another folder (--out), or the "
-                "settings it has."
+                f"{folder.path} holds a comparison with {'; '.join(sorted(other)[:3])}. Give another folder (--out), "
+                "or the settings it has."
             )
         systems = before | systems
-    elif folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; give another folder (--out).")
-    folder.mkdir(parents=True, exist_ok=True)
+    elif folder.is_strange():
+        raise RunError(f"{folder.path} is not empty; give another folder (--out).")
     write_json(mark, {**facts, "systems": systems})
 
 
@@ -251,13 +270,6 @@ def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> Lab
     return with_validation(images, training.val_fraction, training.seed)
 
 
-def _read_results(folder: Path) -> list[RunResult]:
-    path = folder / "results.json"
-    if not path.exists():
-        return []
-    return [RunResult.from_dict(values) for values in json.loads(path.read_text(encoding="utf-8"))]
-
-
 def _train(run: Path, data: str, config: Config) -> bool:
     """Train a run in a process of its own, or continue it; return whether that worked.
 
@@ -282,17 +294,18 @@ _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a run that was asked to stop, whether or not it could still say so."""
 
 
-def _write(comparison: Comparison, images: LabelledImages, failed: Sequence[str]) -> None:
-    titles = {name: SYSTEMS[name].title for name in comparison.summary}
-    folder, split = comparison.folder, _measured_split(images, comparison.protocol)
+def _write(
+    comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config], missing: Sequence[str]
+) -> None:
+    folder, titles = comparison.folder, comparison.titles
     table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
-    warning = BEST_EPOCH if comparison.protocol == "best-epoch" else ""
-    if failed:
-        warning += f" Not among them, since they could not be trained: {', '.join(failed)}."
+    notes = [BEST_EPOCH] if comparison.protocol == "best-epoch" else []
+    if missing:
+        notes.append(f"Not among them, since they could not be trained or are not finished: {', '.join(missing)}.")
     text = f"""# {images.name}: systems compared
 
-Measured on the {len(images.split(split))} images of the {split} split; mean ± standard deviation over seeds; weights of
-the {_EPOCHS[comparison.protocol]}. {warning}
+Measured on the {len(images.split(comparison.split))} images of the {comparison.split} split; mean ± standard deviation
+over seeds; weights of the {_EPOCHS[comparison.protocol]}. {" ".join(notes)}
 
 {table}
 ## Differences
@@ -303,10 +316,45 @@ Paired bootstrap over images and seeds; bold where the interval excludes zero.
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
     write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
+    write_json(folder / "results.json", _record(comparison, images, configs))
     shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
     write_comparison_page(
-        folder, images, comparison.summary, comparison.differences, titles, split=split, runs=shown, note=warning
+        folder,
+        images,
+        comparison.summary,
+        comparison.differences,
+        titles,
+        split=comparison.split,
+        runs=shown,
+        note=" ".join(notes),
     )
+
+
+def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """Return all that was found, and what it takes to find it again."""
+    settings = {name: _computed(configs[name]) for name in comparison.titles}
+    first = settings[comparison.runs[0].system]
+    shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}
+    return {
+        "data": images.name,
+        "fingerprint": images.fingerprint(),
+        "split": comparison.split,
+        "protocol": comparison.protocol,
+        "first": comparison.first,
+        "settings": shared,
+        "systems": {
+            name: {"title": title, **{o: value for o, value in settings[name].items() if o not in shared}}
+            for name, title in comparison.titles.items()
+        },
+        "machine": machine(),
+        "summary": {
+            system: {name: {"mean": spread.mean, "std": spread.std} for name, spread in measures.items()}
+            for system, measures in comparison.summary.items()
+        },
+        "differences": [asdict(row) for row in comparison.differences],
+        "images": list(comparison.runs[0].images),
+        "runs": [{n: v for n, v in run.to_dict().items() if n != "images"} for run in comparison.runs],
+    }
 
 
 _EPOCHS: dict[Protocol, str] = {

@@ -6,8 +6,9 @@ comparison's, the same for all. A new system is an entry here, once `tlaam.model
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tlaam.errors import ConfigError, did_you_mean
@@ -93,14 +94,46 @@ RIVAL = "plain-larger"
 """The honest rival, which every comparison has."""
 
 
-def chosen(names: Iterable[str]) -> list[System]:
-    """Return the systems that names of systems and groups stand for, each once, with the honest rival among them.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
+
+
+def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
+    """Return a system with settings of its own, which win over the comparison's.
+
+    Args:
+        name: what to call it; letters, digits and ``+._-``.
+        of: the system it is a variant of.
+        options: its settings, as `Config.from_flat` takes them.
 
     Raises:
-        ConfigError: a name is unknown.
+        ConfigError: the name is another system's or cannot name a folder, or there is no system `of`.
+    """
+    if name in SYSTEMS or name in GROUPS or not _NAME.fullmatch(name):
+        raise ConfigError(f"'{name}' cannot name a variant; give letters, digits and +._-, and no system's name.")
+    if of not in SYSTEMS:
+        raise ConfigError(f"there is no system '{of}' for {name} to be a variant of.{did_you_mean(of, SYSTEMS)}")
+    base = SYSTEMS[of]
+    own = ", ".join(f"{option}={value}" for option, value in options.items())
+    return replace(
+        base, name=name, title=f"{base.title}, {own}" if own else base.title, options={**base.options, **options}
+    )
+
+
+def chosen(names: Iterable[str | System]) -> list[System]:
+    """Return the systems that names of systems and groups stand for, each once, with the honest rival among them.
+
+    Systems that are given themselves stand for themselves.
+
+    Raises:
+        ConfigError: a name is unknown, or two systems have one.
     """
     found: dict[str, System] = {}
     for name in names:
+        if isinstance(name, System):
+            if found.get(name.name, name) != name:
+                raise ConfigError(f"two systems are called '{name.name}'; give one another name.")
+            found[name.name] = name
+            continue
         if name not in SYSTEMS and name not in GROUPS:
             raise ConfigError(
                 f"there is no system or group '{name}'.{did_you_mean(name, [*SYSTEMS, *GROUPS])} Systems are "

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +15,6 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
-from tlaam import __version__
 from tlaam.atomic import full_disk_named, write_json
 from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig, read_yaml
 from tlaam.data.check import find_unreadable
@@ -41,8 +38,8 @@ from tlaam.training.memory import peak_memory
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
+from tlaam.training.versions import versions
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 _NAMED = 3
 _T = TypeVar("_T")
 
@@ -120,7 +117,7 @@ def train(
                 write_json(folder.data, facts)
                 if skipped:
                     write_json(folder.skipped, {"skipped": skipped})
-                folder.note_status(state="running", begun=_now(), command=shlex.join(sys.argv), versions=_versions())
+                folder.note_status(state="running", begun=_now(), command=shlex.join(sys.argv), versions=versions())
                 folder.write_config(plan.config)
 
         _on_first(fabric, begin)
@@ -192,7 +189,7 @@ def resume(
 
 def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: RunFolder, progress: bool) -> None:
     images = plan.images
-    identity = {"fingerprint": images.fingerprint(), "versions": _versions()}
+    identity = {"fingerprint": images.fingerprint(), "versions": versions()}
     train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
         for line in header(images, plan.config, resumed=plan.checkpoint is not None):
@@ -457,18 +454,8 @@ def _free_folder(name: str) -> Path:
     return path
 
 
-def _versions() -> dict[str, str]:
-    versions = {"tlaam": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
 def _compare_versions(before: dict[str, str], progress: bool) -> None:
-    now = _versions()
+    now = versions()
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
         _say(
