@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tlaam.evaluation.classification import ClassificationReport, classification_report
+from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport, localization_report
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.evaluation.wsol import BoxAccuracy
 
 CLASSES = ["wren", "robin", "<script>", "鸟"]
 CLASSIFICATION_KEYS = ["top1", "top5", "macro_f1", "ece"]
@@ -57,6 +63,32 @@ def test_json_contract() -> None:
     assert list(values["per_class"]["fused"]) == CLASSES
     assert values["per_class"]["fused"]["鸟"]["support"] == 0
     assert [sum(row) for row in values["confusion"]] == [2, 2, 1, 0]
+
+
+def heatmaps(*, validation: bool) -> HeatmapReport:
+    rising = np.linspace(0, 1, 1000)
+    accuracy = BoxAccuracy(rising, np.stack([rising] * 3))
+    others = BoxAccuracy(1 - abs(rising - 0.25), np.stack([rising] * 3))
+    return HeatmapReport(accuracy, 0.5, others if validation else None)
+
+
+def test_thresholds_of_validation_images_are_told_apart_from_the_oracle() -> None:
+    report = replace(full_report(), heatmaps=heatmaps(validation=True))
+    measures = strict(report.to_dict())["localization"]
+    assert measures["box_acc_val_threshold"] == pytest.approx(0.25, abs=1e-3) and measures["max_box_acc"] == 1
+    assert report.table().splitlines()[-1] == (
+        "heat maps: MaxBoxAcc 100.0 %, MaxBoxAccV2 100.0 % (at the best thresholds on these images); BoxAcc 25.0 %, "
+        "BoxAccV2 100.0 % (at the best thresholds on the validation images, by their boxes); pointing game 50.0 %"
+    )
+    without = replace(full_report(), heatmaps=heatmaps(validation=False))
+    assert "val_threshold" not in json.dumps(without.to_dict()) and "validation" not in without.table()
+
+
+def test_every_name_is_documented() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    values = replace(full_report(), heatmaps=heatmaps(validation=True)).to_dict()
+    written = [*values, *values["classification"]["raw"], *values["localization"]]
+    assert [key for key in written if not re.search(rf"[`.{{,]{re.escape(key)}[`.}},]", table)] == []
 
 
 def test_absent_branches_and_boxes_are_left_out() -> None:

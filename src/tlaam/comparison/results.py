@@ -26,6 +26,8 @@ MEASURES: dict[str, str] = {
     "box.top1_loc_0.5": "top-1 loc. %",
     "box.max_box_acc": "MaxBoxAcc % (oracle)",
     "box.max_box_acc_v2": "MaxBoxAccV2 % (oracle)",
+    "box.box_acc_val_threshold": "BoxAcc % (val. threshold)",
+    "box.box_acc_v2_val_threshold": "BoxAccV2 % (val. threshold)",
     "box.pointing_game": "pointing %",
     "minutes": "training min",
     "memory": "memory GiB",

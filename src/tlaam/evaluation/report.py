@@ -115,15 +115,25 @@ class EvaluationReport:
             title = f"box ({self.localization.images} known)"
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
         if self.heatmaps is not None:
-            blocks.append(
-                f"heat maps: MaxBoxAcc {100 * self.heatmaps.accuracy.max_box_acc:.1f} %, "
-                f"MaxBoxAccV2 {100 * self.heatmaps.accuracy.max_box_acc_v2:.1f} % (at the best thresholds on these "
-                f"images), pointing game {100 * self.heatmaps.pointing_game:.1f} %"
-            )
+            blocks.append(_heatmap_line(self.heatmaps.summary()))
         return "\n\n".join(blocks)
 
     def _branches(self) -> list[str]:
         return [name for name in BRANCHES if name in self.classification]
+
+
+def _heatmap_line(measures: Mapping[str, float]) -> str:
+    per_cent = {name: f"{100 * value:.1f} %" for name, value in measures.items()}
+    chosen = ""
+    if "box_acc_val_threshold" in per_cent:
+        chosen = (
+            f"; BoxAcc {per_cent['box_acc_val_threshold']}, BoxAccV2 {per_cent['box_acc_v2_val_threshold']} "
+            "(at the best thresholds on the validation images, by their boxes)"
+        )
+    return (
+        f"heat maps: MaxBoxAcc {per_cent['max_box_acc']}, MaxBoxAccV2 {per_cent['max_box_acc_v2']} (at the best "
+        f"thresholds on these images){chosen}; pointing game {per_cent['pointing_game']}"
+    )
 
 
 def _text_table(corner: str, titles: Mapping[str, str], rows: Mapping[str, Mapping[str, float]]) -> str:
