@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from tlaam.comparison.results import MEASURES, result_of
 from tlaam.evaluation.classification import ClassificationReport, classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport, localization_report
+from tlaam.evaluation.parts import PartReport
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.evaluation.wsol import BoxAccuracy
 
@@ -84,10 +86,31 @@ def test_thresholds_of_validation_images_are_told_apart_from_the_oracle() -> Non
     assert "val_threshold" not in json.dumps(without.to_dict()) and "validation" not in without.table()
 
 
+def parts() -> PartReport:
+    return PartReport(2, 0.5, 0.25, {"random": PartReport(2, 0.4, 0.125), "center": PartReport(2, 1.0, 0.75)})
+
+
+def test_part_windows_stand_beside_chance() -> None:
+    report = replace(full_report(), parts=parts())
+    assert strict(report.to_dict())["parts"] == {
+        "images": 2, "hit": 0.5, "recall": 0.25,
+        "trivial": {"random": {"hit": 0.4, "recall": 0.125}, "center": {"hit": 1.0, "recall": 0.75}},
+    }  # fmt: skip
+    assert report.table().splitlines()[-1] == (
+        "part windows (2 images with known parts) that hit a part, and parts that are in one: 50.0 %, 25.0 %; equally "
+        "large windows at random in the object box: 40.0 %, 12.5 %; in its middle: 100.0 %, 75.0 %"
+    )
+    measures = result_of("a", 0, report, {"seconds": 60}).measures
+    assert {name: value for name, value in measures.items() if "parts." in name and "top1" not in name} == {
+        "parts.hit": 0.5, "parts.recall": 0.25, "parts.hit_random": 0.4, "parts.recall_random": 0.125,
+    }  # fmt: skip
+    assert set(measures) <= set(MEASURES) and "parts" not in full_report().to_dict()
+
+
 def test_every_name_is_documented() -> None:
     table = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
-    values = replace(full_report(), heatmaps=heatmaps(validation=True)).to_dict()
-    written = [*values, *values["classification"]["raw"], *values["localization"]]
+    values = replace(full_report(), heatmaps=heatmaps(validation=True), parts=parts()).to_dict()
+    written = [*values, *values["classification"]["raw"], *values["localization"], *values["parts"]]
     assert [key for key in written if not re.search(rf"[`.{{,]{re.escape(key)}[`.}},]", table)] == []
 
 

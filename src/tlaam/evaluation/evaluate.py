@@ -21,6 +21,7 @@ from tlaam.errors import ConfigError, DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
+from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
@@ -35,7 +36,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> EvaluationReport:
-    """Measure every branch and the fusion, and the object boxes where the data has boxes.
+    """Measure every branch and the fusion, and boxes and part windows where the data has boxes and part locations.
 
     Args:
         run: a run folder, or a loaded model, which brings no record of what it was trained on.
@@ -155,7 +156,15 @@ def _report(
         for row, (sample, _, label) in enumerate(rows)
     ]
     return EvaluationReport(
-        images.name, split, len(rows), tuple(classes), classification, localization, heatmaps, per_image
+        images.name,
+        split,
+        len(rows),
+        tuple(classes),
+        classification,
+        localization,
+        heatmaps,
+        _parts([sample for sample, *_ in rows], answered),
+        per_image,
     )
 
 
@@ -169,6 +178,19 @@ def _heatmaps(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> H
         [prediction.heatmap for prediction in predictions if prediction.heatmap is not None],
         *_boxes_and_sizes(samples, predictions),
     )
+
+
+def _parts(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> PartReport | None:
+    """Measure the part windows; None without a part level, or where no image has a known visible part."""
+    windows, around, keypoints = [], [], []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if prediction.part_boxes is not None:
+            # Without an object level, parts are looked for in the whole image.
+            whole = np.array([0.0, 0.0, *prediction.size])
+            windows.append(prediction.part_boxes)
+            around.append(whole if prediction.object_box is None else prediction.object_box)
+            keypoints.append(sample.keypoints)
+    return part_report(windows, around, keypoints)
 
 
 def _boxes_and_sizes(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[Tensor, Tensor]:

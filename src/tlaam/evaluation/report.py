@@ -9,6 +9,7 @@ from typing import Any
 from tlaam.evaluation.classification import ClassificationReport
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
+from tlaam.evaluation.parts import PartReport
 
 BRANCHES = ("raw", "object", "parts", "fused")
 FINAL_BRANCH = "fused"
@@ -57,6 +58,7 @@ class EvaluationReport:
         classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
         localization: measures of the object boxes, or None where the data has no boxes.
         heatmaps: measures of the heat maps, or None likewise.
+        parts: measures of the part windows, or None where the data has no part locations or the model no parts.
         per_image: how each image was answered, in the data set's order; what paired comparisons need.
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
@@ -69,6 +71,7 @@ class EvaluationReport:
     classification: Mapping[str, ClassificationReport]
     localization: LocalizationReport | None = None
     heatmaps: HeatmapReport | None = None
+    parts: PartReport | None = None
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
     selected_on_these: bool = False
 
@@ -80,8 +83,9 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for strict JSON.
 
-        ``classification`` and ``localization`` follow the documented contract (the latter is left out where there are
-        no boxes); ``per_class`` is given for every branch, ``confusion`` ([true][predicted]) for the fused prediction.
+        ``classification``, ``localization`` and ``parts`` follow the documented contract (the latter two are left out
+        where there is nothing to measure); ``per_class`` is given for every branch, ``confusion`` ([true][predicted])
+        for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {
@@ -97,6 +101,8 @@ class EvaluationReport:
             values["localization"] = self.localization.summary()
             if self.heatmaps is not None:
                 values["localization"] |= self.heatmaps.summary()
+        if self.parts is not None:
+            values["parts"] = self.parts.summary()
         values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
@@ -116,6 +122,8 @@ class EvaluationReport:
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
         if self.heatmaps is not None:
             blocks.append(_heatmap_line(self.heatmaps.summary()))
+        if self.parts is not None:
+            blocks.append(_parts_line(self.parts))
         return "\n\n".join(blocks)
 
     def _branches(self) -> list[str]:
@@ -133,6 +141,16 @@ def _heatmap_line(measures: Mapping[str, float]) -> str:
     return (
         f"heat maps: MaxBoxAcc {per_cent['max_box_acc']}, MaxBoxAccV2 {per_cent['max_box_acc_v2']} (at the best "
         f"thresholds on these images){chosen}; pointing game {per_cent['pointing_game']}"
+    )
+
+
+def _parts_line(parts: PartReport) -> str:
+    own, random, center = (
+        f"{100 * report.hit:.1f} %, {100 * report.recall:.1f} %" for report in (parts, *parts.trivial.values())
+    )
+    return (
+        f"part windows ({parts.images} images with known parts) that hit a part, and parts that are in one: {own}; "
+        f"equally large windows at random in the object box: {random}; in its middle: {center}"
     )
 
 
