@@ -14,6 +14,7 @@ from tlaam.comparison.results import MEASURES, result_of
 from tlaam.evaluation.classification import ClassificationReport, classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport, localization_report
+from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.evaluation.wsol import BoxAccuracy
@@ -107,10 +108,25 @@ def test_part_windows_stand_beside_chance() -> None:
     assert set(measures) <= set(MEASURES) and "parts" not in full_report().to_dict()
 
 
+def test_masks_stand_by_themselves() -> None:
+    branches = {"raw": branch(0), "fused": branch(0)}
+    report = EvaluationReport("pets", "test", 5, CLASSES, branches, masks=MaskReport(3, 0.5, 0.25))
+    values = strict(report.to_dict())
+    assert values["masks"] == {"images": 3, "pxap": 0.5, "trivial": {"center": {"pxap": 0.25}}}
+    assert "localization" not in values and "masks" not in full_report().to_dict()
+    assert report.table().splitlines()[-1] == (
+        "heat maps by masks (3 known): PxAP 50.0 %; of the same map in the middle of every image 25.0 %"
+    )
+    assert result_of("a", 0, report, {"seconds": 60}).measures["masks.pxap"] == 0.5
+
+
 def test_every_name_is_documented() -> None:
     table = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
-    values = replace(full_report(), heatmaps=heatmaps(validation=True), parts=parts()).to_dict()
-    written = [*values, *values["classification"]["raw"], *values["localization"], *values["parts"]]
+    values = replace(
+        full_report(), heatmaps=heatmaps(validation=True), parts=parts(), masks=MaskReport(3, 0.5, 0.25)
+    ).to_dict()
+    written = [*values, *values["classification"]["raw"]]
+    written += [key for name in ("localization", "parts", "masks") for key in values[name]]
     assert [key for key in written if not re.search(rf"[`.{{,]{re.escape(key)}[`.}},]", table)] == []
 
 

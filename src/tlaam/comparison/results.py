@@ -29,6 +29,7 @@ MEASURES: dict[str, str] = {
     "box.box_acc_val_threshold": "BoxAcc % (val. threshold)",
     "box.box_acc_v2_val_threshold": "BoxAccV2 % (val. threshold)",
     "box.pointing_game": "pointing %",
+    "masks.pxap": "PxAP %",
     "parts.hit": "part windows that hit %",
     "parts.hit_random": "windows at random that hit %",
     "parts.recall": "parts in windows %",
@@ -88,6 +89,8 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         measures |= {f"box.{name}": value for name, value in report.localization.measures().items()}
         if report.heatmaps is not None:
             measures |= {f"box.{name}": value for name, value in report.heatmaps.summary().items()}
+    if report.masks is not None:
+        measures["masks.pxap"] = report.masks.pxap
     if report.parts is not None:
         measures |= {f"parts.{name}": value for name, value in report.parts.measures().items()}
         by_chance = report.parts.trivial["random"].measures()

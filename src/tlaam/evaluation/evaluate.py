@@ -21,6 +21,7 @@ from tlaam.errors import ConfigError, DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
+from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.model.store import TrainedModel, load_model
@@ -36,7 +37,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> EvaluationReport:
-    """Measure every branch and the fusion, and boxes and part windows where the data has boxes and part locations.
+    """Measure every branch and the fusion, and boxes, part windows and heat maps where the data says what is true.
 
     Args:
         run: a run folder, or a loaded model, which brings no record of what it was trained on.
@@ -48,8 +49,9 @@ def evaluate(
         **options: see `tlaam.prediction.Predictor`.
 
     Raises:
-        DataError: a class is unknown to the model, the split is empty, an image cannot be read, or the run's own data
-            set has changed, so that what it has seen is not known.
+        DataError: a class is unknown to the model, the split is empty, an image cannot be read, a mask cannot be read
+            or has another size than its image, or the run's own data set has changed, so that what it has seen is not
+            known.
         ModelError: the run holds no usable model.
     """
     model = run if isinstance(run, TrainedModel) else load_model(run)
@@ -164,6 +166,7 @@ def _report(
         localization,
         heatmaps,
         _parts([sample for sample, *_ in rows], answered),
+        _masks([sample for sample, *_ in rows], answered) if draws_maps else None,
         per_image,
     )
 
@@ -191,6 +194,16 @@ def _parts(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Part
             around.append(whole if prediction.object_box is None else prediction.object_box)
             keypoints.append(sample.keypoints)
     return part_report(windows, around, keypoints)
+
+
+def _masks(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> MaskReport | None:
+    """Measure the heat maps by pixels; None where no image has a mask."""
+    heatmaps, masks = [], []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if sample.mask is not None and prediction.heatmap is not None:
+            heatmaps.append(prediction.heatmap)
+            masks.append((sample.mask, prediction.size, sample.banner))
+    return mask_report(heatmaps, masks)
 
 
 def _boxes_and_sizes(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[Tensor, Tensor]:

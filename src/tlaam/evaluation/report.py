@@ -9,6 +9,7 @@ from typing import Any
 from tlaam.evaluation.classification import ClassificationReport
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
+from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
 
 BRANCHES = ("raw", "object", "parts", "fused")
@@ -59,6 +60,7 @@ class EvaluationReport:
         localization: measures of the object boxes, or None where the data has no boxes.
         heatmaps: measures of the heat maps, or None likewise.
         parts: measures of the part windows, or None where the data has no part locations or the model no parts.
+        masks: measures of the heat maps by masks, or None where the data has none or the model draws no maps.
         per_image: how each image was answered, in the data set's order; what paired comparisons need.
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
@@ -72,6 +74,7 @@ class EvaluationReport:
     localization: LocalizationReport | None = None
     heatmaps: HeatmapReport | None = None
     parts: PartReport | None = None
+    masks: MaskReport | None = None
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
     selected_on_these: bool = False
 
@@ -83,9 +86,9 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for strict JSON.
 
-        ``classification``, ``localization`` and ``parts`` follow the documented contract (the latter two are left out
-        where there is nothing to measure); ``per_class`` is given for every branch, ``confusion`` ([true][predicted])
-        for the fused prediction.
+        ``classification``, ``localization``, ``parts`` and ``masks`` follow the documented contract (the latter three
+        are left out where there is nothing to measure); ``per_class`` is given for every branch, ``confusion``
+        ([true][predicted]) for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {
@@ -103,6 +106,8 @@ class EvaluationReport:
                 values["localization"] |= self.heatmaps.summary()
         if self.parts is not None:
             values["parts"] = self.parts.summary()
+        if self.masks is not None:
+            values["masks"] = self.masks.summary()
         values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
@@ -122,6 +127,11 @@ class EvaluationReport:
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
         if self.heatmaps is not None:
             blocks.append(_heatmap_line(self.heatmaps.summary()))
+        if self.masks is not None:
+            blocks.append(
+                f"heat maps by masks ({self.masks.images} known): PxAP {100 * self.masks.pxap:.1f} %; of the same map "
+                f"in the middle of every image {100 * self.masks.center_pxap:.1f} %"
+            )
         if self.parts is not None:
             blocks.append(_parts_line(self.parts))
         return "\n\n".join(blocks)

@@ -109,20 +109,44 @@ def pixel_average_precision(score_maps: Iterable[NDArray[np.floating]], masks: I
     Raises:
         DataError: a mask has another size, or no mask shows any object.
     """
-    edges = np.append(THRESHOLDS, [1.0, 2.0, 3.0])
-    counts = np.zeros((2, len(edges) - 1))  # of pixels outside and inside, by score
+    pixels = PixelScores()
     for heatmap, mask in zip(score_maps, masks, strict=True):
+        pixels.add(heatmap, mask)
+    return pixels.average_precision()
+
+
+class PixelScores:
+    """Pixels of images, counted by score and truth: what PxAP is taken from, an image at a time."""
+
+    _edges = np.append(THRESHOLDS, [1.0, 2.0, 3.0])
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((2, len(self._edges) - 1))  # of pixels outside and inside, by score
+
+    def add(self, heatmap: NDArray[np.floating], mask: NDArray[np.integer]) -> None:
+        """Count the pixels of one map and mask, see `pixel_average_precision`.
+
+        Raises:
+            DataError: the mask has another size.
+        """
         if mask.shape != (SIDE, SIDE):
             raise DataError(f"a mask of shape {mask.shape} was given; PxAP is measured on {SIDE} × {SIDE} pixels.")
         scores = score_map(heatmap)
         for inside in (0, 1):
-            counts[inside] += np.histogram(scores[mask == inside], bins=edges)[0]
-    false, true = counts[:, ::-1].cumsum(1)  # above each threshold, falling
-    if not true[-1]:
-        raise DataError("no mask shows an object; PxAP needs some.")
-    drawn = true + false
-    precision = np.divide(true, drawn, out=np.zeros_like(true), where=drawn > 0)
-    return float((precision[1:] * np.diff(true / true[-1])).sum())
+            self._counts[inside] += np.histogram(scores[mask == inside], bins=self._edges)[0]
+
+    def average_precision(self) -> float:
+        """Return PxAP of all that was counted.
+
+        Raises:
+            DataError: no mask showed any object.
+        """
+        false, true = self._counts[:, ::-1].cumsum(1)  # above each threshold, falling
+        if not true[-1]:
+            raise DataError("no mask shows an object; PxAP needs some.")
+        drawn = true + false
+        precision = np.divide(true, drawn, out=np.zeros_like(true), where=drawn > 0)
+        return float((precision[1:] * np.diff(true / true[-1])).sum())
 
 
 def _best(shares: NDArray[np.float64]) -> int:
