@@ -103,6 +103,31 @@ def load_image(path: str | Path, *, max_side: int | None = None, banner: int = 0
         return rgb
 
 
+def load_levels(path: str | Path, *, banner: int = 0) -> npt.NDArray[np.uint8]:
+    """Decode a mask: the 8-bit grey levels of its pixels as they are written, or their indices where it has a palette.
+
+    EXIF orientation is applied, as `load_image` applies it.
+
+    Args:
+        path: as for `load_image`.
+        banner: as for `load_image`.
+
+    Returns:
+        ``(H, W)``.
+
+    Raises:
+        ImageError: as `load_image`, or the pixels are deeper than 8 bits.
+    """
+    with _opened(Path(path)) as image:
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            raise _unreadable(Path(path), f"its pixels are of mode {image.mode}, and not of 256 levels")
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        plane = image if image.mode in ("L", "P") else image.convert("L")
+        levels = np.array(plane.transpose(turn) if turn is not None else plane)
+        return levels[: _height_above(Path(path), len(levels), banner)]
+
+
 def image_size(path: str | Path, *, banner: int = 0) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tlaam.data.cub import is_cub, read_cub
+from tlaam.data.sample import Mask
 from tlaam.errors import DataError
 
 LISTS = {
@@ -57,6 +58,19 @@ def test_parts_are_optional_and_only_the_visible_ones_count(tmp_path: Path) -> N
     (root / "parts" / "part_locs.txt").write_text("7 1 0.0 0.0 0\nx 2 312.0 182.5 1\n")
     with pytest.raises(DataError, match=r"part_locs\.txt' line 2: 'x' is not an id"):
         read_cub(root)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_masks_lie_in_the_folder_or_beside_it(tmp_path: Path, beside: bool) -> None:
+    root = _write(tmp_path / "CUB_200_2011")
+    without = read_cub(root)
+    assert all(sample.mask is None for sample in without.samples)
+    mask = (tmp_path if beside else root) / "segmentations" / "012.Blackbird" / "a b.png"
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    images = read_cub(root)
+    assert [sample.mask for sample in images.samples] == [Mask(mask, range(128, 256), range(128)), None, None, None]
+    assert images.fingerprint() == without.fingerprint() and read_cub(tmp_path) == images
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from PIL import Image
 from tlaam.data.check import check
 from tlaam.data.open import open_images
 from tlaam.data.pets import is_pets, read_pets
+from tlaam.data.sample import Mask
 from tlaam.errors import DataError
 
 TRAINVAL = "Abyssinian_100 1 1 1\namerican_bulldog_7 2 2 1\nBengal_3 3 1 2\n"
@@ -56,6 +57,19 @@ def test_the_lists(tmp_path: Path) -> None:
 def test_faults_name_file_and_line(tmp_path: Path, lists: tuple[str | None, str | None], fault: str) -> None:
     with pytest.raises(DataError, match=fault):
         read_pets(_write(tmp_path, *lists))
+
+
+def test_masks_are_optional_and_leave_the_fingerprint_alone(tmp_path: Path) -> None:
+    root = _write(tmp_path / "oxford-iiit-pet")
+    without = read_pets(root)
+    assert all(sample.mask is None for sample in without.samples)
+    (root / "annotations" / "trimaps").mkdir()
+    trimap = root / "annotations" / "trimaps" / "Bengal_3.png"
+    trimap.touch()
+    images = read_pets(root)
+    masks = [sample.mask for sample in images.samples]
+    assert masks == [None, None, Mask(trimap, range(1, 2), range(2, 3)), None, None]
+    assert images.fingerprint() == without.fingerprint()
 
 
 def test_as_torchvision_reads_it(tmp_path: Path) -> None:

@@ -289,6 +289,16 @@ def test_cached_images_have_boxes_and_a_damaged_cache_is_drawn_again(tmp_path: P
     assert synthetic_images(replace(SMALL, seed=1), tmp_path).root != images.root
 
 
+def test_masks_are_the_silhouettes_and_are_drawn_again_where_one_is_missing(tmp_path: Path) -> None:
+    sample = synthetic_images(SMALL, tmp_path).split("test")[2]
+    assert sample.mask is not None and sample.mask.path.parent.parent.name == "test"
+    drawn, levels = render(SMALL, "test", 2), np.array(Image.open(sample.mask.path).convert("L"))
+    np.testing.assert_array_equal(np.isin(levels, sample.mask.object), drawn.mask)
+    np.testing.assert_array_equal(np.isin(levels, sample.mask.background), ~drawn.mask)
+    sample.mask.path.unlink()
+    assert synthetic_images(SMALL, tmp_path).split("test")[2] == sample and sample.mask.path.is_file()
+
+
 def test_the_cache_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLAAM_CACHE", str(tmp_path))
     assert synthetic_images(SMALL).root.parent == tmp_path / "synthetic"

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
+from tlaam.model.store import load_model
 from tlaam.prediction import predict
 
 
@@ -72,6 +74,70 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
         assert keys <= set(record["localization"]["trivial"][trivial])
     for branch in ("raw", "object", "parts", "fused"):
         assert set(record["classification"][branch]) == {"top1", "top5", "macro_f1", "ece"}
+
+
+def split_photos(photos: Path, *, box_in: Split, val: int = 2) -> LabelledImages:
+    """The photos with their first images as validation images, the others as test images; boxes in one split."""
+    opened = open_images(photos)
+    splits: list[Split] = ["val" if int(Path(s.name).stem) < val else "test" for s in opened.samples]
+    return opened.with_samples(
+        [
+            replace(sample, split=split, box=(0, 0, 80, 60) if split == box_in or box_in == "train" else None)
+            for sample, split in zip(opened.samples, splits, strict=True)
+        ]
+    )
+
+
+def test_a_threshold_chosen_on_validation_images_stands_beside_the_oracle(run: Path, photos: Path) -> None:
+    data = split_photos(photos, box_in="train")
+    told: list[tuple[int, int]] = []
+    report = evaluate(run, data, progress=lambda done, total: told.append((done, total)))
+    on_validation = evaluate(run, data, split="val")
+    assert report.heatmaps is not None and on_validation.heatmaps is not None
+    largest, best = report.heatmaps.accuracy.at_threshold_of(on_validation.heatmaps.accuracy)
+    measures = report.to_dict()["localization"]
+    assert (measures["box_acc_val_threshold"], measures["box_acc_v2_val_threshold"]) == (largest, best)
+    assert largest <= measures["max_box_acc"] and best <= measures["max_box_acc_v2"]
+    assert f"BoxAcc {100 * largest:.1f} %, BoxAccV2 {100 * best:.1f} % (at the best" in report.table()
+    assert told == [(done, 18) for done in range(1, 19)]
+    assert report.images == 12 and len(report.per_image) == 12
+
+
+@pytest.mark.parametrize("box_in", ["test", "val"])
+def test_without_boxes_in_both_splits_no_threshold_is_chosen(run: Path, photos: Path, box_in: Split) -> None:
+    told: list[int] = []
+    report = evaluate(run, split_photos(photos, box_in=box_in), progress=lambda _, total: told.append(total))
+    assert "box_acc_val_threshold" not in report.to_dict().get("localization", {})
+    assert "validation" not in report.table() and set(told) == {12}
+    on_validation = evaluate(run, split_photos(photos, box_in="val"), split="val")
+    assert "box_acc_val_threshold" not in on_validation.to_dict()["localization"]
+
+
+def test_a_fixed_box_draws_no_map_to_choose_a_threshold_for(run: Path, photos: Path) -> None:
+    from tlaam.model.build import build_model
+
+    model = load_model(run)
+    config = model.config.model_copy(update={"localizer": "center"})
+    fixed = replace(model, network=build_model(config, 3, load_pretrained=False).eval(), config=config)
+    told: list[int] = []
+    report = evaluate(fixed, split_photos(photos, box_in="train"), progress=lambda _, total: told.append(total))
+    assert report.localization is not None and report.heatmaps is None and set(told) == {12}
+
+
+def test_an_unreadable_validation_image_is_refused_or_left_out_on_request(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "p")
+    (tmp_path / "p" / "jay" / "0.png").write_bytes(b"")
+    data = split_photos(tmp_path / "p", box_in="train")
+    with pytest.raises(DataError, match=r"1 of 6 validation images cannot be read.*0\.png"):
+        evaluate(run, data)
+    left = data.with_samples([sample for sample in data.samples if sample.name != "jay/0.png"])
+    skipped, without = evaluate(run, data, skip_unreadable=True), evaluate(run, left)
+    assert skipped.to_dict() == without.to_dict() and skipped.heatmaps is not None and skipped.heatmaps.validation
+    for file in ("crow/0", "crow/1", "jay/1", "wren/0", "wren/1"):
+        (tmp_path / "p" / f"{file}.png").write_bytes(b"")
+    assert "box_acc_val_threshold" not in evaluate(run, data, skip_unreadable=True).to_dict()["localization"]
 
 
 def test_a_box_is_measured_without_what_of_it_lies_in_the_banner(run: Path, photos: Path) -> None:

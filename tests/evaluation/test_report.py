@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tlaam.comparison.results import MEASURES, result_of
 from tlaam.evaluation.classification import ClassificationReport, classification_report
+from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport, localization_report
+from tlaam.evaluation.masks import MaskReport
+from tlaam.evaluation.parts import PartReport
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.evaluation.wsol import BoxAccuracy
 
 CLASSES = ["wren", "robin", "<script>", "鸟"]
 CLASSIFICATION_KEYS = ["top1", "top5", "macro_f1", "ece"]
@@ -57,6 +66,68 @@ def test_json_contract() -> None:
     assert list(values["per_class"]["fused"]) == CLASSES
     assert values["per_class"]["fused"]["鸟"]["support"] == 0
     assert [sum(row) for row in values["confusion"]] == [2, 2, 1, 0]
+
+
+def heatmaps(*, validation: bool) -> HeatmapReport:
+    rising = np.linspace(0, 1, 1000)
+    accuracy = BoxAccuracy(rising, np.stack([rising] * 3))
+    others = BoxAccuracy(1 - abs(rising - 0.25), np.stack([rising] * 3))
+    return HeatmapReport(accuracy, 0.5, others if validation else None)
+
+
+def test_thresholds_of_validation_images_are_told_apart_from_the_oracle() -> None:
+    report = replace(full_report(), heatmaps=heatmaps(validation=True))
+    measures = strict(report.to_dict())["localization"]
+    assert measures["box_acc_val_threshold"] == pytest.approx(0.25, abs=1e-3) and measures["max_box_acc"] == 1
+    assert report.table().splitlines()[-1] == (
+        "heat maps: MaxBoxAcc 100.0 %, MaxBoxAccV2 100.0 % (at the best thresholds on these images); BoxAcc 25.0 %, "
+        "BoxAccV2 100.0 % (at the best thresholds on the validation images, by their boxes); pointing game 50.0 %"
+    )
+    without = replace(full_report(), heatmaps=heatmaps(validation=False))
+    assert "val_threshold" not in json.dumps(without.to_dict()) and "validation" not in without.table()
+
+
+def parts() -> PartReport:
+    return PartReport(2, 0.5, 0.25, {"random": PartReport(2, 0.4, 0.125), "center": PartReport(2, 1.0, 0.75)})
+
+
+def test_part_windows_stand_beside_chance() -> None:
+    report = replace(full_report(), parts=parts())
+    assert strict(report.to_dict())["parts"] == {
+        "images": 2, "hit": 0.5, "recall": 0.25,
+        "trivial": {"random": {"hit": 0.4, "recall": 0.125}, "center": {"hit": 1.0, "recall": 0.75}},
+    }  # fmt: skip
+    assert report.table().splitlines()[-1] == (
+        "part windows (2 images with known parts) that hit a part, and parts that are in one: 50.0 %, 25.0 %; equally "
+        "large windows at random in the object box: 40.0 %, 12.5 %; in its middle: 100.0 %, 75.0 %"
+    )
+    measures = result_of("a", 0, report, {"seconds": 60}).measures
+    assert {name: value for name, value in measures.items() if "parts." in name and "top1" not in name} == {
+        "parts.hit": 0.5, "parts.recall": 0.25, "parts.hit_random": 0.4, "parts.recall_random": 0.125,
+    }  # fmt: skip
+    assert set(measures) <= set(MEASURES) and "parts" not in full_report().to_dict()
+
+
+def test_masks_stand_by_themselves() -> None:
+    branches = {"raw": branch(0), "fused": branch(0)}
+    report = EvaluationReport("pets", "test", 5, CLASSES, branches, masks=MaskReport(3, 0.5, 0.25))
+    values = strict(report.to_dict())
+    assert values["masks"] == {"images": 3, "pxap": 0.5, "trivial": {"center": {"pxap": 0.25}}}
+    assert "localization" not in values and "masks" not in full_report().to_dict()
+    assert report.table().splitlines()[-1] == (
+        "heat maps by masks (3 known): PxAP 50.0 %; of the same map in the middle of every image 25.0 %"
+    )
+    assert result_of("a", 0, report, {"seconds": 60}).measures["masks.pxap"] == 0.5
+
+
+def test_every_name_is_documented() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    values = replace(
+        full_report(), heatmaps=heatmaps(validation=True), parts=parts(), masks=MaskReport(3, 0.5, 0.25)
+    ).to_dict()
+    written = [*values, *values["classification"]["raw"]]
+    written += [key for name in ("localization", "parts", "masks") for key in values[name]]
+    assert [key for key in written if not re.search(rf"[`.{{,]{re.escape(key)}[`.}},]", table)] == []
 
 
 def test_absent_branches_and_boxes_are_left_out() -> None:

@@ -92,6 +92,16 @@ def test_a_threshold_of_other_images_is_no_oracle() -> None:
     assert right_low.at_threshold_of(right_low) == (1, 1)
 
 
+def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
+    validation = np.zeros(1000)
+    validation[100:201] = 0.5
+    measured = np.arange(1000) / 1000
+    found = BoxAccuracy(measured, np.stack([measured] * 3)).at_threshold_of(
+        BoxAccuracy(validation, np.stack([validation] * 3))
+    )
+    assert found == (pytest.approx(0.150), pytest.approx(0.150))
+
+
 @pytest.mark.parametrize("value", [0.0, 3.0, np.nan])
 def test_a_flat_map_finds_nothing(value: float) -> None:
     assert (score_map(np.full((7, 7), value)) == 0).all()

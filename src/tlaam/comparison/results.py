@@ -26,7 +26,14 @@ MEASURES: dict[str, str] = {
     "box.top1_loc_0.5": "top-1 loc. %",
     "box.max_box_acc": "MaxBoxAcc % (oracle)",
     "box.max_box_acc_v2": "MaxBoxAccV2 % (oracle)",
+    "box.box_acc_val_threshold": "BoxAcc % (val. threshold)",
+    "box.box_acc_v2_val_threshold": "BoxAccV2 % (val. threshold)",
     "box.pointing_game": "pointing %",
+    "masks.pxap": "PxAP %",
+    "parts.hit": "part windows that hit %",
+    "parts.hit_random": "windows at random that hit %",
+    "parts.recall": "parts in windows %",
+    "parts.recall_random": "parts in windows at random %",
     "minutes": "training min",
     "memory": "memory GiB",
 }
@@ -82,6 +89,12 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         measures |= {f"box.{name}": value for name, value in report.localization.measures().items()}
         if report.heatmaps is not None:
             measures |= {f"box.{name}": value for name, value in report.heatmaps.summary().items()}
+    if report.masks is not None:
+        measures["masks.pxap"] = report.masks.pxap
+    if report.parts is not None:
+        measures |= {f"parts.{name}": value for name, value in report.parts.measures().items()}
+        by_chance = report.parts.trivial["random"].measures()
+        measures |= {f"parts.{name}_random": value for name, value in by_chance.items()}
     measures["minutes"] = (status["seconds"] + status.get("pseudo_mask_seconds", 0.0)) / 60
     if "memory_bytes" in status:
         measures["memory"] = status["memory_bytes"] / 2**30

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from tlaam.data.rules import NO_NUMBERS, require_usable_classes
-from tlaam.data.sample import Box, LabelledImages, Sample
+from tlaam.data.sample import Box, LabelledImages, Mask, Sample
 from tlaam.errors import DataError
 
 Key = TypeVar("Key", int, str)
@@ -176,6 +176,11 @@ def require_same_name(names: dict[int, str], number: int, name: str, place: Plac
     """
     if names.setdefault(number, name) != name:
         raise place.fault(f"class {number} is '{name}' here, but '{names[number]}' before")
+
+
+def mask_at(path: Path, object_levels: range, background_levels: range) -> Mask | None:
+    """Return the mask that lies at `path`; None where there is none, since masks are optional."""
+    return Mask(path, object_levels, background_levels) if path.is_file() else None
 
 
 def official_images(

@@ -8,13 +8,14 @@ from tlaam.data.official import (
     Place,
     home_of,
     id_of,
+    mask_at,
     official_images,
     read_lines,
     require_new,
     require_same_name,
     whole_number,
 )
-from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.data.sample import LabelledImages, Mask, Sample, Split
 
 _TITLE = "the Oxford-IIIT Pet data set"
 FOLDER = "oxford-iiit-pet"
@@ -31,7 +32,7 @@ def read_pets(root: str | Path, *, strict: bool = True) -> LabelledImages:
 
     ``trainval.txt`` is the training split. A class is called as its images are (``american_bulldog_100`` is of
     ``american_bulldog``), in the order of the ids. There are no boxes: the data set's own are of the *head*, and the
-    whole animal is only marked pixel by pixel. Subsets may leave out lines.
+    whole animal is only marked pixel by pixel, in ``annotations/trimaps`` (optional). Subsets may leave out lines.
 
     Args:
         root: the folder with ``annotations/`` and ``images/``, or the one that holds it as ``oxford-iiit-pet``.
@@ -57,5 +58,13 @@ def read_pets(root: str | Path, *, strict: bool = True) -> LabelledImages:
             listed.append((f"images/{image}.jpg", class_id, split))
     class_ids = sorted(breeds)
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
-    samples = [Sample(home / name, name, label_of[class_id], split) for name, class_id, split in listed]
+    samples = [
+        Sample(home / name, name, label_of[class_id], split, mask=_trimap(home, name))
+        for name, class_id, split in listed
+    ]
     return official_images(home, "pets", [breeds[class_id] for class_id in class_ids], samples, strict=strict)
+
+
+def _trimap(home: Path, name: str) -> Mask | None:
+    """Return the mask of an image: 1 is the animal, 2 is not, and 3, the edge between them, was not decided."""
+    return mask_at(home / "annotations" / "trimaps" / f"{Path(name).stem}.png", range(1, 2), range(2, 3))

@@ -19,6 +19,21 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """Where an image's mask lies, and what its grey levels (or palette indices) mean.
+
+    Attributes:
+        path: the file; as large as the image's, banner included.
+        object: levels of pixels that are the object's.
+        background: levels of pixels that are not. All others are unknown, and are never measured.
+    """
+
+    path: Path
+    object: range
+    background: range
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled image.
 
@@ -32,6 +47,7 @@ class Sample:
             the source does not say. Only ever used to *measure*.
         banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. They are cut
             off wherever the image is decoded; `box` and `keypoints` count from the top left, so they stay as they are.
+        mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
     """
 
     path: Path
@@ -41,6 +57,7 @@ class Sample:
     box: Box | None = None
     keypoints: tuple[Point, ...] | None = None
     banner: int = 0
+    mask: Mask | None = None
 
     def box_in_picture(self, height: float) -> Box | None:
         """Return the box, less what of it reaches into the banner.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tlaam.config import Config
 from tlaam.data.open import open_images
@@ -18,10 +19,11 @@ from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.data.split import with_test, with_validation
 from tlaam.errors import ConfigError, DataError, did_you_mean
 from tlaam.evaluation.classification import classification_report
-from tlaam.evaluation.heatmaps import heatmap_report
+from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
+from tlaam.evaluation.masks import MaskReport, mask_report
+from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
-from tlaam.model.fixed_box import FIXED_BOXES
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
@@ -35,7 +37,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> EvaluationReport:
-    """Measure every branch and the fusion, and the object boxes where the data has boxes.
+    """Measure every branch and the fusion, and boxes, part windows and heat maps where the data says what is true.
 
     Args:
         run: a run folder, or a loaded model, which brings no record of what it was trained on.
@@ -43,12 +45,13 @@ def evaluate(
         split: what to measure on; by itself the test split, else the validation split (the one that the run held out,
             where this is its data set), else all images.
         skip_unreadable: measure without images that cannot be read instead of refusing.
-        progress: called with (images done, images in all).
+        progress: called with (images done, images in all), the validation images of `_threshold_images` among them.
         **options: see `tlaam.prediction.Predictor`.
 
     Raises:
-        DataError: a class is unknown to the model, the split is empty, an image cannot be read, or the run's own data
-            set has changed, so that what it has seen is not known.
+        DataError: a class is unknown to the model, the split is empty, an image cannot be read, a mask cannot be read
+            or has another size than its image, or the run's own data set has changed, so that what it has seen is not
+            known.
         ModelError: the run holds no usable model.
     """
     model = run if isinstance(run, TrainedModel) else load_model(run)
@@ -62,24 +65,43 @@ def evaluate(
         present = [s for s in SPLITS if images.split(s)]
         raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
     labels = _labels_of_model(images, samples, model.classes)
-    _require_possible_boxes(samples)
+    validation = _threshold_images(images, chosen) if model.network.draws_maps else []
+    _require_possible_boxes([*samples, *validation])
 
-    predictions: list[Prediction] = []
-    for prediction in Predictor(model, **options).predict(samples):
-        predictions.append(prediction)
-        if progress:
-            progress(len(predictions), len(samples))
-    failed = [prediction for prediction in predictions if prediction.error]
-    if failed and not skip_unreadable:
-        raise DataError(
-            f"{len(failed)} of {len(samples)} images cannot be read, first: {failed[0].error} "
-            "Mend or remove them, or measure without them (--skip-unreadable)."
-        )
-    # A fixed box's map is its picture, and says nothing about the image.
-    draws_maps = model.config.localizer not in FIXED_BOXES
-    report = _report(images, chosen, samples, predictions, labels, model.classes, draws_maps=draws_maps)
+    predictor, done = Predictor(model, **options), 0
+
+    def answers(asked: Sequence[Sample], what: str) -> list[Prediction]:
+        nonlocal done
+        found: list[Prediction] = []
+        for prediction in predictor.predict(asked):
+            found.append(prediction)
+            done += 1
+            if progress:
+                progress(done, len(samples) + len(validation))
+        failed = [prediction for prediction in found if prediction.error]
+        if failed and not skip_unreadable:
+            raise DataError(
+                f"{len(failed)} of {len(asked)} {what} cannot be read, first: {failed[0].error} "
+                "Mend or remove them, or measure without them (--skip-unreadable)."
+            )
+        return found
+
+    report = _report(
+        images, chosen, samples, answers(samples, "images"), labels, model.classes, draws_maps=model.network.draws_maps
+    )
+    if report.heatmaps is not None and validation:
+        others = _heatmaps(validation, answers(validation, "validation images"))
+        accuracy = None if others is None else others.accuracy
+        report = replace(report, heatmaps=replace(report.heatmaps, validation=accuracy))
     flattered = not isinstance(run, TrainedModel) and _selected_on(Path(run)) == chosen == "test"
     return replace(report, selected_on_these=flattered)
+
+
+def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
+    """Return the images by whose boxes a threshold may be chosen: validation images, if others are measured."""
+    if measured == "val" or not any(sample.box is not None for sample in images.split(measured)):
+        return []
+    return [sample for sample in images.split("val") if sample.box is not None]
 
 
 def _selected_on(run: Path) -> str:
@@ -119,12 +141,7 @@ def _report(
     localization, heatmaps = None, None
     ious: list[float | None] = [None] * len(rows)
     if answered[0].object_box is not None and answered[0].heatmap is not None:
-        nowhere = (float("nan"),) * 4
-        true_boxes = torch.tensor(
-            [sample.box_in_picture(prediction.size[1]) or nowhere for sample, prediction, _ in rows],
-            dtype=torch.float64,
-        )
-        sizes = torch.tensor([prediction.size for prediction in answered], dtype=torch.float64)
+        true_boxes, sizes = _boxes_and_sizes([sample for sample, *_ in rows], answered)
         boxes = torch.tensor(np.stack([p.object_box for p in answered if p.object_box is not None]))
         ious = [None if math.isnan(iou) else iou for iou in box_iou(boxes, true_boxes).tolist()]
         localization = localization_report(
@@ -134,15 +151,67 @@ def _report(
             sizes,
         )
         if draws_maps:
-            heatmaps = heatmap_report([p.heatmap for p in answered if p.heatmap is not None], true_boxes, sizes)
+            heatmaps = _heatmaps([sample for sample, *_ in rows], answered)
     predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
     per_image = [
         ImageResult(sample.name, label, {name: values[row] for name, values in predicted.items()}, ious[row])
         for row, (sample, _, label) in enumerate(rows)
     ]
     return EvaluationReport(
-        images.name, split, len(rows), tuple(classes), classification, localization, heatmaps, per_image
+        images.name,
+        split,
+        len(rows),
+        tuple(classes),
+        classification,
+        localization,
+        heatmaps,
+        _parts([sample for sample, *_ in rows], answered),
+        _masks([sample for sample, *_ in rows], answered) if draws_maps else None,
+        per_image,
     )
+
+
+def _heatmaps(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> HeatmapReport | None:
+    """Measure the heat maps of those images that could be read; None where none of them has a box."""
+    read = [row for row in zip(samples, predictions, strict=True) if row[1].error is None]
+    if not read:
+        return None
+    samples, predictions = zip(*read, strict=True)
+    return heatmap_report(
+        [prediction.heatmap for prediction in predictions if prediction.heatmap is not None],
+        *_boxes_and_sizes(samples, predictions),
+    )
+
+
+def _parts(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> PartReport | None:
+    """Measure the part windows; None without a part level, or where no image has a known visible part."""
+    windows, around, keypoints = [], [], []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if prediction.part_boxes is not None:
+            # Without an object level, parts are looked for in the whole image.
+            whole = np.array([0.0, 0.0, *prediction.size])
+            windows.append(prediction.part_boxes)
+            around.append(whole if prediction.object_box is None else prediction.object_box)
+            keypoints.append(sample.keypoints)
+    return part_report(windows, around, keypoints)
+
+
+def _masks(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> MaskReport | None:
+    """Measure the heat maps by pixels; None where no image has a mask."""
+    heatmaps, masks = [], []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if sample.mask is not None and prediction.heatmap is not None:
+            heatmaps.append(prediction.heatmap)
+            masks.append((sample.mask, prediction.size, sample.banner))
+    return mask_report(heatmaps, masks)
+
+
+def _boxes_and_sizes(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> tuple[Tensor, Tensor]:
+    """Return true boxes ``(N, 4)``, NaN where there is none, and sizes ``(N, 2)``, in pixels of the images."""
+    nowhere = (float("nan"),) * 4
+    boxes = [s.box_in_picture(p.size[1]) or nowhere for s, p in zip(samples, predictions, strict=True)]
+    sizes = [prediction.size for prediction in predictions]
+    return torch.tensor(boxes, dtype=torch.float64), torch.tensor(sizes, dtype=torch.float64)
 
 
 def _require_possible_boxes(samples: Sequence[Sample]) -> None:

@@ -21,18 +21,21 @@ class HeatmapReport:
     Attributes:
         accuracy: how often boxes drawn on the maps are right, at every threshold.
         pointing_game: share of images whose heat map's maximum lies inside the true box.
+        validation: how often boxes drawn on the maps of validation images are right, at every threshold; None where
+            there are no such images with boxes.
     """
 
     accuracy: BoxAccuracy = field(repr=False)
     pointing_game: float
+    validation: BoxAccuracy | None = field(default=None, repr=False)
 
     def summary(self) -> dict[str, float]:
         """Return the measures under the names of the JSON contract."""
-        return {
-            "max_box_acc": self.accuracy.max_box_acc,
-            "max_box_acc_v2": self.accuracy.max_box_acc_v2,
-            "pointing_game": self.pointing_game,
-        }
+        measures = {"max_box_acc": self.accuracy.max_box_acc, "max_box_acc_v2": self.accuracy.max_box_acc_v2}
+        if self.validation is not None:
+            largest, best = self.accuracy.at_threshold_of(self.validation)
+            measures |= {"box_acc_val_threshold": largest, "box_acc_v2_val_threshold": best}
+        return {**measures, "pointing_game": self.pointing_game}
 
 
 def heatmap_report(heatmaps: Sequence[NDArray[np.floating]], true_boxes: Tensor, sizes: Tensor) -> HeatmapReport | None:

@@ -9,6 +9,8 @@ from typing import Any
 from tlaam.evaluation.classification import ClassificationReport
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
+from tlaam.evaluation.masks import MaskReport
+from tlaam.evaluation.parts import PartReport
 
 BRANCHES = ("raw", "object", "parts", "fused")
 FINAL_BRANCH = "fused"
@@ -57,6 +59,8 @@ class EvaluationReport:
         classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
         localization: measures of the object boxes, or None where the data has no boxes.
         heatmaps: measures of the heat maps, or None likewise.
+        parts: measures of the part windows, or None where the data has no part locations or the model no parts.
+        masks: measures of the heat maps by masks, or None where the data has none or the model draws no maps.
         per_image: how each image was answered, in the data set's order; what paired comparisons need.
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
@@ -69,6 +73,8 @@ class EvaluationReport:
     classification: Mapping[str, ClassificationReport]
     localization: LocalizationReport | None = None
     heatmaps: HeatmapReport | None = None
+    parts: PartReport | None = None
+    masks: MaskReport | None = None
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
     selected_on_these: bool = False
 
@@ -80,8 +86,9 @@ class EvaluationReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for strict JSON.
 
-        ``classification`` and ``localization`` follow the documented contract (the latter is left out where there are
-        no boxes); ``per_class`` is given for every branch, ``confusion`` ([true][predicted]) for the fused prediction.
+        ``classification``, ``localization``, ``parts`` and ``masks`` follow the documented contract (the latter three
+        are left out where there is nothing to measure); ``per_class`` is given for every branch, ``confusion``
+        ([true][predicted]) for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {
@@ -97,6 +104,10 @@ class EvaluationReport:
             values["localization"] = self.localization.summary()
             if self.heatmaps is not None:
                 values["localization"] |= self.heatmaps.summary()
+        if self.parts is not None:
+            values["parts"] = self.parts.summary()
+        if self.masks is not None:
+            values["masks"] = self.masks.summary()
         values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
@@ -115,15 +126,42 @@ class EvaluationReport:
             title = f"box ({self.localization.images} known)"
             blocks.append(_text_table(title, _LOCALIZATION_TITLES, boxes))
         if self.heatmaps is not None:
+            blocks.append(_heatmap_line(self.heatmaps.summary()))
+        if self.masks is not None:
             blocks.append(
-                f"heat maps: MaxBoxAcc {100 * self.heatmaps.accuracy.max_box_acc:.1f} %, "
-                f"MaxBoxAccV2 {100 * self.heatmaps.accuracy.max_box_acc_v2:.1f} % (at the best thresholds on these "
-                f"images), pointing game {100 * self.heatmaps.pointing_game:.1f} %"
+                f"heat maps by masks ({self.masks.images} known): PxAP {100 * self.masks.pxap:.1f} %; of the same map "
+                f"in the middle of every image {100 * self.masks.center_pxap:.1f} %"
             )
+        if self.parts is not None:
+            blocks.append(_parts_line(self.parts))
         return "\n\n".join(blocks)
 
     def _branches(self) -> list[str]:
         return [name for name in BRANCHES if name in self.classification]
+
+
+def _heatmap_line(measures: Mapping[str, float]) -> str:
+    per_cent = {name: f"{100 * value:.1f} %" for name, value in measures.items()}
+    chosen = ""
+    if "box_acc_val_threshold" in per_cent:
+        chosen = (
+            f"; BoxAcc {per_cent['box_acc_val_threshold']}, BoxAccV2 {per_cent['box_acc_v2_val_threshold']} "
+            "(at the best thresholds on the validation images, by their boxes)"
+        )
+    return (
+        f"heat maps: MaxBoxAcc {per_cent['max_box_acc']}, MaxBoxAccV2 {per_cent['max_box_acc_v2']} (at the best "
+        f"thresholds on these images){chosen}; pointing game {per_cent['pointing_game']}"
+    )
+
+
+def _parts_line(parts: PartReport) -> str:
+    own, random, center = (
+        f"{100 * report.hit:.1f} %, {100 * report.recall:.1f} %" for report in (parts, *parts.trivial.values())
+    )
+    return (
+        f"part windows ({parts.images} images with known parts) that hit a part, and parts that are in one: {own}; "
+        f"equally large windows at random in the object box: {random}; in its middle: {center}"
+    )
 
 
 def _text_table(corner: str, titles: Mapping[str, str], rows: Mapping[str, Mapping[str, float]]) -> str:

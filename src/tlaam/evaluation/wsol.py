@@ -53,10 +53,12 @@ class BoxAccuracy:
         return float(self.any.max(1).mean())
 
     def at_threshold_of(self, validation: BoxAccuracy) -> tuple[float, float]:
-        """Return MaxBoxAcc and MaxBoxAccV2 of these images at the thresholds that are best for others."""
-        levels = range(len(LEVELS))
-        at = [self.any[level, validation.any[level].argmax()] for level in levels]
-        return float(self.largest[validation.largest.argmax()]), float(np.mean(at))
+        """Return MaxBoxAcc and MaxBoxAccV2 of these images at the thresholds that are best for others.
+
+        Of equally good thresholds the middle one is taken: few images leave many, and the first is the least certain.
+        """
+        at = [self.any[level, _best(validation.any[level])] for level in range(len(LEVELS))]
+        return float(self.largest[_best(validation.largest)]), float(np.mean(at))
 
 
 def box_accuracy(
@@ -107,20 +109,50 @@ def pixel_average_precision(score_maps: Iterable[NDArray[np.floating]], masks: I
     Raises:
         DataError: a mask has another size, or no mask shows any object.
     """
-    edges = np.append(THRESHOLDS, [1.0, 2.0, 3.0])
-    counts = np.zeros((2, len(edges) - 1))  # of pixels outside and inside, by score
+    pixels = PixelScores()
     for heatmap, mask in zip(score_maps, masks, strict=True):
+        pixels.add(heatmap, mask)
+    return pixels.average_precision()
+
+
+class PixelScores:
+    """Pixels of images, counted by score and truth: what PxAP is taken from, an image at a time."""
+
+    _edges = np.append(THRESHOLDS, [1.0, 2.0, 3.0])
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((2, len(self._edges) - 1))  # of pixels outside and inside, by score
+
+    def add(self, heatmap: NDArray[np.floating], mask: NDArray[np.integer]) -> None:
+        """Count the pixels of one map and mask, see `pixel_average_precision`.
+
+        Raises:
+            DataError: the mask has another size.
+        """
         if mask.shape != (SIDE, SIDE):
             raise DataError(f"a mask of shape {mask.shape} was given; PxAP is measured on {SIDE} × {SIDE} pixels.")
         scores = score_map(heatmap)
         for inside in (0, 1):
-            counts[inside] += np.histogram(scores[mask == inside], bins=edges)[0]
-    false, true = counts[:, ::-1].cumsum(1)  # above each threshold, falling
-    if not true[-1]:
-        raise DataError("no mask shows an object; PxAP needs some.")
-    drawn = true + false
-    precision = np.divide(true, drawn, out=np.zeros_like(true), where=drawn > 0)
-    return float((precision[1:] * np.diff(true / true[-1])).sum())
+            self._counts[inside] += np.histogram(scores[mask == inside], bins=self._edges)[0]
+
+    def average_precision(self) -> float:
+        """Return PxAP of all that was counted.
+
+        Raises:
+            DataError: no mask showed any object.
+        """
+        false, true = self._counts[:, ::-1].cumsum(1)  # above each threshold, falling
+        if not true[-1]:
+            raise DataError("no mask shows an object; PxAP needs some.")
+        drawn = true + false
+        precision = np.divide(true, drawn, out=np.zeros_like(true), where=drawn > 0)
+        return float((precision[1:] * np.diff(true / true[-1])).sum())
+
+
+def _best(shares: NDArray[np.float64]) -> int:
+    """Return which of the shares ``(T,)`` is the largest, the middle one of several."""
+    equal = np.flatnonzero(shares == shares.max())
+    return int(equal[len(equal) // 2])
 
 
 class _Ious(NamedTuple):
@@ -131,19 +163,41 @@ class _Ious(NamedTuple):
 def _ious_at_levels(scores: NDArray[np.float32], box: NDArray[np.int64]) -> _Ious:
     """Return intersections over union of one map's outlines with one box, at every threshold."""
     levels = (scores * 255).astype(np.uint8)
-    cuts = (THRESHOLDS * int(levels.max())).astype(np.int64)  # several thresholds cut at the same level
-    largest, best = np.zeros(256), np.zeros(256)
-    for cut in np.unique(cuts):
-        outlines, first = _outlines(levels > cut)
+    cuts = (THRESHOLDS * int(levels.max())).astype(np.int64)
+    occurring, euler = np.unique(levels), _euler_numbers(levels)
+    # Several thresholds cut at the same level, and cuts between two levels that occur leave the same cells.
+    lowest = np.append(occurring, 256)[np.searchsorted(occurring, cuts, side="right")]
+    largest, best = np.zeros(257), np.zeros(257)
+    for level in np.unique(lowest):
+        outlines, first = _outlines(levels >= level, euler[level])
         ious = _inclusive_ious(outlines, box)
-        largest[cut], best[cut] = ious[first], ious.max()
-    return _Ious(largest[cuts], best[cuts])
+        largest[level], best[level] = ious[first], ious.max()
+    return _Ious(largest[lowest], best[lowest])
 
 
-def _outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
+def _euler_numbers(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the number of components less that of holes of ``levels >= level`` for each level from 1 to 256.
+
+    By Euler's formula it is the number of vertices less edges plus faces of the foreground cells, seen as squares; an
+    edge or a vertex is there from the highest cell on that it belongs to. Row 0 has no meaning.
+    """
+    padded = np.pad(levels, 1)
+    across, down = np.maximum(padded[:, :-1], padded[:, 1:]), np.maximum(padded[:-1], padded[1:])
+    corners = np.maximum(across[:-1], across[1:])
+    cells = ((corners, 1), (across, -1), (down, -1), (levels, 1))
+    changes = np.sum([sign * np.bincount(cell.ravel(), minlength=257) for cell, sign in cells], axis=0)
+    numbers: NDArray[np.int64] = changes[::-1].cumsum()[::-1]
+    return numbers
+
+
+def _outlines(mask: NDArray[np.bool_], euler: int) -> tuple[NDArray[np.int64], int]:
     """Return the boxes ``(n, 4)`` of a mask's outlines, those of holes too, and which one encloses the largest area.
 
     Of equally large ones it is the last in raster order, as with OpenCV, which wsolevaluation draws them with.
+
+    Args:
+        mask: ``(h, w)``.
+        euler: the number of its components less that of its holes.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
@@ -152,11 +206,15 @@ def _outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
     y, x = rows[0], columns[0]
     mask = np.pad(mask[y : rows[-1] + 1, x : columns[-1] + 1], 1)
     labels, count = ndimage.label(mask, structure=_NEIGHBOURS)
-    places = ndimage.find_objects(labels)
-    largest = _largest(labels, places) if count > 1 else 0
-    holes, regions = ndimage.label(~mask)  # what is not foreground is connected by edges alone; 1 is the outside
-    boxes = _boxes(places)
-    if regions > 1:  # the outline of a hole runs along the foreground around it
+    has_holes = count > euler
+    if count > 1:
+        places = ndimage.find_objects(labels)
+        boxes, largest = _boxes(places), _largest(labels, places, has_holes=has_holes)
+    else:
+        boxes, largest = np.array([[1, 1, mask.shape[1] - 1, mask.shape[0] - 1]]), 0
+    if has_holes:  # the outline of a hole runs along the foreground around it
+        # What is not foreground is connected by edges alone; 1 is the outside.
+        holes, _ = ndimage.label(~mask)
         boxes = np.concatenate([boxes, _boxes(ndimage.find_objects(holes)[1:]) + np.array([-1, -1, 1, 1])])
     return np.minimum(boxes + np.array([x - 1, y - 1, x - 1, y - 1]), [SIDE, SIDE, SIDE - 1, SIDE - 1]), largest
 
@@ -165,26 +223,26 @@ def _boxes(places: Sequence[tuple[slice, slice]]) -> NDArray[np.int64]:
     return np.array([[x.start, y.start, x.stop, y.stop] for y, x in places])
 
 
-def _largest(labels: NDArray[np.integer], places: Sequence[tuple[slice, slice]]) -> int:
+def _largest(labels: NDArray[np.integer], places: Sequence[tuple[slice, slice]], *, has_holes: bool) -> int:
     """Return which component encloses the largest area, the last one of several."""
     bounds = [(y.stop - y.start - 1) * (x.stop - x.start - 1) for y, x in places]
     largest, most = 0, -1.0
     for index in sorted(range(len(places)), key=lambda index: bounds[index], reverse=True):
         if bounds[index] < most:
             break  # none that follows has room for more
-        area = _enclosed_area(labels[places[index]] == index + 1)
+        area = _enclosed_area(labels[places[index]] == index + 1, has_holes=has_holes)
         if area > most or (area == most and index > largest):
             largest, most = index, area
     return largest
 
 
-def _enclosed_area(component: NDArray[np.bool_]) -> float:
+def _enclosed_area(component: NDArray[np.bool_], *, has_holes: bool) -> float:
     """Return the area of the polygon through the centres of a component's outermost cells.
 
     Of each 2×2 cells it covers the square between their centres where all four are inside, and half of it where three
     are.
     """
-    filled = ndimage.binary_fill_holes(component).astype(np.int8)
+    filled = (ndimage.binary_fill_holes(component) if has_holes else component).view(np.int8)
     corners = filled[:-1, :-1] + filled[1:, :-1] + filled[:-1, 1:] + filled[1:, 1:]
     return float((corners == 4).sum() + 0.5 * (corners == 3).sum())
 

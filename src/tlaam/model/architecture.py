@@ -31,6 +31,11 @@ class Architecture(nn.Module):
     mean: Tensor
     std: Tensor
 
+    @property
+    def draws_maps(self) -> bool:
+        """Whether its heat maps and object boxes come from what the image shows, so that both can be measured."""
+        return False
+
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         super().__init__()
         self.backbone = backbone

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.fixed_box import FixedBox
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localization import widen_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
@@ -49,6 +50,11 @@ class TLAAM(Architecture):
         self.classifier, self.localizer, self.parts = classifier, localizer, parts
         self.part_size = part_size
         self.box_margin = box_margin
+
+    @property
+    def draws_maps(self) -> bool:
+        """Whether it finds the object; a fixed box's map is its picture, and says nothing about the image."""
+        return self.localizer is not None and not isinstance(self.localizer, FixedBox)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images at every level.

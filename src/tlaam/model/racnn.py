@@ -94,6 +94,11 @@ class RACNN(TakesTurns):
         self.classifiers = nn.ModuleList(LinearHead(b.channels, classes, drop=drop) for b in backbones)
         self.proposals = nn.ModuleList(proposals)
 
+    @property
+    def draws_maps(self) -> bool:
+        """Always."""
+        return True
+
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images at every scale (arguments as of `Architecture.forward`).
 

@@ -59,6 +59,11 @@ class TASN(Architecture):
         self.classifier_master = LinearHead(sampled.channels, classes, drop=drop)
         self.classifier_part = LinearHead(sampled.channels, classes, drop=drop)
 
+    @property
+    def draws_maps(self) -> bool:
+        """Always."""
+        return True
+
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images as they are, by structure and by details (arguments as of `Architecture.forward`)."""
         source = self.normalise(images)

@@ -13,14 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
+from PIL import Image
+
+from tlaam.data.sample import SPLITS, LabelledImages, Mask, Sample, Split
 from tlaam.data.synthetic.options import SyntheticOptions
 from tlaam.data.synthetic.recipes import class_names
 from tlaam.data.synthetic.rendering import render
 from tlaam.errors import DataError
 
-DRAWING_VERSION = 1
-"""Raised whenever the same options give other pixels, so that no cache serves an older drawing."""
+DRAWING_VERSION = 2
+"""Raised whenever the same options give other pixels or files, so that no cache serves an older drawing."""
 
 _COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
@@ -28,7 +30,8 @@ _COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 def write_synthetic(options: SyntheticOptions, folder: Path) -> Path:
     """Write the data set into `folder` and return it; a folder that already holds all of it is left as it is.
 
-    Written are ``images/<split>/<class>/NNNN.jpg``, ``manifest.csv`` (image,label,split,x_min,y_min,x_max,y_max),
+    Written are ``images/<split>/<class>/NNNN.jpg``, ``masks/<split>/<class>/NNNN.png`` (255 where the creature is, else
+    0), ``manifest.csv`` (image,label,split,x_min,y_min,x_max,y_max),
     ``parts.csv`` (image,part,x_min,y_min,x_max,y_max; xyxy pixels, maxima exclusive) and ``options.json``.
     Everything is written beside `folder` first and renamed at the end.
 
@@ -63,13 +66,15 @@ def is_complete(options: SyntheticOptions, folder: Path) -> bool:
         with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
             images = [row["image"] for row in csv.DictReader(stream)]
         wanted = options.classes * sum(options.per_class(split) for split in SPLITS)
-        return len(images) == wanted and all((folder / image).stat().st_size > 0 for image in images)
+        files = [folder / image for image in images]
+        files += [_mask_of(folder, image) for image in images]
+        return len(images) == wanted and all(file.stat().st_size > 0 for file in files)
     except (OSError, ValueError, KeyError):
         return False
 
 
 def synthetic_images(options: SyntheticOptions, cache: Path | None = None) -> LabelledImages:
-    """Return the data set with its boxes, drawing it first where the cache does not hold it yet.
+    """Return the data set with its boxes and masks, drawing it first where the cache does not hold it yet.
 
     Args:
         options: what to draw.
@@ -95,7 +100,13 @@ def synthetic_images(options: SyntheticOptions, cache: Path | None = None) -> La
 def _sample(folder: Path, row: dict[str, str], label_of: dict[str, int]) -> Sample:
     x0, y0, x1, y1 = (float(row[name]) for name in _COORDINATES)
     split: Split = next(known for known in SPLITS if known == row["split"])
-    return Sample(folder / row["image"], row["image"], label_of[row["label"]], split, (x0, y0, x1, y1))
+    name, box = row["image"], (x0, y0, x1, y1)
+    mask = Mask(_mask_of(folder, name), object=range(255, 256), background=range(1))
+    return Sample(folder / name, name, label_of[row["label"]], split, box, mask=mask)
+
+
+def _mask_of(folder: Path, image: str) -> Path:
+    return folder / "masks" / Path(image).relative_to("images").with_suffix(".png")
 
 
 def _identity(options: SyntheticOptions) -> dict[str, Any]:
@@ -113,6 +124,9 @@ def _write(options: SyntheticOptions, folder: Path) -> None:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             drawn.image.save(path, quality=95, subsampling=0)
+            mask_path = _mask_of(folder, name)
+            mask_path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn.mask).save(mask_path)
             rows.append((name, classes[drawn.label], split, *(f"{edge:g}" for edge in drawn.box)))
             part_rows += [(name, part, *(f"{edge:g}" for edge in box)) for part, box in drawn.parts.items()]
     for table, content in (("manifest.csv", rows), ("parts.csv", part_rows)):
