@@ -17,7 +17,9 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
     if not wanted:
         return
     from tlaam.comparison.systems import GROUPS, SYSTEMS
+    from tlaam.registry import load_installed
 
+    load_installed()
     width = max(map(len, [*SYSTEMS, *GROUPS]))
     click.echo("Systems:")
     for system in SYSTEMS.values():
