@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tlaam.errors import ConfigError, did_you_mean
+from tlaam.recipes import recipe_names, recipe_text
 from tlaam.registry import KINDS, LOCALIZER_OPTIONS, Kind, find, names, takers
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -197,13 +198,17 @@ class Config(_Section):
     def from_nested(cls, values: Mapping[str, Any]) -> Config:
         """Build from ``{"model": {...}, "training": {...}}``; options may also stand at the top, without a section.
 
-        Names may be spelt with hyphens, as on the command line.
+        Names may be spelt with hyphens, as on the command line. Over the settings of a preset or recipe that
+        ``preset`` names, the others win.
 
         Raises:
-            ConfigError: an option is unknown or given twice, or a value impossible.
+            ConfigError: an option is unknown or given twice, a value impossible, or there is no such preset.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        for name, value in _underscored(values).items():
+        named = _underscored(values)
+        for option, value in _base(named).items():
+            nested[section_of(option)][option] = value
+        for name, value in named.items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
                     raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
@@ -324,13 +329,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention": "none",
         **_MMAL_RECIPE,
     },
+    # A modern backbone under the default modules; ours, and not measured.
+    "convnext": {
+        "backbone": "convnext_tiny.fb_in22k",
+        "image_size": 448,
+        "epochs": 30,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "lr": 1e-4,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+    },
     "plain": {"localizer": "none", "parts": "none", "attention": "none"},
     **{
         name: {"architecture": name, "localizer": "none", "parts": "none", "attention": "none"}
         for name in ("racnn", "macnn", "tasn")
     },
 }
-"""Named settings that ``--preset`` starts from; explicit options win over them."""
+"""Named settings that ``--preset`` starts from, as from those of `tlaam.recipes`; explicit options win over them."""
 
 _NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
 """What says that there is no such module; a network there has to be."""
@@ -370,16 +386,53 @@ def choices(option: str) -> tuple[str, ...]:
 
 
 def preset(name: str) -> dict[str, Any]:
-    """Return a preset's options.
+    """Return the options of a preset or recipe, by their names.
 
     Raises:
-        ConfigError: there is no such preset.
+        ConfigError: there is neither.
     """
-    if name not in PRESETS:
-        raise ConfigError(
-            f"there is no preset '{name}'; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
-        )
-    return dict(PRESETS[name])
+    if name in PRESETS:
+        return dict(PRESETS[name])
+    recipes = recipe_names()
+    if name in recipes:
+        return flattened(_mapping(recipe_text(name), f"the recipe {name}"))
+    raise ConfigError(
+        f"there is no preset '{name}'.{did_you_mean(name, [*PRESETS, *recipes])} Presets are {', '.join(PRESETS)}; "
+        f"recipes are {', '.join(recipes)}."
+    )
+
+
+def shared_settings(name: str) -> dict[str, Any]:
+    """Return what a preset or recipe says of weights, sizes and training: what the systems of a comparison share.
+
+    Raises:
+        ConfigError: there is no such preset or recipe.
+    """
+    shared = ("backbone", "pretrained", "image_size", "source_size", *TrainingConfig.model_fields)
+    return {option: value for option, value in preset(name).items() if option in shared}
+
+
+def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as `Config.from_nested` takes them by their names alone, out of sections and presets.
+
+    Raises:
+        ConfigError: an option is unknown or a value impossible.
+    """
+    Config.from_nested(values)  # says what is wrong while the sections are still known
+    named = _underscored(values)
+    flat = _base(named)
+    for name, value in named.items():
+        flat |= _underscored(value) if name in SECTIONS else {name: value}
+    return flat
+
+
+def _base(named: dict[str, Any]) -> dict[str, Any]:
+    """Take the preset that settings name out of them, and return its options."""
+    if (name := named.pop("preset", None)) is None:
+        return {}
+    if not isinstance(name, str):
+        raise ConfigError(f"preset is {name!r}; it must be the name of one.")
+    return preset(name)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -389,15 +442,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read or holds anything else.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return _mapping(text, str(path))
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
+        raise ConfigError(f"{source} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
     return {
         name: _underscored(value) if name in SECTIONS and isinstance(value, dict) else value
         for name, value in _underscored(loaded).items()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import click
 from click.core import ParameterSource
 
-from tlaam.config import PRESETS, SECTIONS, Config, choices, preset, read_yaml, section_of
+from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, preset, read_yaml, section_of
 from tlaam.errors import ConfigError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def settings_options(command: Command) -> Command:
         click.option("--config", "config_file", type=PATH, help="YAML file of options; those given here win."),
         click.option(
             "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
-            help=f"Settings to start from: {', '.join(PRESETS)}.",
+            help=f"Settings to start from: {', '.join(PRESETS)}; or a recipe below.",
         ),
     ]  # fmt: skip
     for section in SECTIONS.values():
@@ -45,11 +45,14 @@ def settings_from(context: click.Context) -> Config:
     """Return the settings of a call: the preset's, over them the file's, over them the options given.
 
     Raises:
-        ConfigError: an option is unknown or a value impossible.
+        ConfigError: an option is unknown or a value impossible, or both the call and the file name a preset.
     """
     values = preset(context.params["preset_name"])
     if (file := context.params["config_file"]) is not None:
-        values |= flat_settings(file)
+        given = read_yaml(file)
+        if "preset" in given and context.get_parameter_source("preset_name") is ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--preset {context.params['preset_name']} and {file} both name a preset; leave one out.")
+        values |= flattened(given)
     for section in SECTIONS.values():
         for name in section.model_fields:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -119,12 +122,7 @@ def flat_settings(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, or an option is unknown or a value impossible.
     """
-    nested = read_yaml(file)
-    Config.from_nested(nested)  # says what is wrong with the file while its sections are still known
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        flat |= value if name in SECTIONS else {name: value}
-    return flat
+    return flattened(read_yaml(file))
 
 
 def setting_of(name: str, value: Any) -> Any:
