@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tlaam.errors import ConfigError, did_you_mean
+from tlaam.recipes import recipe_names, recipe_text
+from tlaam.registry import KINDS, LOCALIZER_OPTIONS, Kind, find, names, takers
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -29,7 +31,7 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """Architecture of the two-level model (SPEC §1–4); sizes are pixels of the network's input."""
 
-    architecture: Literal["tlaam", "racnn", "macnn", "tasn"] = "tlaam"
+    architecture: str = "tlaam"
     """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
     of the two-level model, so that localizer, parts and attention are none."""
     backbone: str | None = None
@@ -46,9 +48,7 @@ class ModelConfig(_Section):
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
-    localizer: (
-        Literal["foreground", "oaam", "cam", "gradcam", "gradcam++", "scda", "aolm", "center", "full", "none"] | None
-    ) = None
+    localizer: str | None = None
     """Object level: a foreground head that learns from pseudo masks, OAAM, CAM, Grad-CAM, Grad-CAM++, SCDA, MMAL-Net's
     AOLM, the centre or the full image whatever it shows, or none (no object branch); by itself foreground where weights
     are pretrained, else oaam."""
@@ -69,7 +69,7 @@ class ModelConfig(_Section):
     box_margin: NotNegative = 0.05
     """Share of its side by which the object's box is widened on each side for the crop."""
 
-    parts: Literal["mpalm", "appm", "appm_vehicles", "random", "none"] = "mpalm"
+    parts: str = "mpalm"
     """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random
     places, or none."""
     part_channels: Positive = 2
@@ -83,7 +83,7 @@ class ModelConfig(_Section):
     part_distinct: bool = True
     """Skip peaks that coincide with one already taken."""
 
-    attention: Literal["lcam", "eca", "se", "none"] = "lcam"
+    attention: str = "lcam"
     """Channel attention inside the backbone's blocks: LCAM, ECA, squeeze and excitation, or none."""
     attention_kernel: Annotated[int, Field(ge=1)] | None = None
     """Neighbourhood t of LCAM and ECA; by itself ECA's rule from the number of channels."""
@@ -91,6 +91,17 @@ class ModelConfig(_Section):
     """Backbone stages that get channel attention, negative from the last; by itself all."""
     attention_gate: Literal["identity", "sigmoid"] = "identity"
     """identity leaves pretrained features unchanged at the start; sigmoid is the source's own."""
+
+    @field_validator(*KINDS, mode="before")
+    @classmethod
+    def _registered_name(cls, value: Any, info: ValidationInfo) -> Any:
+        option = cast("Kind", info.field_name)
+        if value == cls.model_fields[option].default:
+            return value
+        if not isinstance(value, str) or (value not in _NO_MODULE[option] and find(option, value) is None):
+            *others, last = (f"'{name}'" for name in choices(option))
+            raise ValueError(f"Input should be {', '.join(others)} or {last}")
+        return value
 
 
 class TrainingConfig(_Section):
@@ -187,13 +198,17 @@ class Config(_Section):
     def from_nested(cls, values: Mapping[str, Any]) -> Config:
         """Build from ``{"model": {...}, "training": {...}}``; options may also stand at the top, without a section.
 
-        Names may be spelt with hyphens, as on the command line.
+        Names may be spelt with hyphens, as on the command line. Over the settings of a preset or recipe that
+        ``preset`` names, the others win.
 
         Raises:
-            ConfigError: an option is unknown or given twice, or a value impossible.
+            ConfigError: an option is unknown or given twice, a value impossible, or there is no such preset.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        for name, value in _underscored(values).items():
+        named = _underscored(values)
+        for option, value in _base(named).items():
+            nested[section_of(option)][option] = value
+        for name, value in named.items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
                     raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
@@ -252,7 +267,8 @@ class Config(_Section):
                         f"{name}={given} goes with architecture=tlaam; with {model.architecture} it must be none "
                         f"(preset {model.architecture} says all three)"
                     )
-        if model.architecture in ("racnn", "macnn") and self.training.raw_epochs == 0:
+        architecture = find("architecture", model.architecture)
+        if architecture is not None and architecture.needs_raw_epochs and self.training.raw_epochs == 0:
             raise ValueError(
                 f"raw_epochs is 0; {model.architecture} is shown its task in the first epochs and needs at least one"
             )
@@ -261,30 +277,14 @@ class Config(_Section):
         return self
 
 
-_LOCALIZER_OPTIONS: dict[str, tuple[str, ...]] = {
-    "foreground": ("threshold", "heatmap_upsample"),
-    "oaam": ("heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample"),
-    "cam": ("threshold", "heatmap_upsample"),
-    "gradcam": ("heatmap_layer", "threshold", "heatmap_upsample"),
-    "gradcam++": ("heatmap_layer", "threshold", "heatmap_upsample"),
-    "scda": (),
-    "aolm": (),
-    "center": (),
-    "full": (),
-}
-"""Which options each localiser takes."""
-
-
 def _option_without_use(model: ModelConfig) -> str | None:
     """Return what is wrong with options of a localiser that is not the chosen one."""
-    if model.localizer in (None, "none"):
+    if model.localizer in (None, "none") or (localizer := find("localizer", model.localizer)) is None:
         return None
-    taken = _LOCALIZER_OPTIONS[model.localizer]
-    for name in ("heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample"):
-        if name not in taken and getattr(model, name) != ModelConfig.model_fields[name].default:
-            takers = [localizer for localizer, options in _LOCALIZER_OPTIONS.items() if name in options]
-            return f"{name} goes with localizer={' or '.join(takers)}; the localiser is {model.localizer}"
-    if model.threshold is not None and model.threshold >= 1 and model.localizer != "oaam":
+    for name in LOCALIZER_OPTIONS:
+        if name not in localizer.options and getattr(model, name) != ModelConfig.model_fields[name].default:
+            return f"{name} goes with localizer={' or '.join(takers(name))}; the localiser is {model.localizer}"
+    if model.threshold is not None and model.threshold >= 1 and localizer.threshold_is_share:
         return f"threshold {model.threshold:g} must be below 1 with localizer={model.localizer}"
     return None
 
@@ -329,13 +329,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention": "none",
         **_MMAL_RECIPE,
     },
+    # A modern backbone under the default modules; ours, and not measured.
+    "convnext": {
+        "backbone": "convnext_tiny.fb_in22k",
+        "image_size": 448,
+        "epochs": 30,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "lr": 1e-4,
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+    },
     "plain": {"localizer": "none", "parts": "none", "attention": "none"},
     **{
         name: {"architecture": name, "localizer": "none", "parts": "none", "attention": "none"}
         for name in ("racnn", "macnn", "tasn")
     },
 }
-"""Named settings that ``--preset`` starts from; explicit options win over them."""
+"""Named settings that ``--preset`` starts from, as from those of `tlaam.recipes`; explicit options win over them."""
+
+_NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
+"""What says that there is no such module; a network there has to be."""
 
 MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
 """Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
@@ -358,17 +372,67 @@ def section_of(option: str) -> str:
     raise ConfigError(f"there is no option '{option}'.{did_you_mean(option, option_names())}")
 
 
-def preset(name: str) -> dict[str, Any]:
-    """Return a preset's options.
+def choices(option: str) -> tuple[str, ...]:
+    """Return the names that an option's value can be, installed packages' too; empty where it is none of several names.
 
     Raises:
-        ConfigError: there is no such preset.
+        ConfigError: there is no such option, or an installed package cannot be loaded.
     """
-    if name not in PRESETS:
-        raise ConfigError(
-            f"there is no preset '{name}'; presets are {', '.join(PRESETS)}.{did_you_mean(name, PRESETS)}"
-        )
-    return dict(PRESETS[name])
+    for kind in KINDS:
+        if option == kind:
+            return (*names(kind), *_NO_MODULE[kind])
+    annotation = SECTIONS[section_of(option)].model_fields[option].annotation
+    return tuple(choice for choice in _flatten_choices(annotation) if isinstance(choice, str))
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return the options of a preset or recipe, by their names.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    if name in PRESETS:
+        return dict(PRESETS[name])
+    recipes = recipe_names()
+    if name in recipes:
+        return flattened(_mapping(recipe_text(name), f"the recipe {name}"))
+    raise ConfigError(
+        f"there is no preset '{name}'.{did_you_mean(name, [*PRESETS, *recipes])} Presets are {', '.join(PRESETS)}; "
+        f"recipes are {', '.join(recipes)}."
+    )
+
+
+def shared_settings(name: str) -> dict[str, Any]:
+    """Return what a preset or recipe says of weights, sizes and training: what the systems of a comparison share.
+
+    Raises:
+        ConfigError: there is no such preset or recipe.
+    """
+    shared = ("backbone", "pretrained", "image_size", "source_size", *TrainingConfig.model_fields)
+    return {option: value for option, value in preset(name).items() if option in shared}
+
+
+def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as `Config.from_nested` takes them by their names alone, out of sections and presets.
+
+    Raises:
+        ConfigError: an option is unknown or a value impossible.
+    """
+    Config.from_nested(values)  # says what is wrong while the sections are still known
+    named = _underscored(values)
+    flat = _base(named)
+    for name, value in named.items():
+        flat |= _underscored(value) if name in SECTIONS else {name: value}
+    return flat
+
+
+def _base(named: dict[str, Any]) -> dict[str, Any]:
+    """Take the preset that settings name out of them, and return its options."""
+    if (name := named.pop("preset", None)) is None:
+        return {}
+    if not isinstance(name, str):
+        raise ConfigError(f"preset is {name!r}; it must be the name of one.")
+    return preset(name)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -378,15 +442,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file cannot be read or holds anything else.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return _mapping(text, str(path))
+
+
+def _mapping(text: str, source: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
+        raise ConfigError(f"{source} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
     return {
         name: _underscored(value) if name in SECTIONS and isinstance(value, dict) else value
         for name, value in _underscored(loaded).items()
@@ -417,9 +489,7 @@ def _one_line(error: ValidationError) -> str:
 
 
 def _closest_choice(option: str, received: Any) -> str:
-    annotation = SECTIONS[section_of(option)].model_fields[option].annotation
-    choices = [c for c in _flatten_choices(annotation) if isinstance(c, str)]
-    return did_you_mean(received, choices) if isinstance(received, str) else ""
+    return did_you_mean(received, choices(option)) if isinstance(received, str) else ""
 
 
 def _flatten_choices(annotation: Any) -> list[Any]:

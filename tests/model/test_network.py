@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import torch
 from torch import nn
 
-from tlaam.config import PRESETS, ModelConfig
+from tlaam.config import PRESETS, ModelConfig, choices
 from tlaam.errors import ModelError
 from tlaam.model.aolm import aolm_boxes
 from tlaam.model.architecture import Architecture
@@ -35,16 +33,6 @@ def pictures(count: int, height: int = 128, width: int = 128) -> torch.Tensor:
     return torch.randint(
         0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
-
-
-def choices(option: str) -> list[str]:
-    """Every value that a setting of a few names can have."""
-    found, rest = [], [ModelConfig.model_fields[option].annotation]
-    while rest:
-        annotation = rest.pop()
-        found += [annotation] if isinstance(annotation, str) else []
-        rest += get_args(annotation)
-    return sorted(found)
 
 
 @pytest.mark.parametrize(("localizer", "parts"), [

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tlaam.cli.options import PATH, flat_settings, setting_of
+from tlaam.config import shared_settings
 from tlaam.errors import ConfigError
 
 
@@ -17,7 +18,9 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
     if not wanted:
         return
     from tlaam.comparison.systems import GROUPS, SYSTEMS
+    from tlaam.registry import load_installed
 
+    load_installed()
     width = max(map(len, [*SYSTEMS, *GROUPS]))
     click.echo("Systems:")
     for system in SYSTEMS.values():
@@ -54,6 +57,14 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
 )
 @click.option("--config", "config_file", type=PATH, help="YAML file of settings of all systems; those given here win.")
 @click.option(
+    "--preset",
+    "preset_name",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    help="Preset or recipe whose backbone, sizes and training all systems start from; its modules are not taken.",
+)
+@click.option(
     "--protocol",
     type=click.Choice(["validation", "last", "best-epoch"]),
     default="validation",
@@ -78,6 +89,7 @@ def compare(
     seeds: int,
     options: tuple[str, ...],
     config_file: Path | None,
+    preset_name: str,
     protocol: str,
     first: str | None,
 ) -> None:
@@ -97,7 +109,11 @@ def compare(
             *(variant(*_parsed_variant(text)) for text in variants),
         ],
         seeds=seeds,
-        settings={**({} if config_file is None else flat_settings(config_file)), **_parsed(options)},
+        settings={
+            **shared_settings(preset_name),
+            **({} if config_file is None else flat_settings(config_file)),
+            **_parsed(options),
+        },
         protocol=protocol,  # type: ignore[arg-type]
         first=first,
         say=lambda line: click.echo(line, err=True),

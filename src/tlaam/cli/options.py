@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import click
 from click.core import ParameterSource
 
-from tlaam.config import PRESETS, SECTIONS, Config, preset, read_yaml, section_of
+from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, preset, read_yaml, section_of
 from tlaam.errors import ConfigError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def settings_options(command: Command) -> Command:
         click.option("--config", "config_file", type=PATH, help="YAML file of options; those given here win."),
         click.option(
             "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
-            help=f"Settings to start from: {', '.join(PRESETS)}.",
+            help=f"Settings to start from: {', '.join(PRESETS)}; or a recipe below.",
         ),
     ]  # fmt: skip
     for section in SECTIONS.values():
@@ -35,9 +35,7 @@ def settings_options(command: Command) -> Command:
             if field.annotation is bool:
                 options.append(click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=summary))
             else:
-                options.append(
-                    click.option(flag, name, metavar=_metavar(field.annotation), help=f"{summary} [{default}]")
-                )
+                options.append(click.option(flag, name, cls=SettingOption, help=f"{summary} [{default}]"))
     for option in reversed(options):
         command = option(command)
     return command
@@ -47,15 +45,18 @@ def settings_from(context: click.Context) -> Config:
     """Return the settings of a call: the preset's, over them the file's, over them the options given.
 
     Raises:
-        ConfigError: an option is unknown or a value impossible.
+        ConfigError: an option is unknown or a value impossible, or both the call and the file name a preset.
     """
     values = preset(context.params["preset_name"])
     if (file := context.params["config_file"]) is not None:
-        values |= flat_settings(file)
+        given = read_yaml(file)
+        if "preset" in given and context.get_parameter_source("preset_name") is ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--preset {context.params['preset_name']} and {file} both name a preset; leave one out.")
+        values |= flattened(given)
     for section in SECTIONS.values():
-        for name, field in section.model_fields.items():
+        for name in section.model_fields:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                values[name] = _parsed(context.params[name], field.annotation)
+                values[name] = setting_of(name, context.params[name])
     return Config.from_flat(values)
 
 
@@ -82,6 +83,14 @@ def _take_defaults(context: click.Context, _option: click.Parameter, file: Path 
             raise ConfigError(f"{file}: there is no option '{name}'.{did_you_mean(str(name), names)}")
         defaults[names[name]] = value
     context.default_map = defaults
+
+
+class SettingOption(click.Option):
+    """An option of `Config`. What it can be is looked up when help is printed: installed packages may add names."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self.metavar = _metavar(self.name or "")
+        return super().get_help_record(ctx)
 
 
 class JsonOption(click.Option):
@@ -113,29 +122,19 @@ def flat_settings(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, or an option is unknown or a value impossible.
     """
-    nested = read_yaml(file)
-    Config.from_nested(nested)  # says what is wrong with the file while its sections are still known
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        flat |= value if name in SECTIONS else {name: value}
-    return flat
+    return flattened(read_yaml(file))
 
 
-def setting_of(name: str, text: str) -> Any:
+def setting_of(name: str, value: Any) -> Any:
     """Return what a setting's text means: ``auto`` is None, ``a,b`` a list; the rest is for `Config` to turn.
 
     Raises:
         ConfigError: there is no such setting, or its text is no list of numbers where it has to be one.
     """
-    return _parsed(text, SECTIONS[section_of(name)].model_fields[name].annotation)
-
-
-def _parsed(value: Any, annotation: Any) -> Any:
-    """Turn an option's text into what the setting's type is made from: auto is None, a,b,c a list."""
+    kinds = _kinds(SECTIONS[section_of(name)].model_fields[name].annotation)
     if not isinstance(value, str):
         return value
-    kinds = _kinds(annotation)
-    if NoneType in kinds and value.lower() in ("auto", "none") and value.lower() not in kinds:
+    if NoneType in kinds and (value.lower() == "auto" or (value.lower() == "none" and "none" not in choices(name))):
         return None
     if any(get_origin(kind) is tuple for kind in kinds):
         try:
@@ -146,20 +145,18 @@ def _parsed(value: Any, annotation: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> Sequence[Any]:
-    """Return the alternatives of a type: of ``tuple[int, ...] | None`` both; of a Literal its values."""
+    """Return the alternatives of a type: of ``tuple[int, ...] | None`` both."""
     if get_origin(annotation) in (Union, UnionType):
         return [kind for part in get_args(annotation) for kind in _kinds(part)]
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
     if hasattr(annotation, "__metadata__"):
         return _kinds(get_args(annotation)[0])
     return [annotation]
 
 
-def _metavar(annotation: Any) -> str:
-    kinds = [kind for kind in _kinds(annotation) if kind is not NoneType]
-    if all(isinstance(kind, str) for kind in kinds):
-        return "|".join(kinds)
+def _metavar(name: str) -> str:
+    if names := choices(name):
+        return "|".join(names)
+    kinds = [kind for kind in _kinds(SECTIONS[section_of(name)].model_fields[name].annotation) if kind is not NoneType]
     if any(get_origin(kind) is tuple for kind in kinds):
         return "LIST"
     return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "VALUE")

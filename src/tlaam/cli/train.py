@@ -9,9 +9,17 @@ import click
 
 from tlaam.cli.options import PATH, settings_from, settings_options
 from tlaam.config import MACHINE_OPTIONS
+from tlaam.recipes import recipe_names, recipe_title
 
 
-@click.command()
+def _recipes() -> str:
+    names = recipe_names()
+    width = max(map(len, names))
+    lines = (f"  {name.ljust(width)}  {recipe_title(name)}" for name in names)
+    return "\b\nRecipes:\n" + "\n".join(lines)
+
+
+@click.command(epilog=_recipes())
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")

@@ -1,7 +1,7 @@
 """The systems that can be compared, by name.
 
 A system is a set of options that makes it what it is. Everything else (backbone, sizes, schedule, augmentation) is the
-comparison's, the same for all. A new system is an entry here, once `tlaam.model.build` can make it.
+comparison's, the same for all. A new system is an entry here, or a call of `register_system` (docs/adding.md).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tlaam.errors import ConfigError, did_you_mean
+from tlaam.registry import KINDS, in_this_process_only, load_installed, require_name
 
 _PLAIN: dict[str, Any] = {"localizer": "none", "parts": "none", "attention": "none"}
 _AS_STATED: dict[str, Any] = {
@@ -97,6 +98,30 @@ RIVAL = "plain-larger"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
+def register_system(system: System) -> None:
+    """Let a system be compared by its name, which also joins the group ``all``.
+
+    Raises:
+        ConfigError: the name is impossible, or that of a group or another system.
+    """
+    require_name("system", system.name)
+    if system.name in GROUPS or SYSTEMS.get(system.name, system) != system:
+        raise ConfigError(f"there is a system or group '{system.name}' already; choose another name.")
+    SYSTEMS[system.name] = system
+    GROUPS["all"] = tuple(SYSTEMS)
+
+
+def unregister_system(name: str) -> None:
+    """Forget a system.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    if SYSTEMS.pop(name, None) is None:
+        raise ConfigError(f"there is no system '{name}'.{did_you_mean(name, SYSTEMS)}")
+    GROUPS["all"] = tuple(SYSTEMS)
+
+
 def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
     """Return a system with settings of its own, which win over the comparison's.
 
@@ -108,6 +133,7 @@ def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
     Raises:
         ConfigError: the name is another system's or cannot name a folder, or there is no system `of`.
     """
+    load_installed()
     if name in SYSTEMS or name in GROUPS or not _NAME.fullmatch(name):
         raise ConfigError(f"'{name}' cannot name a variant; give letters, digits and +._-, and no system's name.")
     if of not in SYSTEMS:
@@ -122,11 +148,13 @@ def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
 def chosen(names: Iterable[str | System]) -> list[System]:
     """Return the systems that names of systems and groups stand for, each once, with the honest rival among them.
 
-    Systems that are given themselves stand for themselves.
+    Systems that are given themselves stand for themselves. Those that installed packages register are known.
 
     Raises:
-        ConfigError: a name is unknown, or two systems have one.
+        ConfigError: a name is unknown, or two systems have one; or a system has a module that was registered in this
+            process only, which the processes of a comparison's runs would not know.
     """
+    load_installed()
     found: dict[str, System] = {}
     for name in names:
         if isinstance(name, System):
@@ -142,4 +170,17 @@ def chosen(names: Iterable[str | System]) -> list[System]:
         for member in GROUPS.get(name, (name,)):
             found[member] = SYSTEMS[member]
     found.setdefault(RIVAL, SYSTEMS[RIVAL])
+    for system in found.values():
+        _require_known_elsewhere(system)
     return list(found.values())
+
+
+def _require_known_elsewhere(system: System) -> None:
+    for kind in KINDS:
+        name = system.options.get(kind)
+        if isinstance(name, str) and in_this_process_only(kind, name):
+            raise ConfigError(
+                f"system '{system.name}' has {kind} '{name}', which was registered in this process only; each run of a "
+                "comparison is a process of its own. Register it by an entry point of an installed package "
+                "(docs/adding.md)."
+            )

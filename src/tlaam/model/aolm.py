@@ -11,12 +11,18 @@ The box is that of the whole intersection, whether or not it is connected; where
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from tlaam.model.localization import heatmap_mask, largest_component, mask_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 
 class AOLM(Localizer):
@@ -86,3 +92,8 @@ def _resize_nearest(masks: Tensor, size: torch.Size) -> Tensor:
     if masks.shape[1:] == size:
         return masks
     return functional.interpolate(masks[:, None].float(), size=tuple(size), mode="nearest")[:, 0] > 0.5
+
+
+def make_aolm(config: ModelConfig, backbone: Backbone) -> AOLM:
+    """Make `AOLM` by settings, on the last block and the one before it."""
+    return AOLM(backbone.earlier_block(), zoom_steps=config.zoom_steps)

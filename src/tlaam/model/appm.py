@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from torchvision.ops import box_iou
 from tlaam.errors import ModelError
 from tlaam.model.aolm import channel_sum
 from tlaam.model.parts import PartProposer
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 Windows = tuple[tuple[tuple[float, float], ...], ...]
 
@@ -189,3 +194,13 @@ def _check(windows: Windows, counts: Sequence[int], iou: float) -> None:
         )
     if not 0 < iou <= 1:
         raise ModelError(f"APPM got an IoU of {iou}; it must be above 0 and at most 1.")
+
+
+def make_appm(config: ModelConfig, backbone: Backbone) -> APPM:
+    """Make `APPM` with its windows for birds."""
+    return APPM()
+
+
+def make_appm_for_vehicles(config: ModelConfig, backbone: Backbone) -> APPM:
+    """Make `APPM` with its windows for cars and aircraft."""
+    return APPM(VEHICLE_WINDOWS, VEHICLE_COUNTS)

@@ -1,7 +1,7 @@
 """What every network of the project offers: to the trainer, to `tlaam.inference.infer`, to files.
 
 TL-AAM is one (`tlaam.model.network`); the systems that it is compared with and that share none of its modules are
-others, a file each, made in `tlaam.model.build`.
+others, a file each, registered in `tlaam.registry`.
 """
 
 from __future__ import annotations

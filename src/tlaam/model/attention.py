@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tlaam.errors import ModelError
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
 
 Gate = Literal["identity", "sigmoid"]
 
@@ -126,6 +129,21 @@ class SE(ChannelAttention):
         """Return W₂ ReLU(W₁ y) ``(B, C)`` of channel means y ``(B, C)``."""
         excited: Tensor = self.excite(self.squeeze(y).relu())
         return excited
+
+
+def make_lcam(config: ModelConfig, channels: int, *, channel_dim: int) -> LCAM:
+    """Make `LCAM` by settings."""
+    return LCAM(channels, config.attention_kernel, gate=config.attention_gate, channel_dim=channel_dim)
+
+
+def make_eca(config: ModelConfig, channels: int, *, channel_dim: int) -> LCAM:
+    """Make ECA by settings: `LCAM` with one set of weights."""
+    return LCAM(channels, config.attention_kernel, shared=True, gate=config.attention_gate, channel_dim=channel_dim)
+
+
+def make_se(config: ModelConfig, channels: int, *, channel_dim: int) -> SE:
+    """Make `SE` by settings."""
+    return SE(channels, gate=config.attention_gate, channel_dim=channel_dim)
 
 
 class MakesAttention(Protocol):

@@ -32,6 +32,7 @@ class Backbone(nn.Module):
         image_size: side of the input it is built for; other sizes are taken too (positions are interpolated).
 
     Attributes:
+        name, image_size: as given.
         channels: K.
         mean, std: the preprocessing its pretrained weights expect, RGB in [0, 1].
 
@@ -41,7 +42,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, image_size: int = 224) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.image_size = name, image_size
         self.network = _create(name, image_size)
         self.channels = int(cast("int", self.network.num_features))
         norm = getattr(getattr(self.network, "head", None), "norm", None)

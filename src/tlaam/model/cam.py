@@ -13,13 +13,19 @@ feeds global average pooling and one linear layer, g is V/(HW) everywhere and Gr
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from tlaam.model.heatmaps import at_least_float32, class_gradient
 from tlaam.model.localization import heatmap_boxes
-from tlaam.model.localizer import Evidence, Localization, Localizer
+from tlaam.model.localizer import Evidence, Localization, Localizer, given_options
 from tlaam.model.oaam import OAAM
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 UPSAMPLE = 4
 """The maps are upsampled before the threshold, as the papers upsample them to the image, to cells of 8 pixels."""
@@ -119,3 +125,18 @@ def gradcam_heatmap(features: Tensor, gradient: Tensor) -> Tensor:
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features.detach())
         return torch.einsum("bk,bkhw->bhw", at_least_float32(gradient).mean((2, 3)), features).relu()
+
+
+def make_cam(config: ModelConfig, backbone: Backbone) -> CAM:
+    """Make `CAM` by settings."""
+    return CAM(**given_options(config))
+
+
+def make_gradcam(config: ModelConfig, backbone: Backbone) -> GradCAM:
+    """Make `GradCAM` by settings."""
+    return GradCAM(config.heatmap_layer, **given_options(config))
+
+
+def make_gradcam_plus_plus(config: ModelConfig, backbone: Backbone) -> GradCAMPlusPlus:
+    """Make `GradCAMPlusPlus` by settings."""
+    return GradCAMPlusPlus(config.heatmap_layer, **given_options(config))

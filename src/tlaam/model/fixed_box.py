@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from tlaam.model.localizer import Evidence, Localization, Localizer
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 CENTER_SHARE = 0.7
 """Side of the central box as a share of the image's (SPEC §7)."""
@@ -38,3 +44,13 @@ class FixedBox(Localizer):
     def _inside(self, cells: int, like: Tensor) -> Tensor:
         centres = (torch.arange(cells, device=like.device) + 0.5) / cells
         return (centres - 0.5).abs() <= self.share / 2
+
+
+def make_center(config: ModelConfig, backbone: Backbone) -> FixedBox:
+    """Make the central box by settings."""
+    return FixedBox(FIXED_BOXES["center"], zoom_steps=config.zoom_steps)
+
+
+def make_full(config: ModelConfig, backbone: Backbone) -> FixedBox:
+    """Make the full image's box by settings."""
+    return FixedBox(FIXED_BOXES["full"], zoom_steps=config.zoom_steps)

@@ -9,13 +9,19 @@ the whole object. This head predicts the probability that a cell belongs to the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tlaam.model.backbone import pyramid_channels
 from tlaam.model.localization import heatmap_boxes
-from tlaam.model.localizer import Evidence, Localization, Localizer
+from tlaam.model.localizer import Evidence, Localization, Localizer, given_options
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 WIDTH = 64
 
@@ -71,3 +77,8 @@ class Foreground(Localizer):
         assert mixed is not None
         logits: Tensor = self.score(functional.relu(self.context(functional.relu(mixed))))
         return logits[:, 0].to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def make_foreground(config: ModelConfig, backbone: Backbone) -> Foreground:
+    """Make `Foreground` by settings, on the backbone's pyramid."""
+    return Foreground(pyramid_channels(backbone, backbone.image_size), **given_options(config))

@@ -14,6 +14,7 @@ ReLU(V_ck) / (2 + V_ck · Ā_k): no backward pass, no hooks. Any other case goes
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,18 @@ class LinearHead(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         """Map features ``(B, K, H, W)`` to scores ``(B, C)``."""
         return super().forward(functional.dropout(features.mean((2, 3)), self.drop, self.training))
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def start_small(network: _Network) -> _Network:
+    """Give every classifier in a network small weights and no bias, in place, and return the network."""
+    for module in network.modules():
+        if isinstance(module, LinearHead):
+            nn.init.trunc_normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    return network
 
 
 def object_heatmap(features: Tensor, classes: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 from tlaam.model.heatmaps import LinearHead
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
 
 
 class Evidence(NamedTuple):
@@ -47,7 +50,8 @@ class Localization(NamedTuple):
 class Localizer(nn.Module):
     """Base of the localisers: ``forward(evidence, size)`` boxes the object of each image of a batch.
 
-    A new localiser is a subclass in a file of its own and an entry in `tlaam.model.build`.
+    A new localiser is a subclass in a file of its own and its registration
+    (`tlaam.registry`).
 
     Attributes:
         layer: dotted name of a module of the timm network whose map it also looks at, or None.
@@ -69,3 +73,12 @@ class Localizer(nn.Module):
     def forward(self, evidence: Evidence, size: int) -> Localization:
         """Return heat maps, and boxes in pixels of the ``size × size`` input."""
         raise NotImplementedError
+
+
+def given_options(config: ModelConfig) -> dict[str, Any]:
+    """Return `zoom_steps`, and `threshold` and `upsample` where the settings give them.
+
+    What is left to the localiser keeps the default that stands where it is defined.
+    """
+    given = {"threshold": config.threshold, "upsample": config.heatmap_upsample}
+    return {"zoom_steps": config.zoom_steps, **{name: value for name, value in given.items() if value is not None}}

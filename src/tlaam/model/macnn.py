@@ -20,6 +20,9 @@ has k-means of the peaks themselves; the paper's further networks on cropped par
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,9 +30,12 @@ from torch.nn import functional
 from tlaam.model.architecture import TakesTurns
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
-from tlaam.model.heatmaps import LinearHead, at_least_float32
+from tlaam.model.heatmaps import LinearHead, at_least_float32, start_small
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import peak_positions, pyramid_windows
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
 
 PARTS = 4
 DIVERSITY = 2.0
@@ -207,3 +213,9 @@ def cluster(distances: Tensor, medoids: Tensor, rounds: int = 10) -> tuple[Tenso
         medoids = torch.where(members.sum(0) > 0, within.argmin(0), medoids)
         groups = distances.index_select(0, medoids).argmin(0)
     return groups, medoids
+
+
+def make_macnn(config: ModelConfig, make_backbone: Callable[[], Backbone], classes: int) -> MACNN:
+    """Make `MACNN` by settings."""
+    backbone = make_backbone()
+    return start_small(MACNN(backbone, classes, image_size=backbone.image_size, drop=config.drop_rate))

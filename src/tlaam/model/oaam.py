@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from tlaam.model.heatmaps import autograd_heatmap, object_heatmap
 from tlaam.model.localization import ThresholdRule, heatmap_boxes
-from tlaam.model.localizer import Evidence, Localization, Localizer
+from tlaam.model.localizer import Evidence, Localization, Localizer, given_options
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 
 class OAAM(Localizer):
@@ -44,3 +50,8 @@ class OAAM(Localizer):
             )
         boxes = heatmap_boxes(heatmaps, (size, size), threshold=self.threshold, rule=self.rule, upsample=self.upsample)
         return Localization(heatmaps, boxes)
+
+
+def make_oaam(config: ModelConfig, backbone: Backbone) -> OAAM:
+    """Make `OAAM` by settings."""
+    return OAAM(config.heatmap_layer, rule=config.threshold_rule, **given_options(config))

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+
+from tlaam.errors import ModelError
+from tlaam.model.backbone import probe_shape
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 ChannelResponse = Literal["max", "mean"]
 
@@ -14,7 +21,7 @@ ChannelResponse = Literal["max", "mean"]
 class PartProposer(nn.Module):
     """Base of the part level: ``forward(features, size)`` gives each image the same number of part boxes.
 
-    A new one is a subclass in a file of its own and an entry in `tlaam.model.build`.
+    A new one is a subclass in a file of its own and its registration (`tlaam.registry`).
     """
 
     @property
@@ -122,3 +129,16 @@ def pyramid_windows(centres: Tensor, windows: Sequence[float], size: int) -> Ten
         corner = (centres - side / 2).clamp(0, size - side)
         boxes.append(torch.cat([corner, corner + side], dim=2))
     return torch.stack(boxes, dim=2).flatten(1, 2)
+
+
+def make_mpalm(config: ModelConfig, backbone: Backbone) -> MPALM:
+    """Make `MPALM` by settings.
+
+    Raises:
+        ModelError: the backbone's map has fewer channels, or cells where peaks have to be distinct, than are wanted.
+    """
+    channels, height, width = probe_shape(backbone, backbone.image_size)
+    most = min(channels, height * width) if config.part_distinct else channels
+    if config.part_channels > most:
+        raise ModelError(f"part_channels is {config.part_channels}; with this backbone and input at most {most}.")
+    return MPALM(config.part_channels, config.part_windows, config.part_response, config.part_distinct)

@@ -20,19 +20,23 @@ a third of the side at least and never leaves the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tlaam.model.architecture import TakesTurns
-from tlaam.model.backbone import Backbone
+from tlaam.model.backbone import Backbone, probe_shape
 from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
-from tlaam.model.heatmaps import LinearHead
+from tlaam.model.heatmaps import LinearHead, start_small
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import peak_positions
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
 
 SCALES = 3
 MARGIN = 0.05
@@ -189,3 +193,12 @@ def rank_loss(scores: Sequence[Tensor], labels: Tensor, margin: float = MARGIN) 
     """
     certain = [logits.float().softmax(1).gather(1, labels[:, None])[:, 0] for logits in scores]
     return torch.stack([(coarse.detach() - fine + margin).relu().mean() for coarse, fine in pairwise(certain)]).sum()
+
+
+def make_racnn(config: ModelConfig, make_backbone: Callable[[], Backbone], classes: int) -> RACNN:
+    """Make `RACNN` by settings, with a backbone for each scale."""
+    scales = [make_backbone() for _ in range(SCALES)]
+    size = scales[0].image_size
+    channels, height, width = probe_shape(scales[0], size)
+    proposals = [AttentionProposal(channels, (height, width)) for _ in scales[1:]]
+    return start_small(RACNN(scales, proposals, classes, image_size=size, drop=config.drop_rate))

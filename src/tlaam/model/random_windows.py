@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tlaam.model.parts import PartProposer, pyramid_windows
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 
 class RandomWindows(PartProposer):
@@ -44,3 +49,8 @@ class RandomWindows(PartProposer):
         if self.training:
             centres = torch.rand_like(centres)
         return pyramid_windows(centres * size, self.windows, size)
+
+
+def make_random_windows(config: ModelConfig, backbone: Backbone) -> RandomWindows:
+    """Make `RandomWindows` by settings."""
+    return RandomWindows(config.part_channels, config.part_windows)

@@ -7,6 +7,8 @@ The box is the mask's. The descriptor that the paper retrieves images with pools
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,6 +17,10 @@ from tlaam.model.aolm import aolm_masks, channel_sum
 from tlaam.model.heatmaps import at_least_float32
 from tlaam.model.localization import mask_boxes
 from tlaam.model.localizer import Evidence, Localization, Localizer
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
+    from tlaam.model.backbone import Backbone
 
 
 class SCDA(Localizer):
@@ -50,3 +56,8 @@ def scda_descriptor(features: Tensor) -> Tensor:
         mean = (features * selected).sum((2, 3)) / selected.sum((2, 3))
         largest = features.masked_fill(~selected, -torch.inf).amax((2, 3))
         return torch.cat([functional.normalize(mean), functional.normalize(largest)], dim=1)
+
+
+def make_scda(config: ModelConfig, backbone: Backbone) -> SCDA:
+    """Make `SCDA` by settings."""
+    return SCDA(config.zoom_steps)

@@ -19,6 +19,7 @@ from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
 from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model
+from tlaam.registry import KINDS, find, not_registered, origins
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -53,6 +54,7 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
         "format": FORMAT,
         "architecture": type(model).__name__,
         "model": config.model_dump(mode="json"),
+        "registered_by": origins(config),
         "classes": list(classes),
         "preprocessing": {
             "resize": "squash to source_size × source_size, bilinear, antialiased",
@@ -71,10 +73,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     """Read a model from a run folder (or any folder that `save_model` wrote).
 
     Raises:
-        ModelError: there is no model, or it is damaged or of an unknown format.
+        ModelError: there is no model, or it is damaged or of an unknown format, or names a module that is not
+            registered here. Nothing that its files name is imported.
     """
     folder = Path(folder)
     description = _read_description(folder)
+    _require_registered(folder, description)
     try:
         # Models written before views had statistics of their own do not say that they share them.
         config = Config.from_nested({"model": {"norm_statistics": "shared", **description["model"]}}).model
@@ -113,3 +117,15 @@ def _read_description(folder: Path) -> dict[str, Any]:
         found = description.get("format") if isinstance(description, dict) else type(description).__name__
         raise ModelError(f"{folder / DESCRIPTION} has format {found}; this version reads format {FORMAT}.")
     return description
+
+
+def _require_registered(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse a model of a module that only its maker's machine or process knew, and say what brings it."""
+    model, brought = description.get("model"), description.get("registered_by")
+    if not isinstance(model, dict):
+        return
+    for kind in KINDS:
+        name = model.get(kind, "none")
+        if isinstance(name, str) and name != "none" and find(kind, name) is None:
+            origin = brought.get(kind) if isinstance(brought, dict) else None
+            raise ModelError(f"{folder / DESCRIPTION}: {not_registered(kind, name, str(origin or ''))}")

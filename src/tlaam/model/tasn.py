@@ -21,6 +21,9 @@ of 28 × 28; here it is a second backbone of the same kind as the first, with ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -28,9 +31,12 @@ from torch.nn import functional
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.crops import crop_and_resize, sample_grid, whole_image_boxes
-from tlaam.model.heatmaps import LinearHead, at_least_float32
+from tlaam.model.heatmaps import LinearHead, at_least_float32, start_small
 from tlaam.model.localization import heatmap_boxes
 from tlaam.model.output import TLAAMOutput, fuse
+
+if TYPE_CHECKING:
+    from tlaam.config import ModelConfig
 
 TEMPERATURE = 10.0
 SHARPNESS = 7.0
@@ -159,3 +165,9 @@ def distillation_loss(teacher_logits: Tensor, student_logits: Tensor, temperatur
     """Return the cross-entropy of softened answers ``(B, C)`` with the teacher's, which get no gradient."""
     target = (teacher_logits.detach().float() / temperature).softmax(1)
     return functional.cross_entropy(student_logits.float() / temperature, target)
+
+
+def make_tasn(config: ModelConfig, make_backbone: Callable[[], Backbone], classes: int) -> TASN:
+    """Make `TASN` by settings, with a backbone for attention and one for what it samples."""
+    backbone, sampled = make_backbone(), make_backbone()
+    return start_small(TASN(backbone, sampled, classes, image_size=backbone.image_size, drop=config.drop_rate))

@@ -26,6 +26,7 @@ from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamErro
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
+from tlaam.model.localizer import Localizer
 from tlaam.model.store import save_model
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
@@ -203,7 +204,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
 
     masks = None
-    if plan.config.model.localizer == "foreground":
+    if _learns_foreground(model):
         # Before the first step the weights are the pretrained ones, and only then can masks be made.
         if plan.checkpoint is None and not folder.pseudo_masks.exists():
             _on_first(fabric, mark_foreground)
@@ -308,7 +309,7 @@ def _on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
 def _model(plan: _Plan) -> Architecture:
     torch.manual_seed(derive(plan.config.training.seed, "weights"))
     model = build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
-    if plan.config.model.localizer == "foreground" and plan.checkpoint is None:
+    if plan.checkpoint is None and _learns_foreground(model):
         try:
             probe_shape(model.backbone, plan.config.training.pseudo_mask_size)
         except ModelError as error:  # said before every image is looked at
@@ -316,6 +317,12 @@ def _model(plan: _Plan) -> Architecture:
                 f"{error} Pseudo masks are made at that size: give another pseudo_mask_size, or localizer=oaam."
             ) from error
     return model
+
+
+def _learns_foreground(model: Architecture) -> bool:
+    """Return whether a localiser learns, and so needs pseudo masks."""
+    localizer = getattr(model, "localizer", None)
+    return isinstance(localizer, Localizer) and localizer.learns
 
 
 def _settings(config: Config | Mapping[str, Any] | None) -> Config:
