@@ -162,6 +162,11 @@ def test_absent_and_empty_files(tmp_path: Path) -> None:
         ({"localizer": "foreground", "heatmap_layer": "layer3"}, "heatmap_layer goes with localizer=oaam or gradcam"),
         ({"localizer": "aolm", "threshold_rule": "max"}, "threshold_rule goes with localizer=oaam"),
         ({"localizer": "scda", "heatmap_upsample": 2}, "heatmap_upsample goes with localizer="),
+        ({"localizer": "oaam", "threshold_rule": "max"}, "threshold_rule=max needs a threshold below 1"),
+        (
+            {"localizer": "oaam", "threshold_rule": "max", "threshold": 3},
+            "threshold_rule=max needs a threshold below 1",
+        ),
         ({"localizer": "gradcam", "threshold": 2}, "threshold 2 must be below 1 with localizer=gradcam"),
         ({"localizer": "aolm", "threshold": 0.5}, "threshold goes with localizer=foreground or oaam or"),
         ({"localizer": "foreground", "threshold": 1.3}, "threshold 1.3 must be below 1 with localizer=foreground"),

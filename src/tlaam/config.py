@@ -56,13 +56,14 @@ class ModelConfig(_Section):
     """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; by itself the last one, where closed forms
     hold."""
     zoom_steps: Positive = 1
-    """How many times the object level zooms in."""
+    """How many times the object level zooms in. Boxes are the last look's, heat maps the first one's, which saw the
+    whole image. The foreground head learns on whole images only, and further looks made its boxes worse."""
     threshold: NotNegative | None = None
-    """Heat-map threshold: of OAAM a multiple of the map's mean or a fraction of its maximum, by itself 1; of CAM,
+    """Heat-map threshold: of OAAM a multiple of the map's mean, by itself 1, or a fraction of its maximum; of CAM,
     Grad-CAM and Grad-CAM++ a fraction of the maximum, by itself 0.2, 0.15 and 0.25; of the foreground head a
-    probability, by itself 0.35."""
+    probability, by itself 0.25."""
     threshold_rule: Literal["mean", "max"] = "mean"
-    """What OAAM's `threshold` multiplies."""
+    """What OAAM's `threshold` multiplies; max needs one below 1."""
     heatmap_upsample: Positive | None = None
     """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground, 4 for
     CAM, Grad-CAM and Grad-CAM++."""
@@ -286,6 +287,8 @@ def _option_without_use(model: ModelConfig) -> str | None:
             return f"{name} goes with localizer={' or '.join(takers(name))}; the localiser is {model.localizer}"
     if model.threshold is not None and model.threshold >= 1 and localizer.threshold_is_share:
         return f"threshold {model.threshold:g} must be below 1 with localizer={model.localizer}"
+    if model.threshold_rule == "max" and (model.threshold is None or model.threshold >= 1):
+        return "threshold_rule=max needs a threshold below 1, a fraction of the maximum, which nothing exceeds"
     return None
 
 

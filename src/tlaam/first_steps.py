@@ -14,6 +14,7 @@ from tlaam.errors import RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.page import in_turns, picture_beside_truth, tables_of
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.machine import machine
 from tlaam.page import write_page
 from tlaam.prediction import Predictor
 from tlaam.training.run import resume, train
@@ -67,7 +68,8 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     say(reports["tlaam"].table())
 
     results = {name: report.to_dict() for name, report in reports.items()}
-    write_json(folder / "results.json", results)
+    record = {"seed": seed, "settings": SETTINGS, "machine": machine(), **results}
+    write_json(folder / "results.json", record)
     return _page(folder, images, reports)
 
 
@@ -101,7 +103,7 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
             "backbone and settings. TL-AAM also looks at the object it finds, and at parts of it.\n\n"
             "The pictures show, from left to right: the image with the box found (and, dashed, the true one), the heat "
-            "map it was found by, the object as the network sees it, and the parts. The first test images are "
+            "map it was found by, the object found, and the parts. The first test images are "
             "shown, right or wrong."
         ),
         tables=tables_of(reports, _TITLES),

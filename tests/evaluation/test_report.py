@@ -39,7 +39,7 @@ def boxes() -> LocalizationReport:
 
 def full_report() -> EvaluationReport:
     branches = {"fused": branch(3), "raw": branch(0), "parts": branch(2), "object": branch(1)}
-    return EvaluationReport("cub10", "test", 5, CLASSES, branches, boxes())
+    return EvaluationReport("cub10", "test", 5, CLASSES, branches, boxes(), images_with_boxes=5)
 
 
 def strict(values: dict[str, Any]) -> dict[str, Any]:

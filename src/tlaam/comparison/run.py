@@ -20,7 +20,6 @@ from tlaam import __version__
 from tlaam.atomic import write_json, write_text
 from tlaam.comparison.budget import larger_input
 from tlaam.comparison.child import run_child
-from tlaam.comparison.machine import machine
 from tlaam.comparison.page import write_comparison_page
 from tlaam.comparison.results import (
     Row,
@@ -45,6 +44,7 @@ from tlaam.defaults import resolve
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
+from tlaam.machine import machine
 from tlaam.training.source import reopenable
 
 Protocol = Literal["validation", "last", "best-epoch"]

@@ -168,6 +168,7 @@ def _report(
         _parts([sample for sample, *_ in rows], answered),
         _masks([sample for sample, *_ in rows], answered) if draws_maps else None,
         per_image,
+        images_with_boxes=sum(sample.box is not None for sample, *_ in rows),
     )
 
 

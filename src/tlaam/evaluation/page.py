@@ -9,6 +9,7 @@ from typing import Any
 
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
+from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
 from tlaam.page import Picture, Table, write_page
 from tlaam.pictures import picture_of
@@ -54,7 +55,7 @@ def write_evaluation_page(
             f"shown, in turn, whatever came out: {len(pictures)} images, {wrong} of them wrong."
             f"{' ' + BEST_EPOCH if report.selected_on_these else ''}\n\n"
             "From left to right: the image with the box found (and, dashed, the true one where it is known), the map "
-            "it was found by, the object as the network sees it, and the parts."
+            "it was found by, the object found, and the parts."
         ),
         tables=tables_of({"": report}, {"": "this model"}),
         pictures=pictures,
@@ -87,12 +88,47 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
         found.append(
             Table(
                 "How well it finds the object",
-                ("Box", "Mean IoU", "IoU ≥ 0.5", "IoU ≥ 0.7"),
-                [(name, m["mean_iou"], m["gt_known_0.5"], m["gt_known_0.7"]) for name, m in boxes.items()],
+                ("Box", *_BOX_COLUMNS.values()),
+                [(name, *(measured[column] for column in _BOX_COLUMNS)) for name, measured in boxes.items()],
                 note="No box was used in training. The last two rows are fixed boxes that need no model.",
             )
         )
+    for report in reports.values():
+        if report.heatmaps is not None:
+            found.append(_heatmap_table(report.heatmaps))
     return found
+
+
+_BOX_COLUMNS = {
+    "mean_iou": "Mean IoU",
+    "gt_known_0.3": "IoU ≥ 0.3",
+    "gt_known_0.5": "IoU ≥ 0.5",
+    "gt_known_0.7": "IoU ≥ 0.7",
+    "top1_loc_0.5": "Top-1 loc.",
+}
+
+
+def _heatmap_table(heatmaps: HeatmapReport) -> Table:
+    measured = heatmaps.summary()
+    rows: list[Sequence[str | int | float | None]] = [
+        (title, measured[name]) for name, title in _HEATMAP_ROWS.items() if name in measured
+    ]
+    return Table(
+        "How well the heat map marks it",
+        ("Measure", "Share"),
+        rows,
+        note="Where a box drawn on the map at its best threshold is much better than the box found, the threshold is "
+        "what is wrong.",
+    )
+
+
+_HEATMAP_ROWS = {
+    "max_box_acc": "MaxBoxAcc: boxes with IoU ≥ 0.5 at the threshold that is best on these images (oracle)",
+    "max_box_acc_v2": "MaxBoxAccV2: mean over IoU 0.3, 0.5, 0.7, each at its best threshold (oracle)",
+    "box_acc_val_threshold": "BoxAcc at the threshold that is best on validation boxes",
+    "box_acc_v2_val_threshold": "BoxAccV2 at the thresholds that are best on validation boxes",
+    "pointing_game": "Pointing game: the map's maximum lies in the true box",
+}
 
 
 def in_turns(samples: Sequence[Sample], count: int) -> list[Sample]:

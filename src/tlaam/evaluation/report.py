@@ -64,6 +64,7 @@ class EvaluationReport:
         per_image: how each image was answered, in the data set's order; what paired comparisons need.
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
+        images_with_boxes: how many images have a true box, whether or not the model draws one.
     """
 
     data: str
@@ -77,6 +78,7 @@ class EvaluationReport:
     masks: MaskReport | None = None
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
     selected_on_these: bool = False
+    images_with_boxes: int = 0
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -95,7 +97,7 @@ class EvaluationReport:
             "data": self.data,
             "split": self.split,
             "images": self.images,
-            "images_with_boxes": self.localization.images if self.localization else 0,
+            "images_with_boxes": self.images_with_boxes,
             "selected_on_these": self.selected_on_these,
             "classes": list(self.classes),
             "classification": {name: self.classification[name].summary() for name in self._branches()},

@@ -43,7 +43,7 @@ class Foreground(Localizer):
         self,
         channels: Sequence[int],
         *,
-        threshold: float = 0.35,
+        threshold: float = 0.25,
         upsample: int = 2,
         zoom_steps: int = 1,
     ) -> None:

@@ -1,4 +1,4 @@
-"""On what a comparison was made."""
+"""On what figures were measured."""
 
 from __future__ import annotations
 
