@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,21 @@ def test_the_exit_code_is_the_commands() -> None:
     assert run_child([sys.executable, "-c", "raise SystemExit(3)"]) == 3
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the current folder out")
+def test_nothing_in_the_current_folder_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "colorsys.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert subprocess.run([sys.executable, "-m", "colorsys"], check=False).returncode == 7
+    assert run_child([sys.executable, "-m", "colorsys"]) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_passed_on_and_its_work_is_waited_for(number: signal.Signals, tmp_path: Path) -> None:
     saved, handler = tmp_path / "saved", signal.getsignal(number)
 
     def interrupt() -> None:
         while not (tmp_path / "saved.ready").exists():
-            pass
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()

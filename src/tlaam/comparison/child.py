@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,24 +16,33 @@ def run_child(command: Sequence[str]) -> int:
 
     SIGINT and SIGTERM are passed on, once each, and then its end is waited for: a training saves a checkpoint first.
     """
-    # In a session of its own, Ctrl-C in the terminal does not reach it a second time.
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    with _passed_on(process):
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    # What lies in the current folder may be somebody's data; ``python -m`` would import it (Python 3.10 still does).
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    with _handled(pass_on):
+        # In a session of its own, Ctrl-C in the terminal does not reach it a second time.
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env=environment)
+        for number in early:
+            process.send_signal(number)
         return process.wait()
 
 
 @contextmanager
-def _passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
         yield
         return
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
