@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from tlaam.config import Config
+from tlaam.config import Config, ModelConfig
 from tlaam.data.sample import SPLITS, LabelledImages
 from tlaam.model.pretrained import weights_source
+from tlaam.registry import Kind
 
 
 def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:
-    """Return three lines on data, network and training, and a fourth where there are no validation images.
+    """Return three lines on data, network and training, and more where something is to be known before it begins.
 
     Args:
         config: resolved settings.
@@ -33,4 +34,24 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
         lines.append("The epoch is chosen on the test split: what is then measured on it flatters (select_on=test).")
     elif not images.split("val"):
         lines.append("There are no validation images, so the weights of the last epoch are kept.")
+    if unused := _without_use(model):
+        lines.append(f"Of no use here: {', '.join(unused)}.")
     return lines
+
+
+_OPTIONS_OF: dict[Kind, tuple[str, ...]] = {
+    "localizer": ("zoom_steps", "heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample"),
+    "parts": ("part_channels", "part_windows", "part_response", "part_distinct"),
+    "attention": ("attention_kernel", "attention_stages", "attention_gate"),
+}
+
+
+def _without_use(model: ModelConfig) -> list[str]:
+    """Return options that were chosen for a module that there is none of."""
+    return [
+        option
+        for kind, options in _OPTIONS_OF.items()
+        if getattr(model, kind) == "none"
+        for option in options
+        if getattr(model, option) != ModelConfig.model_fields[option].default
+    ]
