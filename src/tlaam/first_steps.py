@@ -25,7 +25,7 @@ SETTINGS: dict[str, object] = {
     "source_size": 384,
     "epochs": 10,
     "raw_epochs": 2,
-    "lr": 0.02,
+    "lr": 0.01,
     "val_fraction": 0.0,
     "keep": "last",
 }
