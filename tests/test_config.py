@@ -160,13 +160,8 @@ def test_absent_and_empty_files(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"localizer": "foreground", "heatmap_layer": "layer3"}, "heatmap_layer goes with localizer=oaam or gradcam"),
-        ({"localizer": "aolm", "threshold_rule": "max"}, "threshold_rule goes with localizer=oaam"),
+        ({"localizer": "aolm", "threshold_rule": "max", "threshold": 0.5}, "threshold goes with localizer=foreground"),
         ({"localizer": "scda", "heatmap_upsample": 2}, "heatmap_upsample goes with localizer="),
-        ({"localizer": "oaam", "threshold_rule": "max"}, "threshold_rule=max needs a threshold below 1"),
-        (
-            {"localizer": "oaam", "threshold_rule": "max", "threshold": 3},
-            "threshold_rule=max needs a threshold below 1",
-        ),
         ({"localizer": "gradcam", "threshold": 2}, "threshold 2 must be below 1 with localizer=gradcam"),
         ({"localizer": "aolm", "threshold": 0.5}, "threshold goes with localizer=foreground or oaam or"),
         ({"localizer": "foreground", "threshold": 1.3}, "threshold 1.3 must be below 1 with localizer=foreground"),
@@ -176,3 +171,11 @@ def test_an_option_of_another_localiser_is_refused(options: dict[str, object], m
     with pytest.raises(ConfigError, match=message):
         Config.from_flat(options)
     assert Config.from_flat({**options, "localizer": "oaam"}).model.localizer == "oaam"
+
+
+@pytest.mark.parametrize("threshold", [None, 1.0, 3.0])
+def test_a_fraction_of_the_maximum_is_below_1(threshold: float | None) -> None:
+    options = {"localizer": "oaam", "threshold_rule": "max"}
+    with pytest.raises(ConfigError, match="threshold_rule=max needs a threshold below 1"):
+        Config.from_flat({**options, "threshold": threshold})
+    assert Config.from_flat({**options, "threshold": 0.2}).model.threshold == 0.2
