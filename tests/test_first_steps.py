@@ -27,7 +27,9 @@ def test_it_writes_results_and_a_page_and_goes_on_where_it_was(tmp_path: Path, m
     html = page.read_text(encoding="utf-8")
     assert html.count("data:image/") == 4 and "Mean IoU" in html
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert set(results) == {"seed", "settings", "machine", "plain", "tlaam"} and results["tlaam"]["images"] == 4
+    assert (
+        set(results) == {"seed", "settings", "rates", "machine", "plain", "tlaam"} and results["tlaam"]["images"] == 4
+    )
     assert "localization" in results["tlaam"] and any("right" in line for line in said)
 
     before = (tmp_path / "out" / "tlaam" / "model.safetensors").stat().st_mtime_ns
