@@ -46,7 +46,7 @@ def test_it_boxes_the_brightest_region(example: dict[str, Any]) -> None:
     features[0, :, 1:3, 2] = -5
     features[1] = 0
     evidence = Evidence(features, torch.zeros(2, 2), torch.zeros(2, dtype=torch.long), LinearHead(3, 2))
-    found = example["Brightest"]()(evidence, 64)
+    found = example["Brightest"](threshold=1.0)(evidence, 64)
     assert found.boxes.tolist() == [[32, 16, 48, 48], [0, 0, 64, 64]]
     assert found.heatmaps.shape == (2, 4, 4) and not found.heatmaps.requires_grad
 

@@ -8,6 +8,8 @@ from tlaam.config import Config
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.defaults import default_epochs, resolve
 from tlaam.errors import ConfigError
+from tlaam.model.build import build_model
+from tlaam.model.network import TLAAM
 
 
 def _images(count: int) -> LabelledImages:
@@ -26,9 +28,7 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     assert config.training.devices == "1"
     assert config.training.workers is not None
     open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
-    assert open_still == {
-        "heatmap_layer", "threshold", "heatmap_upsample", "attention_kernel", "attention_stages"
-    }  # fmt: skip
+    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages"}
     assert resolve(config, _images(5)) == config
 
 
@@ -39,6 +39,27 @@ def test_only_pretrained_features_know_what_an_object_is(pretrained: str, locali
     values = {"accelerator": "cpu", "pretrained": pretrained}
     assert resolve(Config.from_flat(values), _images(10)).model.localizer == localizer
     assert resolve(Config.from_flat({**values, "localizer": "aolm"}), _images(10)).model.localizer == "aolm"
+
+
+@pytest.mark.parametrize("localizer", ["foreground", "oaam", "cam", "gradcam", "gradcam++"])
+def test_a_localizer_works_by_the_threshold_that_its_run_is_recorded_with(localizer: str) -> None:
+    values = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "localizer": localizer}
+    given = Config.from_flat(values).model
+    resolved = resolve(Config.from_flat(values), _images(10)).model
+    assert resolved.threshold is not None and resolved.heatmap_upsample is not None
+    changed = resolved.model_copy(update={"threshold": 0.6})
+    for model, threshold in ((given, resolved.threshold), (resolved, resolved.threshold), (changed, 0.6)):
+        network = build_model(model, 2, load_pretrained=False)
+        assert isinstance(network, TLAAM) and network.localizer is not None
+        assert (network.localizer.threshold, network.localizer.upsample) == (threshold, resolved.heatmap_upsample)
+
+
+@pytest.mark.parametrize("values", [{"localizer": "aolm"}, {"localizer": "none"}, {"architecture": "tasn"}])
+def test_a_localizer_without_threshold_has_none_recorded(values: dict[str, str]) -> None:
+    if "architecture" in values:
+        values = {**values, "parts": "none", "attention": "none"}
+    resolved = resolve(Config.from_flat({**values, "accelerator": "cpu"}), _images(10)).model
+    assert (resolved.threshold, resolved.heatmap_upsample) == (None, None)
 
 
 def test_given_values_win() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from tlaam.config import Config
+from tlaam.config import Config, ModelConfig
 from tlaam.data.sample import LabelledImages
+from tlaam.registry import find
 
 _TINY = 64
 """Training images below which loader processes cost more than they save."""
@@ -44,17 +46,27 @@ def resolve_machine(config: Config) -> Config:
     image_size = model.image_size or (448 if gpu else 224)
     # Pseudo masks come from pretrained features; random ones know no objects.
     localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
+    if model.architecture != "tlaam":
+        localizer = "none"
     return config.with_options(
+        **_of_localizer(model, localizer),
         backbone=model.backbone or ("resnet50" if gpu else "tf_efficientnet_lite0"),
         image_size=image_size,
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
-        localizer=localizer if model.architecture == "tlaam" else "none",
+        localizer=localizer,
         classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
         accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
     )
+
+
+def _of_localizer(model: ModelConfig, localizer: str) -> dict[str, Any]:
+    """Return the localiser's defaults for the options that are left open."""
+    registered = find("localizer", localizer)
+    defaults = registered.defaults if registered is not None else {}
+    return {name: value for name, value in defaults.items() if getattr(model, name) is None}
 
 
 def default_epochs(images: int, *, gpu: bool) -> int:

@@ -13,8 +13,8 @@ packages that the user installed can have, and only when a name is not known wit
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -50,12 +50,14 @@ class Registration:
     Attributes:
         make: the function, or ``"module:function"``.
         options: of a localiser, which of `LOCALIZER_OPTIONS` it takes.
+        defaults: of a localiser, what stands for options that the settings leave open.
         threshold_is_share: of a localiser, whether its threshold has to be below 1.
         needs_raw_epochs: of an architecture, whether it has to be shown its task in at least one raw epoch.
     """
 
     make: Callable[..., Any] | str
     options: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     threshold_is_share: bool = False
     needs_raw_epochs: bool = False
 
@@ -76,7 +78,7 @@ def register_localizer(
     name: str,
     make: Callable[[ModelConfig, Backbone], Localizer] | str,
     *,
-    options: Iterable[str] = (),
+    options: Iterable[str] | Mapping[str, Any] = (),
     threshold_is_share: bool = False,
 ) -> None:
     """Let the setting `localizer` name a localiser.
@@ -85,7 +87,9 @@ def register_localizer(
         name: lower-case letters, digits and ``_ . + -``.
         make: called as ``make(config, backbone)`` with resolved settings and the backbone it will read; or
             ``"module:function"``.
-        options: which of `LOCALIZER_OPTIONS` it takes; the others are refused with it.
+        options: which of `LOCALIZER_OPTIONS` it takes; the others are refused with it. Given as a mapping, with what
+            stands for an option that the settings leave open (`None` there: what `make` makes of it); it is written
+            into the settings of a run (`tlaam.defaults.resolve`), which another default later on does not change.
         threshold_is_share: refuse a `threshold` of 1 or more, which a share or a probability never exceeds.
 
     Raises:
@@ -98,7 +102,8 @@ def register_localizer(
                 f"localiser '{name}' cannot take the option '{option}'; options of localisers are "
                 f"{', '.join(LOCALIZER_OPTIONS)}.{did_you_mean(option, LOCALIZER_OPTIONS)}"
             )
-    _register("localizer", name, Registration(make, options=taken, threshold_is_share=threshold_is_share))
+    defaults = {} if not isinstance(options, Mapping) else {o: v for o, v in options.items() if v is not None}
+    _register("localizer", name, Registration(make, taken, defaults, threshold_is_share))
 
 
 def register_parts(name: str, make: Callable[[ModelConfig, Backbone], PartProposer] | str) -> None:
@@ -284,18 +289,23 @@ register_architecture("tasn", "tlaam.model.tasn:make_tasn")
 register_localizer(
     "foreground",
     "tlaam.model.foreground:make_foreground",
-    options=("threshold", "heatmap_upsample"),
+    options={"threshold": 0.25, "heatmap_upsample": 2},
     threshold_is_share=True,
 )
-register_localizer("oaam", "tlaam.model.oaam:make_oaam", options=LOCALIZER_OPTIONS)
 register_localizer(
-    "cam", "tlaam.model.cam:make_cam", options=("threshold", "heatmap_upsample"), threshold_is_share=True
+    "oaam",
+    "tlaam.model.oaam:make_oaam",
+    options={"heatmap_layer": None, "threshold": 1.0, "threshold_rule": None, "heatmap_upsample": 1},
 )
-for _name, _function in (("gradcam", "make_gradcam"), ("gradcam++", "make_gradcam_plus_plus")):
+register_localizer(
+    "cam", "tlaam.model.cam:make_cam", options={"threshold": 0.2, "heatmap_upsample": 4}, threshold_is_share=True
+)
+# The thresholds are the papers': Grad-CAM's 0.15, and of Grad-CAM++'s three the middle one.
+for _name, _function, _threshold in (("gradcam", "make_gradcam", 0.15), ("gradcam++", "make_gradcam_plus_plus", 0.25)):
     register_localizer(
         _name,
         f"tlaam.model.cam:{_function}",
-        options=("heatmap_layer", "threshold", "heatmap_upsample"),
+        options={"heatmap_layer": None, "threshold": _threshold, "heatmap_upsample": 4},
         threshold_is_share=True,
     )
 register_localizer("scda", "tlaam.model.scda:make_scda")

@@ -10,6 +10,12 @@ from tlaam.model.cam import CAM, GradCAM, GradCAMPlusPlus, cam_heatmap, gradcam_
 from tlaam.model.heatmaps import LinearHead, class_gradient, object_heatmap
 from tlaam.model.localizer import Evidence, Localizer
 
+LOCALIZERS = [
+    CAM(threshold=0.2, upsample=4),
+    GradCAM(threshold=0.15, upsample=4),
+    GradCAMPlusPlus(threshold=0.25, upsample=4),
+]
+
 
 def scene(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, LinearHead]:
     torch.manual_seed(0)
@@ -32,7 +38,9 @@ def test_gradcams_closed_form_is_its_definition() -> None:
     features.requires_grad_()
     scores = head(features)
     expected = gradcam_heatmap(features, class_gradient(features, scores, classes))
-    found = GradCAM()(Evidence(features.detach(), scores.detach(), classes, head), 70).heatmaps
+    found = GradCAM(threshold=0.15, upsample=4)(
+        Evidence(features.detach(), scores.detach(), classes, head), 70
+    ).heatmaps
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-15)
     assert (expected > 0).any()
 
@@ -75,7 +83,7 @@ def test_gradcam_plus_plus_is_oaams_map_times_the_exponential_score() -> None:
         torch.testing.assert_close(found[image] * scale, torch.as_tensor(expected).relu(), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("localizer", [CAM(), GradCAM(), GradCAMPlusPlus()])
+@pytest.mark.parametrize("localizer", LOCALIZERS)
 def test_the_box_is_what_exceeds_a_fraction_of_the_maximum(localizer: Localizer) -> None:
     features, _, head = scene(torch.float32)
     features = torch.zeros(1, 6, 7, 7)
@@ -87,7 +95,7 @@ def test_the_box_is_what_exceeds_a_fraction_of_the_maximum(localizer: Localizer)
     assert 16 <= x0 <= 32 and 128 <= x1 <= 144 and 48 <= y0 <= 64 and 160 <= y1 <= 176  # upsampling blurs half a cell
 
 
-@pytest.mark.parametrize("localizer", [CAM(), GradCAM(), GradCAMPlusPlus()])
+@pytest.mark.parametrize("localizer", LOCALIZERS)
 @pytest.mark.parametrize("value", [0.0, 1.0, -1.0])
 def test_a_flat_map_is_the_whole_image(localizer: Localizer, value: float) -> None:
     _, _, head = scene(torch.float32)

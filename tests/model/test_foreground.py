@@ -42,7 +42,7 @@ def localize(localizer: Foreground, pyramid: tuple[Tensor, ...], size: int) -> L
 def test_it_learns_what_masks_show() -> None:
     torch.manual_seed(0)
     pyramid, masks, boxes = squares(64)
-    localizer = Foreground((3, 3), upsample=1)
+    localizer = Foreground((3, 3), threshold=0.25, upsample=1)
     optimizer = torch.optim.SGD(localizer.parameters(), lr=0.1, momentum=0.9)
     for _ in range(60):
         loss = foreground_loss(localizer.foreground_logits(pyramid), masks)

@@ -53,7 +53,8 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
     localizer: Localizer | None = None
     if config.localizer != "none":
         # Settings that were not resolved leave it open; OAAM is the one that needs no pretrained weights.
-        localizer = maker("localizer", config.localizer or "oaam")(config, backbone)
+        config = config.model_copy(update={"localizer": config.localizer or "oaam"})
+        localizer = maker("localizer", str(config.localizer))(config, backbone)
     parts: PartProposer | None = None
     if config.parts != "none":
         parts = maker("parts", config.parts)(config, backbone)

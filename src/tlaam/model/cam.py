@@ -27,20 +27,17 @@ if TYPE_CHECKING:
     from tlaam.config import ModelConfig
     from tlaam.model.backbone import Backbone
 
-UPSAMPLE = 4
-"""The maps are upsampled before the threshold, as the papers upsample them to the image, to cells of 8 pixels."""
-
 
 class CAM(Localizer):
     """Box where the classifier's own weights say the class is; always of the last map.
 
     Args:
-        threshold: fraction of the map's maximum; the paper's 0.2.
+        threshold: fraction of the map's maximum; the paper's is 0.2.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
     """
 
-    def __init__(self, *, threshold: float = 0.2, upsample: int = UPSAMPLE, zoom_steps: int = 1) -> None:
+    def __init__(self, *, threshold: float, upsample: int, zoom_steps: int = 1) -> None:
         super().__init__(zoom_steps)
         self.threshold, self.upsample = threshold, upsample
 
@@ -56,16 +53,14 @@ class GradCAM(Localizer):
 
     Args:
         layer: module of the timm network whose map is explained, by autograd; by itself the last map, in closed form.
-        threshold: fraction of the map's maximum; the paper's 0.15.
+        threshold: fraction of the map's maximum; the paper's is 0.15.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
     """
 
     needs_gradient = True
 
-    def __init__(
-        self, layer: str | None = None, *, threshold: float = 0.15, upsample: int = UPSAMPLE, zoom_steps: int = 1
-    ) -> None:
+    def __init__(self, layer: str | None = None, *, threshold: float, upsample: int, zoom_steps: int = 1) -> None:
         super().__init__(zoom_steps)
         self.layer = layer
         self.threshold, self.upsample = threshold, upsample
@@ -89,14 +84,12 @@ class GradCAMPlusPlus(OAAM):
 
     Args:
         layer: as of `GradCAM`.
-        threshold: fraction of the map's maximum; 0.25, the middle one of the paper's three.
+        threshold: fraction of the map's maximum; the paper tries 0, 0.25 and 0.5.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
     """
 
-    def __init__(
-        self, layer: str | None = None, *, threshold: float = 0.25, upsample: int = UPSAMPLE, zoom_steps: int = 1
-    ) -> None:
+    def __init__(self, layer: str | None = None, *, threshold: float, upsample: int, zoom_steps: int = 1) -> None:
         super().__init__(layer, threshold=threshold, rule="max", upsample=upsample, zoom_steps=zoom_steps)
 
 

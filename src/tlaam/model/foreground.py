@@ -43,8 +43,8 @@ class Foreground(Localizer):
         self,
         channels: Sequence[int],
         *,
-        threshold: float = 0.25,
-        upsample: int = 2,
+        threshold: float,
+        upsample: int,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)

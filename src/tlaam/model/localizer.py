@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from tlaam.model.heatmaps import LinearHead
+from tlaam.registry import LOCALIZER_OPTIONS, find
 
 if TYPE_CHECKING:
     from tlaam.config import ModelConfig
@@ -76,9 +77,12 @@ class Localizer(nn.Module):
 
 
 def given_options(config: ModelConfig) -> dict[str, Any]:
-    """Return `zoom_steps`, and `threshold` and `upsample` where the settings give them.
+    """Return `zoom_steps`, and `threshold` and `upsample` where the settings or the localiser's registration give them.
 
-    What is left to the localiser keeps the default that stands where it is defined.
+    Resolved settings always do, where the registration does.
     """
-    given = {"threshold": config.threshold, "upsample": config.heatmap_upsample}
-    return {"zoom_steps": config.zoom_steps, **{name: value for name, value in given.items() if value is not None}}
+    localizer = find("localizer", config.localizer or "none")
+    values = dict(localizer.defaults) if localizer is not None else {}
+    values |= {name: given for name in LOCALIZER_OPTIONS if (given := getattr(config, name)) is not None}
+    arguments = {"threshold": values.get("threshold"), "upsample": values.get("heatmap_upsample")}
+    return {"zoom_steps": config.zoom_steps, **{name: value for name, value in arguments.items() if value is not None}}

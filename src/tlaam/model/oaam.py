@@ -31,9 +31,9 @@ class OAAM(Localizer):
         self,
         layer: str | None = None,
         *,
-        threshold: float = 1.0,
+        threshold: float,
         rule: ThresholdRule = "mean",
-        upsample: int = 1,
+        upsample: int,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)
