@@ -183,6 +183,29 @@ def prediction_panel(
     return _arranged(tiles, title, subtitle, height)
 
 
+def pair_panel(
+    views: Sequence[tuple[str, Image.Image, Box | None]], *, title: str, subtitle: str, height: int = 240
+) -> Image.Image:
+    """Show images side by side under a caption, each with its object box and, beside it, what lies in that.
+
+    Args:
+        views: name, raw image, and object box in its pixels (None draws none and leaves the crop out).
+        title: one line.
+        subtitle: one smaller line.
+        height: of the tiles, pixels; the caption adds a little.
+
+    Returns:
+        RGB.
+    """
+    tiles = []
+    for name, image, box in views:
+        size = _tile_size(image.width / image.height, height, 0.75, 1.5)
+        tiles.append((name, _tile(_boxed_view(image, box, [], None, size), size)))
+        if box is not None:
+            tiles.append(("object", _crop_tile(image, box, _tile_size(_shape(box), height, 0.6, 1.5), OBJECT_COLOUR)))
+    return _arranged(tiles, title, subtitle, height)
+
+
 def contact_sheet(panels: Sequence[Image.Image], columns: int = 1) -> Image.Image:
     """Put pictures into rows of `columns`, each column as wide as its widest picture.
 

@@ -15,7 +15,7 @@ from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.page import in_turns, picture_beside_truth, tables_of
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.machine import machine
-from tlaam.page import write_page
+from tlaam.page import Gallery, write_page
 from tlaam.prediction import Predictor
 from tlaam.training.run import resume, train
 
@@ -109,6 +109,5 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             "map it was found by, the object found, and the parts. The first test images are "
             "shown, right or wrong."
         ),
-        tables=tables_of(reports, _TITLES),
-        pictures=pictures,
+        sections=[*tables_of(reports, _TITLES), Gallery("Pictures", pictures)],
     )

@@ -1,4 +1,4 @@
-"""A page of results in one HTML file: tables with bars, and pictures; it asks the network for nothing."""
+"""A page of results in one HTML file: tables with bars, charts and pictures; it asks the network for nothing."""
 
 from __future__ import annotations
 
@@ -52,6 +52,39 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        title: heading.
+        svg: an ``<svg>`` element, as `tlaam.charts` makes them; not escaped.
+        note: a sentence beneath.
+    """
+
+    title: str
+    svg: str = field(repr=False)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures under one heading.
+
+    Attributes:
+        title: heading.
+        pictures: in order; without any, the gallery is left out.
+        note: a sentence above them.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
+
+
+Section = Table | Chart | Gallery
+
+
+@dataclass(frozen=True)
 class _Shown:
     """A cell as the template needs it: its text, whether it is a number, and the length of its bar in per cent."""
 
@@ -65,8 +98,7 @@ def write_page(
     *,
     title: str,
     intro: str,
-    tables: Sequence[Table],
-    pictures: Sequence[Picture],
+    sections: Sequence[Section],
 ) -> Path:
     """Write one self-contained HTML page and return its path.
 
@@ -76,8 +108,7 @@ def write_page(
         path: the file to write; missing folders are made.
         title: heading of the page.
         intro: text beneath it; an empty line begins a new paragraph.
-        tables: shown first.
-        pictures: shown after them, embedded as JPEG (as PNG where they are transparent).
+        sections: shown in their order; pictures are embedded as JPEG (as PNG where they are transparent).
 
     Raises:
         RunError: the file cannot be written.
@@ -89,13 +120,21 @@ def write_page(
     html = environment.from_string(source).render(
         title=title,
         paragraphs=[paragraph.strip() for paragraph in intro.split("\n\n") if paragraph.strip()],
-        tables=[(table, [[_shown(cell) for cell in row] for row in table.rows]) for table in tables],
-        pictures=[(picture, _data_uri(picture.image)) for picture in pictures],
+        sections=[_prepared(section) for section in sections],
     )
     target = Path(path)
     # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
     _write(target, html.encode("utf-8", "backslashreplace"))
     return target
+
+
+def _prepared(section: Section) -> dict[str, object]:
+    """Return what the template shows of a section."""
+    if isinstance(section, Table):
+        return {"kind": "table", "section": section, "rows": [[_shown(cell) for cell in row] for row in section.rows]}
+    if isinstance(section, Chart):
+        return {"kind": "chart", "section": section}
+    return {"kind": "gallery", "section": section, "pictures": [(p, _data_uri(p.image)) for p in section.pictures]}
 
 
 def _shown(cell: Cell) -> _Shown:

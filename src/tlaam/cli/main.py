@@ -17,6 +17,7 @@ from tlaam.errors import TlaamError, did_you_mean
 VERBS = {
     "train": "Train a model on labelled photographs.",
     "evaluate": "Measure a trained model: every branch, and the boxes.",
+    "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
     "predict": "Name what photographs show, and show why.",
     "check": "List what is wrong with a data set; changes nothing.",
     "compare": "Train several systems under the same settings, and compare them.",

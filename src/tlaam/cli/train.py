@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from tlaam.cli.options import PATH, settings_from, settings_options
+from tlaam.cli.output import progress_bar
 from tlaam.config import MACHINE_OPTIONS
+from tlaam.errors import TlaamError
 from tlaam.recipes import recipe_names, recipe_title
 
 
@@ -23,10 +25,17 @@ def _recipes() -> str:
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
+@click.option("--report/--no-report", default=True, help="Write RUN/report.html at the end. [yes]")
 @settings_options
 @click.pass_context
 def train(
-    context: click.Context, /, data: str | None, out: Path | None, resumed: Path | None, **_settings: object
+    context: click.Context,
+    /,
+    data: str | None,
+    out: Path | None,
+    resumed: Path | None,
+    report: bool,
+    **_settings: object,
 ) -> None:
     """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, the official folder of a public data
     set such as CUB-200-2011, or 'synthetic'.
@@ -39,7 +48,8 @@ def train(
         given = [
             name
             for name in context.params
-            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE and name != "resumed"
+            if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            and name not in ("resumed", "report")
         ]
         for name in given:
             if name not in MACHINE_OPTIONS:
@@ -61,7 +71,20 @@ def train(
     if rank_zero_only.rank == 0:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(folder))
         click.echo(f"Trained model: {folder}")
+        if report:
+            _write_report(folder)
         click.echo(
             f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
             f"or tlaam predict {quoted} IMAGES --overlays FOLDER"
         )
+
+
+def _write_report(folder: Path) -> None:
+    """Write the run's page; what hinders it is said, and leaves the trained model what it is."""
+    from tlaam.run_page import write_run_page
+
+    try:
+        with progress_bar("measuring") as progress:
+            click.echo(f"Page: {write_run_page(folder, progress=progress)}")
+    except TlaamError as error:
+        click.echo(f"tlaam: no page was written: {error} (tlaam report writes it later.)", err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.evaluation.page import in_turns, picture_beside_truth
-from tlaam.page import Cell, Picture, Table, write_page
+from tlaam.page import Cell, Gallery, Picture, Table, write_page
 from tlaam.prediction import Predictor
 
 PICTURES = 4
@@ -72,6 +72,7 @@ def write_comparison_page(
             "Paired bootstrap over images and seeds.",
         ),
     ]
+    pictures = _pictures(folder, images, in_turns(images.split(split), PICTURES), runs, titles)
     return write_page(
         folder / "index.html",
         title=f"{images.name}: systems compared",
@@ -82,8 +83,7 @@ def write_comparison_page(
             "with the box found (and, dashed, the true one), "
             "the map it was found by, the object and the parts, where a system has them."
         ),
-        tables=tables,
-        pictures=_pictures(folder, images, in_turns(images.split(split), PICTURES), runs, titles),
+        sections=[*tables, Gallery("Pictures", pictures)],
     )
 
 

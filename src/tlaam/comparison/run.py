@@ -276,7 +276,7 @@ def _train(run: Path, data: str, config: Config) -> bool:
     Raises:
         RunError: it was asked to stop.
     """
-    command = [sys.executable, "-m", "tlaam", "train"]
+    command = [sys.executable, "-m", "tlaam", "train", "--no-report"]
     if (run / "config.yaml").exists():
         command += ["--resume", str(run)]
     else:

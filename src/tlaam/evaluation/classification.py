@@ -81,6 +81,29 @@ def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequen
     )
 
 
+def calibration_bins(
+    confidences: Tensor, correct: Tensor, bins: int = CALIBRATION_BINS
+) -> list[tuple[float, float, int]]:
+    """Return mean confidence, accuracy and number of images of each bin that is not empty.
+
+    Args:
+        confidences: as of `expected_calibration_error`.
+        correct: likewise.
+        bins: likewise.
+    """
+    index = _bin_of(confidences.to(torch.float64), bins)
+    found = []
+    for number in sorted(set(index.tolist())):
+        inside = index == number
+        means = confidences[inside].double().mean().item(), correct[inside].double().mean().item()
+        found.append((*means, int(inside.sum())))
+    return found
+
+
+def _bin_of(confidences: Tensor, bins: int) -> Tensor:
+    return (torch.ceil(confidences * bins).long() - 1).clamp(0, bins - 1)
+
+
 def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Return the gap between confidence and accuracy, averaged over bins weighted by their counts.
 
@@ -94,7 +117,7 @@ def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int =
         bins: number of bins.
     """
     confidences = confidences.to(torch.float64)
-    index = (torch.ceil(confidences * bins).long() - 1).clamp(0, bins - 1)
+    index = _bin_of(confidences, bins)
     # Within a bin, count · |accuracy - confidence| is |Σ (correct - confidence)|.
     gaps = torch.zeros(bins, dtype=torch.float64, device=confidences.device)
     gaps.index_add_(0, index, correct.to(torch.float64) - confidences)

@@ -97,6 +97,16 @@ def evaluate(
     return replace(report, selected_on_these=flattered)
 
 
+def measurable_split(images: LabelledImages, run: Path) -> Split | None:
+    """Return the images that a run's own page measures: those held out for validation, else a test split, else None.
+
+    Raises:
+        DataError: as `evaluate`.
+    """
+    images = _with_the_runs_splits(images, run)
+    return next((split for split in ("val", "test") if images.split(split)), None)  # type: ignore[arg-type]
+
+
 def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
     """Return the images by whose boxes a threshold may be chosen: validation images, if others are measured."""
     if measured == "val" or not any(sample.box is not None for sample in images.split(measured)):
@@ -153,8 +163,9 @@ def _report(
         if draws_maps:
             heatmaps = _heatmaps([sample for sample, *_ in rows], answered)
     predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
+    sure: list[float] = by_branch["fused"].amax(1).tolist()
     per_image = [
-        ImageResult(sample.name, label, {name: values[row] for name, values in predicted.items()}, ious[row])
+        ImageResult(sample.name, label, {n: values[row] for n, values in predicted.items()}, sure[row], ious[row])
         for row, (sample, _, label) in enumerate(rows)
     ]
     return EvaluationReport(

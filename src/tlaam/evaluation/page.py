@@ -11,7 +11,7 @@ from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
-from tlaam.page import Picture, Table, write_page
+from tlaam.page import Gallery, Picture, Table, write_page
 from tlaam.pictures import picture_of
 from tlaam.prediction import Prediction, Predictor
 
@@ -57,8 +57,7 @@ def write_evaluation_page(
             "From left to right: the image with the box found (and, dashed, the true one where it is known), the map "
             "it was found by, the object found, and the parts."
         ),
-        tables=tables_of({"": report}, {"": "this model"}),
-        pictures=pictures,
+        sections=[*tables_of({"": report}, {}), Gallery("Pictures", pictures)],
     )
 
 
@@ -79,8 +78,10 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
         for branch, title in shown.items():
             if branch in report.classification:
                 measured = report.classification[branch]
-                rows.append((f"{titles.get(name, name)}: {title}", measured.top1, measured.macro_f1))
-    found = [Table("How often it is right", ("Model and level", "Top-1", "Macro-F1"), rows)]
+                level = title if len(reports) == 1 else f"{titles.get(name, name)}: {title}"
+                rows.append((level, measured.top1, measured.macro_f1))
+    corner = "Level" if len(reports) == 1 else "Model and level"
+    found = [Table("How often it is right", (corner, "Top-1", "Macro-F1"), rows)]
     located = {name: report.localization for name, report in reports.items() if report.localization is not None}
     for localization in located.values():
         boxes = {"box found": localization.measures()}

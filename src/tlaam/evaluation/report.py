@@ -38,12 +38,14 @@ class ImageResult:
         name: the image within its data set.
         label: its class, as the model counts.
         predicted: the most probable class by branch.
+        confidence: probability of the fused answer.
         iou: intersection over union of the found with the true box; None where either is missing.
     """
 
     name: str
     label: int
     predicted: Mapping[str, int]
+    confidence: float
     iou: float | None
 
 

@@ -26,7 +26,8 @@ class RunFolder:
     out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
     seconds that its epochs took;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
-    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``.
+    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of the command
+    ``tlaam train`` the page ``report.html``.
     """
 
     path: Path

@@ -1,0 +1,37 @@
+"""``tlaam report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tlaam.cli.options import PATH, config_option
+from tlaam.cli.output import progress_bar
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("data", required=False)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
+@click.option("--out", type=PATH, metavar="FILE.html", help="The file to write. [RUN/report.html]")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@config_option
+def report(run: Path, data: str | None, split: str | None, out: Path | None, batch_size: int) -> None:
+    """Write the page of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
+    worst images, curves, settings and times, measured on DATA (by itself the data it was trained on).
+
+    `tlaam train` ends with it.
+    """
+    from tlaam.run_page import write_run_page
+
+    with progress_bar("measuring") as progress:
+        written = write_run_page(
+            run,
+            data,
+            split=split,  # type: ignore[arg-type]
+            path=out,
+            progress=progress,
+            batch_size=batch_size,
+        )
+    click.echo(f"Page: {written}")

@@ -1,0 +1,261 @@
+"""``report.html``: what a run came to, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tlaam.charts import Point, line_chart, reliability_chart
+from tlaam.config import Config
+from tlaam.data.open import open_images
+from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.drawing import pair_panel
+from tlaam.errors import RunError
+from tlaam.evaluation.classification import calibration_bins
+from tlaam.evaluation.confusion import MixedUp, mixed_up
+from tlaam.evaluation.evaluate import evaluate, measurable_split
+from tlaam.evaluation.page import picture_beside_truth, tables_of
+from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport, ImageResult
+from tlaam.images import load_image
+from tlaam.machine import machine
+from tlaam.page import Chart, Gallery, Picture, Section, Table, write_page
+from tlaam.prediction import Prediction, Predictor
+from tlaam.training.folder import RunFolder
+
+PAIRS = 5
+"""Pairs of classes that are shown, those most mixed up."""
+SHOWN = 6
+"""Images of each kind (surest mistakes, least sure answers, ...)."""
+
+_BRANCH_TITLES = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "fused"}
+
+
+def write_run_page(
+    run: str | Path,
+    data: LabelledImages | str | Path | None = None,
+    *,
+    split: Split | None = None,
+    path: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Measure a finished run and write its page; return the page's path.
+
+    Args:
+        run: the run folder.
+        data: what to measure on; by itself the data that the run was trained on, from where it lay.
+        split: which of its images; by itself those that the run held out for validation, then a test split. Without
+            either, the page shows the training only.
+        path: the file to write; by itself ``report.html`` in the run folder. An older one is replaced.
+        progress: called with (images done, images in all) while measuring.
+        **options: see `tlaam.prediction.Predictor`.
+
+    Raises:
+        RunError: the folder holds no finished run, or the page cannot be written.
+        DataError: the data cannot be read, or do not fit the run.
+        ModelError: the run holds no usable model.
+    """
+    folder = RunFolder(Path(run))
+    folder.require_run()
+    status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
+    if status.get("state") != "finished":
+        raise RunError(f"{folder.path} has not finished; its page is written at its end (train --resume RUN goes on).")
+    facts = folder.read_json(folder.data)
+    images = data if isinstance(data, LabelledImages) else open_images(data or facts["source"], strict=False)
+    chosen = split or measurable_split(images, folder.path)
+    sections: list[Section] = []
+    report, speed = None, None
+    if chosen is not None:
+        began = time.monotonic()
+        report = evaluate(folder.path, images, split=chosen, skip_unreadable=True, progress=progress, **options)
+        speed = report.images / (time.monotonic() - began)
+        sections += _measured(report, images, Predictor(folder.path, **options))
+    history = _history(folder.history)
+    sections += [*_curves(history), *_facts(config, status, history, speed)]
+    return write_page(
+        path or folder.path / "report.html",
+        title=f"{images.name}: what the model learnt",
+        intro=_intro(config, facts, report),
+        sections=sections,
+    )
+
+
+def _intro(config: Config, facts: dict[str, Any], report: EvaluationReport | None) -> str:
+    model = config.model
+    text = (
+        f"{model.backbone} at {model.image_size} pixels, trained for {config.training.epochs} epochs to tell "
+        f"{facts['classes']} classes of {facts['name']} apart, from image labels alone.\n\n"
+    )
+    if report is None:
+        return text + "There were no validation or test images, so nothing is known of how often it is right."
+    flattering = ""
+    if report.selected_on_these:
+        flattering = " " + BEST_EPOCH
+    elif report.split == "val" and config.training.keep == "best":
+        flattering = " The epoch was chosen by these images, so the figures flatter a little."
+    return text + f"Measured on the {report.images} images of the {report.split} split.{flattering}"
+
+
+def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predictor) -> list[Section]:
+    by_name = {sample.name: sample for sample in images.samples}
+    results = report.per_image
+    right = [r for r in results if r.predicted["fused"] == r.label]
+    wrong = [r for r in results if r.predicted["fused"] != r.label]
+    pairs = mixed_up(results)
+    galleries = {
+        "Surest mistakes": (sorted(wrong, key=_sureness)[::-1], "Wrong, and as sure as it gets of that."),
+        "Least sure of all": (sorted(results, key=_sureness), "The answers with the lowest probabilities."),
+        "Worst boxes": (
+            sorted((r for r in results if r.iou is not None), key=lambda r: r.iou or 0.0),
+            "The object boxes that overlap least with the true ones (dashed).",
+        ),
+        "Surest right answers": (sorted(right, key=_sureness)[::-1], ""),
+    }
+    shown = {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
+    shown |= {r.name for pair in pairs[:PAIRS] for r in (pair.example, pair.other) if r is not None}
+    samples = [by_name[name] for name in sorted(shown)]
+    answers = {s.name: (s, p) for s, p in zip(samples, predictor.predict(samples), strict=True) if p.error is None}
+    sections: list[Section] = list(tables_of({"": report}, {}))
+    sections += [_branches(report), _mixed_up(pairs, report.classes)] if wrong else [_branches(report)]
+    sections.append(_pair_gallery(pairs[:PAIRS], report.classes, answers))
+    for title, (found, note) in galleries.items():
+        pictures = [picture_beside_truth(*answers[r.name], images.classes) for r in found[:SHOWN] if r.name in answers]
+        sections.append(Gallery(title, pictures, note))
+    sections.append(_calibration(report))
+    return sections
+
+
+def _sureness(result: ImageResult) -> float:
+    return result.confidence
+
+
+def _branches(report: EvaluationReport) -> Table:
+    rows: list[Sequence[str | int]] = []
+    for branch in BRANCHES[1:]:
+        if branch in report.classification and "raw" in report.classification:
+            mine = [r.predicted[branch] == r.label for r in report.per_image]
+            whole = [r.predicted["raw"] == r.label for r in report.per_image]
+            gained = sum(m and not w for m, w in zip(mine, whole, strict=True))
+            lost = sum(w and not m for m, w in zip(mine, whole, strict=True))
+            rows.append((_BRANCH_TITLES[branch], gained, lost))
+    return Table(
+        "What looking closer changes",
+        ("Level", "Right where the whole image is wrong", "Wrong where the whole image is right"),
+        rows,
+        "Numbers of images.",
+    )
+
+
+def _mixed_up(pairs: Sequence[MixedUp], classes: Sequence[str]) -> Table:
+    rows = [(f"{classes[p.first]} and {classes[p.second]}", p.count, p.forth, p.back) for p in pairs[: 3 * PAIRS]]
+    return Table(
+        "Most mixed up",
+        ("Classes", "Images", "First taken for second", "Second taken for first"),
+        rows,
+        f"{sum(p.count for p in pairs)} mistakes in all.",
+    )
+
+
+def _pair_gallery(
+    pairs: Sequence[MixedUp], classes: Sequence[str], answers: dict[str, tuple[Sample, Prediction]]
+) -> Gallery:
+    pictures = []
+    for pair in pairs:
+        views = []
+        for result in (pair.example, pair.other):
+            if result is not None and result.name in answers:
+                sample, prediction = answers[result.name]
+                views.append((classes[result.label], *_view(sample, prediction)))
+        taken = classes[pair.example.predicted["fused"]]
+        if views:
+            panel = pair_panel(
+                views,
+                title=f"{classes[pair.example.label]} taken for {taken}",
+                subtitle=f"{pair.example.confidence:.0%} sure" + (f"; right: a {taken}" if len(views) > 1 else ""),
+                height=240,
+            )
+            pictures.append(Picture(panel, " | ".join(r.name for r in (pair.example, pair.other) if r is not None)))
+    return Gallery(
+        "Side by side",
+        pictures,
+        "Of each pair, the mistake it was surest of (left), and an image of the class it was taken for (right).",
+    )
+
+
+def _view(sample: Sample, prediction: Prediction) -> tuple[Image.Image, tuple[float, float, float, float] | None]:
+    image = load_image(sample.path, banner=sample.banner)
+    if prediction.object_box is None:
+        return image, None
+    x0, y0, x1, y1 = map(float, prediction.object_box)
+    return image, (x0, y0, x1, y1)
+
+
+def _calibration(report: EvaluationReport) -> Chart:
+    confidences = torch.tensor([r.confidence for r in report.per_image], dtype=torch.float64)
+    correct = torch.tensor([r.predicted["fused"] == r.label for r in report.per_image])
+    return Chart(
+        "Can its probabilities be believed?",
+        reliability_chart(calibration_bins(confidences, correct)),
+        "On the dashed line, of answers given with 80 % probability 80 % are right. Larger dots are more images. "
+        f"Expected calibration error: {100 * report.classification['fused'].ece:.1f} %.",
+    )
+
+
+def _history(path: Path) -> list[dict[str, float | None]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is not a run's history: {error}.") from error
+
+
+def _curves(history: Sequence[dict[str, float | None]]) -> list[Section]:
+    def lines(prefix: str, names: Sequence[str]) -> dict[str, list[Point]]:
+        found = {}
+        for name in names:
+            points = [(r["epoch"], r[prefix + name]) for r in history if r.get(prefix + name) is not None]
+            if points:
+                found[_BRANCH_TITLES.get(name, name)] = [(float(e or 0), float(v or 0)) for e, v in points]
+        return found
+
+    sections: list[Section] = []
+    top1, losses = lines("val_top1_", BRANCHES), lines("loss_", [*BRANCHES[:3], "foreground", "own"])
+    if top1:
+        chart = line_chart(top1, x="epoch", y="right", share=True)
+        sections.append(
+            Chart("How it learnt: validation images", chart, "Share of the validation images it has right.")
+        )
+    if losses:
+        sections.append(Chart("How it learnt: losses", line_chart(losses, x="epoch", y="loss"), "On training images."))
+    return sections
+
+
+def _facts(
+    config: Config, status: dict[str, Any], history: Sequence[dict[str, float | None]], speed: float | None
+) -> list[Section]:
+    seconds = [row["seconds"] for row in history if row["seconds"] is not None]
+    rows: list[tuple[str, str]] = []
+    if seconds:
+        rows += [("training", _duration(sum(seconds))), ("an epoch", _duration(sum(seconds) / len(seconds)))]
+    if status.get("pseudo_mask_seconds"):
+        rows.append(("pseudo masks", _duration(status["pseudo_mask_seconds"])))
+    if "memory_bytes" in status:
+        rows.append(("memory at most", f"{status['memory_bytes'] / 2**30:.1f} GiB"))
+    if speed is not None:
+        rows.append(("measuring", f"{speed:.1f} images a second, with all measures"))
+    here = machine()
+    rows.append(("this page's machine", here["gpu"] or here["processor"]))
+    rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]
+    settings = [(n, json.dumps(v)) for section in config.to_nested().values() for n, v in section.items()]
+    return [Table("Time and machine", ("What", "How much"), rows), Table("Settings", ("Option", "Value"), settings)]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
