@@ -1,0 +1,59 @@
+"""Figures in the docs are those of the results files, word for word."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "benchmarks" / "results" / "cub10-systems-224.json"
+
+
+@pytest.fixture(scope="module")
+def glance() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("glance", ROOT / "benchmarks" / "glance.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_results_shows_the_results(glance: ModuleType) -> None:
+    results, page = json.loads(RESULTS.read_text()), PAGE.read_text()
+    assert glance.table(results) in page
+    assert glance.differences(results, "plain") in page
+    assert glance.differences(results, "tlaam") in page
+    assert (ROOT / "docs" / "images" / "cub10-systems-224.svg").read_text() == glance.picture(results)
+
+
+def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
+    results = {
+        "first": "b",
+        "systems": {"a": {"title": "A & Co"}, "b": {"title": "B"}},
+        "runs": [{"system": "a"}, {"system": "b"}, {"system": "b"}],
+        "summary": {
+            "a": {"fused.top1": {"mean": 0.5, "std": None}, "minutes": {"mean": 2.0, "std": None}},
+            "b": {"fused.top1": {"mean": 0.75, "std": 0.05}, "box.gt_known_0.5": {"mean": 1.0, "std": 0.0}},
+        },
+        "differences": [
+            {"first": "b", "first_branch": "fused", "second": "a", "second_branch": "fused", "mean": 0.25,
+             "low": 0.1, "high": 0.4},
+            {"first": "b", "first_branch": "object", "second": "b", "second_branch": "raw", "mean": 0.5,
+             "low": 0.1, "high": 0.6},
+        ],
+    }  # fmt: skip
+    head, _, first, second = glance.table(results).splitlines()
+    assert head.split(" | ")[5] == "**fused**"
+    assert first == "| A & Co | 1 | – | – | – | 50.0 | – | – | – | – | 2.0 | – |"
+    assert second == "| B | 2 | – | – | – | 75.0 ± 5.0 | – | – | 100.0 ± 0.0 | – | – | – |"
+    assert glance.differences(results, "a").splitlines()[2:] == ["| B | **+25.0** | +10.0 to +40.0 |"]
+    assert glance.differences(results, "b").splitlines()[2:] == ["| A & Co | **-25.0** | -40.0 to -10.0 |"]
+    drawn = ElementTree.fromstring(glance.picture(results))
+    centres = [float(c.get("cx")) for c in drawn.iter("{http://www.w3.org/2000/svg}circle")][2:]
+    assert centres == [540.0, 695.0, 850.0]
