@@ -57,9 +57,14 @@ def differences(results: Mapping[str, Any], than: str) -> str:
             low, high = sorted((sign * row["low"], sign * row["high"]))
             points = f"{100 * sign * row['mean']:+.1f}"
             decided = low > 0 or high < 0
-            interval = f"{100 * low:+.1f} to {100 * high:+.1f}"
+            interval = f"{_points(low)} to {_points(high)}"
             rows.append([results["systems"][other]["title"], f"**{points}**" if decided else points, interval])
     return _markdown(rows)
+
+
+def _points(share: float) -> str:
+    text = f"{100 * share:+.1f}"
+    return text if float(text) or not share else f"{100 * share:+.2f}"  # an end next to zero shows its side
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -43,7 +43,7 @@ def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
         },
         "differences": [
             {"first": "b", "first_branch": "fused", "second": "a", "second_branch": "fused", "mean": 0.25,
-             "low": 0.1, "high": 0.4},
+             "low": 0.0004, "high": 0.4},
             {"first": "b", "first_branch": "object", "second": "b", "second_branch": "raw", "mean": 0.5,
              "low": 0.1, "high": 0.6},
         ],
@@ -52,8 +52,8 @@ def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
     assert head.split(" | ")[5] == "**fused**"
     assert first == "| A & Co | 1 | – | – | – | 50.0 | – | – | – | – | 2.0 | – |"
     assert second == "| B | 2 | – | – | – | 75.0 ± 5.0 | – | – | 100.0 ± 0.0 | – | – | – |"
-    assert glance.differences(results, "a").splitlines()[2:] == ["| B | **+25.0** | +10.0 to +40.0 |"]
-    assert glance.differences(results, "b").splitlines()[2:] == ["| A & Co | **-25.0** | -40.0 to -10.0 |"]
+    assert glance.differences(results, "a").splitlines()[2:] == ["| B | **+25.0** | +0.04 to +40.0 |"]
+    assert glance.differences(results, "b").splitlines()[2:] == ["| A & Co | **-25.0** | -40.0 to -0.04 |"]
     drawn = ElementTree.fromstring(glance.picture(results))
     centres = [float(c.get("cx")) for c in drawn.iter("{http://www.w3.org/2000/svg}circle")][2:]
     assert centres == [540.0, 695.0, 850.0]

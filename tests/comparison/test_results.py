@@ -23,9 +23,10 @@ TITLES = {"a": "System | A", "b": "System B"}
 def run(system: str, seed: int, right: str, **more: float) -> RunResult:
     answers = [cell == "1" for cell in right]
     measures = {"fused.top1": sum(answers) / len(answers), **more}
-    return RunResult(
-        system, seed, measures, {"fused": answers, "raw": answers[::-1]}, [str(i) for i in range(len(right))]
-    )
+    branches = {"fused": answers, "raw": answers[::-1], "parts": answers[::-1]}
+    if system == "plain":
+        del branches["parts"]
+    return RunResult(system, seed, measures, branches, [str(i) for i in range(len(right))])
 
 
 RUNS = [
@@ -46,12 +47,13 @@ def test_means_and_deviations_are_over_seeds() -> None:
 def test_differences_say_whether_they_are_decided() -> None:
     rows = differences(RUNS, "a")
     assert [(row.first_branch, row.second, row.second_branch) for row in rows] == [
-        ("fused", "b", "fused"), ("fused", "a", "raw"),
+        ("fused", "b", "fused"), ("parts", "a", "raw"), ("fused", "a", "raw"),
     ]  # fmt: skip
     assert rows[0].mean == pytest.approx(0.475) and rows[0].low > 0.2 and rows[0].decided
-    assert rows[1].mean == pytest.approx(0) and not rows[1].decided
+    assert (rows[1].mean, rows[1].low, rows[1].high) == (0, 0, 0)  # the same answers of the same runs
+    assert rows[2].mean == pytest.approx(0) and not rows[2].decided
     found = list(csv.DictReader(io.StringIO(differences_csv(rows, "last"))))
-    assert [row["excludes_zero"] for row in found] == ["1", "0"]
+    assert [row["excludes_zero"] for row in found] == ["1", "0", "0"]
     lines = differences_markdown(rows, TITLES).splitlines()
     assert "**+47.5**" in lines[2] and "| +0.0 |" in lines[3]
 
@@ -60,6 +62,11 @@ def test_every_other_system_is_compared_with_the_plain_backbone_too() -> None:
     runs = [run(system, 0, "1" * 20 + "0" * 20) for system in ("plain", "plain+lcam", "tlaam")]
     pairs = [(row.first, row.second) for row in differences(runs, "tlaam") if row.second_branch == "fused"]
     assert pairs == [("tlaam", "plain"), ("tlaam", "plain+lcam"), ("plain+lcam", "plain")]
+
+
+def test_a_model_without_levels_is_not_compared_with_itself() -> None:
+    runs = [run(system, 0, "1" * 20 + "0" * 20) for system in ("plain", "b")]
+    assert [(row.first, row.second) for row in differences(runs, "plain")] == [("plain", "b")]
 
 
 def test_tables_have_a_row_a_system_and_no_column_that_nobody_has() -> None:

@@ -116,6 +116,9 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(data: Path, photos
         compare(data, tmp_path / "f", settings={**SETTINGS, "epoch": 5}, protocol="last")
     with pytest.raises(ConfigError, match="threshold goes with localizer"):
         compare(data, tmp_path / "g", systems=["mmal"], settings={**SETTINGS, "threshold": 0.5}, protocol="last")
+    for option in ("seed=4", "select_on=test", "keep=last"):
+        grid = ["compare", str(data), "--out", str(tmp_path / "i"), "--systems", "plain"]
+        assert main([*grid, "--variant", f"x=plain {option}"]) != 0
     for wrong in ("lr=[1", "part_windows=a,b", "epochs"):
         assert main(["compare", str(data), "--out", str(tmp_path / "h"), "--protocol", "last", "--set", wrong]) != 0
     assert not any(tmp_path.iterdir())

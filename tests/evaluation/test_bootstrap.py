@@ -44,6 +44,28 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert steady.high - steady.low < 1e-9 < 0.1 < shaky.high - shaky.low
 
 
+def test_answers_of_the_same_runs_are_drawn_together() -> None:
+    runs = np.random.default_rng(4).random((3, 200)) + np.array([[0.0], [0.5], [1.0]])
+    one = paired_bootstrap(runs, runs, same_runs=True, resamples=500)
+    assert (one.mean, one.low, one.high) == (0.0, 0.0, 0.0)
+    better = paired_bootstrap(runs + 0.1, runs, same_runs=True, resamples=500)
+    assert better.low == pytest.approx(0.1) and better.high == pytest.approx(0.1)
+    assert paired_bootstrap(runs + 0.1, runs, resamples=500).low < 0
+    with pytest.raises(DataError, match="3 and 2 runs"):
+        paired_bootstrap(runs, runs[:2], same_runs=True)
+
+
+def test_an_interval_that_ends_at_zero_holds_it() -> None:
+    random = np.random.default_rng(5)
+    ends = []
+    for _ in range(300):  # few images and draws, and no quantile between two of them: ends are zero but for rounding
+        first, second = random.random((3, 20)) < 0.7, random.random((3, 20)) < 0.7
+        found = paired_bootstrap(first, second, resamples=41, level=0.9)
+        ends += [found.low, found.high]
+    assert ends.count(0.0) == 10
+    assert not [end for end in ends if 0 < abs(end) < 1e-9]
+
+
 @pytest.mark.parametrize("shapes", [((2, 3), (2, 4)), ((3,), (3,)), ((0, 3), (1, 3)), ((1, 0), (1, 0))])
 def test_shapes_that_do_not_match_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(DataError, match="seeds, images"):

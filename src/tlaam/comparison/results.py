@@ -160,12 +160,15 @@ def differences(runs: Sequence[RunResult], first: str) -> list[Row]:
     pairs = [(first, "fused", other, "fused") for other in others]
     if BASELINE in others:
         pairs += [(other, "fused", BASELINE, "fused") for other in others if other != BASELINE]
-    pairs += [(first, branch, first, "raw") for branch in ("object", "parts", "fused")]
+    branches = {branch for run in runs if run.system == first for branch in run.right}
+    # Of a model without object or parts, the fused answer is the raw one.
+    own = ("object", "parts", "fused") if branches & {"object", "parts"} else ()
+    pairs += [(first, branch, first, "raw") for branch in own]
     rows = []
     for pair in pairs:
         one, other = _right(runs, *pair[:2]), _right(runs, *pair[2:])
         if len(one) and len(other):
-            found = paired_bootstrap(one, other)
+            found = paired_bootstrap(one, other, same_runs=pair[0] == pair[2])
             rows.append(Row(*pair, found.mean, found.low, found.high))
     return rows
 

@@ -135,6 +135,8 @@ def compare(
             )
     given |= PROTOCOLS[protocol]
     grid = chosen(systems)
+    for system in grid:
+        _require_options_of_its_own(system)
     leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
     if leader not in {system.name for system in grid}:
         raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
@@ -197,6 +199,15 @@ def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:
         f"{images.root} has no test split to compare systems on; mark some images as test. A validation split that the "
         "data marks is measured instead where no epoch is chosen by it (protocol last)."
     )
+
+
+def _require_options_of_its_own(system: System) -> None:
+    for name in ("seed", *PROTOCOLS["best-epoch"]):
+        if name in system.options:
+            raise ConfigError(
+                f"system '{system.name}' sets {name}, which a comparison decides for all its systems (by its seeds "
+                "and protocol); leave it out."
+            )
 
 
 def _last_but_rival(grid: list[System]) -> str:

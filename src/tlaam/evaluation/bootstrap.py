@@ -30,6 +30,7 @@ def paired_bootstrap(
     first: NDArray[np.generic],
     second: NDArray[np.generic],
     *,
+    same_runs: bool = False,
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -38,30 +39,36 @@ def paired_bootstrap(
 
     Images are drawn with replacement, the same ones for both systems, since both were measured on the same images; the
     seeds of each system are drawn with replacement independently, since a seed of one has nothing to do with that of
-    the other. The interval thus covers other test images and other training runs.
+    the other, unless both are answers of the same runs. The interval thus covers other test images and other training
+    runs.
 
     Args:
         first: a number for each seed and image (1 where the answer was right, or an IoU), ``(seeds, images)``.
         second: of the other system, ``(seeds', images)``, the same images in the same order.
+        same_runs: row by row, both were measured on one run (two branches of it): the same runs are drawn for both.
         resamples: how often to draw.
         level: share of the differences between the interval's ends.
         seed: of the draws.
 
     Raises:
-        DataError: the shapes do not match, or there is nothing to draw from.
+        DataError: the shapes do not match (in seeds too, of the same runs), or there is nothing to draw from.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or 0 in (*first.shape, *second.shape):
         raise DataError(
             f"Received results of shapes {first.shape} and {second.shape}; they must be (seeds, images) with the same "
             "images, at least one of each."
         )
+    if same_runs and len(first) != len(second):
+        raise DataError(f"Received results of {len(first)} and {len(second)} runs, which cannot be the same ones.")
     a, b = first.astype(np.float64), second.astype(np.float64)
     random = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for draw in range(resamples):
         # How often each image is drawn; weights cost less than gathering the images.
         weights = np.bincount(random.integers(a.shape[1], size=a.shape[1]), minlength=a.shape[1])
-        drawn_a, drawn_b = random.integers(len(a), size=len(a)), random.integers(len(b), size=len(b))
+        drawn_a = random.integers(len(a), size=len(a))
+        drawn_b = drawn_a if same_runs else random.integers(len(b), size=len(b))
         differences[draw] = (a[drawn_a].mean(0) - b[drawn_b].mean(0)) @ weights / a.shape[1]
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    # Sums of shares come out a rounding error beside zero; an interval that ends at zero must not seem to exclude it.
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2]).round(12) + 0.0
     return Difference(float(a.mean() - b.mean()), float(low), float(high), level)
