@@ -120,6 +120,9 @@ def test_training_ends_with_the_page(photos: Path, tmp_path: Path, capsys: pytes
     (out / "report.html").unlink()
     assert main(["train", "--no-report", "--resume", str(out)]) == 0
     assert not (out / "report.html").exists()
+    elsewhere = tmp_path / "page.html"
+    assert main(["report", str(out), str(photos), "--split", "train", "--out", str(elsewhere)]) == 0
+    assert "images of the train split." in elsewhere.read_text(encoding="utf-8")
     assert main(["report", str(out)]) == 0
     assert (out / "report.html").read_text(encoding="utf-8").count("<figure>") == page.count("<figure>")
 

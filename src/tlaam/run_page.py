@@ -6,6 +6,7 @@ import csv
 import json
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tlaam.evaluation.classification import calibration_bins
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, measurable_split
 from tlaam.evaluation.page import picture_beside_truth, tables_of
-from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport, ImageResult
+from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport
 from tlaam.images import load_image
 from tlaam.machine import machine
 from tlaam.page import Chart, Gallery, Picture, Section, Table, write_page
@@ -34,6 +35,7 @@ PAIRS = 5
 SHOWN = 6
 """Images of each kind (surest mistakes, least sure answers, ...)."""
 
+_sureness = attrgetter("confidence")
 _BRANCH_TITLES = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "fused"}
 
 
@@ -130,10 +132,6 @@ def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predi
         sections.append(Gallery(title, pictures, note))
     sections.append(_calibration(report))
     return sections
-
-
-def _sureness(result: ImageResult) -> float:
-    return result.confidence
 
 
 def _branches(report: EvaluationReport) -> Table:

@@ -136,7 +136,7 @@ def compare(
     given |= PROTOCOLS[protocol]
     grid = chosen(systems)
     for system in grid:
-        _require_options_of_its_own(system)
+        _refuse_the_comparisons_options(system)
     leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
     if leader not in {system.name for system in grid}:
         raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
@@ -201,8 +201,9 @@ def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:
     )
 
 
-def _require_options_of_its_own(system: System) -> None:
-    for name in ("seed", *PROTOCOLS["best-epoch"]):
+def _refuse_the_comparisons_options(system: System) -> None:
+    """Refuse a system that sets what its modules do not: the comparison would overrule it, or measure another epoch."""
+    for name in ("seed", "keep", "select_on"):
         if name in system.options:
             raise ConfigError(
                 f"system '{system.name}' sets {name}, which a comparison decides for all its systems (by its seeds "
