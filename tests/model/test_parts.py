@@ -35,6 +35,26 @@ def test_too_few_distinct_peaks_repeat_the_strongest() -> None:
     assert torch.equal(found, found[:, :1].expand_as(found))
 
 
+@pytest.mark.parametrize("distinct", [False, True])
+def test_equal_maxima_are_taken_by_their_means_and_then_in_order(distinct: bool) -> None:
+    # Four saturated channels that peak in the four corners of a 3 x 3 map, two of them with a larger mean.
+    features = torch.zeros(1, 5, 3, 3)
+    for channel, cell in enumerate([(0, 0), (0, 2), (2, 0), (2, 2)]):
+        features[0, channel, cell[0], cell[1]] = 6.0
+    features[0, 1, 1, 1] = features[0, 3, 1, 1] = 3.0
+    found = peak_positions(features, 3, distinct=distinct) * 3
+    torch.testing.assert_close(found[0], torch.tensor([[2.5, 0.5], [2.5, 2.5], [0.5, 0.5]]))
+
+
+def test_a_position_counts_by_its_strongest_channel_not_by_a_weaker_ones_mean() -> None:
+    features = torch.zeros(1, 3, 2, 2)
+    features[0, 0, 0, 0] = features[0, 1, 0, 1] = 6.0
+    features[0, 1, 1, 1] = 1.0  # the second position's channel has the larger mean of the two strongest
+    features[0, 2] = 5.0  # a weaker channel that peaks at the first position has a larger mean than both
+    found = peak_positions(features, 2, distinct=True) * 2
+    torch.testing.assert_close(found[0], torch.tensor([[1.5, 0.5], [0.5, 0.5]]))
+
+
 def test_windows_of_the_source_at_448_pixels() -> None:
     boxes = pyramid_windows(torch.tensor([[[224.0, 224.0], [10.0, 440.0]]]), [96 / 448, 160 / 448, 224 / 448], 448)
     expected = [

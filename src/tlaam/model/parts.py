@@ -88,6 +88,10 @@ class MPALM(PartProposer):
 def peak_positions(features: Tensor, count: int, response: ChannelResponse = "max", distinct: bool = False) -> Tensor:
     """Return where the `count` channels with the largest response have their maxima.
 
+    Of channels with the same response (many, where an activation such as ReLU6 saturates) the one with the larger mean
+    comes first, then the one with the lower number; of several maxima of a channel the first in raster order is taken.
+    So the answer does not depend on the device or the runtime.
+
     Args:
         features: ``(B, K, H, W)``.
         count: K' channels, at most K (and at most H·W with `distinct`).
@@ -100,17 +104,35 @@ def peak_positions(features: Tensor, count: int, response: ChannelResponse = "ma
     height, width = features.shape[2:]
     flat = features.flatten(2).float()  # (B, K, HW)
     top, position = flat.max(2)
-    strength = top if response == "max" else flat.mean(2)
+    mean = flat.mean(2)
+    strength = top if response == "max" else mean
     if distinct:
         # The strongest response that peaks at each cell; cells where no channel peaks stay at -inf.
-        best = torch.full_like(flat[:, 0], -torch.inf).scatter_reduce(1, position, strength, reduce="amax")
-        values, cells = best.topk(count, dim=1)
+        nowhere = torch.full_like(flat[:, 0], -torch.inf)
+        best = nowhere.scatter_reduce(1, position, strength, reduce="amax")
+        means = torch.where(strength == best.gather(1, position), mean, -torch.inf)
+        values, cells = _largest(best, nowhere.scatter_reduce(1, position, means, reduce="amax"), count)
         cells = torch.where(values == -torch.inf, cells[:, :1], cells)
     else:
-        cells = position.gather(1, strength.topk(count, dim=1).indices)
+        cells = position.gather(1, _largest(strength, mean, count)[1])
     x = (cells % width + 0.5) / width
     y = (cells // width + 0.5) / height
     return torch.stack([x, y], dim=2)
+
+
+def _largest(values: Tensor, among_equals: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest of values ``(B, N)`` and their indices, both ``(B, count)``, falling.
+
+    Of equal ones those larger in `among_equals` come first, then the first: `torch.topk` leaves that to the device.
+    """
+    largest, chosen = [], []
+    for _ in range(count):
+        value = values.amax(1, keepdim=True)
+        index = torch.where(values == value, among_equals, -torch.inf).argmax(1, keepdim=True)
+        values = values.scatter(1, index, -torch.inf)
+        largest.append(value)
+        chosen.append(index)
+    return torch.cat(largest, dim=1), torch.cat(chosen, dim=1)
 
 
 def pyramid_windows(centres: Tensor, windows: Sequence[float], size: int) -> Tensor:
@@ -126,7 +148,7 @@ def pyramid_windows(centres: Tensor, windows: Sequence[float], size: int) -> Ten
     """
     boxes = []
     for side in (window * size for window in windows):
-        corner = (centres - side / 2).clamp(0, size - side)
+        corner = (centres - side / 2).clamp(0.0, size - side)
         boxes.append(torch.cat([corner, corner + side], dim=2))
     return torch.stack(boxes, dim=2).flatten(1, 2)
 
