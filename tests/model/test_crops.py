@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
-from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.crops import by_columns, compose_boxes, crop_and_resize, whole_image_boxes
 
 
 def smooth(height: int, width: int) -> torch.Tensor:
@@ -39,6 +41,47 @@ def test_it_agrees_with_pillow_on_a_smooth_picture() -> None:
         expected = Image.fromarray(array).resize((size, size), Image.Resampling.BILINEAR, box=box)
         found = crop_and_resize(images, torch.tensor([[box]]), size)[0].permute(1, 2, 0).numpy() * 255
         assert np.abs(found - np.asarray(expected, dtype=np.float32)).mean() < 1.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_it_is_the_mean_of_bilinear_samples_on_a_lattice(dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(2)
+    images = torch.rand(3, 3, 26, 34, generator=rng).to(dtype)
+    corners = torch.rand(3, 4, 2, 2, generator=rng).sort(2).values * torch.tensor([40.0, 30.0]) - 3  # some stick out
+    boxes = corners.flatten(2)
+    size, samples = 8, 5  # ceil(34 / 8)
+    found = crop_and_resize(images, boxes, size)
+    steps = (torch.arange(size * samples) + 0.5) / (size * samples)
+    for crop, box in enumerate(boxes.flatten(0, 1)):
+        x, y = box[0] + (box[2] - box[0]) * steps, box[1] + (box[3] - box[1]) * steps
+        grid = torch.stack(torch.meshgrid(2 * x / 34 - 1, 2 * y / 26 - 1, indexing="xy"), dim=2)[None]
+        image = images[crop // 4][None].float()
+        fine = functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+        expected = functional.avg_pool2d(fine, samples)[0]
+        tolerance = 1e-2 if dtype == torch.bfloat16 else 2e-5
+        torch.testing.assert_close(found[crop].float(), expected, rtol=0, atol=tolerance)
+
+
+def test_compiled_crops_are_the_same() -> None:
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(3))
+    boxes = torch.tensor([[[3.0, 5, 31, 29], [0, 0, 40, 40]], [[10, 10, 15, 30], [20.5, 2, 39, 38.5]]])
+    compiled = torch.compile(crop_and_resize, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images, boxes, 16), crop_and_resize(images, boxes, 16), rtol=0, atol=1e-6)
+
+
+def test_images_without_layout_and_laid_out_ones_give_the_same() -> None:
+    images = torch.rand(2, 3, 21, 33, generator=torch.Generator().manual_seed(4))
+    boxes = whole_image_boxes(images)[:, None]
+    laid_out = by_columns(images).permute(0, 3, 2, 1)
+    assert torch.equal(crop_and_resize(images, boxes, 10), crop_and_resize(laid_out, boxes, 10))
+    assert crop_and_resize(images, boxes, 10).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_box_that_is_no_number_harms_no_other() -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    boxes = whole_image_boxes(images)[:, None]
+    boxes[0] = torch.nan
+    torch.testing.assert_close(crop_and_resize(images, boxes, 16)[1], images[1])
 
 
 def test_boxes_of_one_image_come_one_after_another() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tlaam.model.attention import ChannelAttention
 from tlaam.model.backbone import Backbone
+from tlaam.model.crops import by_columns
 from tlaam.model.output import TLAAMOutput
 
 if TYPE_CHECKING:
@@ -82,10 +83,14 @@ class Architecture(nn.Module):
         yield from ()
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them."""
-        if not images.is_floating_point():
-            images = images.to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
+        """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them.
+
+        They lie in memory as crops are read fastest (`tlaam.model.crops.by_columns`).
+        """
+        pixels, scale = by_columns(images), self.std.reciprocal().flatten()
+        if not pixels.is_floating_point():
+            pixels, scale = pixels.to(scale.dtype), scale / 255
+        return torch.addcmul(-(self.mean / self.std).flatten(), pixels, scale).permute(0, 3, 2, 1)
 
 
 class TakesTurns(Architecture):

@@ -46,10 +46,11 @@ def heatmap_mask(heatmaps: Tensor, threshold: float = 1.0, rule: ThresholdRule =
 def label_components(masks: Tensor) -> Tensor:
     """Label the 8-connected components of each mask.
 
-    Union by hooking and pointer jumping (after Shiloach and Vishkin 1982) in a fixed number of rounds. Every tree that
-    is not a local maximum among its neighbours hooks onto a larger one in each round, and one that is has, two rounds
-    later, either hooked too or swallowed a neighbour: the number of trees at least halves every two rounds, starting
-    from at most one tree in each 2×2 cells.
+    Cells within a block of 2×2 touch each other, so blocks are what is joined. At first each block is a tree; in each
+    round every tree hooks onto the largest of the trees that touch it (after Borůvka 1926), and pointer jumping
+    (Shiloach and Vishkin 1982) flattens what has grown. Two trees that chose each other are the only circle that can
+    arise: in a longer one the tree that the largest chose touches the largest too, and would have chosen it. So every
+    tree that touches another is joined to one in each round, their number halves, and the rounds are known beforehand.
 
     Args:
         masks: bool ``(B, H, W)``.
@@ -59,32 +60,74 @@ def label_components(masks: Tensor) -> Tensor:
         cell in raster order comes earlier has the larger label.
     """
     batch, height, width = masks.shape
-    cells = height * width
-    flat = masks.reshape(batch, cells)
-    # Node ids 1..cells run against raster order, so that a component's largest id is its first cell; id 0 is outside.
-    own = torch.arange(cells, 0, -1, device=masks.device).expand(batch, cells)
-    parent = torch.cat([torch.zeros_like(own[:, :1]), torch.where(flat, own, 0).flip(1)], dim=1)  # indexed by id
-    trees = math.ceil(height / 2) * math.ceil(width / 2)
-    parent = _hook_and_jump(parent, flat, height, width, chain=cells)
+    rows, columns = math.ceil(height / 2), math.ceil(width / 2)
+    edges = _block_edges(masks, rows, columns)
+    trees = rows * columns
+    own = torch.arange(trees, device=masks.device).expand(batch, trees)
+    roots = own
     while trees > 1:
-        for _ in range(2):
-            parent = _hook_and_jump(parent, flat, height, width, chain=trees)
+        roots = _join(roots, own, edges, chain=trees)
         trees //= 2
-    return parent[:, 1:].flip(1).reshape(batch, height, width)
+    # From blocks to cells; ids 1..H·W run against raster order, so that a component's largest id is its first cell.
+    blocks = roots.reshape(batch, rows, 1, columns, 1).expand(-1, -1, 2, -1, 2).reshape(batch, 2 * rows, 2 * columns)
+    blocks, flat = blocks[:, :height, :width].flatten(1), masks.flatten(1)
+    ids = torch.where(flat, torch.arange(height * width, 0, -1, device=masks.device), 0)
+    first = torch.zeros_like(own).scatter_reduce(1, blocks, ids, reduce="amax")
+    return torch.where(flat, first.gather(1, blocks), 0).reshape(batch, height, width)
 
 
-def _hook_and_jump(parent: Tensor, flat: Tensor, height: int, width: int, chain: int) -> Tensor:
-    """Hook every tree onto the largest tree that touches it, then flatten trees of up to `chain` levels to stars."""
-    batch = parent.shape[0]
-    roots = parent[:, 1:].flip(1)  # (B, cells) in raster order; every node points at its root
-    # max_pool2d has no integer form everywhere; ids below 2^24 are exact in float32.
-    grid = roots.reshape(batch, 1, height, width).float()
-    touching = functional.max_pool2d(grid, kernel_size=3, stride=1, padding=1).reshape(batch, -1).long()
-    touching = torch.where(flat, touching, 0)
-    parent = parent.scatter_reduce(1, roots, touching, reduce="amax", include_self=True)
-    for _ in range(max(1, math.ceil(math.log2(max(chain, 2))))):
+def _block_edges(masks: Tensor, rows: int, columns: int) -> Tensor:
+    """Return whether blocks of 2×2 cells touch their neighbours, ``(B, 8, rows, columns)``, in `_around`'s order.
+
+    Args:
+        masks: bool ``(B, H, W)``.
+        rows: of blocks.
+        columns: of blocks.
+    """
+    _, height, width = masks.shape
+    cells = functional.pad(masks, (2, 2 * columns - width + 2, 2, 2 * rows - height + 2))  # a rim of empty blocks
+    a, b, c, d = cells[:, ::2, ::2], cells[:, ::2, 1::2], cells[:, 1::2, ::2], cells[:, 1::2, 1::2]
+    top, bottom, left, right = a | b, c | d, a | c, b | d
+    mine, theirs = (a, top, b, left, right, c, bottom, d), (d, bottom, c, right, left, b, top, a)
+    there = torch.stack([_around(side)[:, index] for index, side in enumerate(theirs)], dim=1)
+    return there & torch.stack(mine, dim=1)[:, :, 1:-1, 1:-1]
+
+
+def _around(grid: Tensor) -> Tensor:
+    """Return the eight neighbours of a grid ``(B, rows + 2, columns + 2)``'s inner cells, in raster order.
+
+    Returns:
+        ``(B, 8, rows, columns)``.
+    """
+    rows, columns = grid.shape[1] - 2, grid.shape[2] - 2
+    return torch.stack(
+        [
+            grid[:, y : y + rows, x : x + columns]
+            for y, x in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))
+        ],
+        dim=1,
+    )
+
+
+def _join(roots: Tensor, own: Tensor, edges: Tensor, chain: int) -> Tensor:
+    """Hook every tree onto the largest that touches it and flatten the result, at most `chain` trees in a row.
+
+    Args:
+        roots: of each block, ``(B, blocks)``.
+        own: the blocks' numbers, in the same shape.
+        edges: see `_block_edges`.
+        chain: most trees that there can be.
+    """
+    grid = roots.reshape(-1, *edges.shape[2:])
+    near = _around(functional.pad(grid, (1, 1, 1, 1), value=-1))
+    touching = torch.where(edges & (near != grid[:, None]), near, -1).amax(1).flatten(1)
+    hook = torch.full_like(roots, -1).scatter_reduce(1, roots, touching, reduce="amax")
+    back = hook.gather(1, hook.clamp(min=0))
+    stays = (hook < 0) | ((back == own) & (own > hook))  # of two that chose each other the larger stays a root
+    parent = torch.where(stays, own, hook)
+    for _ in range(math.ceil(math.log2(max(chain, 2)))):
         parent = parent.gather(1, parent)
-    return parent
+    return parent.gather(1, roots)
 
 
 def largest_component(masks: Tensor) -> Tensor:
