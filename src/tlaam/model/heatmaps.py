@@ -37,8 +37,16 @@ class LinearHead(nn.Linear):
         self.drop = drop
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``(B, K, H, W)`` to scores ``(B, C)``."""
-        return super().forward(functional.dropout(features.mean((2, 3)), self.drop, self.training))
+        """Map features ``(B, K, H, W)`` to scores ``(B, C)``, in float32 at least, under autocast too."""
+        device = features.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._scores(features)
+        return self._scores(features)
+
+    def _scores(self, features: Tensor) -> Tensor:
+        pooled = features.mean((2, 3), dtype=torch.promote_types(features.dtype, self.weight.dtype))
+        return super().forward(functional.dropout(pooled, self.drop, self.training))
 
 
 _Network = TypeVar("_Network", bound=nn.Module)

@@ -14,15 +14,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class ViewNorm2d(nn.Module):
+class HasViews(nn.Module):
+    """Base of modules that treat views differently.
+
+    Attributes:
+        view: which view the next pass is of (`select_view`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = 0
+
+
+class ViewNorm2d(HasViews):
     """Stands in for a batch normalisation, and for the dropout and activation that timm joins to it.
 
     Args:
         norm: the module replaced; its parameters are taken over, its running statistics start every view.
         views: V.
-
-    Attributes:
-        view: which view's statistics are used and, while training, updated.
     """
 
     means: Tensor
@@ -37,10 +46,9 @@ class ViewNorm2d(nn.Module):
         self.register_buffer("variances", norm.running_var.repeat(views, 1))
         self.drop: nn.Module = getattr(norm, "drop", nn.Identity())
         self.act: nn.Module = getattr(norm, "act", nn.Identity())
-        self.view = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(B, C, H, W)``."""
+        """Normalise ``(B, C, H, W)`` by the statistics of the present view, and update them while training."""
         # Rows are views of the buffers, so that running statistics are updated in place.
         mean, variance = self.means[self.view], self.variances[self.view]
         x = functional.batch_norm(
@@ -101,5 +109,5 @@ def _replace(network: nn.Module, successor: Callable[[nn.BatchNorm2d], ViewNorm2
 def select_view(network: nn.Module, view: int) -> None:
     """Let the next passes use one view's statistics."""
     for module in network.modules():
-        if isinstance(module, ViewNorm2d):
+        if isinstance(module, HasViews):
             module.view = view
