@@ -48,7 +48,7 @@ def best_precision(device: torch.device | str) -> Precision:
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if torch.device(device).type == "cpu":
         has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bf16-mixed" if has and torch.backends.mkldnn.is_available() else "32-true"
+        return "bf16-mixed" if has and torch.backends.mkldnn.is_available() else "32-true"  # type: ignore[no-untyped-call]
     return "32-true"
 
 

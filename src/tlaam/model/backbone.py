@@ -43,6 +43,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, image_size: int = 224) -> None:
         super().__init__()
         self.name, self.image_size = name, image_size
+        self._taps: dict[str, _Tap] = {}
         self.network = _create(name, image_size)
         self.channels = int(cast("int", self.network.num_features))
         norm = getattr(getattr(self.network, "head", None), "norm", None)
@@ -129,7 +130,7 @@ class Backbone(nn.Module):
 
     @contextmanager
     def capture(self, layer: str, x: Tensor, *, leaf: bool = True) -> Iterator[list[Tensor]]:
-        """Keep the output of one module while x passes through, as part of the graph; nothing lasts after the block.
+        """Keep the output of one module while x passes through, as part of the graph.
 
         Where the output carries no graph (frozen weights, evaluation) it is made a leaf that gradients stop at.
 
@@ -144,31 +145,57 @@ class Backbone(nn.Module):
         Raises:
             ModelError: there is no such module.
         """
-        modules = dict(self.network.named_modules())
-        if layer not in modules or not layer:
-            raise ModelError(f"{self.name} has no module '{layer}'.{did_you_mean(layer, modules)}")
-        maps: list[Tensor] = []
-
-        def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-            if not isinstance(output, Tensor) or output.ndim not in (3, 4):
-                raise ModelError(f"heatmap_layer '{layer}' of {self.name} puts out no map; choose a stage or block.")
-            output = output.detach().requires_grad_() if leaf and not output.requires_grad else output
-            # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
-            if output.ndim == 3:
-                maps.append(self._tokens_to_map(output, x))
-                prefix = output[:, : output.shape[1] - maps[0][0, 0].numel()]
-                return torch.cat([prefix, maps[0].flatten(2).transpose(1, 2)], dim=1)
-            if self._channels_last:
-                maps.append(output.permute(0, 3, 1, 2))
-                return maps[0].permute(0, 2, 3, 1)
-            maps.append(output)
-            return output
-
-        handle = modules[layer].register_forward_hook(keep)
+        tap = self.watch(layer)
+        tap.x, tap.leaf, tap.maps = x, leaf, []
         try:
-            yield maps
+            yield tap.maps
         finally:
-            handle.remove()
+            tap.x, tap.maps = None, []
+
+    def watch(self, layer: str) -> _Tap:
+        """Put up what `capture` listens by: before a network is compiled, since a graph cannot.
+
+        Raises:
+            ModelError: there is no such module.
+        """
+        if layer not in self._taps:
+            modules = dict(self.network.named_modules())
+            if layer not in modules or not layer:
+                raise ModelError(f"{self.name} has no module '{layer}'.{did_you_mean(layer, modules)}")
+            self._taps[layer] = _Tap(self, layer)
+            modules[layer].register_forward_hook(self._taps[layer])
+        return self._taps[layer]
+
+
+class _Tap:
+    """A forward hook that keeps a module's output while `x`, what passes, is set; a class, so that it can be copied."""
+
+    def __init__(self, backbone: Backbone, layer: str) -> None:
+        self.backbone, self.layer = backbone, layer
+        self.x: Tensor | None = None
+        self.leaf = True
+        self.maps: list[Tensor] = []
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+        if self.x is None:
+            return None
+        if not isinstance(output, Tensor) or output.ndim not in (3, 4):
+            raise ModelError(
+                f"heatmap_layer '{self.layer}' of {self.backbone.name} puts out no map; choose a stage or block."
+            )
+        output = output.detach().requires_grad_() if self.leaf and not output.requires_grad else output
+        # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
+        if output.ndim == 3:
+            maps = self.backbone._tokens_to_map(output, self.x)
+            self.maps.append(maps)
+            prefix = output[:, : output.shape[1] - maps.shape[2] * maps.shape[3]]
+            return torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
+        if self.backbone._channels_last:
+            maps = output.permute(0, 3, 1, 2)
+            self.maps.append(maps)
+            return maps.permute(0, 2, 3, 1)
+        self.maps.append(output)
+        return output
 
 
 def _create(name: str, image_size: int) -> nn.Module:

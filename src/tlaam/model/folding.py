@@ -122,7 +122,8 @@ def _pairs(network: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2
 
         return called
 
-    watched = [m for m in network.modules() if type(m) in (nn.Conv2d, Conv2dSame) or _has_statistics(m)]
+    kinds = [m for m in network.modules() if type(m) in (nn.Conv2d, Conv2dSame) or _has_statistics(m)]
+    watched = [m for m in kinds if not m._forward_hooks]  # whoever listens to a module is to go on hearing it
     handles = [module.register_forward_hook(watch(module)) for module in watched]
     try:
         with torch.no_grad():

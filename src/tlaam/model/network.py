@@ -50,6 +50,8 @@ class TLAAM(Architecture):
         self.classifier, self.localizer, self.parts = classifier, localizer, parts
         self.part_size = part_size
         self.box_margin = box_margin
+        if localizer is not None and localizer.layer is not None:
+            backbone.watch(localizer.layer)
 
     @property
     def draws_maps(self) -> bool:
