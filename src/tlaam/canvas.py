@@ -10,8 +10,11 @@ from PIL import Image
 
 from tlaam.images import image_size, load_image
 
+Rectangle = tuple[float, float, float, float]
+"""``(x0, y0, x1, y1)`` in pixels, x1 and y1 exclusive."""
 
-def to_canvas(image: Image.Image, size: int) -> NDArray[np.uint8]:
+
+def to_canvas(image: Image.Image, size: int, crop: Rectangle | None = None) -> NDArray[np.uint8]:
     """Squash an RGB image to the square source image I of SPEC §1.
 
     Every later crop is squashed to a square too, so squashing once changes nothing but the number of resamplings, and
@@ -20,11 +23,12 @@ def to_canvas(image: Image.Image, size: int) -> NDArray[np.uint8]:
     Args:
         image: any size, mode RGB.
         size: side P of the canvas in pixels.
+        crop: the part of the image that fills the canvas; by itself all of it.
 
     Returns:
         uint8 RGB, shape ``(3, P, P)``.
     """
-    canvas = image.resize((size, size), Image.Resampling.BILINEAR)  # antialiased when it shrinks
+    canvas = image.resize((size, size), Image.Resampling.BILINEAR, box=crop)  # antialiased when it shrinks
     return np.ascontiguousarray(np.asarray(canvas, dtype=np.uint8).transpose(2, 0, 1))
 
 

@@ -29,6 +29,7 @@ class Item(NamedTuple):
         size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
         mask: pseudo masks over the whole of `canvas`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``; of side
             0 where there are none.
+        light: factors of brightness and contrast (`tlaam.training.transforms.relit`), float32, ``(2,)`` or ``(B, 2)``.
     """
 
     canvas: Tensor
@@ -37,6 +38,7 @@ class Item(NamedTuple):
     box: Tensor
     size: Tensor
     mask: Tensor
+    light: Tensor
 
 
 class TrainingImages(Dataset[Item]):
@@ -80,7 +82,7 @@ class TrainingImages(Dataset[Item]):
             box = np.array(true_box) * np.array([image.width / width, image.height / height] * 2)
         mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
-        return _item(made.canvas, sample, index, made.box, (width, height), made.mask)
+        return _item(made.canvas, sample, index, made.box, (width, height), made.mask, made.light)
 
 
 class EvaluationImages(Dataset[Item]):
@@ -108,7 +110,14 @@ class EvaluationImages(Dataset[Item]):
 
 
 def _item(
-    canvas: Tensor, sample: Sample, index: int, box: Tensor, size: tuple[int, int], mask: Tensor | None = None
+    canvas: Tensor,
+    sample: Sample,
+    index: int,
+    box: Tensor,
+    size: tuple[int, int],
+    mask: Tensor | None = None,
+    light: Tensor | None = None,
 ) -> Item:
     mask = torch.zeros(0, 0, dtype=torch.uint8) if mask is None else mask
-    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size), mask)
+    light = torch.ones(2) if light is None else light
+    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size), mask, light)

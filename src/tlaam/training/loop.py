@@ -40,7 +40,7 @@ from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
-from tlaam.training.transforms import Augment
+from tlaam.training.transforms import Augment, relit
 from tlaam.training.validation import validate
 
 _SYNC_STEPS = 20
@@ -257,7 +257,8 @@ class _Fit:
         if epoch != self.told_epoch:
             self.model.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
-        output = self.wrapped(batch.canvas, batch.label, raw_only=raw_only)
+        images = relit(batch.canvas, batch.light) if training.jitter else batch.canvas
+        output = self.wrapped(images, batch.label, raw_only=raw_only)
         losses: Losses = self.criterion(output, batch.label, batch.mask)
         self.fabric.backward(losses.total)
         if training.gradient_clip:

@@ -1,4 +1,4 @@
-"""Augmentation: crop, mirror, brightness and contrast; boxes go through with the pixels."""
+"""Augmentation: crop and mirror while loading, brightness and contrast on the device; boxes go with the pixels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import resize
+from torchvision.transforms import RandomResizedCrop
 
-from tlaam.canvas import to_canvas
+from tlaam.canvas import Rectangle, to_canvas
 
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
+_GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in an image's brightness (ITU-R BT.601, as in Pillow's grey)."""
 
 
 class Augmented(NamedTuple):
@@ -27,66 +27,103 @@ class Augmented(NamedTuple):
         box: in pixels of the canvas, float32 ``(4,)``, clipped to it; NaN where there is none or where the crop left
             nothing of it.
         mask: the pseudo mask over the canvas, uint8 ``(m, m)``; None where none was given.
+        light: factors of brightness and contrast, float32 ``(2,)``, for `relit`.
     """
 
     canvas: Tensor
     box: Tensor
     mask: Tensor | None
+    light: Tensor
 
 
 class Augment:
-    """From a decoded photograph to an augmented square source image, a pure function of the seed it is called with.
+    """From a photograph to an augmented square source image, a pure function of the seed it is called with.
 
     Args:
         size: side P of the canvas in pixels.
         flip: mirror half of the images.
-        jitter: brightness and contrast are multiplied by factors drawn from ``[1 - jitter, 1 + jitter]``.
+        jitter: brightness and contrast are multiplied by factors drawn from ``[1 - jitter, 1 + jitter]``, not below 0.
         crop_scale: smallest share of the image's area that a random crop (aspect ratio 3:4 to 4:3 of the photograph's
             pixels) keeps; 1 never crops.
     """
 
     def __init__(self, size: int, *, flip: bool, jitter: float, crop_scale: float) -> None:
-        self.size = size
+        self.size, self.flip, self.jitter, self.crop_scale = size, flip, jitter, crop_scale
         self.smallest_side = 1.0 if crop_scale == 1 else math.sqrt(crop_scale * _ASPECT_RATIOS[0])
-        square = (size, size)
-        steps: list[v2.Transform] = [
-            v2.Resize(square)
-            if crop_scale == 1
-            else v2.RandomResizedCrop(square, scale=(crop_scale, 1.0), ratio=_ASPECT_RATIOS)
-        ]
-        if flip:
-            steps.append(v2.RandomHorizontalFlip())
-        if jitter:
-            steps.append(v2.ColorJitter(brightness=jitter, contrast=jitter))
-        self._transform = v2.Compose(steps)
 
     def __call__(
-        self, image: Image.Image, box: NDArray[np.float64] | None, seed: int, mask: Tensor | None = None
+        self,
+        image: Image.Image | NDArray[np.uint8],
+        box: NDArray[np.float64] | None,
+        seed: int,
+        mask: Tensor | None = None,
     ) -> Augmented:
         """Augment one image.
 
         Args:
-            image: RGB, any size.
+            image: RGB, any size; or a canvas ``(3, P, P)`` that was made of one, where nothing is ever cropped.
             box: xyxy in pixels of `image`, ``(4,)``.
             seed: the same seed, the same result; the caller's random state is left as it was.
             mask: pseudo mask of the whole image, uint8 ``(m, m)``, squashed as the canvas is.
         """
-        given = torch.zeros(0, 4) if box is None else torch.from_numpy(box).float()[None]
-        boxes = tv_tensors.BoundingBoxes(given, format="XYXY", canvas_size=(image.height, image.width))
+        width, height = image.size if isinstance(image, Image.Image) else (self.size, self.size)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would also touch GPUs
-            if mask is None:
-                image, boxes = self._transform(image, boxes)
-            else:
-                # Transforms take what goes together in one size; nearest cells keep a mask a mask.
-                fine = resize(mask[None], [image.height, image.width], InterpolationMode.NEAREST)
-                image, boxes, fine = self._transform(image, boxes, tv_tensors.Mask(fine))
-                mask = resize(fine.as_subclass(Tensor), list(mask.shape), InterpolationMode.NEAREST_EXACT)[0]
-        return Augmented(torch.from_numpy(to_canvas(image, self.size)), _one_box(boxes), mask)
+            crop = self._crop(width, height)
+            mirror = self.flip and bool(torch.rand(()) < 0.5)
+            light = (1 + self.jitter * (2 * torch.rand(2) - 1)).clamp(min=0)
+        canvas = to_canvas(image, self.size, crop) if isinstance(image, Image.Image) else image
+        return Augmented(
+            torch.from_numpy(np.ascontiguousarray(canvas[..., ::-1]) if mirror else canvas),
+            self._box(box, crop, mirror),
+            None if mask is None else _mask(mask, crop, (width, height), mirror),
+            light,
+        )
+
+    def _crop(self, width: int, height: int) -> Rectangle:
+        if self.crop_scale == 1:
+            return 0, 0, width, height
+        shape = torch.empty(0, height, width)  # the transform asks an image for its size only
+        top, left, rows, columns = RandomResizedCrop.get_params(shape, [self.crop_scale, 1.0], list(_ASPECT_RATIOS))
+        return left, top, left + columns, top + rows
+
+    def _box(self, box: NDArray[np.float64] | None, crop: Rectangle, mirror: bool) -> Tensor:
+        if box is None:
+            return torch.full((4,), math.nan)
+        x0, y0, x1, y1 = crop
+        scale = self.size / np.array([x1 - x0, y1 - y0])
+        corners = np.clip((box.reshape(2, 2) - (x0, y0)) * scale, 0, self.size)
+        if mirror:
+            corners[:, 0] = self.size - corners[::-1, 0]
+        seen = (corners[1] > corners[0]).all()
+        return torch.from_numpy(corners.flatten()).float() if seen else torch.full((4,), math.nan)
 
 
-def _one_box(boxes: Tensor) -> Tensor:
-    plain = boxes.as_subclass(Tensor)
-    if len(plain) and bool((plain[0, 2:] > plain[0, :2]).all()):
-        return plain[0]
-    return torch.full((4,), math.nan)
+def _mask(mask: Tensor, crop: Rectangle, size: tuple[int, int], mirror: bool) -> Tensor:
+    """Return the mask of what a crop shows, ``(m, m)``: nearest cells, which keep a mask a mask."""
+    x0, y0, x1, y1 = crop
+    rows = _nearest(y0 / size[1], y1 / size[1], mask.shape[0])
+    columns = _nearest(x0 / size[0], x1 / size[0], mask.shape[1])
+    return mask[rows][:, columns.flip(0) if mirror else columns]
+
+
+def _nearest(low: float, high: float, cells: int) -> Tensor:
+    """Return the cells that lie at the middles of as many steps from `low` to `high`, shares of the side."""
+    steps = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
+    return ((low + (high - low) * steps) * cells).long().clamp(0, cells - 1)
+
+
+def relit(canvases: Tensor, light: Tensor) -> Tensor:
+    """Change brightness, then contrast around the image's mean grey, on the device; both clip.
+
+    Args:
+        canvases: uint8 ``(B, 3, P, P)``.
+        light: factors ``(B, 2)``.
+
+    Returns:
+        float32 ``(B, 3, P, P)`` in [0, 1].
+    """
+    brightness, contrast = light[:, 0, None, None, None], light[:, 1, None, None, None]
+    images = (canvases * (brightness / 255)).clamp(max=1)
+    grey = (images.mean((2, 3)) * torch.stack([torch.full_like(light[:, 0], weight) for weight in _GREY], 1)).sum(1)
+    return torch.addcmul((1 - contrast) * grey[:, None, None, None], images, contrast).clamp(0, 1)
