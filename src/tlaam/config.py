@@ -168,6 +168,14 @@ class TrainingConfig(_Section):
     """Lightning's strategy: auto or ddp."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that load images; by itself from the number of cores."""
+    cache: str | None = None
+    """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
+
+    @model_validator(mode="after")
+    def _cache_of_whole_images(self) -> TrainingConfig:
+        if self.cache is not None and self.crop_scale < 1:
+            raise ValueError("cache keeps whole images, which crop_scale below 1 does not use; leave one of them out")
+        return self
 
     @field_validator("devices", mode="before")
     @classmethod
@@ -354,7 +362,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
 """What says that there is no such module; a network there has to be."""
 
-MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers")
+MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache")
 """Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
 
 

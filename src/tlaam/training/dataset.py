@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tlaam.canvas import image_to_canvas, load_for_canvas, to_canvas
 from tlaam.data.sample import Sample
+from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.sampler import Key
 from tlaam.training.seeds import derive
@@ -50,6 +53,7 @@ class TrainingImages(Dataset[Item]):
         augment: makes canvases.
         seed: of everything random.
         masks: pseudo masks of the samples, which go through the same crops and mirrorings.
+        cache: where canvases lie ready; only for an `augment` that never crops.
     """
 
     def __init__(
@@ -59,9 +63,10 @@ class TrainingImages(Dataset[Item]):
         augment: Augment,
         seed: int,
         masks: PseudoMasks | None = None,
+        cache: CanvasCache | None = None,
     ) -> None:
         self.samples, self.source_size, self.augment, self.seed = tuple(samples), source_size, augment, seed
-        self.masks = masks
+        self.masks, self.cache = masks, cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -74,22 +79,28 @@ class TrainingImages(Dataset[Item]):
         """
         epoch, index = key
         sample = self.samples[index]
-        image, (width, height) = load_for_canvas(
-            sample.path, self.source_size, smallest_side=self.augment.smallest_side, banner=sample.banner
-        )
+        cached = None if self.cache is None else self.cache.get(sample)
+        if cached is not None:
+            image: Image.Image | NDArray[np.uint8] = cached[0]
+            (width, height), decoded = cached[1], (self.source_size, self.source_size)
+        else:
+            image, (width, height) = load_for_canvas(
+                sample.path, self.source_size, smallest_side=self.augment.smallest_side, banner=sample.banner
+            )
+            decoded = image.size
         box, true_box = None, sample.box_in_picture(height)
         if true_box is not None:  # the image may have been decoded at a reduced size
-            box = np.array(true_box) * np.array([image.width / width, image.height / height] * 2)
+            box = np.array(true_box) * np.array([decoded[0] / width, decoded[1] / height] * 2)
         mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
         return _item(made.canvas, sample, index, made.box, (width, height), made.mask, made.light)
 
 
 class EvaluationImages(Dataset[Item]):
-    """Images as they are, in order."""
+    """Images as they are, in order; `cache` is where their canvases may lie ready."""
 
-    def __init__(self, samples: Sequence[Sample], source_size: int) -> None:
-        self.samples, self.source_size = tuple(samples), source_size
+    def __init__(self, samples: Sequence[Sample], source_size: int, cache: CanvasCache | None = None) -> None:
+        self.samples, self.source_size, self.cache = tuple(samples), source_size, cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -101,12 +112,16 @@ class EvaluationImages(Dataset[Item]):
             DataError: the file cannot be read as an image.
         """
         sample = self.samples[index]
-        image, (width, height) = load_for_canvas(sample.path, self.source_size, banner=sample.banner)
-        canvas = torch.from_numpy(to_canvas(image, self.source_size))
+        cached = None if self.cache is None else self.cache.get(sample)
+        if cached is not None:
+            canvas, (width, height) = cached
+        else:
+            image, (width, height) = load_for_canvas(sample.path, self.source_size, banner=sample.banner)
+            canvas = to_canvas(image, self.source_size)
         box, true_box = torch.full((4,), torch.nan), sample.box_in_picture(height)
         if true_box is not None:
             box = torch.from_numpy(image_to_canvas(np.array(true_box), self.source_size, width, height)).float()
-        return _item(canvas, sample, index, box, (width, height))
+        return _item(torch.from_numpy(canvas), sample, index, box, (width, height))
 
 
 def _item(

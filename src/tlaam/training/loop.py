@@ -28,6 +28,7 @@ from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.model.architecture import Architecture
+from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
 from tlaam.training.folder import RunFolder
@@ -186,13 +187,14 @@ class _Fit:
         self.steps_per_epoch = batches.steps_per_epoch
         on_gpu = fabric.device.type == "cuda"
         self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
-        dataset = TrainingImages(train, source_size, augment, self.training.seed, masks)
+        cache = None if self.training.cache is None else CanvasCache(self.training.cache, source_size)
+        dataset = TrainingImages(train, source_size, augment, self.training.seed, masks, cache)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
         mine = range(fabric.global_rank, len(val), fabric.world_size)
         size = self.training.batch_size
         self.val_loader = self._on_device(
             batch_loader(
-                EvaluationImages(val, source_size),
+                EvaluationImages(val, source_size, cache),
                 [list(mine[start : start + size]) for start in range(0, len(mine), size)],
                 workers,
                 pin=on_gpu,

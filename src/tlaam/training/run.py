@@ -28,6 +28,7 @@ from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
 from tlaam.model.localizer import Localizer
 from tlaam.model.store import save_model
+from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
 from tlaam.training.header import header
@@ -203,6 +204,9 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             write_pseudo_masks(fabric, model, train_samples, plan.config, folder.pseudo_masks, progress=progress)
         folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
 
+    if plan.config.training.cache is not None:
+        cache = CanvasCache(plan.config.training.cache, plan.config.model.source_size or 0)
+        _on_first(fabric, lambda: _fill(cache, [*train_samples, *val_samples], progress))
     masks = None
     if _learns_foreground(model):
         # Before the first step the weights are the pretrained ones, and only then can masks be made.
@@ -237,6 +241,16 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     _on_first(fabric, finish)
+
+
+def _fill(cache: CanvasCache, samples: Sequence[Sample], progress: bool) -> None:
+    with tqdm(desc="caching images", file=sys.stderr, leave=False, disable=None if progress else True) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        cache.fill(samples, progress=show)
 
 
 def _note_memory(folder: RunFolder, fabric: Fabric) -> None:
