@@ -158,6 +158,10 @@ class TrainingConfig(_Section):
     """Seconds between whole checkpoints within an epoch."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
     """Arithmetic; by itself bf16-mixed on a GPU that has it, else 32-true."""
+    compile: bool = False
+    """Compile the network with torch.compile: its first steps take minutes, the others less time."""
+    recompute: bool = False
+    """Make activations again in the backward pass instead of keeping them: less memory, more time."""
     accelerator: str = "auto"
     """Lightning's accelerator: cpu, cuda, mps; auto is cuda where there is a GPU for it, else cpu."""
     devices: str = "auto"
@@ -172,9 +176,11 @@ class TrainingConfig(_Section):
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
 
     @model_validator(mode="after")
-    def _cache_of_whole_images(self) -> TrainingConfig:
+    def _possible_together(self) -> TrainingConfig:
         if self.cache is not None and self.crop_scale < 1:
             raise ValueError("cache keeps whole images, which crop_scale below 1 does not use; leave one of them out")
+        if self.compile and self.recompute:
+            raise ValueError("compile and recompute do not go together; leave one of them out")
         return self
 
     @field_validator("devices", mode="before")

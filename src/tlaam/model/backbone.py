@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tlaam.errors import ModelError, did_you_mean
-from tlaam.model.norm import select_view
+from tlaam.model.norm import select_view, statistics_kept
 
 # ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
 # between where channel attention follows a whole stage.
@@ -35,6 +36,8 @@ class Backbone(nn.Module):
         name, image_size: as given.
         channels: K.
         mean, std: the preprocessing its pretrained weights expect, RGB in [0, 1].
+        recompute: whether a training pass makes its activations again in the backward pass instead of keeping them, so
+            that memory holds those of one pass at a time.
 
     Raises:
         ModelError: timm has no such model, or it cannot be built as a maker of feature maps.
@@ -43,6 +46,7 @@ class Backbone(nn.Module):
     def __init__(self, name: str, image_size: int = 224) -> None:
         super().__init__()
         self.name, self.image_size = name, image_size
+        self.recompute = False
         self._taps: dict[str, _Tap] = {}
         self.network = _create(name, image_size)
         self.channels = int(cast("int", self.network.num_features))
@@ -60,8 +64,8 @@ class Backbone(nn.Module):
             x: the images.
             view: whose statistics batch normalisation uses, where `split_statistics` gave each view its own.
         """
-        select_view(self.network, view)
-        return self._as_map(self.network.forward_features(x), x)  # type: ignore[operator]
+        features: Tensor = self._passed(self._features, x, view)
+        return features
 
     def pyramid(self, x: Tensor, view: int = 0) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Map normalised images to the last feature map and, in the same pass, the maps of the last two resolutions.
@@ -75,11 +79,28 @@ class Backbone(nn.Module):
         if not self._pyramid_indices:
             features = self(x, view)
             return features, (features,)
+        both: tuple[Tensor, tuple[Tensor, ...]] = self._passed(self._pyramid, x, view)
+        return both
+
+    def _features(self, x: Tensor, view: int) -> Tensor:
+        select_view(self.network, view)
+        return self._as_map(self.network.forward_features(x), x)  # type: ignore[operator]
+
+    def _pyramid(self, x: Tensor, view: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         select_view(self.network, view)
         features, maps = self.network.forward_intermediates(  # type: ignore[operator]
             x, indices=list(self._pyramid_indices), norm=False, output_fmt="NCHW"
         )
         return self._as_map(features, x), tuple(maps)
+
+    def _passed(self, run: Callable[[Tensor, int], Any], x: Tensor, view: int) -> Any:
+        """Run a pass; its activations are kept for the backward pass, or made again then."""
+        listening = any(tap.x is not None for tap in self._taps.values())
+        if not self.recompute or listening or not (self.training and torch.is_grad_enabled()):
+            return run(x, view)
+        return checkpoint(
+            run, x, view, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(self.network))
+        )
 
     @property
     def _pyramid_indices(self) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ trained with. So each view can have its own (`split_statistics`), or all keep th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -111,3 +112,17 @@ def select_view(network: nn.Module, view: int) -> None:
     for module in network.modules():
         if isinstance(module, HasViews):
             module.view = view
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let training passes leave running statistics as they are: for one that only repeats another."""
+    norms = [module for module in network.modules() if isinstance(module, (ViewNorm2d, nn.BatchNorm2d))]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

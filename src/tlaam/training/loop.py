@@ -28,6 +28,7 @@ from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.model.architecture import Architecture
+from tlaam.model.backbone import Backbone
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
@@ -161,7 +162,11 @@ class _Fit:
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
-        self.wrapped, self.optimizer = fabric.setup(self.model, optimizer)
+        for module in self.model.modules():
+            if isinstance(module, Backbone):
+                module.recompute = self.training.recompute
+        network = torch.compile(self.model, fullgraph=True) if self.training.compile else self.model
+        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
         self.sums = torch.zeros(len(_SUMS), device=fabric.device)
         self.computed: set[str] = set()  # which losses the epoch's steps had
         self.told_epoch = -1
