@@ -19,6 +19,7 @@ from PIL import Image
 import tlaam.cli.main
 from tlaam.cli.main import VERBS, main
 from tlaam.cli.output import columns, json_lines, padded, printable
+from tlaam.config import ModelConfig, TrainingConfig
 from tlaam.errors import DataError, RunError
 
 QUICK = ["--backbone", "resnet18", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--raw-epochs", "1",
@@ -46,6 +47,19 @@ def test_help_appears_at_once_and_without_torch(verb: str) -> None:
     assert "Usage: tlaam" in done.stdout
     # Processor time of the child, which does not grow with what else the machine does.
     assert ended.children_user + ended.children_system - began.children_user - began.children_system < 1
+
+
+def test_the_help_of_train_says_the_default_of_every_option() -> None:
+    from tlaam.cli.train import train
+
+    context = click.Context(train)
+    shown = {option.name: option.get_help_record(context) for option in train.params}
+    for section in (ModelConfig, TrainingConfig):
+        for name, field in section.model_fields.items():
+            default = str(field.default).strip("()").replace(", ", ",")
+            default = {"None": "auto", "True": "yes", "False": "no"}.get(default, default)
+            record = shown[name]
+            assert record is not None and record[1].endswith(f" [{default}]"), name
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [

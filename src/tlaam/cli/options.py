@@ -30,12 +30,11 @@ def settings_options(command: Command) -> Command:
     for section in SECTIONS.values():
         for name, field in section.model_fields.items():
             flag = "--" + name.replace("_", "-")
-            summary = (field.description or "").strip()
-            default = "auto" if field.default is None else _text(field.default)
+            about = f"{(field.description or '').strip()} [{_text(field.default)}]"
             if field.annotation is bool:
-                options.append(click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=summary))
+                options.append(click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=about))
             else:
-                options.append(click.option(flag, name, cls=SettingOption, help=f"{summary} [{default}]"))
+                options.append(click.option(flag, name, cls=SettingOption, help=about))
     for option in reversed(options):
         command = option(command)
     return command
@@ -163,6 +162,10 @@ def _metavar(name: str) -> str:
 
 
 def _text(default: Any) -> str:
+    if default is None:
+        return "auto"
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     if isinstance(default, tuple):
         return ",".join(f"{item:.4g}" for item in default)
     return str(default)
