@@ -68,6 +68,14 @@ def test_impossible_values_are_refused(given: dict[str, Any], message: str) -> N
         Config.from_flat(given)
 
 
+def test_only_a_network_without_crops_may_enlarge_its_source() -> None:
+    sizes = {"source_size": 100, "image_size": 200, "attention": "none"}
+    assert Config.from_flat({**sizes, "localizer": "none", "parts": "none"}).model.source_size == 100
+    for modules in ({"localizer": "none"}, {"parts": "none"}, {**PRESETS["racnn"]}):
+        with pytest.raises(ConfigError, match="crops are cut from the source"):
+            Config.from_flat({**sizes, **modules})
+
+
 def test_options_stand_in_their_section_or_in_none() -> None:
     config = Config.from_nested({"model": {"parts": "none"}, "training": {"lr": 0.5}, "epochs": 3, "threshold": 2})
     assert (config.model.parts, config.model.threshold) == ("none", 2.0)

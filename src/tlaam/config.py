@@ -41,7 +41,8 @@ class ModelConfig(_Section):
     image_size: Annotated[int, Field(ge=32)] | None = None
     """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
     source_size: Annotated[int, Field(ge=32)] | None = None
-    """Side of the source image that crops are cut from; by itself twice the input's."""
+    """Side of the source image that crops are cut from; by itself twice the input's. Only a network without crops may
+    have a smaller one than its input: it is enlarged."""
     norm_statistics: Literal["own", "shared", "pretrained"] = "own"
     """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
     all; or the pretrained ones, unchanged in training too."""
@@ -266,7 +267,8 @@ class Config(_Section):
     @model_validator(mode="after")
     def _check_sizes(self) -> Config:
         model = self.model
-        if model.image_size and model.source_size and model.source_size < model.image_size:
+        crops = model.architecture != "tlaam" or model.localizer != "none" or model.parts != "none"
+        if crops and model.image_size and model.source_size and model.source_size < model.image_size:
             raise ValueError(
                 f"source_size {model.source_size} is smaller than image_size {model.image_size}; "
                 "crops are cut from the source, so it must be at least as large"

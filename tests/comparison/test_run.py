@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tlaam.cli.main import main
-from tlaam.comparison.run import compare
+from tlaam.comparison.run import _config, compare
+from tlaam.comparison.systems import SYSTEMS, variant
+from tlaam.data.open import open_images
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 
@@ -39,7 +41,8 @@ def test_it_trains_measures_continues_and_compares(
     out = tmp_path / "out"
     found = compare(data, out, systems=["oaam"], seeds=1, settings=SETTINGS, protocol="last", say=said.append)
     assert [run.system for run in found.runs] == ["oaam", "plain-larger"] and found.first == "oaam"
-    assert json.loads((out / "runs/plain-larger-0/config.json").read_text())["model"]["image_size"] == 128
+    rival = json.loads((out / "runs/plain-larger-0/config.json").read_text())["model"]
+    assert (rival["image_size"], rival["source_size"]) == (128, 96), "no more source pixels than the others have"
     assert all(run.measures["minutes"] > 0 and run.measures["memory"] > 0.05 for run in found.runs)
     assert found.differences[0].second == "plain-larger"
     for name in ("table.md", "table.csv", "differences.csv", "results.json", "index.html"):
@@ -98,6 +101,15 @@ def test_a_variant_has_settings_of_its_own_and_what_another_process_has_is_left_
     for wrong in ("gentle", "gentle=lr=1", "plain=plain", "a/b=plain", "gentle=plan", "gentle=plain lr"):
         assert main([*command[:-2], f"--variant={wrong}"]) != 0, wrong
     assert main([*command, "--variant=gentle=plain lr=0.5"]) != 0  # two of one name
+
+
+def test_a_variant_of_the_rival_has_the_input_it_is_given(data: Path) -> None:
+    images = open_images(data)
+    sizes = [
+        _config(system, SETTINGS, images).model.image_size
+        for system in (SYSTEMS["plain-larger"], variant("larger-still", "plain-larger", {"image_size": 160}))
+    ]
+    assert sizes == [128, 160]
 
 
 def test_what_does_not_fit_is_said_before_anything_is_trained(data: Path, photos: Path, tmp_path: Path) -> None:

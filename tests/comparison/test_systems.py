@@ -38,13 +38,13 @@ def test_passes_are_counted_in_pixels(options: dict[str, str], expected: float) 
     assert passes(ModelConfig.model_validate({**SMALL, **options})) == expected
 
 
-def test_the_rivals_input_costs_as_much() -> None:
+def test_the_rivals_input_costs_as_much_and_comes_from_the_same_source_pixels() -> None:
     config = ModelConfig.model_validate(
         {**SMALL, "image_size": 224, "source_size": 448, "part_size": 112, "localizer": "oaam"}
     )
     assert larger_input(config) == {"image_size": 416, "source_size": 448}  # 3 passes: 224 · √3 = 388
     tight = config.model_copy(update={"source_size": 224})
-    assert larger_input(tight) == {"image_size": 416, "source_size": 416}
+    assert larger_input(tight) == {"image_size": 416, "source_size": 224}
 
 
 @pytest.mark.parametrize("size", [64, 96, 192, 224, 320, 448])

@@ -29,7 +29,7 @@ def passes(config: ModelConfig) -> float:
 def larger_input(config: ModelConfig) -> dict[str, int]:
     """Return the input of a plain backbone that costs at least what the two-level model of `config` costs, as options.
 
-    Its source grows with it only where the input would exceed it, so that both see the same pixels.
+    Its source image is the two-level model's, which a larger input enlarges: it costs more and shows no more pixels.
 
     Args:
         config: resolved settings of the two-level model.
@@ -37,4 +37,4 @@ def larger_input(config: ModelConfig) -> dict[str, int]:
     assert config.image_size is not None and config.source_size is not None
     side = config.image_size * math.sqrt(passes(config))
     size = math.ceil(side / STEP - 1e-6) * STEP
-    return {"image_size": size, "source_size": max(size, config.source_size)}
+    return {"image_size": size, "source_size": config.source_size}

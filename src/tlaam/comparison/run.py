@@ -274,7 +274,7 @@ def _config(system: System, settings: Mapping[str, Any], images: LabelledImages)
     if not system.larger_input:
         return resolved(system.options)
     leader = resolved(SYSTEMS["tlaam"].options)
-    return resolved({**system.options, **larger_input(leader.model)})
+    return resolved({**larger_input(leader.model), **system.options})
 
 
 def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> LabelledImages:
