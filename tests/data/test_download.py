@@ -197,13 +197,15 @@ def test_the_rest_of_the_archives_is_downloaded(
 
 def test_local_archives_are_told_apart_by_name(publish: Publish, call: Call, tmp_path: Path) -> None:
     publish("dogs", *(tar(*files, compressed=False) for files in DOGS))
-    (tmp_path / "images.tar").write_bytes(b"")
+    for name in ("images.tar", "dogs.tar"):
+        (tmp_path / name).write_bytes(b"")
     (tmp_path / "twice").mkdir()
     (tmp_path / "twice" / "images.tar").write_bytes(b"")
     for given, fault in [
         ([tmp_path / "dogs.tar"], r"'dogs\.tar' is no archive of Stanford Dogs; they are images\.tar, annotation\.tar"),
         ([tmp_path / "images.tar", tmp_path / "twice" / "images.tar"], r"both given for images\.tar"),
         ([tmp_path / "lists.tar"], r"no file '.*lists\.tar'"),
+        ([tmp_path / "lists-of-mine.tar"], r"no file '.*lists-of-mine\.tar'; give the path of images\.tar or ann"),
         ([tmp_path / "images.tar"], "has 0 bytes instead of"),
     ]:
         with pytest.raises(DataError, match=fault):
@@ -246,18 +248,34 @@ def test_what_cannot_be_downloaded_says_what_to_place_where(publish: Publish, ca
     message = str(caught.value)
     assert all(f"--archive {file}" in message for file in files) and str(call.folder / STORE / "cars") in message
     assert "stanford_cars: cars_train, cars_test, devkit" in message and "taken the files away" in message
+    assert message.endswith("in the other published form: cars_annos.mat, car_ims.")
     assert not call.folder.exists(), "nothing is made for nothing"
 
     (tmp_path / "got").mkdir()
     for file, content in zip(files, contents, strict=True):
         (tmp_path / "got" / file).write_bytes(content)
     first, *rest = (tmp_path / "got" / file for file in files)
-    with pytest.raises(DataError, match=rf"Get {files[1]}, {files[2]}, {files[3]} by hand.*--archive {first} "):
+    wanted = ", ".join(rf"{path.name} \({path.stat().st_size} bytes\)" for path in rest)
+    with pytest.raises(DataError, match=rf"Get {wanted} by hand.*--archive {first} "):
         call("cars", first)
+    (tmp_path / "wrong").mkdir()
+    wrong = tmp_path / "wrong" / files[0]
+    wrong.write_bytes(contents[0][:-1])
+    with pytest.raises(DataError, match=rf"is not the published {files[0]}: it has \d+ bytes"):
+        call("cars", wrong)  # said although others are still lacking
     (call.folder / STORE / "cars").mkdir(parents=True)
     shutil.copy(first, call.folder / STORE / "cars")
     home = call("cars", *rest)
     assert (home / "cars_train" / "1.jpg").is_file() and (home / "cars_test_annos_withlabels.mat").is_file()
+
+
+def test_the_other_form_of_a_data_set_is_whole_too(call: Call) -> None:
+    home = call.folder / "stanford_cars"
+    (home / "car_ims").mkdir(parents=True)
+    with pytest.raises(DataError, match="not the whole of Stanford Cars"):
+        call("cars")
+    (home / "cars_annos.mat").write_bytes(b"list")
+    assert call("cars") == home and "there already" in call.said[0]
 
 
 def test_an_existing_folder_is_never_touched(publish: Publish, archive_server: ArchiveServer, call: Call) -> None:

@@ -46,6 +46,7 @@ class PublicDataSet:
         holds: files and folders without which it is not whole, relative to its folder.
         page: its home.
         obstacle: why it has to be fetched by hand; None where it need not.
+        or_holds: what it holds instead in another form that it was published in, and that is read as well.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PublicDataSet:
     holds: tuple[str, ...]
     page: str
     obstacle: str | None = None
+    or_holds: tuple[str, ...] = ()
 
 
 def find(name: str) -> PublicDataSet:
@@ -149,6 +151,7 @@ _ALL = (
         ),
         "https://github.com/pytorch/vision/issues/7545",  # where those who have copies say so
         "its server has taken the files away",
+        ("cars_annos.mat", "car_ims"),  # one list of all images, which has their classes, boxes and splits
     ),
     PublicDataSet(
         "pets",

@@ -71,6 +71,8 @@ def download(
     given = _assigned(data_set, archives)
     if os.path.lexists(target):
         return _existing(data_set, target, say)
+    for archive, path in given.items():
+        _check_given(archive, path, unverified=unverified, progress=progress, say=say)
     _require_obtainable(data_set, folder, store, given)
     with full_disk_named(folder, "run the same command again; it continues."):
         store.mkdir(parents=True, exist_ok=True)
@@ -78,8 +80,6 @@ def download(
             if os.path.lexists(target):  # made by another process before the lock was ours
                 return _existing(data_set, target, say)
             _require_space(data_set, folder, store, given)
-            for archive, path in given.items():
-                _check_given(archive, path, unverified=unverified, progress=progress, say=say)
             files = {
                 archive: given.get(archive) or _downloaded(archive, store, progress, say)
                 for archive in data_set.archives
@@ -95,6 +95,8 @@ def _assigned(data_set: PublicDataSet, paths: Iterable[str | Path]) -> dict[Arch
     by_name = {archive.file: archive for archive in data_set.archives}
     given: dict[Archive, Path] = {}
     for path in (Path(path).expanduser() for path in paths):
+        if not path.is_file():
+            raise DataError(f"There is no file '{path}'; give the path of {' or '.join(by_name)}.")
         archive = data_set.archives[0] if len(by_name) == 1 else by_name.get(path.name)
         if archive is None:
             raise DataError(
@@ -103,8 +105,6 @@ def _assigned(data_set: PublicDataSet, paths: Iterable[str | Path]) -> dict[Arch
             )
         if archive in given:
             raise DataError(f"'{given[archive]}' and '{path}' are both given for {archive.file}; give one of them.")
-        if not path.is_file():
-            raise DataError(f"There is no file '{path}'; give the path of {archive.file}.")
         given[archive] = path
     return given
 
@@ -120,13 +120,15 @@ def _existing(data_set: PublicDataSet, target: Path, say: Callable[[str], None])
 
 
 def _missing(data_set: PublicDataSet, home: Path) -> list[str]:
+    if data_set.or_holds and all((home / name).exists() for name in data_set.or_holds):
+        return []
     return [name for name in data_set.holds if not (home / name).exists()]
 
 
 def _require_obtainable(data_set: PublicDataSet, folder: Path, store: Path, given: Mapping[Archive, Path]) -> None:
     """Check that all that cannot be downloaded is at hand, before anything else is downloaded."""
     missing = [
-        archive.file
+        archive.file if archive.size is None else f"{archive.file} ({archive.size:,} bytes)"
         for archive in data_set.archives
         if archive.url is None and archive not in given and not (store / archive.file).exists()
     ]
@@ -135,11 +137,12 @@ def _require_obtainable(data_set: PublicDataSet, folder: Path, store: Path, give
         again = shlex.join(
             ["tlaam", "download", data_set.name, str(folder), *(word for pair in options for word in pair)]
         )
+        other = f"; or, in the other published form: {', '.join(data_set.or_holds)}" if data_set.or_holds else ""
         raise DataError(
             f"{data_set.title} cannot be downloaded: {data_set.obstacle} ({data_set.page}). Get {', '.join(missing)} "
             f"by hand, then run `{again}` with the paths of the files, or put them into {store} and run the same "
             f"command again. Extracted already, it belongs into {folder / data_set.folder}: "
-            f"{', '.join(data_set.holds)}."
+            f"{', '.join(data_set.holds)}{other}."
         )
 
 
