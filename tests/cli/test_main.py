@@ -241,6 +241,19 @@ def test_check_lists_all_faults_together(capsys: pytest.CaptureFixture[str], pho
     assert code == 1 and "owl" in err, "training stays strict"
 
 
+def test_check_prints_the_first_of_many_faults_and_their_number(
+    capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path
+) -> None:
+    rows = [f"{path},{path.parent.name}" for path in sorted(photos.rglob("*.png"))]
+    rows += [f"absent{number}.png,jay" for number in range(40)]
+    (tmp_path / "m.csv").write_text("\n".join(["image,label", *rows]))
+    code, out, _ = call(capsys, "check", tmp_path / "m.csv", "--json", tmp_path / "found.json")
+    lines = [line for line in out.splitlines() if line.startswith("unreadable: ")]
+    assert code == 1 and len(lines) == 6
+    assert lines[0] == "unreadable: absent0.png: It is missing." and lines[-1].startswith("unreadable: and 35 more;")
+    assert len(json.loads((tmp_path / "found.json").read_text())["findings"]) == 40
+
+
 def test_rows_are_aligned_and_faults_are_marked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tlaam.data.check import CheckReport, check, check_images, find_unreadable
-from tlaam.data.sample import Box, LabelledImages, Sample, Split
+from tlaam.data.sample import Box, LabelledImages, Mask, Sample, Split
 from tlaam.errors import ConfigError, DataError
 
 
@@ -210,6 +210,15 @@ def test_tiny(data: _Builder) -> None:
     assert _found(check_images(data.done())) == [("tiny", "thin.png")]
 
 
+def test_what_there_is_to_measure_with_is_counted(data: _Builder) -> None:
+    data.image("boxed.png", box=(0, 0, 9, 9))
+    truth = {"keypoints": ((3.0, 4.0),), "mask": Mask(data.root / "m.png", range(1, 2), range(1))}
+    data.samples[1:] = [replace(sample, **truth) for sample in data.samples[1:]]
+    report = check_images(data.done())
+    assert report.to_dict()["truth"] == {"boxes": 1, "parts": 2, "masks": 2}
+    assert "  with boxes: 1, part locations: 2, masks: 2" in report.table()
+
+
 def test_report_as_json_and_text(data: _Builder) -> None:
     for number in range(4):
         data.add(f"bad{number}.jpg").write_text("x")
@@ -221,7 +230,7 @@ def test_report_as_json_and_text(data: _Builder) -> None:
     text = report.table(limit=3)
     assert "birds: 6 images (train 6, val 0, test 0) of 2 classes" in text
     assert "bad2.jpg" in text and "bad3.jpg" not in text
-    assert text.endswith("unreadable: and 1 more")
+    assert text.endswith("unreadable: and 1 more; --json FILE.json lists all")
     assert "bad3.jpg" in report.table()
 
 

@@ -134,6 +134,11 @@ def test_a_missing_path_names_the_closest(
         (["birds/train/a/1.jpg"], r"holds a data set of its own, 'birds'"),
         (["planes/data/variants.txt", "planes/data/images/1.jpg"], r"holds a data set of its own, 'planes'"),
         (["flowers/setid.mat", "flowers/jpg/1.jpg"], r"holds a data set of its own, 'flowers'"),
+        (
+            ["data/b/CUB_200_2011/images.txt", "data/b/CUB_200_2011/images/x/1.jpg", "photos/a/1.jpg"],
+            r"its own, 'data/b/CUB_200_2011', CUB-200-2011's official layout\. Give the path '.*data/b/CUB_200_2011'",
+        ),
+        (["data/cars_annos.mat", "data/car_ims/1.jpg", "photos/a/1.jpg"], r"its own, 'data', Stanford Cars' official"),
     ],
 )
 def test_what_was_found_is_said(tmp_path: Path, files: list[str], fault: str) -> None:

@@ -64,6 +64,7 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
+        truth: how many images come with what is measured against: ``boxes``, ``parts`` (their locations), ``masks``.
         refusal: why the source cannot be trained on as it is, naming the first of its faults; None where it can. Data
             without training images may still be there to be evaluated.
     """
@@ -73,6 +74,7 @@ class CheckReport:
     images: dict[str, int]
     findings: tuple[Finding, ...]
     unreadable: tuple[Sample, ...]
+    truth: dict[str, int]
     refusal: str | None = None
 
     @property
@@ -81,11 +83,12 @@ class CheckReport:
         return {kind: sum(finding.kind == kind for finding in self.findings) for kind in get_args(Kind)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON: ``name``, ``classes``, ``images``, ``counts``, ``findings``, ``refusal``."""
+        """Return plain values for JSON, by the names of the attributes, and ``counts``; all findings are in it."""
         return {
             "name": self.name,
             "classes": self.classes,
             "images": dict(self.images),
+            "truth": dict(self.truth),
             "counts": dict(self.counts),
             "findings": [asdict(finding) for finding in self.findings],
             "refusal": self.refusal,
@@ -94,13 +97,16 @@ class CheckReport:
     def table(self, limit: int | None = None) -> str:
         """Return text for a terminal: a summary and one line for each finding, `limit` at most of each kind."""
         splits = ", ".join(f"{split} {number}" for split, number in self.images.items())
-        lines = [f"{self.name}: {sum(self.images.values())} images ({splits}) of {self.classes} classes"]
+        lines = [
+            f"{self.name}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
+            "  with boxes: {boxes}, part locations: {parts}, masks: {masks}".format(**self.truth),
+        ]
         lines += [f"  {kind:<23}{number:>8}" for kind, number in self.counts.items()]
         for kind, number in self.counts.items():
             shown = [finding for finding in self.findings if finding.kind == kind][:limit]
             lines += [f"{kind}: {finding.name}: {finding.detail}" for finding in shown]
             if len(shown) < number:
-                lines.append(f"{kind}: and {number - len(shown)} more")
+                lines.append(f"{kind}: and {number - len(shown)} more; --json FILE.json lists all")
         if self.refusal is not None:
             lines.append(f"Refused for training as it is: {self.refusal}")
         return "\n".join(lines)
@@ -179,6 +185,11 @@ def check_images(
         images={split: len(images.split(split)) for split in SPLITS},
         findings=_by_kind(found),
         unreadable=tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault),
+        truth={
+            "boxes": sum(sample.box is not None for sample in samples),
+            "parts": sum(sample.keypoints is not None for sample in samples),
+            "masks": sum(sample.mask is not None for sample in samples),
+        },
     )
 
 

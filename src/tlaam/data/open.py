@@ -142,10 +142,23 @@ def _refuse_several_data_sets(path: Path) -> None:
 
 def _refuse_folder_of_data_sets(path: Path) -> None:
     """Guard against taking whole data sets for classes, which would train without complaint."""
-    for folder in [] if has_split_folders(path) else visible_folders(path):
-        others = (layout for layout in LAYOUTS if layout.read is not read_folder)
-        if any(layout.recognises(folder) for layout in others) or has_split_folders(folder):
-            raise DataError(f"'{path}' holds a data set of its own, '{folder.name}'. Give the path '{folder}'.")
+    level = [] if has_split_folders(path) else visible_folders(path)
+    for depth in range(_DEPTH):
+        for folder in level:
+            official = [layout for layout in LAYOUTS if layout.folder and layout.recognises(folder)]
+            if official or (depth == 0 and (_is_manifest(folder) or has_split_folders(folder))):
+                inner = folder / official[0].folder if official else folder
+                home = inner if inner.is_dir() else folder
+                title = f", {official[0].title}" if official else ""
+                raise DataError(
+                    f"'{path}' holds a data set of its own, '{home.relative_to(path).as_posix()}'{title}. "
+                    f"Give the path '{home}'."
+                )
+        level = [inner for folder in level for inner in visible_folders(folder)]
+
+
+_DEPTH = 3
+"""Levels of folders below a path that are searched for official layouts before its folders are taken for classes."""
 
 
 def _closest_path(path: Path) -> str:
