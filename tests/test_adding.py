@@ -15,7 +15,7 @@ import torch
 
 import tlaam
 from tlaam.cli.main import main
-from tlaam.comparison.systems import unregister_system
+from tlaam.comparison.systems import GROUPS, unregister_system
 from tlaam.errors import ConfigError, ModelError
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Evidence
@@ -63,6 +63,10 @@ def test_it_trains_predicts_and_is_loaded_again(example: dict[str, Any], photos:
     assert isinstance(localizer, example["Brightest"]) and localizer.threshold == 1.2
     with pytest.raises(ConfigError, match="threshold_rule goes with localizer=oaam; the localiser is brightest"):
         tlaam.Config.from_flat({"localizer": "brightest", "threshold_rule": "max"})
+
+
+def test_of_the_groups_it_is_in_all_only(example: dict[str, Any]) -> None:
+    assert [group for group, members in GROUPS.items() if "brightest" in members] == ["all"]
 
 
 def test_without_the_registration_its_model_is_refused(photos: Path, run: Path, tmp_path: Path) -> None:

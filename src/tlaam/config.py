@@ -388,7 +388,8 @@ def section_of(option: str) -> str:
     for name, section in SECTIONS.items():
         if option in section.model_fields:
             return name
-    raise ConfigError(f"there is no option '{option}'.{did_you_mean(option, option_names())}")
+    hint = did_you_mean(option, option_names()) or " `tlaam train --help` lists all there are."
+    raise ConfigError(f"there is no option '{option}'.{hint}")
 
 
 def choices(option: str) -> tuple[str, ...]:

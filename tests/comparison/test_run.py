@@ -50,7 +50,7 @@ def test_it_trains_measures_continues_and_compares(
     record = json.loads((out / "results.json").read_text())
     assert record["settings"]["epochs"] == 1 and record["systems"]["plain-larger"]["image_size"] == 128
     assert len(record["runs"][0]["right"]["fused"]) == len(record["images"]) == 6 and record["machine"]["versions"]
-    assert "TL-AAM, boxes by OAAM" in (out / "table.md").read_text()
+    assert "TL-AAM's default with OAAM's boxes (all modules)" in (out / "table.md").read_text()
 
     trained = (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns
     said.clear()
@@ -136,6 +136,24 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(data: Path, photos
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("given", "hint"), [
+    (["--epochs", "3"], "there is no option --epochs. A setting of all systems is given as --set epochs=3"),
+    (["--image-size=64"], "--set image_size=64"),
+    (["--epoch", "3"], "--epoch"),
+    (["--set", "epoch=3"], "there is no option 'epoch'. Did you mean 'epochs'?"),
+    (["--set", "nosuch=1"], "there is no option 'nosuch'. `tlaam train --help` lists all there are."),
+    (["--set", "preset=mmal"], "--systems (see --list), or give them one by one by --variant"),
+    (["--variant", "x=plain preset=mmal"], "for all systems by --preset mmal"),
+    (["--set", "localizer=oaam"], "choose those (--systems, --variant, --seeds, --protocol)"),
+])  # fmt: skip
+def test_a_setting_given_in_another_commands_way_is_answered_with_the_right_one(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], hint: str
+) -> None:
+    assert main(["compare", str(data), "--out", str(tmp_path / "out"), *given]) in (1, 2)
+    said = capsys.readouterr().err
+    assert hint in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_an_unreadable_test_image_is_said_before_anything_is_trained(data: Path, tmp_path: Path) -> None:
     broken = tmp_path / "photos"
     shutil.copytree(data, broken)
@@ -204,3 +222,4 @@ def test_the_list_names_every_system(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["compare", "--list"]) == 0
     listed = capsys.readouterr().out
     assert "gradcam++" in listed and "ablation" in listed
+    assert "oaam             TL-AAM's default with OAAM's boxes (all modules)\n" in listed

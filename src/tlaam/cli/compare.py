@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tlaam.cli.options import PATH, flat_settings, setting_of
-from tlaam.config import shared_settings
+from tlaam.config import option_names, shared_settings
 from tlaam.errors import ConfigError
 
 
@@ -31,7 +31,27 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
     context.exit()
 
 
-@click.command()
+class _Compare(click.Command):
+    """Says how a setting is given where it is given as `tlaam train` takes it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flag = error.option_name
+            name = flag.lstrip("-").replace("-", "_")
+            if name not in option_names():
+                raise
+            place = next(number for number, text in enumerate(given) if text.partition("=")[0] == flag)
+            value = given[place].partition("=")[2] or "".join(given[place + 1 : place + 2])
+            raise click.UsageError(
+                f"there is no option {flag}. A setting of all systems is given as --set {name}={value}, one of a "
+                "single system by --variant; what a system is made of is chosen by --systems."
+            ) from error
+
+
+@click.command(cls=_Compare)
 @click.argument("data")
 @click.option("--out", type=PATH, default=Path("runs/comparison"), show_default=True, help="Folder of the comparison.")
 @click.option(
@@ -137,5 +157,11 @@ def _parsed(options: Sequence[str], flag: str = "--set") -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"{flag} takes NAME=VALUE; received '{option}'.")
         name = name.strip().replace("-", "_")
+        if name == "preset":
+            raise ConfigError(
+                f"{flag} takes single settings, and preset is none. Its modules are a system's matter: choose one by "
+                "--systems (see --list), or give them one by one by --variant. Its backbone, sizes and training come "
+                f"for all systems by --preset {text}."
+            )
         found[name] = setting_of(name, text)
     return found

@@ -34,7 +34,7 @@ from tlaam.comparison.results import (
     table_markdown,
 )
 from tlaam.comparison.share import SharedFolder
-from tlaam.comparison.systems import RIVAL, SYSTEMS, System, chosen
+from tlaam.comparison.systems import OF_COMPARISON, RIVAL, SYSTEMS, System, chosen
 from tlaam.config import MACHINE_OPTIONS, Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
@@ -55,9 +55,6 @@ PROTOCOLS: dict[Protocol, dict[str, Any]] = {
     "best-epoch": {"keep": "best", "select_on": "test"},
 }
 """Which epoch of a run is measured, as options."""
-
-_OF_COMPARISON = ("architecture", "localizer", "parts", "attention", "seed", "keep", "select_on")
-"""Options that the systems, the grid or the protocol decide."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,11 @@ def compare(
             others were, and after the tables of those were written; or it was asked to stop.
     """
     given = dict(settings or {})
-    for name in _OF_COMPARISON:
+    for name in OF_COMPARISON:
         if name in given:
             raise ConfigError(
-                f"option '{name}' is what a comparison's systems, seeds or protocol decide; leave it out."
+                f"option '{name}' is what a comparison's systems, seeds or protocol decide; leave it out, and choose "
+                "those (--systems, --variant, --seeds, --protocol)."
             )
     given |= PROTOCOLS[protocol]
     grid = chosen(systems)

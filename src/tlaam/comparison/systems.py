@@ -62,7 +62,7 @@ SYSTEMS: dict[str, System] = _listed(
     System("plain+lcam", "plain + LCAM", {**_PLAIN, "attention": "lcam"}),
     System("plain+oaam", "plain + OAAM", {**_PLAIN, "localizer": "oaam"}),
     System("plain+mpalm", "plain + MPALM", {**_PLAIN, "parts": "mpalm"}),
-    System("oaam", "TL-AAM, boxes by OAAM", {"localizer": "oaam"}),
+    System("oaam", "TL-AAM's default with OAAM's boxes (all modules)", {"localizer": "oaam"}),
     # The object found in other ways, everything else as in the default.
     System("cam", "boxes by CAM", {"localizer": "cam"}),
     System("gradcam", "boxes by Grad-CAM", {"localizer": "gradcam"}),
@@ -90,6 +90,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "all": tuple(SYSTEMS),
 }
 """Names for several systems at once."""
+
+OF_COMPARISON = ("architecture", "localizer", "parts", "attention", "seed", "keep", "select_on")
+"""Options that the systems, the seeds or the protocol decide."""
 
 RIVAL = "plain-larger"
 """The honest rival, which every comparison has."""
