@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
+
+from tlaam.charts import spread_chart
 
 COLUMNS = {
     "raw.top1": "whole image",
@@ -47,6 +48,32 @@ def _cell(name: str, spread: Mapping[str, Any] | None) -> str:
     return f"{factor * spread['mean']:.1f}{deviation}"
 
 
+BOX_COLUMNS = {
+    "box.top1_loc_0.5": "box (IoU ≥ 0.5) and name right",
+    "box.max_box_acc": "MaxBoxAcc (oracle)",
+    "box.max_box_acc_v2": "MaxBoxAccV2 (oracle)",
+    "box.box_acc_val_threshold": "BoxAcc (val. threshold)",
+    "box.box_acc_v2_val_threshold": "BoxAccV2 (val. threshold)",
+    "box.pointing_game": "pointing game",
+    "parts.hit": "part windows that hit",
+    "parts.hit_random": "windows at random that hit",
+    "parts.recall": "parts in windows",
+    "parts.recall_random": "parts in windows at random",
+}
+"""Measures of the table of maps and parts; those that no system has are left out."""
+
+
+def box_table(results: Mapping[str, Any]) -> str:
+    """Return a row for each system whose maps or parts were measured, as `table` does."""
+    summary = results["summary"]
+    columns = [name for name in BOX_COLUMNS if any(name in measures for measures in summary.values())]
+    rows = [["system", *(BOX_COLUMNS[name] for name in columns)]]
+    for system, measures in summary.items():
+        if any(name in measures for name in columns):
+            rows.append([results["systems"][system]["title"], *(_cell(name, measures.get(name)) for name in columns)])
+    return _markdown(rows)
+
+
 def differences(results: Mapping[str, Any], than: str) -> str:
     """Return how many points of fused top-1 each system has more than `than`, with intervals; bold where decided."""
     rows = [[f"fused top-1 minus that of {results['systems'][than]['title']}", "points", "95 % interval"]]
@@ -72,42 +99,19 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body]) + "\n"
 
 
-_ROW, _LEFT, _WIDTH, _TOP = 22, 230, 620, 34
-_SHOWN = {"fused.top1": "#1b6ca8", "box.gt_known_0.5": "#d1701f"}
+_SHOWN = {"fused.top1": "fused top-1", "box.gt_known_0.5": "boxes with IoU ≥ 0.5"}
 
 
 def picture(results: Mapping[str, Any]) -> str:
-    """Return an SVG: a line a system, with a dot for its top-1 and one for its boxes, and bars of ± one deviation."""
-    systems = results["summary"]
-    height = _TOP + _ROW * len(systems) + 30
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 30} {height}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="100%" height="{height}" fill="white"/>',
+    """Return an SVG: a block a system, with a dot for its top-1 and one for its boxes, and bars of ± one deviation."""
+    rows = [
+        (
+            results["systems"][system]["title"],
+            {title: (measures[n]["mean"], measures[n]["std"]) for n, title in _SHOWN.items() if n in measures},
+        )
+        for system, measures in results["summary"].items()
     ]
-    for tick in range(0, 101, 20):
-        x = _x(tick / 100)
-        lines.append(f'<path d="M{x:.1f} {_TOP - 8}V{height - 26}" stroke="#ddd"/>')
-        lines.append(f'<text x="{x:.1f}" y="{height - 10}" text-anchor="middle" fill="#555">{tick} %</text>')
-    for index, (name, colour) in enumerate(_SHOWN.items()):
-        label = {"fused.top1": "fused top-1", "box.gt_known_0.5": "boxes with IoU ≥ 0.5"}[name]
-        lines.append(f'<circle cx="{_LEFT + 8 + 190 * index}" cy="14" r="5" fill="{colour}"/>')
-        lines.append(f'<text x="{_LEFT + 18 + 190 * index}" y="18">{label}</text>')
-    for row, (system, measures) in enumerate(systems.items()):
-        y = _TOP + _ROW * row + _ROW / 2
-        title = escape(results["systems"][system]["title"])
-        lines.append(f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{title}</text>')
-        for name, colour in _SHOWN.items():
-            if name in measures:
-                mean, deviation = measures[name]["mean"], measures[name]["std"] or 0.0
-                low, high = _x(mean - deviation), _x(mean + deviation)
-                lines.append(f'<path d="M{low:.1f} {y}H{high:.1f}" stroke="{colour}" stroke-width="3" opacity="0.5"/>')
-                lines.append(f'<circle cx="{_x(mean):.1f}" cy="{y}" r="4.5" fill="{colour}"/>')
-    return "\n".join([*lines, "</svg>"]) + "\n"
-
-
-def _x(share: float) -> float:
-    return _LEFT + _WIDTH * min(max(share, 0.0), 1.0)
+    return spread_chart(rows, list(_SHOWN.values()), alone=640)
 
 
 def main() -> None:
@@ -118,6 +122,7 @@ def main() -> None:
     given = parser.parse_args()
     results = json.loads(given.results.read_text(encoding="utf-8"))
     print(table(results))
+    print(box_table(results))
     for than in dict.fromkeys((results["first"], *(name for name in ("plain",) if name in results["systems"]))):
         print(differences(results, than))
     if given.picture is not None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tlaam.charts import line_chart, reliability_chart
+from tlaam.charts import line_chart, reliability_chart, spread_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -62,3 +62,31 @@ def test_bins_lie_where_they_should_and_grow_with_their_images() -> None:
     assert [dot[0] for dot in dots] == pytest.approx(across, abs=0.11)
     assert [dot[1] for dot in dots] == pytest.approx([bottom, (bottom + top) / 2, top], abs=0.11)
     assert dots[0][2] < dots[1][2] < dots[2][2]
+
+
+ROWS = [
+    ("plain", {"top-1": (0.5, None)}),
+    ("a <very> long name, " * 4, {"top-1": (0.75, 0.05), "boxes": (0.6, 0.2)}),
+]
+
+
+def test_dots_and_bars_lie_at_their_shares_and_the_axis_is_around_them() -> None:
+    svg = parsed(spread_chart(ROWS, ["top-1", "boxes"]))
+    assert [e.text for e in svg.iter(f"{SVG}text") if str(e.text).endswith("%")] == [
+        text for tick in ("40%", "50%", "60%", "70%", "80%") for text in (tick, tick)
+    ]
+    dots = [e.get("cx") for e in svg.iter(f"{SVG}circle")][2:]
+    assert dots == ["27.50%", "83.75%", "50.00%"]  # the axis goes from 5 % (0.4) to 95 % (0.8)
+    bars = [(e.get("x1"), e.get("x2")) for e in svg.iter(f"{SVG}line") if e.get("class") == "line"]
+    assert bars == [("27.50%", "27.50%"), ("72.50%", "95.00%"), ("5.00%", "95.00%")]
+    names = [str(e.text) for e in svg.iter(f"{SVG}text") if e.get("class") == "name"]
+    assert names[0] == "plain" and len(names) == 3 and max(map(len, names)) <= 54, "long names go on in a line below"
+    places = [float(e.get("y1", "")) for e in svg.iter(f"{SVG}line") if e.get("class") == "line"]
+    assert places == sorted(set(places)) and f"height: {places[-1] + 36:.0f}px" in svg.get("style", "")
+
+
+def test_a_chart_of_nothing_and_one_that_stands_alone() -> None:
+    assert parsed(spread_chart([], ["top-1"])).tag == f"{SVG}svg"
+    assert parsed(spread_chart([("a", {"top-1": (1.0, 0.1)})], ["top-1"])).tag == f"{SVG}svg"
+    alone = ElementTree.fromstring(spread_chart(ROWS, ["top-1", "boxes"], alone=640))
+    assert alone.get("viewBox", "").startswith("0 0 640 ") and "--ink: #" in str(alone.find(f"{SVG}style").text)  # type: ignore[union-attr]

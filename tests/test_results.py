@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
+MAPS = {"box.max_box_acc": {"mean": 0.25, "std": 0.01}, "parts.hit": {"mean": 0.5, "std": None}}
 RESULTS = ROOT / "benchmarks" / "results" / "cub10-systems-224.json"
 
 
@@ -27,6 +28,7 @@ def glance() -> ModuleType:
 def test_the_page_of_results_shows_the_results(glance: ModuleType) -> None:
     results, page = json.loads(RESULTS.read_text()), PAGE.read_text()
     assert glance.table(results) in page
+    assert glance.box_table(results) in page
     assert glance.differences(results, "plain") in page
     assert glance.differences(results, "tlaam") in page
     assert (ROOT / "docs" / "images" / "cub10-systems-224.svg").read_text() == glance.picture(results)
@@ -54,6 +56,10 @@ def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
     assert second == "| B | 2 | – | – | – | 75.0 ± 5.0 | – | – | 100.0 ± 0.0 | – | – | – |"
     assert glance.differences(results, "a").splitlines()[2:] == ["| B | **+25.0** | +0.04 to +40.0 |"]
     assert glance.differences(results, "b").splitlines()[2:] == ["| A & Co | **-25.0** | -40.0 to -0.04 |"]
+    head, _, row = glance.box_table(results | {"summary": {**results["summary"], "b": MAPS}}).splitlines()
+    assert head == "| system | MaxBoxAcc (oracle) | part windows that hit |" and row == "| B | 25.0 ± 1.0 | 50.0 |"
     drawn = ElementTree.fromstring(glance.picture(results))
-    centres = [float(c.get("cx")) for c in drawn.iter("{http://www.w3.org/2000/svg}circle")][2:]
-    assert centres == [540.0, 695.0, 850.0]
+    said = [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    assert said == [
+        "A & Co, fused top-1: 50.0 %", "B, fused top-1: 75.0 ± 5.0 %", "B, boxes with IoU ≥ 0.5: 100.0 ± 0.0 %",
+    ]  # fmt: skip

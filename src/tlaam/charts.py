@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
 Point = tuple[float, float]
+
+STYLE = """
+.chart { display: block; width: 100%; height: auto; font-size: 13px; fill: var(--grey); }
+.chart .name { fill: var(--ink); }
+.chart .grid { stroke: var(--line); fill: none; }
+.chart .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke: var(--tone); }
+.chart .dot { fill: var(--tone); }
+.chart .ideal { --tone: var(--line); stroke-dasharray: 6 5; }
+.chart .s0 { --tone: #3d7fc4; } .chart .s1 { --tone: #d9822b; } .chart .s2 { --tone: #3a9a6a; }
+.chart .s3 { --tone: #b0569e; } .chart .s4 { --tone: #8a8d3a; } .chart .s5 { --tone: #6b6fd0; }
+"""
+"""CSS of the charts; a page that shows them brings the colours ``--ink``, ``--grey`` and ``--line``."""
+
+_ALONE = "svg { --ink: #202226; --grey: #666a70; --line: #e3e3dc; font-family: sans-serif; }"
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
@@ -60,6 +75,75 @@ def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
             f"<title>{count} images: {confidence:.0%} sure, {accuracy:.0%} right</title></circle>"
         )
     return _svg(parts, "Share of right answers over the probability given", [])
+
+
+_COLUMNS, _LINE, _GAP = 54, 17, 12
+_STRIP = 11
+
+
+def spread_chart(
+    rows: Sequence[tuple[str, Mapping[str, tuple[float, float | None]]]], measures: Sequence[str], *, alone: int = 0
+) -> str:
+    """Draw shares as dots with bars of ± one deviation: a block a row, beneath its name, a line a measure it has.
+
+    It is as wide as the page, and its text stays as large as it is on any screen: places across are in per cent. The
+    axis ends at the round values around all that is drawn.
+
+    Args:
+        rows: names, and mean and standard deviation (None for none) by measure.
+        measures: in their order, which is the legend's.
+        alone: the width in pixels of a picture for a file of its own, with colours of its own; by itself it takes the
+            page's.
+
+    Returns:
+        An ``<svg>`` element.
+    """
+    ends = [mean + sign * (std or 0.0) for _, found in rows for mean, std in found.values() for sign in (-1, 1)]
+    low = min(max(math.floor(10 * min(ends, default=0.0) + 1e-6) / 10, 0.0), 0.9)
+    high = min(max(math.ceil(10 * max(ends, default=1.0) - 1e-6) / 10, low + 0.1), 1.0)
+
+    def across(share: float) -> str:
+        return f"{5 + 90 * (min(max(share, low), high) - low) / (high - low):.2f}%"
+
+    legend = []
+    for number, measure in enumerate(measures):  # two beside each other
+        left, y = 50 * (number % 2), _LINE * (number // 2 + 1)
+        legend.append(f'<circle class="dot s{number % 6}" cx="{left + 2}%" cy="{y - 4}" r="4.5"/>')
+        legend.append(f'<text x="{left + 4}%" y="{y}">{escape(measure)}</text>')
+    top = _LINE * (-(-len(measures) // 2) + 1) + 4
+    y = top + 6
+    blocks = []
+    for name, found in rows:
+        for text in textwrap.wrap(name, _COLUMNS):
+            y += _LINE
+            blocks.append(f'<text class="name" x="0" y="{y}">{escape(text)}</text>')
+        for number, measure in enumerate(measures):
+            if measure not in found:
+                continue
+            y += _STRIP
+            mean, std = found[measure]
+            spread = "" if std is None else f" ± {100 * std:.1f}"
+            start, end = across(mean - (std or 0.0)), across(mean + (std or 0.0))
+            blocks.append(
+                f'<g class="s{number % 6}"><title>{escape(name)}, {escape(measure)}: {100 * mean:.1f}{spread} %</title>'
+                f'<line class="line" x1="{start}" x2="{end}" y1="{y}" y2="{y}"/>'
+                f'<circle class="dot" cx="{across(mean)}" cy="{y}" r="4"/></g>'
+            )
+        y += _GAP
+    ticks = []
+    for tick in _ticks(low, high):
+        x = across(tick)
+        ticks.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top + 4}" y2="{y}"/>')
+        ticks += [f'<text x="{x}" y="{place}" text-anchor="middle">{tick:.0%}</text>' for place in (top, y + 16)]
+    height = y + 24
+    label = f'role="img" aria-label="{escape(", ".join(measures))} of {len(rows)} systems"'
+    drawn = "\n".join([*legend, *ticks, *blocks])
+    if not alone:
+        return f'<svg class="chart" style="height: {height}px" {label}>\n{drawn}\n</svg>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {alone} {height}" {label}>\n'
+        f'<style>{_ALONE}{STYLE}</style>\n<rect width="100%" height="100%" fill="white"/>\n{drawn}\n</svg>\n'
+    )
 
 
 class _Frame:

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from tlaam.atomic import write_atomically
+from tlaam.charts import STYLE
 from tlaam.errors import RunError
 
 Cell = str | int | float | None
@@ -119,6 +120,7 @@ def write_page(
     source = resources.files("tlaam").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         title=title,
+        chart_style=STYLE.strip(),
         paragraphs=[paragraph.strip() for paragraph in intro.split("\n\n") if paragraph.strip()],
         sections=[_prepared(section) for section in sections],
     )
