@@ -136,9 +136,12 @@ def test_a_missing_path_names_the_closest(
         (["flowers/setid.mat", "flowers/jpg/1.jpg"], r"holds a data set of its own, 'flowers'"),
         (
             ["data/b/CUB_200_2011/images.txt", "data/b/CUB_200_2011/images/x/1.jpg", "photos/a/1.jpg"],
-            r"its own, 'data/b/CUB_200_2011', CUB-200-2011's official layout\. Give the path '.*data/b/CUB_200_2011'",
+            r"'data/b/CUB_200_2011' \(CUB-200-2011's official layout\)\. Give the path '.*data/b/CUB_200_2011'",
         ),
-        (["data/cars_annos.mat", "data/car_ims/1.jpg", "photos/a/1.jpg"], r"its own, 'data', Stanford Cars' official"),
+        (
+            ["data/cars_annos.mat", "data/car_ims/1.jpg", "birds/train/a/1.jpg", "photos/a/1.jpg"],
+            r"holds data sets of its own, 'birds', 'data' \(Stanford Cars' official layout\)\. Give the path of one",
+        ),
     ],
 )
 def test_what_was_found_is_said(tmp_path: Path, files: list[str], fault: str) -> None:
@@ -172,7 +175,7 @@ def test_reading_needs_no_torch() -> None:
 def test_real_sources(shared_data: Path) -> None:
     kinds = {"cub10": "cub", "cars196": "manifest", "flowers17": "folder"}
     assert {name: open_images(shared_data / name).kind for name in kinds} == kinds
-    with pytest.raises(DataError, match="data set of its own"):
+    with pytest.raises(DataError, match=r"data sets of its own, 'cars196', 'cub10/CUB_200_2011' \(CUB"):
         open_images(shared_data)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -144,17 +144,24 @@ def _refuse_folder_of_data_sets(path: Path) -> None:
     """Guard against taking whole data sets for classes, which would train without complaint."""
     level = [] if has_split_folders(path) else visible_folders(path)
     for depth in range(_DEPTH):
-        for folder in level:
-            official = [layout for layout in LAYOUTS if layout.folder and layout.recognises(folder)]
-            if official or (depth == 0 and (_is_manifest(folder) or has_split_folders(folder))):
-                inner = folder / official[0].folder if official else folder
-                home = inner if inner.is_dir() else folder
-                title = f", {official[0].title}" if official else ""
-                raise DataError(
-                    f"'{path}' holds a data set of its own, '{home.relative_to(path).as_posix()}'{title}. "
-                    f"Give the path '{home}'."
-                )
+        found = {home: title for folder in level for home, title in _own_data_set(folder, official_only=depth > 0)}
+        if found:
+            named = [f"'{home.relative_to(path).as_posix()}'{title}" for home, title in found.items()]
+            one = "a data set" if len(found) == 1 else "data sets"
+            which = f"the path '{next(iter(found))}'" if len(found) == 1 else "the path of one of them"
+            raise DataError(f"'{path}' holds {one} of its own, {', '.join(named)}. Give {which}.")
         level = [inner for folder in level for inner in visible_folders(folder)]
+
+
+def _own_data_set(folder: Path, *, official_only: bool) -> Iterator[tuple[Path, str]]:
+    """Yield the data set that a folder is, or holds under its official name, with the title of an official layout."""
+    for layout in LAYOUTS:
+        if layout.folder and layout.recognises(folder):
+            inner = folder / layout.folder
+            yield inner if inner.is_dir() else folder, f" ({layout.title})"
+            return
+    if not official_only and (_is_manifest(folder) or has_split_folders(folder)):
+        yield folder, ""
 
 
 _DEPTH = 3
