@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from tlaam.comparison.results import (
     table_csv,
     table_markdown,
 )
+from tlaam.evaluation.report import BEST_EPOCH
 
 TITLES = {"a": "System | A", "b": "System B"}
 
@@ -73,11 +75,15 @@ def test_tables_have_a_row_a_system_and_no_column_that_nobody_has() -> None:
     found = summary(RUNS)
     lines = table_markdown(found, TITLES).splitlines()
     assert len(lines) == 4 and "mean IoU" not in lines[0]
-    assert lines[2].startswith("| System \\| A | 2 | 97.5 ± 3.5 |") and lines[2].endswith("| 3.0 ± 1.4 |")
-    assert lines[3].startswith("| System B | 1 | 50.0 |")
+    assert lines[2].startswith("| System \\| A | `a` | 2 | 97.5 ± 3.5 |") and lines[2].endswith("| 3.0 ± 1.4 |")
+    assert lines[3].startswith("| System B | `b` | 1 | 50.0 |")
     rows = list(csv.DictReader(io.StringIO(table_csv(found, TITLES, "last"))))
     assert rows[1]["fused.top1.mean"] == "0.5" and rows[1]["fused.top1.std"] == "" and rows[0]["title"] == "System | A"
 
 
 def test_results_survive_json() -> None:
     assert RunResult.from_dict(RUNS[1].to_dict()) == RUNS[1]
+    flattering = replace(RUNS[1], protocol="best-epoch")
+    assert RunResult.from_dict(flattering.to_dict()) == flattering and flattering.to_dict()["note"] == BEST_EPOCH
+    older = {name: value for name, value in RUNS[1].to_dict().items() if name not in ("protocol", "note")}
+    assert RunResult.from_dict(older) == RUNS[1]

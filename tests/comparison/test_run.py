@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tlaam.comparison.systems import SYSTEMS, variant
 from tlaam.data.open import open_images
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
+from tlaam.evaluation.report import BEST_EPOCH
 
 SETTINGS = {
     "backbone": "resnet18", "pretrained": "none", "image_size": 64, "source_size": 96, "epochs": 1, "raw_epochs": 0,
@@ -50,7 +52,18 @@ def test_it_trains_measures_continues_and_compares(
     record = json.loads((out / "results.json").read_text())
     assert record["settings"]["epochs"] == 1 and record["systems"]["plain-larger"]["image_size"] == 128
     assert len(record["runs"][0]["right"]["fused"]) == len(record["images"]) == 6 and record["machine"]["versions"]
-    assert "TL-AAM's default with OAAM's boxes (all modules)" in (out / "table.md").read_text()
+    table = (out / "table.md").read_text()
+    assert "| TL-AAM's default with OAAM's boxes (all modules) | `oaam` | 1 |" in table
+    page = (out / "index.html").read_text()
+    assert '<svg class="chart"' in page and "top-1, fused" in page and "<td>oaam</td>" in page and "oaam-0" in page
+    for said_of_it in (
+        "data: photos: 3 classes, 12 training images, 0 for validation", "the 6 images of the test split",
+        "protocol last", "backbone: resnet18, pretrained: none", "input, pixels: 64 (128 of plain-larger)",
+        "source image, pixels: 96", "epochs: 1", "seeds: 0", "raw_epochs=0", "batch_size=8", "val_fraction=0.0",
+        "versions: tlaam ", f"tlaam compare {data} --out {out} --systems oaam,plain-larger --seeds 1",
+    ):  # fmt: skip
+        assert said_of_it in table, said_of_it
+        assert said_of_it.rpartition(": ")[2] in page, said_of_it
 
     trained = (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns
     said.clear()
@@ -73,6 +86,11 @@ def test_it_trains_measures_continues_and_compares(
     assert (out / "runs/oaam-0/model.safetensors").stat().st_mtime_ns == trained
     table = capsys.readouterr().out
     assert "plain backbone" in table and "Differences" in table
+    assert main(shlex.split(record["command"])[1:]) == 0, "it makes the first tables again"
+    printed = capsys.readouterr()
+    assert "`plain`" not in printed.out and json.loads((out / "results.json").read_text()) == record
+    assert "not named: plain. To have them in the tables, give the same command with" in printed.err
+    assert "--systems oaam,plain-larger,plain." in printed.err
     with pytest.raises(RunError, match="oaam: epochs 1 instead of 2"):
         compare(data, out, systems=["oaam"], seeds=1, settings={**SETTINGS, "epochs": 2}, protocol="last")
 
@@ -202,6 +220,9 @@ def test_the_best_epoch_protocol_says_so_in_every_output(data: Path, tmp_path: P
         assert "Best-epoch protocol" in (tmp_path / "out" / name).read_text(), name
     for name in ("table.csv", "differences.csv"):
         assert "best-epoch" in (tmp_path / "out" / name).read_text(), name
+    for name in ("results.json", "comparison.json", "results/plain-0.json", "results/plain-larger-0.json"):
+        written = json.loads((tmp_path / "out" / name).read_text())
+        assert (written["protocol"], written["note"]) == ("best-epoch", BEST_EPOCH), name
     report = evaluate(tmp_path / "out/runs/plain-larger-0", data)
     assert report.selected_on_these and "Best-epoch protocol" in report.table()
     assert report.to_dict()["selected_on_these"] is True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from tlaam.comparison.budget import larger_input, passes
-from tlaam.comparison.systems import GROUPS, RIVAL, SYSTEMS, chosen
+from tlaam.comparison.conditions import command
+from tlaam.comparison.systems import GROUPS, RIVAL, SYSTEMS, chosen, variant
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError
 from tlaam.model.build import build_model
@@ -57,3 +61,17 @@ def test_the_rival_never_costs_less(size: int, zoom_steps: int) -> None:
     cost = (larger_input(config)["image_size"] / size) ** 2
     assert passes(config) == 2 + zoom_steps
     assert 1 <= cost / passes(config) < 1.4
+
+
+def test_variants_have_titles_of_their_own_and_the_command_spells_them() -> None:
+    gentle = variant("gentle", "plain", {"lr": 0.001, "part_windows": [0.2, 0.5], "classifier_lr": None})
+    grid = [SYSTEMS["tlaam"], gentle, variant("again", "plain-larger", {})]
+    assert len({system.title for system in [*grid, SYSTEMS["plain-larger"]]}) == 4
+    settings = {"flip": False, "pretrained": "my weights.pth"}
+    words = shlex.split(command("d", Path("o"), grid, seeds=2, settings=settings, protocol="last", first="tlaam"))
+    assert words == [
+        "tlaam", "compare", "d", "--out", "o",
+        "--variant", "gentle=plain lr=0.001 part_windows=0.2,0.5 classifier_lr=auto", "--variant", "again=plain-larger",
+        "--systems", "tlaam", "--seeds", "2", "--protocol", "last", "--first", "tlaam",
+        "--set", "flip=no", "--set", "pretrained=my weights.pth",
+    ]  # fmt: skip

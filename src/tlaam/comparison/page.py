@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tlaam.charts import spread_chart
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.evaluation.page import in_turns, picture_beside_truth
-from tlaam.page import Cell, Gallery, Picture, Table, write_page
+from tlaam.page import Cell, Chart, Gallery, Picture, Section, Table, write_page
 from tlaam.prediction import Predictor
 
 PICTURES = 4
 """Images that every system's view is shown of."""
-_BARS = ("raw.top1", "object.top1", "parts.top1", "fused.top1", "box.mean_iou", "box.gt_known_0.5")
+_CHARTED = {
+    "raw.top1": "top-1, whole image",
+    "object.top1": "top-1, object",
+    "parts.top1": "top-1, parts",
+    "fused.top1": "top-1, fused",
+    "box.gt_known_0.5": "boxes, IoU ≥ 0.5",
+    "box.mean_iou": "boxes, mean IoU",
+}
 
 
 def write_comparison_page(
@@ -25,6 +33,8 @@ def write_comparison_page(
     *,
     split: Split,
     runs: Mapping[str, str],
+    conditions: Sequence[tuple[str, str]],
+    command: str,
     note: str = "",
 ) -> Path:
     """Write ``index.html`` into a comparison's folder and return its path.
@@ -37,16 +47,22 @@ def write_comparison_page(
         titles: what to call each system.
         split: what was measured.
         runs: which folder of ``runs/`` each system's pictures are made with.
+        conditions: under which it was compared (`tlaam.comparison.conditions`).
+        command: makes the comparison again.
         note: a sentence that belongs to every figure.
     """
-    shown = [name for name in _BARS if any(name in measures for measures in summary.values())]
-    bars: list[Sequence[Cell]] = [
-        (titles[system], *(measures[name].mean if name in measures else None for name in shown))
+    shown = [name for name in _CHARTED if any(name in measures for measures in summary.values())]
+    spreads = [
+        (
+            f"{titles[system]} ({system})",
+            {_CHARTED[name]: (measures[name].mean, measures[name].std) for name in shown if name in measures},
+        )
         for system, measures in summary.items()
     ]
     columns = [name for name in MEASURES if any(name in measures for measures in summary.values())]
     numbers: list[Sequence[Cell]] = [
-        (titles[system], *(cell(name, measures.get(name)) for name in columns)) for system, measures in summary.items()
+        (titles[system], system, *(cell(name, measures.get(name)) for name in columns))
+        for system, measures in summary.items()
     ]
     rows: list[Sequence[Cell]] = [
         (
@@ -58,12 +74,17 @@ def write_comparison_page(
         )
         for row in differences
     ]
-    tables = [
-        Table(
-            "At a glance", ("System", *(MEASURES[name].replace(" %", "") for name in shown)), bars, "Means over seeds."
+    sections: list[Section] = [
+        Chart(
+            "At a glance",
+            spread_chart(spreads, [_CHARTED[name] for name in shown]),
+            "Dots are means over seeds, bars one standard deviation to each side.",
         ),
         Table(
-            "Every measure", ("System", *(MEASURES[name] for name in columns)), numbers, "Mean ± standard deviation."
+            "Every measure",
+            ("System", "Name", *(MEASURES[name] for name in columns)),
+            numbers,
+            "Mean ± standard deviation over seeds. By its name a system is chosen, and its runs lie in runs/NAME-SEED.",
         ),
         Table(
             "Differences of top-1, in points",
@@ -71,6 +92,7 @@ def write_comparison_page(
             rows,
             "Paired bootstrap over images and seeds.",
         ),
+        Table("What was compared, and how", ("Condition", "Value"), conditions, f"Made again by: {command}"),
     ]
     pictures = _pictures(folder, images, in_turns(images.split(split), PICTURES), runs, titles)
     return write_page(
@@ -83,7 +105,7 @@ def write_comparison_page(
             "with the box found (and, dashed, the true one), "
             "the map it was found by, the object and the parts, where a system has them."
         ),
-        sections=[*tables, Gallery("Pictures", pictures)],
+        sections=[*sections, Gallery("Pictures", pictures)],
     )
 
 
@@ -94,5 +116,5 @@ def _pictures(
     for system in titles:
         predictions = Predictor(folder / "runs" / runs[system]).predict(samples)
         pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
-        found.append([Picture(p.image, f"{titles[system]}. {p.caption}", p.good) for p in pictures])
+        found.append([Picture(p.image, f"{titles[system]} ({runs[system]}). {p.caption}", p.good) for p in pictures])
     return [picture for of_image in zip(*found, strict=True) for picture in of_image]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.evaluation.bootstrap import paired_bootstrap
-from tlaam.evaluation.report import BRANCHES, EvaluationReport
+from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport
 
 MEASURES: dict[str, str] = {
     **{f"{branch}.top1": f"{branch} top-1 %" for branch in BRANCHES},
@@ -51,6 +51,7 @@ class RunResult:
         measures: by the names of `MEASURES`, those that the system has.
         right: by branch, whether each image was answered right, in the data set's order.
         images: the images' names.
+        protocol: which epoch was measured; empty where an older version did not write it down.
     """
 
     system: str
@@ -58,20 +59,28 @@ class RunResult:
     measures: Mapping[str, float]
     right: Mapping[str, Sequence[bool]]
     images: Sequence[str]
+    protocol: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; right answers as a string of 0 and 1 a branch."""
         right = {branch: "".join("01"[cell] for cell in row) for branch, row in self.right.items()}
-        return {**asdict(self), "measures": dict(self.measures), "right": right, "images": list(self.images)}
+        plain = {**asdict(self), "measures": dict(self.measures), "right": right, "images": list(self.images)}
+        return {**labelled(self.protocol), **plain}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunResult:
         """Return what `to_dict` was made of."""
         right = {branch: [cell == "1" for cell in row] for branch, row in values["right"].items()}
-        return cls(values["system"], values["seed"], values["measures"], right, values["images"])
+        system, seed, measures, images = (values[name] for name in ("system", "seed", "measures", "images"))
+        return cls(system, seed, measures, right, images, values.get("protocol", ""))
 
 
-def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[str, Any]) -> RunResult:
+def labelled(protocol: str) -> dict[str, str]:
+    """Return the protocol as every JSON file says it, and that the best-epoch protocol flatters."""
+    return {"protocol": protocol, **({"note": BEST_EPOCH} if protocol == "best-epoch" else {})}
+
+
+def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[str, Any], protocol: str) -> RunResult:
     """Return the result of a run.
 
     Args:
@@ -79,6 +88,7 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         seed: its seed.
         report: its measures.
         status: the run's ``run.json``: how long it trained, and what memory that took.
+        protocol: which epoch was measured.
     """
     measures: dict[str, float] = {}
     for branch, measured in report.classification.items():
@@ -102,7 +112,7 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         branch: [image.predicted[branch] == image.label for image in report.per_image]
         for branch in report.classification
     }
-    return RunResult(system, seed, measures, right, [image.name for image in report.per_image])
+    return RunResult(system, seed, measures, right, [image.name for image in report.per_image], protocol)
 
 
 @dataclass(frozen=True)
@@ -215,10 +225,12 @@ def differences_csv(rows: Sequence[Row], protocol: str) -> str:
 def table_markdown(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str]) -> str:
     """Return the summary as a Markdown table: a row a system, mean ± standard deviation, measures that any has."""
     columns = [name for name in MEASURES if any(name in measures for measures in found.values())]
-    lines = [_line(["system", "seeds", *(MEASURES[name] for name in columns)]), _line(["---"] * (len(columns) + 2))]
+    head = ["system", "name", "seeds", *(MEASURES[name] for name in columns)]
+    lines = [_line(head), _line(["---"] * len(head))]
     for system, measures in found.items():
         seeds = max(spread.seeds for spread in measures.values())
-        lines.append(_line([titles[system], str(seeds), *(cell(name, measures.get(name)) for name in columns)]))
+        cells = [titles[system], f"`{system}`", str(seeds), *(cell(name, measures.get(name)) for name in columns)]
+        lines.append(_line(cells))
     return "\n".join(lines) + "\n"
 
 

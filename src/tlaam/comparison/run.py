@@ -20,6 +20,7 @@ from tlaam import __version__
 from tlaam.atomic import write_json, write_text
 from tlaam.comparison.budget import larger_input
 from tlaam.comparison.child import run_child
+from tlaam.comparison.conditions import WEIGHTS, command, conditions
 from tlaam.comparison.page import write_comparison_page
 from tlaam.comparison.results import (
     Row,
@@ -28,6 +29,7 @@ from tlaam.comparison.results import (
     differences,
     differences_csv,
     differences_markdown,
+    labelled,
     result_of,
     summary,
     table_csv,
@@ -38,7 +40,7 @@ from tlaam.comparison.systems import OF_COMPARISON, RIVAL, SYSTEMS, System, chos
 from tlaam.config import MACHINE_OPTIONS, Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
-from tlaam.data.sample import LabelledImages, Split
+from tlaam.data.sample import SPLITS, LabelledImages, Split
 from tlaam.data.split import with_validation
 from tlaam.defaults import resolve
 from tlaam.errors import ConfigError, DataError, RunError
@@ -72,6 +74,7 @@ class Comparison:
         first: the system that is compared with the others.
         protocol: which epoch was measured.
         split: which images were.
+        command: makes it again.
     """
 
     folder: Path
@@ -82,6 +85,7 @@ class Comparison:
     first: str
     protocol: Protocol
     split: Split
+    command: str
 
     @property
     def titles(self) -> dict[str, str]:
@@ -148,7 +152,7 @@ def compare(
     configs = {system.name: _config(system, given, images) for system in grid}
     folder = SharedFolder(Path(out))
     with folder.alone():
-        _claim(folder, images, configs)
+        claimed = _claim(folder, images, configs, protocol)
     wanted = {f"{system.name}-{seed}": (system, seed) for seed in range(seeds) for system in grid}
     skip_unreadable = configs[leader].training.skip_unreadable
     if not skip_unreadable and not all(map(folder.has_result, wanted)):
@@ -169,17 +173,26 @@ def compare(
                 continue
             report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
             status = json.loads((run / "run.json").read_text(encoding="utf-8"))
-            folder.keep(name, result_of(system.name, seed, report, status))
-            say(f"{system.title}, seed {seed}: {report.classification['fused'].top1:.1%} of the {split} images right")
+            folder.keep(name, result_of(system.name, seed, report, status, protocol))
+            chosen_by = ", which its epoch was chosen by" if protocol == "best-epoch" else ""
+            top1 = report.classification["fused"].top1
+            say(f"{system.title}, seed {seed}: {top1:.1%} right of the {split} images{chosen_by}")
     with folder.alone():
         missing = [name for name in wanted if not folder.has_result(name)]
         # seeds within systems
         runs = [folder.result(n) for s in grid for n, (system, _) in wanted.items() if system == s and n not in missing]
+        again = command(
+            str(data), folder.path, grid, seeds=seeds, settings=settings or {}, protocol=protocol, first=leader
+        )
         comparison = Comparison(
-            folder.path, grid, runs, summary(runs), differences(runs, leader), leader, protocol, split
+            folder.path, grid, runs, summary(runs), differences(runs, leader), leader, protocol, split, again
         )
         if runs:
             _write(comparison, images, configs, missing)
+    named = [system.name for system in grid]
+    others = [n for n in claimed if n not in named and any(folder.has_result(f"{n}-{seed}") for seed in range(seeds))]
+    if others:
+        say(_not_shown(others, named, folder.path))
     if failed:
         raise RunError(
             f"of {len(wanted)} runs {len(failed)} could not be trained: {', '.join(failed)}; the tables in "
@@ -213,8 +226,25 @@ def _last_but_rival(grid: list[System]) -> str:
     return [system.name for system in grid if system.name != RIVAL or len(grid) == 1][-1]
 
 
-def _claim(folder: SharedFolder, images: LabelledImages, configs: Mapping[str, Config]) -> None:
+def _not_shown(others: Sequence[str], named: Sequence[str], folder: Path) -> str:
+    """Say which systems have finished in a folder but are not in its tables, and how to have them there."""
+    known = [name for name in others if name in SYSTEMS]
+    variants = [name for name in others if name not in SYSTEMS]
+    ways = [f"--systems {','.join([*(name for name in named if name in SYSTEMS), *known])}"] if known else []
+    ways += [f"--variant for {' and '.join(variants)} as before"] if variants else []
+    return (
+        f"The tables are of the systems named. Finished in {folder} but not named: {', '.join(others)}. "
+        f"To have them in the tables, give the same command with {' and '.join(ways)}."
+    )
+
+
+def _claim(
+    folder: SharedFolder, images: LabelledImages, configs: Mapping[str, Config], protocol: Protocol
+) -> Iterable[str]:
     """Make the folder this comparison's, or find that it is already, with the same settings of every system.
+
+    Returns:
+        The names of all systems that it has seen, this command's among them.
 
     Raises:
         RunError: it holds something else, or what another version, machine or other settings would compute differently.
@@ -242,7 +272,8 @@ def _claim(folder: SharedFolder, images: LabelledImages, configs: Mapping[str, C
         systems = before | systems
     elif folder.is_strange():
         raise RunError(f"{folder.path} is not empty; give another folder (--out).")
-    write_json(mark, {**facts, "systems": systems})
+    write_json(mark, {**facts, **labelled(protocol), "systems": systems})
+    return list(systems)
 
 
 def _computed(config: Config) -> dict[str, Any]:
@@ -309,24 +340,35 @@ def _write(
 ) -> None:
     folder, titles = comparison.folder, comparison.titles
     table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
+    record = _record(comparison, images, configs)
+    facts = conditions(record)
     notes = [BEST_EPOCH] if comparison.protocol == "best-epoch" else []
     if missing:
         notes.append(f"Not among them, since they could not be trained or are not finished: {', '.join(missing)}.")
+    listed = "\n".join(f"- {heading}: {text}" for heading, text in facts)
     text = f"""# {images.name}: systems compared
 
 Measured on the {len(images.split(comparison.split))} images of the {comparison.split} split; mean ± standard deviation
-over seeds; weights of the {_EPOCHS[comparison.protocol]}. {" ".join(notes)}
+over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
 
 {table}
 ## Differences
 
 Paired bootstrap over images and seeds; bold where the interval excludes zero.
 
-{rows}"""
+{rows}
+## What was compared, and how
+
+{listed}
+
+Made again by:
+
+    {comparison.command}
+"""
     write_text(folder / "table.md", text)
     write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
     write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
-    write_json(folder / "results.json", _record(comparison, images, configs))
+    write_json(folder / "results.json", record)
     shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
     write_comparison_page(
         folder,
@@ -336,20 +378,26 @@ Paired bootstrap over images and seeds; bold where the interval excludes zero.
         titles,
         split=comparison.split,
         runs=shown,
+        conditions=facts,
+        command=comparison.command,
         note=" ".join(notes),
     )
 
 
 def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
     """Return all that was found, and what it takes to find it again."""
+    training = configs[comparison.first].training
+    cut = with_validation(images, training.val_fraction, training.seed)
     settings = {name: _computed(configs[name]) for name in comparison.titles}
     first = settings[comparison.runs[0].system]
     shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}
     return {
+        "command": comparison.command,
+        **labelled(comparison.protocol),
         "data": images.name,
         "fingerprint": images.fingerprint(),
+        "counts": {"classes": len(images.classes), **{split: len(cut.split(split)) for split in SPLITS}},
         "split": comparison.split,
-        "protocol": comparison.protocol,
         "first": comparison.first,
         "settings": shared,
         "systems": {
@@ -357,6 +405,7 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
             for name, title in comparison.titles.items()
         },
         "machine": machine(),
+        "versions": _versions(comparison),
         "summary": {
             system: {name: {"mean": spread.mean, "std": spread.std} for name, spread in measures.items()}
             for system, measures in comparison.summary.items()
@@ -367,8 +416,11 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
     }
 
 
-_EPOCHS: dict[Protocol, str] = {
-    "validation": "epoch that was best on the validation images",
-    "last": "last epoch",
-    "best-epoch": "epoch that was best on the test images",
-}
+def _versions(comparison: Comparison) -> dict[str, str]:
+    """Return with which versions the runs were trained, by name; all of them, where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for result in comparison.runs:
+        status = comparison.folder / "runs" / f"{result.system}-{result.seed}" / "run.json"
+        for name, version in json.loads(status.read_text(encoding="utf-8")).get("versions", {}).items():
+            found.setdefault(name, {})[version] = None
+    return {name: " and ".join(versions) for name, versions in found.items()}

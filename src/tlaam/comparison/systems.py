@@ -35,12 +35,14 @@ class System:
         title: what tables call it.
         options: the settings that make it.
         larger_input: whether it gets a larger input, until it costs what TL-AAM costs (`tlaam.comparison.budget`).
+        of: of a variant, the name of the system that it is a variant of.
     """
 
     name: str
     title: str
     options: dict[str, Any] = field(default_factory=dict)
     larger_input: bool = False
+    of: str = ""
 
 
 def _listed(*systems: System) -> dict[str, System]:
@@ -143,9 +145,7 @@ def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
         raise ConfigError(f"there is no system '{of}' for {name} to be a variant of.{did_you_mean(of, SYSTEMS)}")
     base = SYSTEMS[of]
     own = ", ".join(f"{option}={value}" for option, value in options.items())
-    return replace(
-        base, name=name, title=f"{base.title}, {own}" if own else base.title, options={**base.options, **options}
-    )
+    return replace(base, name=name, title=f"{base.title}, {own or name}", options={**base.options, **options}, of=of)
 
 
 def chosen(names: Iterable[str | System]) -> list[System]:

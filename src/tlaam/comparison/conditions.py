@@ -1,0 +1,98 @@
+"""Under which conditions systems were compared, in words for tables and page, and the command that does it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlaam.comparison.systems import SYSTEMS, System
+from tlaam.config import SECTIONS
+
+WEIGHTS = {
+    "validation": "of the epoch that was best on the validation images",
+    "last": "of the last epoch",
+    "best-epoch": "of the epoch that was best on the test images",
+}
+"""What is measured, by protocol."""
+
+_SAID = (
+    *("architecture", "localizer", "parts", "attention"),  # by the systems
+    *("backbone", "pretrained", "image_size", "source_size", "epochs", "keep", "select_on"),
+)
+
+
+def conditions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was compared and how, in words, as pairs of a heading and what it says; all but the command.
+
+    Args:
+        record: what ``results.json`` holds.
+    """
+    counts, seeds = record["counts"], dict.fromkeys(str(run["seed"]) for run in record["runs"])
+    shared = {option: value for option, value in record["settings"].items() if option not in _SAID}
+    defaults = {name: field.default for section in SECTIONS.values() for name, field in section.model_fields.items()}
+    others = [
+        f"{option}={spelt(value)}" for option, value in shared.items() if spelt(value) != spelt(defaults.get(option))
+    ]
+    machine = record["machine"]
+    return [
+        ("data", f"{record['data']}: {counts['classes']} classes, {counts['train']} training images, {counts['val']} "
+                 "for validation"),
+        ("measured on", f"the {len(record['images'])} images of the {record['split']} split"),
+        ("weights", f"{WEIGHTS[record['protocol']]} (protocol {record['protocol']})"),
+        ("backbone", f"{_of_all(record, 'backbone')}, pretrained: {_of_all(record, 'pretrained')}"),
+        ("input, pixels", _of_all(record, "image_size")),
+        ("source image, pixels", _of_all(record, "source_size")),
+        ("epochs", _of_all(record, "epochs")),
+        ("seeds", ", ".join(seeds)),
+        ("settings of all that are not the default", ", ".join(others) or "none"),
+        ("machine", f"{machine['gpu'] or machine['processor']}, threads: {machine['threads']}, where this was written"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
+    ]  # fmt: skip
+
+
+def _of_all(record: Mapping[str, Any], option: str) -> str:
+    """Return a setting's value that most systems have, and which systems have another."""
+    values = {name: spelt({**record["settings"], **own}[option]) for name, own in record["systems"].items()}
+    ((usual, _),) = Counter(values.values()).most_common(1)
+    others = [f"{value} of {name}" for name, value in values.items() if value != usual]
+    return f"{usual} ({', '.join(others)})" if others else usual
+
+
+def command(
+    data: str,
+    out: Path,
+    systems: Iterable[System],
+    *,
+    seeds: int,
+    settings: Mapping[str, Any],
+    protocol: str,
+    first: str,
+) -> str:
+    """Return the command that makes a comparison again, with every setting spelt out."""
+    names: list[str] = []
+    words = ["tlaam", "compare", data, "--out", str(out)]
+    for system in systems:
+        if SYSTEMS.get(system.name) == system:
+            names.append(system.name)
+            continue
+        base = SYSTEMS[system.of or ("plain-larger" if system.larger_input else "tlaam")]
+        own = [f"{o}={spelt(v)}" for o, v in system.options.items() if o not in base.options or base.options[o] != v]
+        words += ["--variant", f"{system.name}={shlex.join([base.name, *own])}"]
+    words += ["--systems", ",".join(names), "--seeds", str(seeds), "--protocol", protocol, "--first", first]
+    for option, value in settings.items():
+        words += ["--set", f"{option}={spelt(value)}"]
+    return shlex.join(words)
+
+
+def spelt(value: Any) -> str:
+    """Return a setting's value as ``--set`` takes it."""
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, value))
+    return str(value)
