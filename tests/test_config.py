@@ -14,7 +14,7 @@ from tlaam.errors import ConfigError
     ("given", "message"),
     [
         ({"epoch": 3}, "there is no option 'epoch'. Did you mean 'epochs'?"),
-        ({"zzz": 3}, "there is no option 'zzz'."),
+        ({"zzz": 3}, "there is no option 'zzz'. `tlaam train --help` lists all there are."),
         ({"optimizer": "adm"}, "optimizer = 'adm': Input should be 'sgd' or 'adamw'. Did you mean 'adamw'?"),
         ({"optimizer": 3}, "optimizer = 3: Input should be 'sgd' or 'adamw'."),
     ],
