@@ -154,8 +154,9 @@ def _inverse(density: Tensor, count: int, densest: float) -> Tensor:
     integral = density.cumsum(1)
     integral = functional.pad(integral / integral[:, -1:], (1, 0))  # [B, L + 1], from 0 to 1
     steps = (torch.arange(count, device=density.device, dtype=density.dtype) + 0.5) / count
-    steps = steps.expand(len(density), -1).contiguous()
-    right = torch.searchsorted(integral, steps, right=True).clamp(1, cells)
+    steps = steps.expand(len(density), -1)
+    # How many values a step has reached: `torch.searchsorted` from the right, as operators that ONNX has too.
+    right = (integral[:, None] <= steps[..., None]).sum(2).clamp(1, cells)
     low, high = integral.gather(1, right - 1), integral.gather(1, right)
     within = ((steps - low) / (high - low).clamp(min=tiny)).clamp(0, 1)
     return (right - 1 + within) / cells
