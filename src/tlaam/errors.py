@@ -29,6 +29,10 @@ class RunError(TlaamError):
     """A folder that is written to is missing, incomplete, in use, or belongs to other data."""
 
 
+class ExportError(TlaamError):
+    """A model cannot be written in another format, or what was written does not answer as the model does."""
+
+
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the name closest to `received`, or an empty string when none is close."""
     matches = get_close_matches(received, list(allowed), n=1, cutoff=0.6)

@@ -19,6 +19,7 @@ VERBS = {
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
     "predict": "Name what photographs show, and show why.",
+    "export": "Write a trained model as one ONNX file, checked against PyTorch.",
     "check": "List what is wrong with a data set; changes nothing.",
     "compare": "Train several systems under the same settings, and compare them.",
     "download": "Get a public data set, checked and extracted.",
