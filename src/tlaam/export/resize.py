@@ -2,7 +2,8 @@
 
 ONNX has an antialiased Resize, but what a runtime makes of it is up to one level away from Pillow's, and a heat map's
 cell near its threshold, or a peak with a close rival, then falls to the other side. So Pillow's own arithmetic is done
-here: along one axis after the other, rounded to 8 bits after each, with weights in units of 2⁻²².
+here: along one axis after the other, rounded to 8 bits after each, with weights in whole units of 2⁻²², of which
+float64 holds every sum exactly.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from torch import Tensor
 
 _UNITS = 1 << 22
 """What a weight of 1 is in Pillow's fixed-point arithmetic."""
-_HALF = 1 << 11
-"""Its square root: weights are split into two digits of this base, so that sums of products are exact in float32."""
 _BLOCK = 16
 """Most output pixels that are made by one matrix product, of the few input pixels that they see."""
 
@@ -28,8 +27,7 @@ def resize_like_pillow(photos: Tensor, size: int) -> Tensor:
         size: side P of the canvases.
 
     Returns:
-        uint8 ``(B, 3, P, P)``. Equal to Pillow's while a side is at most 16 P; beyond that sums may be rounded, and a
-        level that lies half way between two may become the other one.
+        uint8 ``(B, 3, P, P)``.
     """
     height, width = photos.shape[1:3]
     # Since release 13 Pillow begins with the height where it shrinks by more than twice as many pixels as the width.
@@ -56,22 +54,17 @@ def _resample(pixels: Tensor, size: int) -> Tensor:
     length = pixels.shape[1]
     block = max(count for count in range(1, _BLOCK + 1) if size % count == 0)
     taps, weights = _weights(length, size, block, pixels.device)  # [N, L], [N, block, L]
-    high = (weights / _HALF).floor()
-    digits = torch.cat([high, weights - high * _HALF], dim=1).float()  # [N, 2 * block, L]
-    seen = pixels.index_select(1, taps.clamp(max=length - 1).flatten()).float()
-    seen = seen.reshape(-1, taps.shape[0], taps.shape[1], pixels.shape[2])  # [B, N, L, M]
-    high, low = (digits @ seen).chunk(2, dim=2)
-    # (high · 2¹¹ + low + 2²¹) / 2²², rounded down, in whole numbers that float32 holds.
-    levels = ((high + _HALF / 2 + (low / _HALF).floor()) / _HALF).floor()
-    return levels.to(torch.uint8).reshape(-1, size, pixels.shape[2])
+    seen = pixels.index_select(1, taps.clamp(max=length - 1).flatten()).double()
+    levels = weights @ seen.reshape(-1, taps.shape[0], taps.shape[1], pixels.shape[2])  # [B, N, block, M]
+    return (levels + 0.5).floor().to(torch.uint8).reshape(-1, size, pixels.shape[2])
 
 
 def _weights(length: int, size: int, block: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return which of `length` pixels each block of outputs sees, and by which weights.
 
     Returns:
-        indices, long ``(N, L)``, the last ones possibly beyond the end, and whole float64 weights ``(N, block, L)`` in
-        units of 2⁻²², 0 beyond the end; N blocks make up `size`.
+        indices, long ``(N, L)``, the last ones possibly beyond the end, and float64 weights ``(N, block, L)``, whole
+        multiples of 2⁻²² and 0 beyond the end; N blocks make up `size`.
     """
     step = torch.arange(size, device=device, dtype=torch.float64)
     scale = torch.full_like(step[:1], length) / size  # a tensor, since the length may be a symbol
@@ -83,4 +76,4 @@ def _weights(length: int, size: int, block: int, device: torch.device) -> tuple[
     weights = (1 - ((taps[:, None] - centres[..., None] + 0.5) * (1 / support)).abs()).clamp(min=0)
     weights = torch.where(taps[:, None] < length, weights, 0)
     weights = weights / weights.sum(2, keepdim=True)
-    return taps, (weights * _UNITS + 0.5).floor()
+    return taps, (weights * _UNITS + 0.5).floor() / _UNITS

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_BLOCK = 16
+"""Most output pixels that are made by one product of matrices, of the few input pixels that they see."""
+
 
 def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 1.0) -> Tensor:
     """Cut N boxes out of each image and resize them to squares (the aspect is not kept, as in SPEC §5).
@@ -32,7 +35,20 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
     x0, y0, x1, y1 = boxes.detach().to(exact).unbind(-1)  # (B, N) each
     x = x0[..., None] + (x1 - x0)[..., None] * steps  # (B, N, size * samples), pixel coordinates with centres at +0.5
     y = y0[..., None] + (y1 - y0)[..., None] * steps
-    return _sampled(images, x, y, samples)
+    return _sampled(images, x, y, samples, even=True)
+
+
+def resize_whole(images: Tensor, size: int) -> Tensor:
+    """Resize whole images ``(B, 3, P, P')`` to ``(B, 3, size, size)`` as `crop_and_resize` would.
+
+    Where n×n pixels go to each of the output, their means are taken directly, without sampling.
+    """
+    height, width = images.shape[2:]
+    if height == width and height % size == 0:
+        # Turned, since memory runs by columns (`by_columns`).
+        pooled = functional.avg_pool2d(images.transpose(2, 3), height // size).transpose(2, 3)
+        return pooled.contiguous(memory_format=torch.channels_last)
+    return crop_and_resize(images, whole_image_boxes(images)[:, None], size)
 
 
 def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
@@ -52,7 +68,7 @@ def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
     samples = max(1, math.ceil(max(images.shape[2:]) / size - 1e-6))
     height, width = images.shape[2:]
     columns, rows = _between(x, samples) * width, _between(y, samples) * height
-    return _sampled(images, columns[:, None], rows[:, None], samples)
+    return _sampled(images, columns[:, None], rows[:, None], samples, even=False)
 
 
 def _between(positions: Tensor, samples: int) -> Tensor:
@@ -64,7 +80,7 @@ def _between(positions: Tensor, samples: int) -> Tensor:
     return (edges[:, :-1] + (edges[:, 1:] - edges[:, :-1]) * steps).flatten(1)
 
 
-def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
+def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, *, even: bool) -> Tensor:
     """Sample bilinearly at crossings of x and y ``(B, N, fine)``, in pixels, and average samples × samples.
 
     The mean of bilinear samples on a lattice is one weighted sum along x and then one along y, which costs a sixth of
@@ -72,6 +88,10 @@ def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
 
     Args:
         images: ``(B, 3, P, P')``; without a copy where memory runs as `by_columns` lays it.
+        x: with pixel centres at + 0.5; beyond the edge the outermost pixel counts.
+        y: likewise.
+        samples: how many are averaged along each axis.
+        even: whether x and y are at most ``1 / fine`` of the sides apart, as in every box within an image.
 
     Returns:
         ``(B * N, 3, fine / samples, fine / samples)``, images' dtype, channels-last.
@@ -79,14 +99,18 @@ def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
     batch, channels, height, width = images.shape
     count, size = x.shape[1], x.shape[2] // samples
     crops = batch * count
-    first = torch.arange(crops, device=images.device)[:, None, None]
-    columns, weights = _taps(x.flatten(0, 1), width, samples)  # [B * N, size, taps]
-    table = by_columns(images).reshape(batch * width, height * channels)
-    narrow = _weighted_rows(table, columns + first // count * width, weights)  # [B * N * size, P * 3]
-    narrow = narrow.reshape(crops, size, height, channels).transpose(1, 2)
-    rows, weights = _taps(y.flatten(0, 1), height, samples)
-    squares = _weighted_rows(narrow.reshape(crops * height, size * channels), rows + first * height, weights)
-    return squares.reshape(crops, size, size, channels).permute(0, 3, 1, 2)
+    # What is no number would be an index from anywhere; a network that has diverged says so by its loss.
+    x = (x - 0.5).nan_to_num(0.0).clamp(0.0, width - 1.0)
+    y = (y - 0.5).nan_to_num(0.0).clamp(0.0, height - 1.0)
+    table = by_columns(images).flatten(2)  # [B, P', P * 3]
+    if torch.compiler.is_compiling():
+        narrow = _resampled(table, x, samples, even).reshape(-1, size, height, channels).transpose(1, 2).flatten(2)
+        squares = _resampled(narrow, y.reshape(-1, 1, y.shape[2]), samples, even)
+    else:
+        narrow = _weighted_rows(table, *_taps(x, width, samples))  # [B * N * size, P * 3]
+        narrow = narrow.reshape(crops, size, height, channels).transpose(1, 2).flatten(2)
+        squares = _weighted_rows(narrow, *_taps(y.reshape(crops, 1, -1), height, samples))
+    return squares.reshape(-1, size, size, channels).permute(0, 3, 1, 2)
 
 
 def by_columns(images: Tensor) -> Tensor:
@@ -95,19 +119,16 @@ def by_columns(images: Tensor) -> Tensor:
 
 
 def _taps(positions: Tensor, length: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return which of `length` pixels each output is made of, and by which weights.
+    """Return which rows each output is made of, and by which weights.
 
     Args:
-        positions: of the samples, ``(M, outputs · samples)``, in pixels with centres at + 0.5; beyond the edge the
-            last pixel counts.
-        length: number of pixels.
+        positions: of the samples, ``(B, N, outputs · samples)``, from 0 to `length` - 1.
+        length: number of rows.
         samples: how many are averaged into an output.
 
     Returns:
-        long and floating point ``(M, outputs, 2 · samples)``.
+        long and floating point ``(B, N · outputs, 2 · samples)``.
     """
-    # What is no number would be an index from anywhere; a network that has diverged says so by its loss.
-    positions = (positions - 0.5).nan_to_num(0.0).clamp(0.0, length - 1.0)
     left = positions.floor().clamp(max=max(length - 2.0, 0.0))
     share = (positions - left).reshape(len(positions), -1, samples)
     left = left.long().reshape(len(positions), -1, samples)
@@ -115,15 +136,42 @@ def _taps(positions: Tensor, length: int, samples: int) -> tuple[Tensor, Tensor]
     return torch.cat([left, (left + 1).clamp(max=length - 1)], dim=2), weights
 
 
-def _weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Return weighted sums ``(M · n, K)`` of rows of a table ``(R, K)``; index and weights are ``(M, n, taps)``."""
-    index, weights = index.flatten(0, 1), weights.flatten(0, 1).to(table.dtype)
-    if torch.compiler.is_compiling():  # a compiler joins these operations, and ONNX has no bags
-        mixed = table.index_select(0, index[:, 0]) * weights[:, :1]
-        for tap in range(1, index.shape[1]):
-            mixed = mixed + table.index_select(0, index[:, tap]) * weights[:, tap : tap + 1]
-        return mixed
-    return functional.embedding_bag(index, table, mode="sum", per_sample_weights=weights)
+def _weighted_rows(pictures: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Return weighted sums ``(B · n, M)`` of rows of pictures ``(B, P, M)``; rows and weights are ``(B, n, taps)``."""
+    first = torch.arange(len(pictures), device=rows.device)[:, None, None] * pictures.shape[1]
+    return functional.embedding_bag(
+        (rows + first).flatten(0, 1),
+        pictures.flatten(0, 1),
+        mode="sum",
+        per_sample_weights=weights.flatten(0, 1).to(pictures.dtype),
+    )
+
+
+def _resampled(pictures: Tensor, positions: Tensor, samples: int, even: bool) -> Tensor:
+    """Do what `_taps` and `_weighted_rows` do, for graphs: ONNX has no weighted bags, but fast products of matrices.
+
+    Args:
+        pictures: ``(B, P, M)``.
+        positions: ``(B, N, outputs · samples)``, from 0 to P - 1.
+        samples: how many are averaged into an output.
+        even: whether positions are at most ``P / (outputs · samples)`` apart. Then blocks of them see but a few rows.
+
+    Returns:
+        ``(B, N, outputs, M)``.
+    """
+    length, size = pictures.shape[1], positions.shape[2] // samples
+    block = next(count for count in range(_BLOCK, 0, -1) if size % count == 0) if even else size
+    seen = min(length, math.ceil(block * length / size) + 2) if even else length
+    at = positions.reshape(*positions.shape[:2], -1, block * samples)  # [B, N, K, block · samples]
+    first = at[..., :1].floor().clamp(max=length - seen) if even else torch.zeros_like(at[..., :1])
+    taps = first + torch.arange(seen, device=at.device)  # [B, N, K, L]
+    weights = (1 - (at[..., None] - taps[..., None, :]).abs()).clamp(min=0)
+    weights = weights.reshape(*at.shape[:3], block, samples, seen).mean(4)  # [B, N, K, block, L]
+    picture = torch.arange(pictures.shape[0], device=at.device)[:, None, None, None]
+    rows = pictures.flatten(0, 1).index_select(0, (picture * length + taps.long()).flatten())
+    rows = rows.reshape(*taps.shape, pictures.shape[2])  # [B, N, K, L, M]
+    taken: Tensor = weights.to(rows.dtype) @ rows
+    return taken.flatten(2, 3)
 
 
 def whole_image_boxes(images: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from tlaam.model.architecture import TakesTurns
 from tlaam.model.backbone import Backbone
-from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.crops import compose_boxes, resize_whole, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead, at_least_float32, start_small
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import peak_positions, pyramid_windows
@@ -95,7 +95,7 @@ class MACNN(TakesTurns):
         """Classify source images whole and by parts (arguments as of `Architecture.forward`)."""
         source = self.normalise(images)
         crop = whole_image_boxes(source)
-        features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size))
+        features = self.backbone(resize_whole(source, self.image_size))
         # Attention in full precision: maps of hundreds of channels' sums are flat but for small differences.
         with torch.autocast(features.device.type, enabled=False):
             seen = at_least_float32(features.detach())

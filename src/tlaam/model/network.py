@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
-from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.crops import compose_boxes, crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.model.fixed_box import FixedBox
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localization import widen_boxes
@@ -73,7 +73,7 @@ class TLAAM(Architecture):
         """
         source = self.normalise(images)
         crop = whole_image_boxes(source)  # what the present level looks at, (B, 4) in pixels of the source
-        x = crop_and_resize(source, crop[:, None], self.image_size)
+        x = resize_whole(source, self.image_size)
         object_logits, object_boxes, found = None, None, None
         if self.localizer is None or (raw_only and not self.localizer.learns):
             features = self.backbone(x)

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from tlaam.model.architecture import TakesTurns
 from tlaam.model.backbone import Backbone, probe_shape
-from tlaam.model.crops import compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.crops import compose_boxes, crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.model.heatmaps import LinearHead, start_small
 from tlaam.model.output import TLAAMOutput, fuse
 from tlaam.model.parts import peak_positions
@@ -118,7 +118,10 @@ class RACNN(TakesTurns):
         heatmaps: Tensor | None = None
         square: Tensor | None = None
         for scale, backbone in enumerate([self.backbone, *self.finer]):
-            x = crop_and_resize(source, crop[:, None], self.image_size)
+            if square is None:
+                x = resize_whole(source, self.image_size)
+            else:
+                x = crop_and_resize(source, crop[:, None], self.image_size)
             if square is not None and ranking:
                 x = x * boxcar(square, self.image_size)
             features: Tensor = backbone(x)

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
-from tlaam.model.crops import crop_and_resize, sample_grid, whole_image_boxes
+from tlaam.model.crops import resize_whole, sample_grid
 from tlaam.model.heatmaps import LinearHead, at_least_float32, start_small
 from tlaam.model.localization import heatmap_boxes
 from tlaam.model.output import TLAAMOutput, fuse
@@ -73,7 +73,7 @@ class TASN(Architecture):
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
         """Classify source images as they are, by structure and by details (arguments as of `Architecture.forward`)."""
         source = self.normalise(images)
-        features = self.backbone(crop_and_resize(source, whole_image_boxes(source)[:, None], self.image_size))
+        features = self.backbone(resize_whole(source, self.image_size))
         raw_logits = self.classifier(features)
         if raw_only:
             return TLAAMOutput(fuse(raw_logits, None, None), raw_logits, None, None, None, None, None)

@@ -1,0 +1,164 @@
+"""Smaller and faster files: the backbone in float16, or in 8-bit integers (static, per channel, QDQ).
+
+Only what stands inside a backbone is touched. The canvas, heat maps, masks, boxes, crops and classifiers stay in
+float32, so that what moves a box is the features' own rounding alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from tlaam.model.backbone import Backbone
+
+if TYPE_CHECKING:
+    import onnx
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_FOLLOWING = {"Clip", "Relu", "LeakyRelu", "Sigmoid", "MaxPool", "GlobalAveragePool"}
+"""What is computed in integers where it follows something that is."""
+
+
+def backbone_nodes(proto: onnx.ModelProto, module: nn.Module) -> set[str]:
+    """Return the names of the nodes that were made of timm networks inside backbones.
+
+    Args:
+        proto: what the exporter made of `module`; it notes where each node came from.
+        module: the exported module.
+    """
+    networks = [f"{name}.network" for name, child in module.named_modules() if isinstance(child, Backbone)]
+    inside = set()
+    for node in proto.graph.node:
+        notes = next((note.value for note in node.metadata_props if note.key == _SCOPES), "[]")
+        scopes = ast.literal_eval(notes)
+        if any(scope == name or scope.startswith(f"{name}.") for scope in scopes for name in networks):
+            inside.add(node.name)
+    return inside
+
+
+def to_fp16(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelProto:
+    """Return a model whose nodes `inside` compute in float16; inputs and outputs stay as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    outside = [node.name for node in proto.graph.node if node.name not in inside]
+    return convert_float_to_float16(_copy(proto), keep_io_types=True, op_block_list=[], node_block_list=outside)
+
+
+def to_int8(proto: onnx.ModelProto, inside: set[str], photos: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
+    """Return a model whose convolutions and linear layers `inside`, and what stands between them, are quantised.
+
+    Args:
+        proto: the float32 model.
+        inside: names of the nodes that may be quantised.
+        photos: photographs ``(H, W, 3)`` from which the activations' ranges are read.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Photos(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.remaining = iter(photos)
+
+        def get_next(self) -> dict[str, Any] | None:
+            photo = next(self.remaining, None)
+            return None if photo is None else {proto.graph.input[0].name: photo[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        folded = _with_folded_norms(_with_pooling_nodes(proto, inside), Path(folder) / "folded.onnx")
+        chosen = _quantisable(folded.graph, inside)
+        out = Path(folder) / "int8.onnx"
+        quantize_static(
+            folded,
+            out,
+            Photos(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=sorted({node.op_type for node in folded.graph.node if node.name in chosen}),
+            nodes_to_quantize=sorted(chosen),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(out)
+
+
+def _quantisable(graph: onnx.GraphProto, inside: set[str]) -> set[str]:
+    """Return which nodes `inside` are quantised: those with weights, and what follows convolutions up to the next."""
+    constants = {tensor.name for tensor in graph.initializer}
+    integer: set[str] = set()  # tensors that come from quantised nodes
+    chosen = set()
+    for node in graph.node:  # in topological order
+        if node.name not in inside:
+            continue
+        from_integers = [name in integer for name in node.input]
+        if node.op_type in ("MatMul", "Gemm"):
+            take, passes_on = node.input[1] in constants, False
+        else:
+            take = (
+                node.op_type == "Conv"
+                or (node.op_type in _FOLLOWING and from_integers[0])
+                or (node.op_type == "Add" and all(from_integers))  # a residual sum
+                or (node.op_type == "Mul" and any(from_integers))  # channel attention's gates
+            )
+            passes_on = take
+        if take:
+            chosen.add(node.name)
+        if passes_on:
+            integer.update(node.output)
+    return chosen
+
+
+def _with_pooling_nodes(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelProto:
+    """Return a model in which means over height and width are GlobalAveragePool, which has an integer form."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = _copy(proto)
+    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes = []
+    for node in proto.graph.node:
+        axes = constants.get(node.input[1]) if node.op_type == "ReduceMean" and len(node.input) > 1 else None
+        if node.name not in inside or axes is None or sorted(numpy_helper.to_array(axes).tolist()) != [2, 3]:
+            nodes.append(node)
+            continue
+        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
+        nodes.append(helper.make_node("GlobalAveragePool", node.input[:1], [pooled], node.name))
+        if not keeps:
+            nodes.append(helper.make_node("Squeeze", [pooled, node.input[1]], node.output, f"{node.name}_squeezed"))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _with_folded_norms(proto: onnx.ModelProto, file: Path) -> onnx.ModelProto:
+    """Return a model with batch normalisation folded into convolutions, by way of a file that may be written."""
+    import onnx
+    import onnxruntime
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    folded = onnx.load(file)
+    add_pre_process_metadata(folded)  # or the quantiser would ask for what has just been done
+    return folded
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copied = type(proto)()
+    copied.CopyFrom(proto)
+    return copied
+
+
