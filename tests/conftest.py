@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that tests in every folder share archive_server and packing
+sys.path.insert(0, str(Path(__file__).parent))  # tests in every folder share archive_server, onnx_files and packing
 
 from archive_server import ArchiveServer, serving
 from packing import tiny_cub

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tlaam.config import MACHINE_OPTIONS, PRESETS, SECTIONS, Config, option_names, preset, read_yaml, section_of
+from tlaam.config import MACHINE_OPTIONS, PRESETS, SECTIONS, Config, option_names, preset, section_of
 from tlaam.errors import ConfigError
+from tlaam.yaml_file import read_yaml
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """tlaam tells apart things that look alike, from labelled photographs alone.
 
 It implements TL-AAM, the two-level attention activation model. The public names below are loaded on first use, so
-that importing the package, or asking a command for help, does not import PyTorch.
+that importing the package, or predicting with an exported file, does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from tlaam.extras import require_extra
 
 if TYPE_CHECKING:
     from tlaam.config import Config, ModelConfig, TrainingConfig
@@ -72,7 +74,11 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError:
+            require_extra(f"tlaam.{name}")
+            raise
     raise AttributeError(f"module 'tlaam' has no attribute '{name}'")
 
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tlaam.errors import ConfigError, did_you_mean
 from tlaam.recipes import recipe_names, recipe_text
 from tlaam.registry import KINDS, LOCALIZER_OPTIONS, Kind, find, names, takers
+from tlaam.yaml_file import read_yaml, underscored, yaml_mapping
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -206,7 +206,7 @@ class Config(_Section):
             ConfigError: an option is unknown or given twice, or a value impossible.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        for name, value in _underscored(values).items():
+        for name, value in underscored(values).items():
             nested[section_of(name)][name] = value
         return cls.from_nested(nested)
 
@@ -221,14 +221,14 @@ class Config(_Section):
             ConfigError: an option is unknown or given twice, a value impossible, or there is no such preset.
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-        named = _underscored(values)
+        named = underscored(values)
         for option, value in _base(named).items():
             nested[section_of(option)][option] = value
         for name, value in named.items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
                     raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
-                value = _underscored(value)
+                value = underscored(value)
                 for option in value:
                     if section_of(option) != name:
                         raise ConfigError(
@@ -415,7 +415,7 @@ def preset(name: str) -> dict[str, Any]:
         return dict(PRESETS[name])
     recipes = recipe_names()
     if name in recipes:
-        return flattened(_mapping(recipe_text(name), f"the recipe {name}"))
+        return flattened(yaml_mapping(recipe_text(name), f"the recipe {name}"))
     raise ConfigError(
         f"there is no preset '{name}'.{did_you_mean(name, [*PRESETS, *recipes])} Presets are {', '.join(PRESETS)}; "
         f"recipes are {', '.join(recipes)}."
@@ -439,10 +439,10 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: an option is unknown or a value impossible.
     """
     Config.from_nested(values)  # says what is wrong while the sections are still known
-    named = _underscored(values)
+    named = underscored(values)
     flat = _base(named)
     for name, value in named.items():
-        flat |= _underscored(value) if name in SECTIONS else {name: value}
+        flat |= underscored(value) if name in SECTIONS else {name: value}
     return flat
 
 
@@ -453,47 +453,6 @@ def _base(named: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str):
         raise ConfigError(f"preset is {name!r}; it must be the name of one.")
     return preset(name)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; hyphens in the names of options and sections become underscores.
-
-    Raises:
-        ConfigError: the file cannot be read or holds anything else.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    return _mapping(text, str(path))
-
-
-def _mapping(text: str, source: str) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{source} holds a {type(loaded).__name__}; it must hold options, one 'name: value' a line.")
-    return {
-        name: _underscored(value) if name in SECTIONS and isinstance(value, dict) else value
-        for name, value in _underscored(loaded).items()
-    }
-
-
-def _underscored(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return options by their names in Python, whichever way they are spelt."""
-    named: dict[str, Any] = {}
-    for spelt, value in values.items():
-        name = str(spelt).replace("-", "_")
-        if name in named:
-            raise ConfigError(f"option '{name}' is given twice, with a hyphen and with an underscore.")
-        named[name] = value
-    return named
 
 
 def _one_line(error: ValidationError) -> str:

@@ -33,6 +33,12 @@ class ExportError(TlaamError):
     """A model cannot be written in another format, or what was written does not answer as the model does."""
 
 
+class MissingPackageError(TlaamError):
+    """What was asked for needs packages that are not installed; the message says how to install them."""
+
+    exit_code = 2
+
+
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the name closest to `received`, or an empty string when none is close."""
     matches = get_close_matches(received, list(allowed), n=1, cutoff=0.6)

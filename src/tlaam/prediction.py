@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,12 +18,11 @@ from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
 from tlaam.data.folder import image_files, unsupported_files, unsupported_types
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
-from tlaam.inference import infer
-from tlaam.model.build import default_device
-from tlaam.model.output import TLAAMOutput
-from tlaam.model.store import TrainedModel, load_model
+from tlaam.extras import require_extra
+from tlaam.runtime.answers import Answers, Floats, Model
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -79,26 +77,26 @@ class Predictor:
     """A trained model that takes image files.
 
     Args:
-        model: a run folder, or a model that `load_model` returned.
+        model: a run folder, an ONNX file that ``tlaam export`` wrote, or a model that `load_model` returned.
         batch_size: images a pass.
-        device: where to compute; by itself the GPU where there is one.
+        device: where to compute; by itself the GPU where there is one. An ONNX file is computed on the CPU.
         workers: threads that read and decode images while the network computes.
 
     Raises:
-        ModelError: the folder holds no usable model.
+        ModelError: the folder holds no usable model, the file is none, or it is not computed on that device.
+        MissingPackageError: a run folder is given, and PyTorch is not installed.
     """
 
     def __init__(
         self,
-        model: TrainedModel | Path | str,
+        model: Model | Path | str,
         *,
         batch_size: int = 16,
         device: torch.device | str | None = None,
         workers: int = 2,
     ) -> None:
-        device = device or default_device()
-        self.model = model if isinstance(model, TrainedModel) else load_model(model, device)
-        self.model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = _loaded(Path(model)) if isinstance(model, (str, Path)) else model
+        self.model.move_to(device)
         self.batch_size, self.workers = batch_size, workers
 
     def predict(self, paths: Iterable[str | Path | Sample]) -> Iterator[Prediction]:
@@ -140,8 +138,8 @@ class Predictor:
         canvases = [read.canvas for read in batch if read.canvas is not None]
         if not canvases:
             return [Prediction(read.path, error=read.error) for read in batch]
-        output = infer(self.model.network, torch.from_numpy(np.stack(canvases)))
-        answers = iter(_unpack(output, [read for read in batch if read.canvas is not None], self.model))
+        readable = [read for read in batch if read.canvas is not None]
+        answers = _unpack(self.model.answer(np.stack(canvases)), readable, self.model)
         return [Prediction(read.path, error=read.error) if read.canvas is None else next(answers) for read in batch]
 
 
@@ -154,18 +152,25 @@ class _Read:
     banner: int = 0
 
 
-def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) -> Iterator[Prediction]:
-    branches = {name: values.double().cpu().numpy() for name, values in output.branch_probabilities().items()}
-    heatmaps, objects, parts = (
-        None if field is None else field.double().cpu().numpy()
-        for field in (output.heatmaps, output.object_boxes, output.part_boxes)
-    )
+def _loaded(path: Path) -> Model:
+    if path.suffix.lower() == ".onnx" or path.is_file():
+        from tlaam.runtime.onnx_model import OnnxModel
+
+        return OnnxModel(path)
+    require_extra("a run folder")
+    from tlaam.model.store import load_model
+
+    return load_model(path)
+
+
+def _unpack(answers: Answers, batch: Sequence[_Read], model: Model) -> Iterator[Prediction]:
+    heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
     for row, read in enumerate(batch):
         yield Prediction(
             path=read.path,
             size=read.size,
             classes=model.classes,
-            probabilities={name: values[row] for name, values in branches.items()},
+            probabilities={name: values[row] for name, values in answers.probabilities.items()},
             heatmap=None if heatmaps is None else heatmaps[row],
             object_box=None if objects is None else canvas_to_image(objects[row], model.source_size, *read.size),
             part_boxes=None if parts is None else canvas_to_image(parts[row], model.source_size, *read.size),
@@ -173,14 +178,15 @@ def _unpack(output: TLAAMOutput, batch: Sequence[_Read], model: TrainedModel) ->
         )
 
 
-def predict(run: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:
-    """Predict a file, folder or glob pattern, or several, with a trained run; see `Predictor` for the options.
+def predict(model: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:
+    """Predict a file, folder or glob pattern, or several, with a run folder or an ONNX file; see `Predictor` for the
+    options.
 
     Raises:
-        ModelError: the run holds no usable model.
+        ModelError, MissingPackageError: as of `Predictor`.
         DataError: a folder or pattern holds no image.
     """
-    return list(Predictor(run, **options).predict(find_images(images)))
+    return list(Predictor(model, **options).predict(find_images(images)))
 
 
 def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:

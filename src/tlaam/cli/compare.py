@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from tlaam.cli.options import PATH, flat_settings, setting_of
+from tlaam.cli.options import PATH
+from tlaam.cli.settings import flat_settings, setting_of
 from tlaam.config import option_names, shared_settings
 from tlaam.errors import ConfigError
 

@@ -13,6 +13,7 @@ import click
 from tlaam.allocator import keep_freed_memory
 from tlaam.cli.output import accept_all_names
 from tlaam.errors import TlaamError, did_you_mean
+from tlaam.extras import require_extra
 
 VERBS = {
     "train": "Train a model on labelled photographs.",
@@ -25,6 +26,13 @@ VERBS = {
     "download": "Get a public data set, checked and extracted.",
     "quickstart": "See it work on an embedded data set, in minutes.",
 }
+
+_EXTRAS = {
+    **dict.fromkeys(("train", "evaluate", "report", "compare"), "train"),
+    "export": "export",
+    "quickstart": "quickstart",
+}
+"""What brings the packages that a verb needs; the others do without."""
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space; train --resume RUN continues a run.",
@@ -45,6 +53,8 @@ class _Verbs(click.Group):
             raise click.UsageError(
                 f"there is no command '{cmd_name}'; commands are {', '.join(VERBS)}.{did_you_mean(cmd_name, VERBS)}"
             )
+        if cmd_name in _EXTRAS:
+            require_extra(f"tlaam {cmd_name}", _EXTRAS[cmd_name])
         command = getattr(import_module(f"tlaam.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command

@@ -1,62 +1,19 @@
-"""Command-line options that several verbs share, made from the settings themselves."""
+"""Command-line options that several verbs share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
-from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, preset, read_yaml, section_of
 from tlaam.errors import ConfigError, did_you_mean
+from tlaam.yaml_file import read_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-
-
-def settings_options(command: Command) -> Command:
-    """Give a command one option for each setting of `Config`, and ``--config`` and ``--preset``."""
-    options: list[Callable[[Command], Command]] = [
-        click.option("--config", "config_file", type=PATH, help="YAML file of options; those given here win."),
-        click.option(
-            "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
-            help=f"Settings to start from: {', '.join(PRESETS)}; or a recipe below.",
-        ),
-    ]  # fmt: skip
-    for section in SECTIONS.values():
-        for name, field in section.model_fields.items():
-            flag = "--" + name.replace("_", "-")
-            about = f"{(field.description or '').strip()} [{_text(field.default)}]"
-            if field.annotation is bool:
-                options.append(click.option(f"{flag}/--no-{flag[2:]}", name, default=field.default, help=about))
-            else:
-                options.append(click.option(flag, name, cls=SettingOption, help=about))
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def settings_from(context: click.Context) -> Config:
-    """Return the settings of a call: the preset's, over them the file's, over them the options given.
-
-    Raises:
-        ConfigError: an option is unknown or a value impossible, or both the call and the file name a preset.
-    """
-    values = preset(context.params["preset_name"])
-    if (file := context.params["config_file"]) is not None:
-        given = read_yaml(file)
-        if "preset" in given and context.get_parameter_source("preset_name") is ParameterSource.COMMANDLINE:
-            raise ConfigError(f"--preset {context.params['preset_name']} and {file} both name a preset; leave one out.")
-        values |= flattened(given)
-    for section in SECTIONS.values():
-        for name in section.model_fields:
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                values[name] = setting_of(name, context.params[name])
-    return Config.from_flat(values)
 
 
 def config_option(command: Command) -> Command:
@@ -84,14 +41,6 @@ def _take_defaults(context: click.Context, _option: click.Parameter, file: Path 
     context.default_map = defaults
 
 
-class SettingOption(click.Option):
-    """An option of `Config`. What it can be is looked up when help is printed: installed packages may add names."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        self.metavar = _metavar(self.name or "")
-        return super().get_help_record(ctx)
-
-
 class JsonOption(click.Option):
     """``--json`` alone prints to the standard output; ``--json FILE.json`` writes the file.
 
@@ -113,59 +62,3 @@ class JsonCommand(click.Command):
                 args = [*args[:place], "--json=-", *args[place + 1 :]]
                 break
         return super().parse_args(ctx, args)
-
-
-def flat_settings(file: Path) -> dict[str, Any]:
-    """Return the settings that a YAML file gives, by their names, out of their sections.
-
-    Raises:
-        ConfigError: the file cannot be read, or an option is unknown or a value impossible.
-    """
-    return flattened(read_yaml(file))
-
-
-def setting_of(name: str, value: Any) -> Any:
-    """Return what a setting's text means: ``auto`` is None, ``a,b`` a list; the rest is for `Config` to turn.
-
-    Raises:
-        ConfigError: there is no such setting, or its text is no list of numbers where it has to be one.
-    """
-    kinds = _kinds(SECTIONS[section_of(name)].model_fields[name].annotation)
-    if not isinstance(value, str):
-        return value
-    if NoneType in kinds and (value.lower() == "auto" or (value.lower() == "none" and "none" not in choices(name))):
-        return None
-    if any(get_origin(kind) is tuple for kind in kinds):
-        try:
-            return [float(cell) if "." in cell else int(cell) for cell in value.split(",")]
-        except ValueError:
-            raise ConfigError(f"'{value}' is no list of numbers; write them with commas, e.g. 0.2,0.5.") from None
-    return value
-
-
-def _kinds(annotation: Any) -> Sequence[Any]:
-    """Return the alternatives of a type: of ``tuple[int, ...] | None`` both."""
-    if get_origin(annotation) in (Union, UnionType):
-        return [kind for part in get_args(annotation) for kind in _kinds(part)]
-    if hasattr(annotation, "__metadata__"):
-        return _kinds(get_args(annotation)[0])
-    return [annotation]
-
-
-def _metavar(name: str) -> str:
-    if names := choices(name):
-        return "|".join(names)
-    kinds = [kind for kind in _kinds(SECTIONS[section_of(name)].model_fields[name].annotation) if kind is not NoneType]
-    if any(get_origin(kind) is tuple for kind in kinds):
-        return "LIST"
-    return {int: "N", float: "X", str: "TEXT"}.get(kinds[0], "VALUE")
-
-
-def _text(default: Any) -> str:
-    if default is None:
-        return "auto"
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    if isinstance(default, tuple):
-        return ",".join(f"{item:.4g}" for item in default)
-    return str(default)

@@ -23,7 +23,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 
 
 @click.command(cls=JsonCommand)
-@click.argument("run", type=PATH)
+@click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True)
 @click.option("--json", "json_file", cls=JsonOption, help="Write one JSON line an image, to FILE.json or the screen.")
 @config_option
@@ -33,16 +33,18 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 def predict(
-    run: Path, images: tuple[str, ...], json_file: str | None, overlays: Path | None, top_k: int, batch_size: int
+    model: Path, images: tuple[str, ...], json_file: str | None, overlays: Path | None, top_k: int, batch_size: int
 ) -> None:
-    """Name what IMAGES show with the trained model in RUN. IMAGES are files, folders and patterns such as '*.jpg'.
+    """Name what IMAGES show with MODEL: the folder of a run, or an ONNX file that `tlaam export` wrote.
+
+    IMAGES are files, folders and patterns such as '*.jpg'.
 
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
     from tlaam.prediction import Predictor, find_images
 
     paths = find_images(images)
-    predictor = Predictor(run, batch_size=batch_size)
+    predictor = Predictor(model, batch_size=batch_size)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))

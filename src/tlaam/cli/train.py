@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from tlaam.cli.options import PATH, settings_from, settings_options
+from tlaam.cli.options import PATH
 from tlaam.cli.output import progress_bar
+from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config import MACHINE_OPTIONS
 from tlaam.errors import TlaamError
 from tlaam.recipes import recipe_names, recipe_title

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.data.official import Place, missing_part
-from tlaam.errors import DataError
+from tlaam.errors import DataError, MissingPackageError
 
 
 def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any]:
@@ -25,9 +25,13 @@ def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any
 
     Raises:
         DataError: the file is missing or damaged, or lacks the variable or a field of it.
+        MissingPackageError: SciPy is not installed.
     """
     # Imported on demand: it takes as long as all else that reading images needs.
-    from scipy.io import loadmat
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f"reading '{path}' needs SciPy: pip install scipy") from error
 
     try:
         found = loadmat(str(path), squeeze_me=True, variable_names=[variable])

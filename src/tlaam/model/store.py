@@ -9,17 +9,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
+from tlaam.inference import infer
 from tlaam.model.architecture import Architecture
-from tlaam.model.build import build_model
+from tlaam.model.build import build_model, default_device
 from tlaam.registry import KINDS, find, not_registered, origins
+from tlaam.runtime.answers import Answers, Floats
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -40,6 +45,20 @@ class TrainedModel:
     config: ModelConfig
     classes: tuple[str, ...]
     source_size: int
+
+    def move_to(self, device: torch.device | str | None) -> None:
+        """Compute on this device from now on; by itself on the GPU where there is one."""
+        self.network.to(device or default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def answer(self, canvases: NDArray[np.uint8]) -> Answers:
+        """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""
+        output = infer(self.network, torch.from_numpy(canvases))
+        heatmaps, objects, parts = (
+            None if field is None else _floats(field)
+            for field in (output.heatmaps, output.object_boxes, output.part_boxes)
+        )
+        branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
+        return Answers(branches, heatmaps, objects, parts)
 
 
 def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:
@@ -100,6 +119,10 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     return TrainedModel(network.eval().to(device), config, classes, config.source_size)
 
 
+def _floats(values: Tensor) -> Floats:
+    return values.double().cpu().numpy()  # type: ignore[no-any-return]
+
+
 def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
@@ -111,6 +134,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
             else "give the folder of a run that has finished"
         )
         raise ModelError(f"{folder} holds no trained model ({DESCRIPTION} is missing); {remedy}.") from error
+    except NotADirectoryError as error:
+        raise ModelError(f"{folder} is a file; give the folder of a run.") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / DESCRIPTION} cannot be read: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from tlaam.atomic import full_disk_named, write_json
-from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig, read_yaml
+from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
@@ -41,6 +41,7 @@ from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
 from tlaam.training.versions import versions
+from tlaam.yaml_file import read_yaml
 
 _NAMED = 3
 _T = TypeVar("_T")

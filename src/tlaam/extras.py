@@ -1,0 +1,38 @@
+"""What predicting with an exported file does without: the packages of the extra ``train``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from tlaam.errors import MissingPackageError
+
+TRAIN = {
+    "torch": "PyTorch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "lightning": "Lightning",
+    "torchmetrics": "torchmetrics",
+    "scipy": "SciPy",
+    "pydantic": "pydantic",
+    "safetensors": "safetensors",
+    "huggingface_hub": "huggingface-hub",
+    "tensorboard": "TensorBoard",
+    "jinja2": "Jinja2",
+}
+"""What to call a module's package in a message, by the module's name."""
+
+
+def require_extra(what: str, extra: str = "train") -> None:
+    """Check that PyTorch and all that goes with it is installed.
+
+    Args:
+        what: needs it, as the message's subject.
+        extra: brings it.
+
+    Raises:
+        MissingPackageError: some of it is not.
+    """
+    missing = [title for module, title in TRAIN.items() if find_spec(module) is None]
+    if missing:
+        needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # without it, the others say nothing new
+        raise MissingPackageError(f"{what} needs {needed}: pip install 'tlaam[{extra}]'")

@@ -1,0 +1,49 @@
+"""What a model answers for a batch of canvases, whatever computes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For B canvases and C classes; boxes are xyxy in pixels of the canvas, x1 and y1 exclusive.
+
+    Attributes:
+        probabilities: by branch (``raw``, ``object``, ``parts``, ``fused``, in this order), each ``(B, C)``; branches
+            that the model does not have are absent.
+        heatmaps: ``(B, h, w)``, not normalised; None where the model draws none.
+        object_boxes: ``(B, 4)``; None without an object level.
+        part_boxes: ``(B, N, 4)``; None without a part level.
+    """
+
+    probabilities: dict[str, Floats]
+    heatmaps: Floats | None
+    object_boxes: Floats | None
+    part_boxes: Floats | None
+
+
+class Model(Protocol):
+    """A model ready to answer: a run's, in PyTorch (`tlaam.model.store.TrainedModel`), or an exported file's, in ONNX
+    Runtime (`tlaam.runtime.onnx_model.OnnxModel`).
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+
+    @property
+    def source_size(self) -> int:
+        """Side P of the canvas that images are brought to (`tlaam.canvas.to_canvas`)."""
+
+    def move_to(self, device: Any) -> None:
+        """Compute on this device from now on; None is the one that suits the machine."""
+
+    def answer(self, canvases: NDArray[np.uint8]) -> Answers:
+        """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""

@@ -1,0 +1,171 @@
+"""An exported file, looked through before a runtime sees it: it is data from somewhere else.
+
+ONNX Runtime would follow what the file says to other files, some releases to any place of the disk or of the memory. So
+the protobuf messages are walked here, and whatever points out of the file is refused, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlaam.errors import ModelError
+
+MAX_BYTES = 2**31 - 1
+"""Of a file: what one protobuf message can hold."""
+MAX_METADATA = 1 << 24
+"""Bytes of all that a file says of itself."""
+SOURCE_SIZES = range(32, 4097)
+"""Sides of the canvas that are believed."""
+
+# Field numbers of onnx.proto: which messages hold others that may hold tensors.
+_HELD = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse tensor",
+        23: "sparse tensor",
+    },
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+}
+_GRAPH, _METADATA = 7, 14  # of the model
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An exported file whose facts are sound.
+
+    Attributes:
+        content: its bytes, which point to nothing outside them.
+        classes: class names, by index.
+        source_size: side P of the canvas.
+    """
+
+    content: bytes = field(repr=False)
+    classes: tuple[str, ...]
+    source_size: int
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Read a file that ``tlaam export`` wrote.
+
+    Raises:
+        ModelError: it is missing, too large or not ONNX, points outside itself, or was not written by tlaam.
+    """
+    content = _read(path)
+    try:
+        metadata = _metadata(path, memoryview(content))
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"{path} is not an ONNX file, or is damaged; give one that tlaam export wrote.") from error
+    for name in ("tlaam_version", "classes", "preprocessing"):
+        if name not in metadata:
+            raise ModelError(f"{path} was not written by tlaam export: its metadata lack '{name}'.")
+    classes, preprocessing = (_json(path, name, metadata[name]) for name in ("classes", "preprocessing"))
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise ModelError(f"{path}: 'classes' of its metadata is no list of names.")
+    size = preprocessing.get("source_size") if isinstance(preprocessing, dict) else None
+    if type(size) is not int or size not in SOURCE_SIZES:
+        raise ModelError(
+            f"{path}: 'source_size' of its metadata is {repr(size)[:40]}; it must be a whole number from "
+            f"{SOURCE_SIZES[0]} to {SOURCE_SIZES[-1]}."
+        )
+    return ModelFile(content, tuple(classes), size)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{path} is no file; give the one that tlaam export wrote, or a run folder.")
+        if status.st_size > MAX_BYTES:
+            raise ModelError(f"{path} has {status.st_size:,} bytes; an ONNX file holds at most {MAX_BYTES:,}.")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; give the file that tlaam export wrote, or a run folder.") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _metadata(path: Path, content: memoryview) -> dict[str, bytes]:
+    """Return what the model says of itself by name, once all of it has been walked.
+
+    Raises:
+        ModelError: a tensor's data lie outside the file, or the metadata are too large.
+        ValueError, IndexError: these bytes are no such message.
+    """
+    entries = [value for number, value in _fields(content) if number == _METADATA and isinstance(value, memoryview)]
+    if not any(number == _GRAPH for number, _ in _fields(content)):
+        raise ValueError("no graph")
+    pending = [("model", content)]  # a list, not recursion: a file can nest as deep as it is long
+    while pending:
+        kind, message = pending.pop()
+        for number, value in _fields(message):
+            if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
+                raise ModelError(
+                    f"{path} keeps data outside itself, which is not followed; tlaam export writes all into one file."
+                )
+            if isinstance(value, memoryview) and number in _HELD.get(kind, ()):
+                pending.append((_HELD[kind][number], value))
+    if sum(map(len, entries)) > MAX_METADATA:
+        raise ModelError(f"{path}: its metadata take more than {MAX_METADATA:,} bytes.")
+    pairs = ({number: bytes(value) for number, value in _fields(entry) if value is not None} for entry in entries)
+    return {pair.get(1, b"").decode(): pair.get(2, b"") for pair in pairs}
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview | None]]:
+    """Yield a message's fields: number and value, an int or the bytes; None stands for 4 or 8 bytes of a number.
+
+    Raises:
+        ValueError, IndexError: these bytes are no message, or one with groups, which ONNX does not have.
+    """
+    at, end = 0, len(message)
+    while at < end:
+        tag, at = _varint(message, at)
+        number, wire = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise ValueError(f"field number {number}")
+        if wire == 0:
+            value, at = _varint(message, at)
+            yield number, value
+            continue
+        if wire == 2:
+            length, at = _varint(message, at)
+        elif wire in (1, 5):
+            length = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if length > end - at:
+            raise ValueError("the message ends early")
+        yield number, message[at : at + length] if wire == 2 else None
+        at += length
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return a number of 7 bits a byte, the lowest first, and where the next thing begins."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number of more than 64 bits")
+
+
+def _json(path: Path, name: str, text: bytes) -> Any:
+    try:
+        return json.loads(text.decode())
+    except (ValueError, RecursionError) as error:  # text that is not UTF-8 is a ValueError too
+        raise ModelError(f"{path}: '{name}' of its metadata is not JSON.") from error
