@@ -1,9 +1,10 @@
-# Everything below needs Python 3.10 or newer and make. It works in $(VENV), runs/ and pip's own cache.
+# Everything below needs Python 3.10 or newer and make. It works in $(VENV), $(VENV)-light, runs/ and pip's own cache.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LIGHT := $(abspath $(VENV)-light)
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test test-light light clean
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
 	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
@@ -13,6 +14,15 @@ test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+test-light: light $(VENV)/.dev  ## try an installation without PyTorch
+	TLAAM_LIGHT_PYTHON=$(LIGHT)/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_light.py
+
+light:  ## install what predicting with an exported file needs, without PyTorch, into an environment of its own
+	rm -rf $(LIGHT) build
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/pip install --quiet .
+	rm -rf build
 
 $(VENV)/.quickstart: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,4 +35,4 @@ $(VENV)/.dev: pyproject.toml
 	touch $@ $(VENV)/.quickstart
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LIGHT) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -62,6 +62,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with the small model that `exported_file` holds."""
+    import torch
+
+    from tlaam.config import ModelConfig
+    from tlaam.model.build import build_model
+    from tlaam.model.store import save_model
+
+    folder = tmp_path_factory.mktemp("runs") / "exported"
+    config = ModelConfig(
+        backbone="test_resnet", image_size=64, source_size=96, part_size=32, pretrained="none", localizer="oaam"
+    )
+    torch.manual_seed(0)
+    model = build_model(config, 3)
+    torch.nn.init.normal_(model.classifier.weight)
+    save_model(folder, model, config, ["crow", "jay", "wren"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported_file(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of `exported_run`."""
+    from tlaam.export.onnx import to_onnx
+    from tlaam.model.store import load_model
+
+    path = tmp_path_factory.mktemp("out") / "model.onnx"
+    path.write_bytes(to_onnx(load_model(exported_run)))
+    return path
+
+
 @pytest.fixture
 def archive_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveServer]:
     """A file server on this machine, which no proxy stands in the way of."""

@@ -1,0 +1,50 @@
+"""What needs PyTorch says so, also where only a part of what goes with it is missing."""
+
+from __future__ import annotations
+
+import re
+from importlib.machinery import ModuleSpec
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+import tlaam.extras
+from tlaam.cli.main import main
+from tlaam.errors import MissingPackageError
+
+PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_modules_are_those_of_the_extra() -> None:
+    (listed,) = re.findall(r"^train = \[\n(.*?)^\]", PYPROJECT, re.DOTALL | re.M)
+    modules = packages_distributions()
+    brought = {canonicalize_name(name) for module in tlaam.extras.TRAIN for name in modules[module]}
+    assert {*re.findall(r'"([\w-]+)', listed)} == brought
+
+
+@pytest.fixture
+def partly_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> ModuleSpec | None:
+        return None if name in ("lightning", "scipy") else find_spec(name)
+
+    monkeypatch.setattr(tlaam.extras, "find_spec", find)
+
+
+@pytest.mark.usefixtures("partly_installed")
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], run: Path, photos: Path) -> None:
+    assert main(["train", "x"]) == 2
+    assert capsys.readouterr().err == "tlaam: tlaam train needs Lightning, SciPy: pip install 'tlaam[train]'\n"
+    assert main(["predict", str(run), str(photos)]) == 2
+    assert "a run folder needs Lightning, SciPy: pip" in capsys.readouterr().err
+
+
+def test_a_name_says_what_it_needs_and_a_defect_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tlaam._HOMES, "evaluate", "tlaam.nowhere")
+    with pytest.raises(ModuleNotFoundError, match=r"tlaam\.nowhere"):
+        _ = tlaam.evaluate
+    monkeypatch.setattr(tlaam.extras, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"^tlaam\.evaluate needs PyTorch: pip install 'tlaam\[train\]'$"):
+        _ = tlaam.evaluate

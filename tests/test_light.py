@@ -1,0 +1,187 @@
+"""An installation that has what `pip install tlaam` brings and nothing else: it predicts as a run folder does.
+
+By itself that is a folder of links to those packages, which an interpreter without any others is given. With
+`make test-light` it is an environment of its own, whose interpreter `TLAAM_LIGHT_PYTHON` names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+from PIL import Image
+
+from tlaam.cli.main import VERBS, main
+from tlaam.extras import TRAIN
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMAND = "from tlaam.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+def core_requirements() -> list[str]:
+    (listed,) = re.findall(r"^dependencies = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.M)
+    return re.findall(r'"(.+)"', listed)
+
+
+def packages_of(requirements: list[str]) -> set[str]:
+    """Return the distributions that these need, and those need, and so on, as they are installed here."""
+    found: set[str] = set()
+    pending = requirements
+    while pending:
+        requirement = Requirement(pending.pop())
+        if requirement.name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            found.add(requirement.name)
+            pending += distribution(requirement.name).requires or []
+    return found
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A function that runs a program with arguments there, in a folder."""
+    python, paths = os.environ.get("TLAAM_LIGHT_PYTHON"), []
+    if python is None:
+        links = tmp_path_factory.mktemp("light")
+        for name in packages_of(core_requirements()):
+            package = distribution(name)
+            for top in {file.parts[0] for file in package.files or () if ".." not in file.parts}:
+                (links / top).symlink_to(package.locate_file(top))  # type: ignore[arg-type]
+        paths = [str(ROOT / "src"), str(links)]
+
+    def run(program: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *((python, "-I") if python else (sys.executable, "-I", "-S")),
+                "-c",
+                f"import sys; sys.path += {paths!r}\n{program}",
+                *map(str, arguments),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pictures(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs of several kinds, and one that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for source in sorted(photos.rglob("*.png"))[::3]:
+        (folder / f"{source.parent.name}-{source.name}").write_bytes(source.read_bytes())
+    with Image.open(photos / "jay" / "0.png") as image:
+        image.convert("L").save(folder / "grey.png")
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        image.resize((900, 700), Image.Resampling.BICUBIC).save(folder / "large-and-turned.jpg", exif=turned)
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def test_there_is_nothing_of_what_training_needs(light: Run, tmp_path: Path) -> None:
+    program = f"from importlib.util import find_spec; print([name for name in {[*TRAIN]!r} if find_spec(name)])"
+    done = light(program, folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_answers_and_pictures_are_those_of_the_run_folder(
+    light: Run, exported_run: Path, exported_file: Path, pictures: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    options = [pictures, "--batch-size", "3", "--top-k", "2"]
+    here = [*options, "--json", tmp_path / "here.jsonl", "--overlays", tmp_path / "here"]
+    assert main([*map(str, ["predict", exported_run, *here])]) == 0
+    shown, said = capfd.readouterr()
+    there = [*options, "--json", "there.jsonl", "--overlays", "there"]
+    done = light(COMMAND, "predict", exported_file, *there, folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == said and "1 of 9 images could not be read" in said
+
+    def without_figures(table: str) -> str:
+        return re.sub(r"\d+\.\d%", "%", table)
+
+    assert without_figures(done.stdout) == without_figures(shown)
+    files = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    expected, found = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
+    assert len(expected) == len(found) == 9
+    for wanted, got in zip(expected, found, strict=True):
+        assert got.keys() == wanted.keys() and (got["path"], got["error"]) == (wanted["path"], wanted["error"])
+        if wanted["error"] is not None:
+            assert got == wanted
+            continue
+        assert list(got["branches"]) == list(wanted["branches"]) == ["raw", "object", "parts"]
+        for rows, others in zip(
+            [got["predictions"], *got["branches"].values()],
+            [wanted["predictions"], *wanted["branches"].values()],
+            strict=True,
+        ):
+            assert [row["label"] for row in rows] == [row["label"] for row in others]
+            np.testing.assert_allclose(
+                [row["probability"] for row in rows], [row["probability"] for row in others], atol=1e-4
+            )
+        width, height = (700, 900) if "turned" in wanted["path"] else (80, 60)
+        boxes = np.array([got["object_box"], *got["part_boxes"]])
+        np.testing.assert_allclose(boxes, [wanted["object_box"], *wanted["part_boxes"]], atol=0.1)
+        assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= (width + 0.01, height + 0.01)).all()
+        assert Path(got["overlay"]).name == Path(wanted["overlay"]).name
+        pixels, others = (np.asarray(Image.open(tmp_path / line["overlay"]), dtype=int) for line in (got, wanted))
+        assert pixels.shape == others.shape and (np.abs(pixels - others) <= 2).mean() > 0.999
+    assert max(line["object_box"][3] for line in found if line["object_box"]) > 96, "boxes were left on the canvas"
+
+
+def test_the_reader_of_the_docs_needs_onnx_runtime_alone(
+    light: Run, exported_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    assert len(program.splitlines()) <= 20 and "tlaam" not in program
+    (tmp_path / "model.onnx").write_bytes(exported_file.read_bytes())
+    Image.open(photos / "jay" / "0.png").save(tmp_path / "photo.jpg")
+    done = light(program, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"(crow|jay|wren) [01]\.\d+\nobject \[.*\]\n", done.stdout)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_works_or_says_in_one_line_what_it_needs(
+    light: Run, exported_file: Path, exported_run: Path, photos: Path, tmp_path: Path, verb: str
+) -> None:
+    calls = {
+        "predict": [exported_run, photos],
+        "check": [photos],
+        "download": ["nothing", "data"],
+    }
+    done = light(COMMAND, verb, *calls.get(verb, ["x"]), folder=tmp_path)
+    refused = (done.returncode, done.stdout, done.stderr)
+    if verb == "check":
+        assert done.returncode == 0 and "18" in done.stdout and done.stderr == ""
+    elif verb == "download":
+        assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
+    elif verb == "predict":
+        assert refused == (2, "", "tlaam: a run folder needs PyTorch: pip install 'tlaam[train]'\n")
+    else:
+        extra = {"export": "export", "quickstart": "quickstart"}.get(verb, "train")
+        assert refused == (2, "", f"tlaam: tlaam {verb} needs PyTorch: pip install 'tlaam[{extra}]'\n")
+
+
+def test_the_same_in_python(light: Run, exported_file: Path, photos: Path, tmp_path: Path) -> None:
+    program = """
+import tlaam
+model, photo = sys.argv[1:]
+(prediction,) = tlaam.Predictor(model).predict([photo])
+assert prediction.top() == tlaam.predict(model, photo)[0].top() and prediction.object_box.shape == (4,)
+try:
+    tlaam.train
+except tlaam.TlaamError as error:
+    print(error)
+"""
+    done = light(program, exported_file, photos / "jay" / "0.png", folder=tmp_path)
+    assert (done.stdout, done.stderr) == ("tlaam.train needs PyTorch: pip install 'tlaam[train]'\n", "")
