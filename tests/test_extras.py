@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 import tlaam.extras
 from tlaam.cli.main import main
+from tlaam.data.matlab import read_mat
 from tlaam.errors import MissingPackageError
 
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
@@ -48,3 +50,9 @@ def test_a_name_says_what_it_needs_and_a_defect_stays_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(tlaam.extras, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r"^tlaam\.evaluate needs PyTorch: pip install 'tlaam\[train\]'$"):
         _ = tlaam.evaluate
+
+
+def test_lists_of_matlab_need_scipy_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(MissingPackageError, match=r"cars\.mat' needs SciPy: pip install scipy$"):
+        read_mat(tmp_path / "cars.mat", "Stanford Cars", "annotations")

@@ -111,6 +111,11 @@ def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> 
     assert bad_line["predictions"] == [] and bad_line["object_box"] is None and "none.png" in bad_line["error"]
 
 
+def test_a_run_folder_may_be_called_like_a_file(run: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.onnx").symlink_to(run)
+    assert predict(tmp_path / "run.onnx", photos / "jay" / "0.png")[0].error is None
+
+
 def test_pictures_in_memory_give_the_same_answer(run: Path, tmp_path: Path) -> None:
     path = make(tmp_path / "a.png", 50, 40)
     predictor = Predictor(run)

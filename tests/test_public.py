@@ -19,6 +19,6 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
-    modules = "tlaam, tlaam.config, tlaam.images, tlaam.drawing, tlaam.data.open"
+    modules = "tlaam, tlaam.config, tlaam.data.open, tlaam.prediction, tlaam.pictures, tlaam.runtime.onnx_model"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,6 +1,7 @@
 """Every command and program of the README runs as it stands there.
 
-Only the trainings are cut to one epoch, and the data set that is downloaded is a small one from this machine.
+Only the trainings are cut to one epoch, the data set that is downloaded is a small one from this machine, and the
+exported file is a tiny one that lies there already.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from onnx_files import FACTS, small_model, written
 
 from tlaam.cli.main import main
 from tlaam.config import Config
@@ -35,6 +37,7 @@ def in_a_users_folder(photos: Path, published_cub: bytes, tmp_path: Path, monkey
     monkeypatch.setattr(run, "resolve", shortened)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos, "photos")
+    written(Path("model.onnx"), small_model({**FACTS, "classes": '["crow", "jay", "wren"]'}))
     Path("settings.yaml").write_text("training:\n  lr: 0.02\n")
     return tmp_path
 

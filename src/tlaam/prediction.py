@@ -153,7 +153,7 @@ class _Read:
 
 
 def _loaded(path: Path) -> Model:
-    if path.suffix.lower() == ".onnx" or path.is_file():
+    if not path.is_dir() and (path.exists() or path.suffix.lower() == ".onnx"):
         from tlaam.runtime.onnx_model import OnnxModel
 
         return OnnxModel(path)
