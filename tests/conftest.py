@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests in every folder share archive_server, onnx_files and packing
+sys.path.insert(0, str(Path(__file__).parent))  # tests in every folder share the modules beside this one
 
 from archive_server import ArchiveServer, serving
 from packing import tiny_cub
+from small_runs import small_run
 
 
 @pytest.fixture(scope="session")
@@ -47,49 +48,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a small untrained model of the classes crow, jay and wren: its answers are as good as any."""
-    import torch
-
-    from tlaam.config import ModelConfig
-    from tlaam.model.build import build_model
-    from tlaam.model.store import save_model
-
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    config = ModelConfig(backbone="resnet18", image_size=64, source_size=96, part_size=32, pretrained="none")
-    torch.manual_seed(0)
-    model = build_model(config, 3)
-    torch.nn.init.normal_(model.classifier.weight)
-    save_model(folder, model, config, ["crow", "jay", "wren"])
-    return folder
+    return small_run(tmp_path_factory.mktemp("runs") / "small", backbone="resnet18")
 
 
 @pytest.fixture(scope="session")
 def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with the small model that `exported_file` holds."""
-    import torch
-
-    from tlaam.config import ModelConfig
-    from tlaam.model.build import build_model
-    from tlaam.model.store import save_model
-
-    folder = tmp_path_factory.mktemp("runs") / "exported"
-    config = ModelConfig(
-        backbone="test_resnet", image_size=64, source_size=96, part_size=32, pretrained="none", localizer="oaam"
-    )
-    torch.manual_seed(0)
-    model = build_model(config, 3)
-    torch.nn.init.normal_(model.classifier.weight)
-    save_model(folder, model, config, ["crow", "jay", "wren"])
-    return folder
+    """A run folder with the model that `exported_file` holds."""
+    return small_run(tmp_path_factory.mktemp("runs") / "exported", localizer="oaam")
 
 
 @pytest.fixture(scope="session")
-def exported_file(exported_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX file of `exported_run`."""
-    from tlaam.export.onnx import to_onnx
-    from tlaam.model.store import load_model
+def exported_file(exported_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of `exported_run`, its figures beside it. It takes a minute, so that one serves all tests."""
+    from tlaam.cli.main import main
 
     path = tmp_path_factory.mktemp("out") / "model.onnx"
-    path.write_bytes(to_onnx(load_model(exported_run)))
+    assert main(["export", str(exported_run), "--out", str(path), "--images", str(photos)]) == 0
     return path
 
 
