@@ -205,6 +205,8 @@ def length_of(message: bytes) -> bytes:
 def test_onnx_that_tlaam_did_not_write_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("Identity", ["x"], ["y"])
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
-    path = written(tmp_path / "m.onnx", helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:])))
+    path = written(
+        tmp_path / "m.onnx", helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]), ir_version=10)
+    )
     onnxruntime.InferenceSession(path)
     assert "was not written by tlaam export" in refusal(path)
