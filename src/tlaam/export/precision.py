@@ -160,5 +160,3 @@ def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
     copied = type(proto)()
     copied.CopyFrom(proto)
     return copied
-
-
