@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,8 @@ from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.folding import FoldedConv2d, fold_norms
 from tlaam.model.output import TLAAMOutput
+from tlaam.runtime.answers import Precision
 
-Precision = Literal["32-true", "bf16-mixed"]
 _Network = TypeVar("_Network", bound=Architecture)
 
 

@@ -19,7 +19,7 @@ from tlaam.data.folder import image_files, unsupported_files, unsupported_types
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
 from tlaam.extras import require_extra
-from tlaam.runtime.answers import Answers, Floats, Model
+from tlaam.runtime.answers import Answers, Floats, Model, Precision
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +80,8 @@ class Predictor:
         model: a run folder, an ONNX file that ``tlaam export`` wrote, or a model that `load_model` returned.
         batch_size: images a pass.
         device: where to compute; by itself the GPU where there is one. An ONNX file is computed on the CPU.
+        precision: ``32-true`` or ``bf16-mixed``; by itself bfloat16 where the device has instructions for it. An ONNX
+            file computes as it was exported.
         workers: threads that read and decode images while the network computes.
 
     Raises:
@@ -93,10 +95,11 @@ class Predictor:
         *,
         batch_size: int = 16,
         device: torch.device | str | None = None,
+        precision: Precision | None = None,
         workers: int = 2,
     ) -> None:
-        self.model = _loaded(Path(model)) if isinstance(model, (str, Path)) else model
-        self.model.move_to(device)
+        given = _loaded(Path(model)) if isinstance(model, (str, Path)) else model
+        self.model = given.ready(device, precision)
         self.batch_size, self.workers = batch_size, workers
 
     def predict(self, paths: Iterable[str | Path | Sample]) -> Iterator[Prediction]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
+from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import progress_bar, write_json
+
+if TYPE_CHECKING:
+    from tlaam.runtime.answers import Precision
 
 
 @click.command(cls=JsonCommand)
@@ -22,6 +26,7 @@ from tlaam.cli.output import progress_bar, write_json
 @click.option("--page", type=PATH, metavar="FILE.html", help="Write a page with the measures and pictures.")
 @click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images on that page.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@precision_option
 @config_option
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
@@ -32,6 +37,7 @@ def evaluate(
     page: Path | None,
     pictures: int,
     batch_size: int,
+    precision: Precision | None,
     skip_unreadable: bool,
 ) -> None:
     """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes."""
@@ -43,6 +49,7 @@ def evaluate(
             data,
             split=split,  # type: ignore[arg-type]
             batch_size=batch_size,
+            precision=precision,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
@@ -59,5 +66,7 @@ def evaluate(
     if page is not None:
         from tlaam.evaluation.page import write_evaluation_page
 
-        written = write_evaluation_page(page, run, data, report, count=pictures, batch_size=batch_size)
+        written = write_evaluation_page(
+            page, run, data, report, count=pictures, batch_size=batch_size, precision=precision
+        )
         click.echo(f"Pictures: {written}", err=json_file == "-")

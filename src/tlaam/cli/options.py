@@ -16,6 +16,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
+def precision_option(command: Command) -> Command:
+    """Give a command ``--precision``, None for what suits the machine."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "32-true", "bf16-mixed"]),
+        default="auto",
+        show_default=True,
+        callback=lambda _context, _option, value: None if value == "auto" else value,
+        help="Arithmetic; auto is bf16-mixed where the device has instructions for it.",
+    )(command)
+
+
 def config_option(command: Command) -> Command:
     """Give a command ``--config FILE``: a YAML file of its own options, over which options given win."""
     return click.option(

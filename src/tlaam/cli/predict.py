@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
+from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
 from tlaam.errors import TlaamError
 
 if TYPE_CHECKING:
     from tlaam.prediction import Prediction
+    from tlaam.runtime.answers import Precision
 
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
@@ -32,8 +33,15 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@precision_option
 def predict(
-    model: Path, images: tuple[str, ...], json_file: str | None, overlays: Path | None, top_k: int, batch_size: int
+    model: Path,
+    images: tuple[str, ...],
+    json_file: str | None,
+    overlays: Path | None,
+    top_k: int,
+    batch_size: int,
+    precision: Precision | None,
 ) -> None:
     """Name what IMAGES show with MODEL: the folder of a run, or an ONNX file that `tlaam export` wrote.
 
@@ -44,7 +52,7 @@ def predict(
     from tlaam.prediction import Predictor, find_images
 
     paths = find_images(images)
-    predictor = Predictor(model, batch_size=batch_size)
+    predictor = Predictor(model, batch_size=batch_size, precision=precision)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, config_option
+from tlaam.cli.options import PATH, config_option, precision_option
 from tlaam.cli.output import progress_bar
+
+if TYPE_CHECKING:
+    from tlaam.runtime.answers import Precision
 
 
 @click.command()
@@ -16,8 +20,11 @@ from tlaam.cli.output import progress_bar
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
 @click.option("--out", type=PATH, metavar="FILE.html", help="The file to write. [RUN/report.html]")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@precision_option
 @config_option
-def report(run: Path, data: str | None, split: str | None, out: Path | None, batch_size: int) -> None:
+def report(
+    run: Path, data: str | None, split: str | None, out: Path | None, batch_size: int, precision: Precision | None
+) -> None:
     """Write the page of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
     worst images, curves, settings and times, measured on DATA (by itself the data it was trained on).
 
@@ -33,5 +40,6 @@ def report(run: Path, data: str | None, split: str | None, out: Path | None, bat
             path=out,
             progress=progress,
             batch_size=batch_size,
+            precision=precision,
         )
     click.echo(f"Page: {written}")

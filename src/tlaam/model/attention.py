@@ -39,7 +39,8 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
         spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
-        gates = self.gates(x.mean(spatial))
+        # Gates are made in full precision, but maps stay in theirs: under autocast that is half of it.
+        gates = self.gates(x.mean(spatial)).to(x.dtype)
         shape = [x.shape[0]] + [1] * (x.ndim - 1)
         shape[self.channel_dim] = gates.shape[1]
         return x * gates.reshape(shape)

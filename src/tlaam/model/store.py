@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
-from tlaam.inference import infer
+from tlaam.inference import asked_in, best_precision, infer, prepared
 from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model, default_device
 from tlaam.registry import KINDS, find, not_registered, origins
-from tlaam.runtime.answers import Answers, Floats
+from tlaam.runtime.answers import Answers, Floats, Precision
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -39,20 +39,30 @@ class TrainedModel:
         config: the settings it was built from.
         classes: class names, by index.
         source_size: side of the canvas that its images are brought to.
+        precision: the arithmetic it answers in.
     """
 
     network: Architecture
     config: ModelConfig
     classes: tuple[str, ...]
     source_size: int
+    precision: Precision = "32-true"
 
-    def move_to(self, device: torch.device | str | None) -> None:
-        """Compute on this device from now on; by itself on the GPU where there is one."""
-        self.network.to(device or default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def ready(self, device: torch.device | str | None = None, precision: Precision | None = None) -> TrainedModel:
+        """Return a copy that answers fast (`tlaam.inference.prepared`) and is not to be trained.
+
+        Args:
+            device: by itself the GPU where there is one.
+            precision: by itself what is fastest there (`tlaam.inference.best_precision`).
+        """
+        device = device or default_device()
+        precision = precision or best_precision(device)
+        return replace(self, network=prepared(self.network, device, precision), precision=precision)
 
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""
-        output = infer(self.network, torch.from_numpy(canvases))
+        with asked_in(self.network.mean.device, self.precision):
+            output = infer(self.network, torch.from_numpy(canvases))
         heatmaps, objects, parts = (
             None if field is None else _floats(field)
             for field in (output.heatmaps, output.object_boxes, output.part_boxes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Model(Protocol):
     def source_size(self) -> int:
         """Side P of the canvas that images are brought to (`tlaam.canvas.to_canvas`)."""
 
-    def move_to(self, device: Any) -> None:
-        """Compute on this device from now on; None is the one that suits the machine."""
+    def ready(self, device: Any, precision: Precision | None) -> Model:
+        """Return a model that computes on this device in this arithmetic; None is what suits the machine."""
 
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from tlaam.errors import ModelError
-from tlaam.runtime.answers import Answers, Floats
+from tlaam.runtime.answers import Answers, Floats, Precision
 from tlaam.runtime.onnx_file import read_model_file
 
 _INPUT = "photos"
@@ -58,14 +58,17 @@ class OnnxModel:
             if each.name in self._shapes:
                 self._require_shape(each.name, each.shape)
 
-    def move_to(self, device: Any) -> None:
-        """See `tlaam.runtime.answers.Model`.
+    def ready(self, device: Any, precision: Precision | None) -> OnnxModel:
+        """See `tlaam.runtime.answers.Model`; it is itself.
 
         Raises:
-            ModelError: the device is not the CPU.
+            ModelError: the device is not the CPU, or a precision is given.
         """
         if device is not None and str(device) != "cpu":
             raise ModelError(f"{self.path} is computed on the CPU; device={device} goes with a run folder.")
+        if precision is not None:
+            raise ModelError(f"{self.path} computes as it was exported; precision={precision} goes with a run folder.")
+        return self
 
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """See `tlaam.runtime.answers.Model`.
