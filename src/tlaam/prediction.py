@@ -16,6 +16,7 @@ from PIL import Image
 
 from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
 from tlaam.data.folder import image_files, unsupported_files, unsupported_types
+from tlaam.data.manifest import image_paths
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
 from tlaam.extras import require_extra
@@ -193,19 +194,27 @@ def predict(model: Path | str, images: str | Path | Iterable[str | Path], **opti
 
 
 def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
-    """Turn files, folders (searched to the bottom) and glob patterns into image paths: inputs in the order given,
-    what a folder or pattern holds sorted by name. One path alone may be given as it is.
+    """Return what `iter_images` yields, as a list."""
+    return list(iter_images(inputs))
+
+
+def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
+    """Turn files, folders (searched to the bottom), glob patterns and CSV manifests (their column ``image``) into image
+    paths: inputs in the order given, what a folder or pattern holds sorted by name, what a manifest names one by one.
+    One path alone may be given as it is.
 
     Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
     followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
 
     Raises:
-        DataError: a folder or pattern holds no image, or a folder cannot be listed.
+        DataError: a folder or pattern holds no image, a folder cannot be listed, or a manifest cannot be read.
     """
-    found: list[str] = []
     for given in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         path = Path(given)
         is_folder, is_there = _kind_of(path)
+        if is_there and not is_folder and path.suffix.lower() in (".csv", ".tsv"):
+            yield from image_paths(path)
+            continue
         if is_folder:
             try:
                 inside = sorted(str(path / file) for file in image_files(path))
@@ -223,8 +232,7 @@ def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
             raise DataError(
                 f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
             )
-        found += inside
-    return found
+        yield from inside
 
 
 def _kind_of(path: Path) -> tuple[bool, bool]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
-from tlaam.errors import TlaamError
+from tlaam.errors import ConfigError, TlaamError
 
 if TYPE_CHECKING:
     from tlaam.prediction import Prediction
     from tlaam.runtime.answers import Precision
+    from tlaam.shards import Share
 
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
@@ -34,6 +36,25 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
+@click.option(
+    "--into", type=PATH, help="Folder for the answers of very many images, in files that a kill cannot spoil."
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "parquet"]),
+    default="jsonl",
+    show_default=True,
+    help="Of the files in --into.",
+)
+@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Images a file in --into.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that fill --into together; each has a GPU of its own where there are GPUs.",
+)
 def predict(
     model: Path,
     images: tuple[str, ...],
@@ -42,15 +63,26 @@ def predict(
     top_k: int,
     batch_size: int,
     precision: Precision | None,
+    into: Path | None,
+    kind: Literal["jsonl", "parquet"],
+    shard_size: int,
+    processes: int,
 ) -> None:
     """Name what IMAGES show with MODEL: the folder of a run, or an ONNX file that `tlaam export` wrote.
 
-    IMAGES are files, folders and patterns such as '*.jpg'.
+    IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column image.
 
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
     from tlaam.prediction import Predictor, find_images
 
+    if into is not None:
+        if json_file is not None or overlays is not None:
+            raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
+        _predict_into(into, model, images, top_k, batch_size, precision, kind, shard_size, processes)
+        return
+    if processes > 1:
+        raise ConfigError("--processes goes with --into, the folder that the processes share.")
     paths = find_images(images)
     predictor = Predictor(model, batch_size=batch_size, precision=precision)
     if overlays is not None:
@@ -77,6 +109,73 @@ def predict(
         click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
     if failures == len(paths):
         raise click.exceptions.Exit(1)
+
+
+def _predict_into(
+    folder: Path,
+    model: Path,
+    images: tuple[str, ...],
+    top_k: int,
+    batch_size: int,
+    precision: Precision | None,
+    kind: Literal["jsonl", "parquet"],
+    shard_size: int,
+    processes: int,
+) -> None:
+    from tlaam.prediction import Predictor
+    from tlaam.shards import Share, predict_into
+
+    if processes > 1:
+        _together(processes)
+        return
+    share = Share.of_environment()
+    predictor = Predictor(model, batch_size=batch_size, precision=precision, device=_device_of(share, model))
+    with progress_bar("predicting") as progress:
+        done = predict_into(
+            folder, predictor, images, model=model, top_k=top_k, kind=kind, shard_size=shard_size, share=share,
+            progress=progress,
+        )  # fmt: skip
+    click.echo(
+        f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
+        f"{done.failures} of them could not be read."
+    )
+
+
+def _device_of(share: Share, model: Path) -> str | None:
+    """Return a process's own GPU where several share the work of a run folder; else None, what suits the machine."""
+    if share.world_size == 1 or not model.is_dir():
+        return None
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"cuda:{share.local_rank % count}" if count else None
+
+
+def _together(processes: int) -> None:
+    """Run this command as several processes and end as the first of them that failed does."""
+    command = [sys.executable, "-m", "tlaam", *_without(sys.argv[1:], "--processes")]
+    running = [
+        subprocess.Popen(
+            command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
+        )
+        for rank in range(processes)
+    ]
+    try:
+        statuses = [process.wait() for process in running]
+    finally:
+        for process in running:
+            process.terminate()
+    if failed := next((status for status in statuses if status), 0):
+        raise click.exceptions.Exit(abs(failed))
+
+
+def _without(arguments: Sequence[str], option: str) -> list[str]:
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != option and not argument.startswith(f"{option}="):
+            kept.append(argument)
+        skip = argument == option and not skip
+    return kept
 
 
 class _Table:

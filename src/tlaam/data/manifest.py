@@ -102,6 +102,44 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     return require_usable_classes(images) if strict else images
 
 
+def image_paths(path: str | Path) -> Iterator[str]:
+    """Yield the column ``image`` of a CSV file, one path after the other, relative to the file's folder or absolute.
+
+    Other columns need not be there: for images that are to be predicted nothing else is known. Nothing is held in
+    memory, however long the file.
+
+    Raises:
+        DataError: the file cannot be read as CSV, or has no such column, or a cell of it is empty.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding=_encoding(path)) as stream:
+            header_line = stream.readline()
+            delimiter = max(",;\t", key=lambda character: _familiarity(_cells(header_line, character)))
+            header = [name.strip().lower() for name in _cells(header_line, delimiter)]
+            if header.count("image") != 1:
+                found = ", ".join(f"'{name}'" for name in header) or "nothing"
+                fault = f"column 'image' is {'named twice' if 'image' in header else 'missing'}; found {found}"
+                hint = next(filter(None, (did_you_mean(name, ["image"]) for name in header)), "")
+                raise _fault(path, 1, fault, f"Name the columns in line 1.{hint}")
+            place = header.index("image")
+            reader = csv.reader(stream, delimiter=delimiter)
+            try:
+                for row in reader:
+                    if not any(row):
+                        continue
+                    image = row[place].strip() if place < len(row) else ""
+                    if not image:
+                        raise _fault(path, reader.line_num + 1, "column 'image' is empty", "Fill it in.")
+                    yield str(path.parent / image)
+            except csv.Error as error:
+                raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{path}' is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
+    except OSError as error:
+        raise DataError(f"Cannot read manifest '{path}': {error.strerror or error}. Check the path.") from error
+
+
 def _encoding(path: Path) -> str:
     with path.open("rb") as stream:
         # Spreadsheets that save "Unicode text" write UTF-16, and always with this mark.

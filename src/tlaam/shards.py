@@ -1,0 +1,227 @@
+"""Predicting any number of images into files of a thousand each, by one process or many, that a kill cannot spoil.
+
+Each file holds the answers for one run of consecutive images and appears whole or not at all. What is there is not done
+again, so the same command, given again after a kill, finishes the work: no row is lost, none comes twice. Processes
+share the files between them by number, so they need not know of each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from tlaam.atomic import full_disk_named, remove_leftovers, write_atomically, write_json
+from tlaam.errors import MissingPackageError, RunError
+from tlaam.prediction import Predictor, iter_images
+
+Format = Literal["jsonl", "parquet"]
+SHARD = 1000
+_PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is.
+
+    Attributes:
+        rank: its number, from 0.
+        world_size: how many there are.
+        local_rank: its number on this machine, which is that of its GPU.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def of_environment(cls) -> Share:
+        """Return what torchrun or SLURM say of this process; alone where neither started it."""
+        for rank, size, local in (
+            ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+            ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+        ):
+            if rank in os.environ and size in os.environ:
+                return cls(int(os.environ[rank]), int(os.environ[size]), int(os.environ.get(local, "0")))
+        return cls()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a process did.
+
+    Attributes:
+        images: how many there are in all.
+        predicted: how many images this process has answered for now.
+        found: how many it had answered for before.
+        failures: how many of those it has looked at now could not be read.
+    """
+
+    images: int
+    predicted: int
+    found: int
+    failures: int
+
+
+def predict_into(
+    folder: Path | str,
+    predictor: Predictor,
+    inputs: str | Path | Iterable[str | Path],
+    *,
+    model: Path | str = "",
+    top_k: int = 5,
+    kind: Format = "jsonl",
+    shard_size: int = SHARD,
+    share: Share | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, `shard_size` rows each.
+
+    Rows are those of ``predict --json`` with the image's number, ``row``, counted from 0 over all images.
+
+    Args:
+        folder: where the files go; one that holds some of the same work is continued.
+        predictor: answers.
+        inputs: files, folders, patterns and CSV manifests (`iter_images`), gone through twice, never held in memory.
+        model: where the predictor's model lies, so that another model's work is not continued.
+        top_k: classes an image.
+        kind: of files.
+        shard_size: images a file.
+        share: which files are this process's; by itself as torchrun or SLURM say, else all.
+        progress: told how many images of all this process has passed.
+
+    Raises:
+        RunError: the folder holds the predictions of other images, another model or other options; or the disk is full.
+        DataError: a folder or pattern holds no image, or a manifest is none.
+        MissingPackageError: Parquet is wanted, and pyarrow is not installed.
+    """
+    share = share or Share.of_environment()
+    folder = Path(folder)
+    if not isinstance(inputs, (str, Path)):
+        inputs = list(inputs)
+    encode = {"jsonl": _lines, "parquet": _parquet}[kind]
+    if kind == "parquet":
+        _require_pyarrow()
+    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(folder, "continue with the same command."):
+        count = _settle_plan(folder, inputs, Path(model) if model else None, top_k, kind, shard_size, predictor)
+        if share.world_size == 1:
+            remove_leftovers(folder)
+        predicted = found = failures = passed = 0
+        images = iter_images(inputs)
+        for number, paths in enumerate(_cut(images, shard_size)):
+            file = folder / f"part-{number:06d}.{kind}"
+            if number % share.world_size == share.rank:
+                if file.exists():
+                    found += len(paths)
+                else:
+                    rows = []
+                    for row, answer in enumerate(predictor.predict(paths), start=number * shard_size):
+                        rows.append({"row": row, **answer.to_dict(top_k)})
+                        failures += answer.error is not None
+                        progress(passed + len(rows), count)
+                    write_atomically(file, encode(rows))
+                    predicted += len(paths)
+            passed += len(paths)
+            progress(passed, count)
+    return Summary(count, predicted, found, failures)
+
+
+def _cut(images: Iterator[str], size: int) -> Iterator[list[str]]:
+    while piece := list(islice(images, size)):
+        yield piece
+
+
+def _settle_plan(
+    folder: Path,
+    inputs: str | Path | list[str | Path],
+    model: Path | None,
+    top_k: int,
+    kind: Format,
+    shard_size: int,
+    predictor: Predictor,
+) -> int:
+    """Note what is done here, or check that it is what was begun here; return the number of images."""
+    digest, count = hashlib.sha256(), 0
+    for image in iter_images(inputs):
+        digest.update(os.fsencode(image) + b"\0")
+        count += 1
+    plan = {
+        "images": count,
+        "of": digest.hexdigest(),
+        "model": None if model is None else _fingerprint(model),
+        "classes": hashlib.sha256("\0".join(predictor.model.classes).encode("utf-8", "surrogateescape")).hexdigest(),
+        "top_k": top_k,
+        "format": kind,
+        "shard_size": shard_size,
+    }
+    path = folder / _PLAN
+    if not path.exists():
+        write_json(path, plan)
+        return count
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged; give a new folder.") from error
+    others = {"images": "images", "of": "images", "model": "model", "classes": "model"}
+    differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
+    if differing:
+        raise RunError(
+            f"{folder} holds predictions that were begun with another {' and '.join(differing)}; give a new folder, or "
+            "the same again to continue."
+        )
+    return count
+
+
+def _fingerprint(model: Path) -> str:
+    """Return a hash of a model's weights."""
+    digest = hashlib.sha256()
+    with (model / "model.safetensors" if model.is_dir() else model).open("rb") as stream:
+        while piece := stream.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows)
+
+
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            "Parquet needs pyarrow: pip install 'tlaam[parquet]', or leave --format jsonl."
+        ) from error
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    top = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
+    box = pa.list_(pa.float64())
+    branches = list(dict.fromkeys(name for row in rows for name in row["branches"]))
+    schema = pa.schema([
+        ("row", pa.int64()), ("path", pa.string()), ("predictions", top),
+        ("branches", pa.struct([(name, top) for name in branches or ["none"]])),
+        ("object_box", box), ("part_boxes", pa.list_(box)), ("error", pa.string()),
+    ])  # fmt: skip
+    # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
+    safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(safe, schema=schema), stream)
+    return stream.getvalue()
+
+
+def _valid_text(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in values.items()
+    }
