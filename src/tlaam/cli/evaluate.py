@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, prec
 from tlaam.cli.output import progress_bar, write_json
 
 if TYPE_CHECKING:
+    import torch
+
     from tlaam.runtime.answers import Precision
 
 
@@ -28,6 +31,13 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
 @config_option
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPUs, or processes on a CPU, that share it.",
+)
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
     run: Path,
@@ -38,21 +48,26 @@ def evaluate(
     pictures: int,
     batch_size: int,
     precision: Precision | None,
+    devices: int,
     skip_unreadable: bool,
 ) -> None:
     """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes."""
     from tlaam.evaluation.evaluate import evaluate as measure
 
-    with progress_bar("evaluating") as progress:
+    device, first = _launched(devices)
+    with progress_bar("evaluating", hidden=not first) as progress:
         report = measure(
             run,
             data,
             split=split,  # type: ignore[arg-type]
             batch_size=batch_size,
             precision=precision,
+            device=device,
             skip_unreadable=skip_unreadable,
             progress=progress,
         )
+    if not first:
+        return
     if split is None and report.split == "train":
         click.echo(
             "tlaam: DATA has no test or validation split, so all its images were measured; a model that was trained on "
@@ -70,3 +85,16 @@ def evaluate(
             page, run, data, report, count=pictures, batch_size=batch_size, precision=precision
         )
         click.echo(f"Pictures: {written}", err=json_file == "-")
+
+
+def _launched(devices: int) -> tuple[torch.device | None, bool]:
+    """Start or join the processes that share the work; return this one's device, and whether it is the first."""
+    if devices == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None, True
+    from lightning.fabric import Fabric
+
+    from tlaam.model.build import default_device
+
+    fabric = Fabric(accelerator=default_device().type, devices=devices)
+    fabric.launch()
+    return fabric.device, fabric.is_global_zero

@@ -24,6 +24,7 @@ from tlaam.evaluation.localization import box_iou, localization_report
 from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
+from tlaam.evaluation.together import predicted_together
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
@@ -38,6 +39,8 @@ def evaluate(
     **options: Any,
 ) -> EvaluationReport:
     """Measure every branch and the fusion, and boxes, part windows and heat maps where the data says what is true.
+
+    Where `torch.distributed` is set up, each process answers for its share of the images, and all return the same.
 
     Args:
         run: a run folder, or a loaded model, which brings no record of what it was trained on.
@@ -68,16 +71,13 @@ def evaluate(
     validation = _threshold_images(images, chosen) if model.network.draws_maps else []
     _require_possible_boxes([*samples, *validation])
 
-    predictor, done = Predictor(model, **options), 0
+    predictor, before = Predictor(model, **options), 0
 
     def answers(asked: Sequence[Sample], what: str) -> list[Prediction]:
-        nonlocal done
-        found: list[Prediction] = []
-        for prediction in predictor.predict(asked):
-            found.append(prediction)
-            done += 1
-            if progress:
-                progress(done, len(samples) + len(validation))
+        nonlocal before
+        total = len(samples) + len(validation)
+        found = predicted_together(predictor, asked, lambda done: progress and progress(before + done, total))
+        before += len(asked)
         failed = [prediction for prediction in found if prediction.error]
         if failed and not skip_unreadable:
             raise DataError(
