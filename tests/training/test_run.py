@@ -398,3 +398,17 @@ def test_sizes_are_those_of_the_canvas(photographs: Path, tmp_path: Path, settin
     assert Image.open(next(photographs.rglob("*.png"))).size == (48, 40)
     path = train(photographs, tmp_path / "run", settings(source_size=48, epochs=1), progress=False)
     assert (path / "model.safetensors").is_file()
+
+
+def test_very_many_images_are_not_looked_at_beforehand(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = next(iter(sorted((copy / "class0").iterdir())))
+    broken.write_bytes(b"broken")
+    monkeypatch.setattr("tlaam.training.run.LOOKED_AT", 20)
+    with pytest.raises(DataError, match=broken.name):
+        train(copy, tmp_path / "run", settings(epochs=1, val_fraction=0))
+    assert "27 images are too many to look at" in capsys.readouterr().err
+    assert RunFolder(tmp_path / "run").checkpoints.exists()  # it had begun
+    train(copy, tmp_path / "skipping", settings(epochs=1, skip_unreadable=True), progress=False)
+    assert (tmp_path / "skipping" / "skipped.json").exists()

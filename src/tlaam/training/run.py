@@ -43,6 +43,8 @@ from tlaam.training.source import opened_again, reopenable
 from tlaam.training.versions import versions
 from tlaam.yaml_file import read_yaml
 
+LOOKED_AT = 50_000
+"""Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
 _NAMED = 3
 _T = TypeVar("_T")
 
@@ -361,6 +363,13 @@ def _with_splits(images: LabelledImages, config: Config, test_fraction: float) -
 def _readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
     """Return the data set without its unreadable images (the test split is not looked at), and what was left out."""
     used = images.with_samples([sample for sample in images.samples if sample.split != "test"])
+    if len(used.samples) > LOOKED_AT and not skip:
+        _say(
+            f"{len(used.samples):,} images are too many to look at each beforehand; the first that cannot be read will "
+            "end the run. `tlaam check` finds them all, --skip-unreadable looks for them now.",
+            progress,
+        )
+        return images, []
     with tqdm(
         total=len(used.samples),
         desc="reading every image once",
