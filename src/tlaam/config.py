@@ -115,8 +115,9 @@ class TrainingConfig(_Section):
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
     raw_epochs: Annotated[int, Field(ge=0)] = 2
     """First epochs that train the raw branch only."""
-    batch_size: Positive = 16
-    """Images a step and device."""
+    batch_size: Positive | None = 16
+    """Images a step and device; auto is as many as the memory holds, at most 64, found by trying. The learning rate is
+    not changed with it."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""
     lr: NotNegative = 0.01

@@ -114,7 +114,7 @@ def fit(
     with (
         listening() as stop,
         full_disk_named(folder.path, f"continue with: {resume_command(folder)}"),
-        _full_memory_named(folder, config.training.batch_size),
+        _full_memory_named(folder, _resolved(config.training.batch_size)),
         lost_loaders_named(folder.path),
     ):
         return _Fit(fabric, model, train, val, config, folder, identity, masks, checkpoint, progress, stop).run()
@@ -179,10 +179,10 @@ class _Fit:
         augment = Augment(
             source_size, flip=self.training.flip, jitter=self.training.jitter, crop_scale=self.training.crop_scale
         )
-        self.epochs = _resolved(self.training.epochs)
+        self.epochs, self.batch_size = _resolved(self.training.epochs), _resolved(self.training.batch_size)
         batches = StepBatches(
             len(train),
-            self.training.batch_size,
+            self.batch_size,
             self.epochs,
             self.training.seed,
             rank=fabric.global_rank,
@@ -196,7 +196,7 @@ class _Fit:
         dataset = TrainingImages(train, source_size, augment, self.training.seed, masks, cache)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
         mine = range(fabric.global_rank, len(val), fabric.world_size)
-        size = self.training.batch_size
+        size = self.batch_size
         self.val_loader = self._on_device(
             batch_loader(
                 EvaluationImages(val, source_size, cache),
@@ -310,7 +310,7 @@ class _Fit:
 
     def _end_epoch(self, logger: TensorBoardLogger) -> None:
         began = time.monotonic()
-        state, sizes = self.state, batch_sizes(len(self.train), self.training.batch_size, self.fabric.world_size)
+        state, sizes = self.state, batch_sizes(len(self.train), self.batch_size, self.fabric.world_size)
         epoch = state.step // self.steps_per_epoch - 1
         images = sum(sizes) * self.fabric.world_size
         totals: list[float] = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()
@@ -425,7 +425,7 @@ class _Fit:
         values = {name: loss.item() for name, loss in zip(LOSSES, losses, strict=True) if loss is not None}
         lr = self.optimizer.param_groups[0]["lr"]
         rate = self.bar.format_dict["rate"] or 0.0
-        images = rate * self.training.batch_size * self.fabric.world_size
+        images = rate * self.batch_size * self.fabric.world_size
         shown = {name: f"{value:.3f}" for name, value in values.items()}
         self.bar.set_postfix({**shown, "lr": f"{lr:.1e}", "img/s": f"{images:.0f}"})
         if self.fabric.is_global_zero:

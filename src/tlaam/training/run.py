@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
 from tlaam.model.localizer import Localizer
 from tlaam.model.store import save_model
+from tlaam.training.batch_size import largest_batch
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.folder import RunFolder
@@ -107,6 +108,10 @@ def train(
         plan, path, skipped = _on_first(fabric, prepare)
         folder = RunFolder(path)
         model = _model(plan)
+        if plan.config.training.batch_size is None:
+            classes, count = len(plan.images.classes), len(plan.images.split("train"))
+            found = largest_batch(fabric, model, plan.config, classes, count)
+            plan = replace(plan, config=plan.config.with_options(batch_size=found))
 
         def begin() -> None:
             stack.enter_context(folder.created())

@@ -1,0 +1,118 @@
+"""How many images a step may have: as many as the device's memory holds, found by trying."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from tlaam.config import Config
+from tlaam.model.architecture import Architecture
+from tlaam.model.backbone import Backbone
+from tlaam.training.loss import TwoLevelLoss
+
+LARGEST = 64
+"""Larger batches train no faster, and want other learning rates."""
+_SHARE = 0.7
+"""Of the free memory; optimiser states, loaders and fragments need the rest."""
+
+
+def largest_batch(fabric: Fabric, model: Architecture, config: Config, classes: int, images: int) -> int:
+    """Return the largest power of two that fits, at most `LARGEST` and a quarter of an epoch; the same on all devices.
+
+    On a GPU, training steps of blank images are tried until one does not fit. On a CPU, where a step that does not fit
+    ends the process, the activations that small steps keep say what larger ones would. The model stays as it was.
+
+    Args:
+        fabric: launched.
+        model: the network.
+        config: resolved settings, but for the batch's size.
+        classes: C.
+        images: how many there are to train on.
+    """
+    limit = max(2, min(LARGEST, images // (4 * fabric.world_size)))
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    was_training = model.training
+    fabric.to_device(model.train())
+    for module in model.modules():
+        if isinstance(module, Backbone):
+            module.recompute = config.training.recompute
+    on_gpu = fabric.device.type == "cuda"
+    fits = (_tried if on_gpu else _reckoned)(fabric, model, config, classes, limit)
+    model.load_state_dict(state)
+    model.train(was_training)
+    model.zero_grad(set_to_none=True)
+    if on_gpu:
+        torch.cuda.empty_cache()
+    return int(fabric.all_reduce(torch.tensor(fits, device=fabric.device), reduce_op="min"))
+
+
+def _tried(fabric: Fabric, model: Architecture, config: Config, classes: int, limit: int) -> int:
+    size = 2
+    torch.cuda.reset_peak_memory_stats(fabric.device)
+    room = _SHARE * torch.cuda.get_device_properties(fabric.device).total_memory
+    while 2 * size <= limit:
+        try:
+            _step(fabric, model, config, classes, 2 * size)
+        except torch.OutOfMemoryError:
+            break
+        if torch.cuda.max_memory_allocated(fabric.device) > room:
+            break
+        size *= 2
+    return size
+
+
+def _reckoned(fabric: Fabric, model: Architecture, config: Config, classes: int, limit: int) -> int:
+    two, four = (_kept(fabric, model, config, classes, size) for size in (2, 4))
+    for_each = max(four - two, 1) / 2
+    room = _SHARE * _free_memory() / _on_this_machine(fabric) - max(two - 2 * for_each, 0)
+    size = 2
+    while 2 * size <= limit and 2 * size * for_each <= room:
+        size *= 2
+    return size
+
+
+def _kept(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> int:
+    """Return the bytes that a step keeps for its backward pass, activations made again included once."""
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _step(fabric, model, config, classes, size)
+    return sum(sizes.values())
+
+
+def _step(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> None:
+    side = config.model.source_size
+    assert side is not None
+    images = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=fabric.device)
+    labels = torch.arange(size, device=fabric.device) % classes
+    masks = torch.zeros(size, 64, 64, dtype=torch.uint8, device=fabric.device)
+    with fabric.autocast():
+        output = model(images, labels)
+        loss = TwoLevelLoss(config.training.label_smoothing)(
+            output, labels, masks if output.foreground_logits is not None else masks[:, :0, :0]
+        )
+    loss.total.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _free_memory() -> int:
+    """Return the bytes that a new allocation can have without swapping; 4 GiB where the system does not tell."""
+    table = Path("/proc/meminfo")
+    if table.exists():
+        for line in table.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return 4 << 30
+
+
+def _on_this_machine(fabric: Fabric) -> int:
+    """Return how many processes share this machine's memory, at most."""
+    return fabric.world_size if fabric.device.type == "cpu" else 1
