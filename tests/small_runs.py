@@ -12,12 +12,17 @@ def small_run(folder: Path, *, seed: int = 0, **options: Any) -> Path:
 
     from tlaam.config import ModelConfig
     from tlaam.model.build import build_model
+    from tlaam.model.heatmaps import LinearHead
     from tlaam.model.store import save_model
 
     sizes = {"image_size": 64, "source_size": 96, "part_size": 32}
     config = ModelConfig(**{"backbone": "test_resnet", "pretrained": "none", **sizes, **options})
     torch.manual_seed(seed)
     model = build_model(config, 3)
-    torch.nn.init.normal_(model.classifier.weight)
+    for module in model.modules():
+        if isinstance(module, LinearHead):
+            torch.nn.init.normal_(module.weight)
+        elif isinstance(module, torch.nn.LayerNorm):  # as it starts, all channels' sum is 0 but for rounding
+            torch.nn.init.normal_(module.weight, 1, 0.3)
     save_model(folder, model, config, ["crow", "jay", "wren"])
     return folder

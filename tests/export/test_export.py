@@ -7,19 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from small_runs import small_run
 
 import tlaam.export.onnx
 from tlaam.cli.main import main
+from tlaam.data.sample import Sample
 from tlaam.export.graph import PhotoModel
-from tlaam.export.onnx import to_onnx
+from tlaam.export.onnx import export_onnx, to_onnx
+from tlaam.export.precision import Precision
 from tlaam.model.store import load_model
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 8, 8), (7, 60, 80), (2, 300, 100), (1, 1, 500)])
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width"),
+    [(1, 8, 8), (7, 60, 80), (2, 300, 100), (1, 1, 500), (1, 4000, 6000)],  # tiny, portrait, a strip, 24 megapixels
+)
 def test_any_batch_and_size_is_answered_as_by_pytorch(
     exported_run: Path, exported_file: Path, batch: int, height: int, width: int
 ) -> None:
@@ -37,7 +45,12 @@ def test_any_batch_and_size_is_answered_as_by_pytorch(
 
 def test_the_figures_and_the_facts_are_written(exported_file: Path) -> None:
     figures = json.loads((exported_file.parent / "model.parity.json").read_text())
-    assert figures["images"] == 18 and figures["same_top1"] == 1 and figures["probability_difference"] < 1e-4
+    assert figures["file"] == "fp32" and figures["fp32"]["images"] == 18 and figures["fp32"]["same_top1"] == 1
+    assert (
+        figures["fp32"]["probability_difference"] < 1e-4
+        and figures["fp32"]["object_iou"] > 0.999
+        and figures["fp32"]["top1"] is None
+    )
     facts = onnxruntime.InferenceSession(exported_file).get_modelmeta().custom_metadata_map
     assert json.loads(facts["classes"]) == ["crow", "jay", "wren"]
     assert json.loads(facts["preprocessing"])["source_size"] == 96 and json.loads(facts["model"])["localizer"] == "oaam"
@@ -50,8 +63,8 @@ def test_a_file_that_answers_otherwise_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other = small_run(tmp_path / "other", seed=1, localizer="oaam")
-    monkeypatch.setattr(tlaam.export.onnx, "to_onnx", lambda model: exported_file.read_bytes())
+    other = small_run(tmp_path / "other", seed=1, localizer="oaam")  # whose weights the file does not have
+    monkeypatch.setattr(tlaam.export.onnx, "to_onnx", lambda model: onnx.load(exported_file))
     out = tmp_path / "out" / "model.onnx"
     assert main(["export", str(other), "--out", str(out), "--images", str(photos)]) == 1
     error = capsys.readouterr().err
@@ -69,3 +82,76 @@ def test_what_cannot_be_exported_is_one_line(
     monkeypatch.setattr(tlaam.export.onnx, "NEEDED", ("onnxruntimes",))
     assert main(["export", str(exported_run), "--out", str(tmp_path / "m.onnx")]) == 1
     assert "pip install 'tlaam[export]'" in capsys.readouterr().err
+
+
+def small_swin(pretrained: bool = False, **options: object) -> torch.nn.Module:
+    from timm.models.swin_transformer import _create_swin_transformer
+
+    small = {"patch_size": 4, "window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2)}
+    given = {name: value for name, value in options.items() if name != "pretrained_cfg"}
+    swin: torch.nn.Module = _create_swin_transformer("swin_tiny_patch4_window7_224", False, **small, **given)
+    return swin
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": "test_vit", "localizer": "foreground", "parts": "none"},
+        {"backbone": "small_swin", "localizer": "scda", "parts": "none"},
+        {"architecture": "macnn", "localizer": "none", "parts": "none", "attention": "none"},
+        {"architecture": "tasn", "localizer": "none", "parts": "none", "attention": "none"},
+    ],
+    ids=["vit", "swin", "macnn", "tasn"],
+)
+def test_every_family_answers_as_in_pytorch(
+    options: dict[str, str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(timm.models._registry._model_entrypoints, "small_swin", small_swin)
+    run = small_run(tmp_path / "run", seed=0, **options)
+    (parity,) = export_onnx(run, tmp_path / "m.onnx", sorted(photos.glob("*/*.png"))).values()
+    assert parity.images == 18 and parity.same_boxes == 1 and parity.probability_difference < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_smaller_file_says_what_it_loses(
+    precision: Precision, exported_run: Path, exported_file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tlaam.export.onnx, "to_onnx", lambda model: onnx.load(exported_file))
+    samples = [Sample(path, path.name, index // 6, "test") for index, path in enumerate(sorted(photos.glob("*/*.png")))]
+    out = tmp_path / "m.onnx"
+    found = export_onnx(exported_run, out, samples[::2], precision=precision, calibration=samples[1::2])
+    assert found["fp32"].top1 == found[precision].pytorch_top1 and 0 < found[precision].raw_difference < 0.2
+    figures = json.loads((tmp_path / "m.parity.json").read_text())
+    assert figures["file"] == precision and figures[precision]["top1"] == found[precision].top1
+    assert out.stat().st_size < 0.8 * exported_file.stat().st_size
+
+    graph = onnx.load(out).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    small_type = onnx.TensorProto.INT8 if precision == "int8" else onnx.TensorProto.FLOAT16
+    quantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    makers = {node.output[0]: node for node in graph.node}
+    for node in graph.node:
+        if node.op_type == "Conv":  # ResNet has no other than its backbone's
+            weight = makers[node.input[1]].input[0] if precision == "int8" else node.input[1]
+            assert types[weight] == small_type
+        elif node.op_type in ("ScatterElements", "GatherElements", "Gemm"):  # components, parts, classifiers
+            assert not quantised.intersection(node.input)
+            assert onnx.TensorProto.FLOAT16 not in {types.get(name) for name in node.input}
+
+
+def test_int8_needs_images_to_read_ranges_from(exported_run: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(tlaam.export.onnx.ExportError, match="--calibration"):
+        export_onnx(exported_run, tmp_path / "m.onnx", [photos / "jay" / "0.png"], precision="int8")
+
+
+def test_a_file_that_lost_too_much_is_not_written(
+    exported_run: Path, exported_file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tlaam.export.onnx, "to_onnx", lambda model: onnx.load(exported_file))
+    other = onnx.load(exported_file)
+    (weight,) = (tensor for tensor in other.graph.initializer if tensor.name.endswith("network.classifier.weight"))
+    weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+    monkeypatch.setattr(tlaam.export.onnx, "to_fp16", lambda proto, inside: other)
+    with pytest.raises(tlaam.export.onnx.ExportError, match=r"fp16, does not answer as PyTorch does.*the same top-1"):
+        export_onnx(exported_run, tmp_path / "m.onnx", sorted(photos.glob("*/*.png")), precision="fp16")
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from tlaam.model.crops import by_columns, compose_boxes, crop_and_resize, whole_image_boxes
+from tlaam.model.crops import (
+    by_columns,
+    compose_boxes,
+    crop_and_resize,
+    resize_whole,
+    sample_grid,
+    whole_image_boxes,
+)
 
 
 def smooth(height: int, width: int) -> torch.Tensor:
@@ -97,6 +104,30 @@ def test_no_source_pixel_is_skipped_when_a_box_shrinks_much() -> None:
     images[..., 1::2, :] = 1.0  # a pattern that careless sampling turns all black or all white
     found = crop_and_resize(images, whole_image_boxes(images)[:, None], 8)
     torch.testing.assert_close(found, torch.full_like(found, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(48, 48, 24), (24, 24, 24), (50, 50, 24), (48, 24, 24), (20, 20, 24)]
+)
+def test_a_whole_image_is_the_crop_of_its_box(height: int, width: int, size: int) -> None:
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    expected = crop_and_resize(images, whole_image_boxes(images)[:, None], size)
+    torch.testing.assert_close(resize_whole(images, size), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "reach"), [(96, 1.0), (37, 1.0), (32, 0.5), (200, 1.0)])
+def test_exported_crops_are_the_same(size: int, reach: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = torch.Generator().manual_seed(size)
+    images = torch.rand(2, 3, 120, 90, generator=random)
+    corners = torch.rand(2, 4, 2, 2, generator=random).sort(2).values * torch.tensor([90.0, 120.0])
+    boxes = corners.flatten(2) * reach
+    boxes[0, 0] = torch.tensor([0.0, 0.0, 90.0, 120.0]) * reach
+    boxes[0, 1] = torch.tensor([30.0, 30.0, 30.5, 31.0])
+    x, y = torch.rand(2, 2, size, generator=random).sort(2).values
+    expected, sampled = crop_and_resize(images, boxes, size, reach=reach), sample_grid(images, x, y, size)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(crop_and_resize(images, boxes, size, reach=reach), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(sample_grid(images, x, y, size), sampled, rtol=0, atol=1e-4)
 
 
 def test_boxes_in_a_crop_return_to_the_image() -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tlaam.cli.options import PATH, config_option
 from tlaam.cli.output import progress_bar
+from tlaam.data.sample import SPLITS, Split
+
+if TYPE_CHECKING:
+    from tlaam.export.precision import Precision
+
+CALIBRATION_IMAGES = 32
 
 
 @click.command()
@@ -20,20 +27,47 @@ from tlaam.cli.output import progress_bar
     help="Photographs to compare answers on: a file, folder or pattern; may be repeated. [the run's own]",
 )
 @click.option(
+    "--split", type=click.Choice(SPLITS), help="Split of the run's own data to compare on. [val, or else train]"
+)
+@click.option(
     "--count", type=click.IntRange(1), default=64, show_default=True, help="Most photographs that are compared."
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of the backbone; maps, boxes and classifiers stay in float32.",
+)
+@click.option(
+    "--calibration",
+    multiple=True,
+    metavar="PATH",
+    help="Photographs that int8 reads the activations' ranges from; may be repeated. [32 of the run's training images]",
+)
 @config_option
-def export(run: Path, out: Path, images: tuple[str, ...], count: int) -> None:
+def export(
+    run: Path,
+    out: Path,
+    images: tuple[str, ...],
+    split: Split | None,
+    count: int,
+    precision: Precision,
+    calibration: tuple[str, ...],
+) -> None:
     """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
 
     The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
+    For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
     """
     from tlaam.export.onnx import export_onnx, parity_file, require_packages
     from tlaam.export.parity import images_to_compare
 
     require_packages()
-    chosen = images_to_compare(run, images, count)
+    chosen = images_to_compare(run, images, count, split)
+    ranges = images_to_compare(run, calibration, CALIBRATION_IMAGES, "train") if precision == "int8" else []
     with progress_bar("comparing") as progress:
-        parity = export_onnx(run, out, chosen, progress=progress)
-    click.echo(parity.table())
-    click.echo(f"Model: {out}\nFigures: {parity_file(out)}")
+        found = export_onnx(run, out, chosen, precision=precision, calibration=ranges, progress=progress)
+    for parity in found.values():
+        click.echo(parity.table())
+    click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {parity_file(out)}")

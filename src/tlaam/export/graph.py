@@ -9,8 +9,59 @@ from tlaam.export.resize import resize_like_pillow
 from tlaam.model.architecture import Architecture
 
 
+class Canvas(nn.Module):
+    """The way in: photographs as they were decoded become canvases.
+
+    Args:
+        size: side P of the canvases.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
+        """Squash photographs of one size.
+
+        Args:
+            photos: uint8 RGB ``(B, H, W, 3)``, upright.
+
+        Returns:
+            uint8 canvases ``(B, 3, P, P)``, and ``(W, H, W, H) / P``: what boxes on them are to be multiplied by.
+        """
+        height, width = photos.shape[1:3]
+        one = torch.ones(1, device=photos.device)
+        sides = torch.cat([one * width, one * height, one * width, one * height])
+        return resize_like_pillow(photos, self.size), sides / self.size
+
+
+class Answers(nn.Module):
+    """The rest of the way: canvases become answers.
+
+    Args:
+        network: in evaluation mode.
+    """
+
+    def __init__(self, network: Architecture) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, canvases: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Answer for canvases ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``; returns as `PhotoModel` does."""
+        output = self.network(canvases)
+        branches = {f"{name}_probabilities": rows for name, rows in output.branch_probabilities().items()}
+        answers = {"probabilities": branches.pop("fused_probabilities"), **branches}
+        if output.heatmaps is not None:
+            answers["heatmaps"] = output.heatmaps
+        if output.object_boxes is not None:
+            answers["object_boxes"] = output.object_boxes * scale
+        if output.part_boxes is not None:
+            answers["part_boxes"] = output.part_boxes * scale
+        return {name: values.float() for name, values in answers.items()}
+
+
 class PhotoModel(nn.Module):
-    """A network that takes photographs as they were decoded.
+    """A network that takes photographs as they were decoded: what the whole file computes.
 
     Args:
         network: in evaluation mode.
@@ -19,7 +70,7 @@ class PhotoModel(nn.Module):
 
     def __init__(self, network: Architecture, source_size: int) -> None:
         super().__init__()
-        self.network, self.source_size = network, source_size
+        self.canvas, self.answers = Canvas(source_size), Answers(network)
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Answer for a batch of photographs of one size.
@@ -33,21 +84,5 @@ class PhotoModel(nn.Module):
             normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
             in pixels of the photograph, x1/y1 exclusive. All float32.
         """
-        output = self.network(resize_like_pillow(photos, self.source_size))
-        branches = {f"{name}_probabilities": rows for name, rows in output.branch_probabilities().items()}
-        answers = {"probabilities": branches.pop("fused_probabilities"), **branches}
-        if output.heatmaps is not None:
-            answers["heatmaps"] = output.heatmaps
-        scale = _sides_of(photos) / self.source_size
-        if output.object_boxes is not None:
-            answers["object_boxes"] = output.object_boxes * scale
-        if output.part_boxes is not None:
-            answers["part_boxes"] = output.part_boxes * scale
-        return {name: values.float() for name, values in answers.items()}
-
-
-def _sides_of(photos: Tensor) -> Tensor:
-    """Return ``(W, H, W, H)`` of photographs ``(B, H, W, 3)``, float32, of sides that may be symbols."""
-    height, width = photos.shape[1:3]
-    one = torch.ones(1, device=photos.device)
-    return torch.cat([one * width, one * height, one * width, one * height])
+        answers: dict[str, Tensor] = self.answers(*self.canvas(photos))
+        return answers

@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
-from tlaam.data.sample import Sample
 from tlaam.errors import ExportError
-from tlaam.export.graph import PhotoModel
-from tlaam.export.parity import Parity, compare
+from tlaam.export.graph import Answers, Canvas
+from tlaam.export.parity import (
+    PIXEL,
+    PROBABILITY,
+    SAME_BOXES,
+    SAME_TOP1,
+    SAME_TOP1_REDUCED,
+    Image,
+    Parity,
+    compare,
+    photograph,
+)
+from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.model.network import TLAAM
 from tlaam.model.store import TrainedModel, load_model
+
+if TYPE_CHECKING:
+    import onnx
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 INPUT = "photos"
 _LARGEST = 2**31 - 1  # bytes of one protobuf message
+_BATCH = torch.export.Dim("batch", min=1, max=65535)
 
 
 def export_onnx(
     run: Path | str,
     out: Path | str,
-    images: Sequence[str | Path | Sample],
+    images: Sequence[Image],
     *,
+    precision: Precision = "fp32",
+    calibration: Sequence[Image] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Parity:
+) -> dict[Precision, Parity]:
     """Write the model of a run as one ONNX file, from uint8 photographs to boxes in their pixels.
 
     The figures by which the file was judged are written beside it, ``model.parity.json`` for ``model.onnx``.
@@ -40,11 +61,13 @@ def export_onnx(
     Args:
         run: a run folder.
         out: the file; one that is there is replaced, if the new one is good.
-        images: image files, or samples of a data set, on which ONNX Runtime and PyTorch have to agree.
+        images: on which ONNX Runtime and PyTorch have to agree.
+        precision: of the backbone. Whatever is asked for, the float32 file is made and compared first.
+        calibration: for int8, images from which the activations' ranges are read: not those that are compared.
         progress: told how many images of how many have been compared.
 
     Returns:
-        The comparison.
+        The comparisons: of float32, and of the precision that was asked for.
 
     Raises:
         ExportError: a package is missing, the model cannot be expressed, or the file would not answer as the model
@@ -55,17 +78,47 @@ def export_onnx(
     require_packages()
     out = Path(out)
     model = load_model(run, "cpu")
-    content = to_onnx(model)
-    parity = compare(model, content, images, progress=progress)
-    if faults := parity.faults():
-        raise ExportError(
-            f"{out} was not written: ONNX Runtime does not answer as PyTorch does on {parity.images} images "
-            f"({'; '.join(faults)})."
-        )
+    contents = _contents(model, precision, calibration)
+    found = compare(model, contents, images, progress=progress)
+    for parity in found.values():
+        if faults := parity.faults():
+            raise ExportError(
+                f"{out} was not written: ONNX Runtime, {parity.precision}, does not answer as PyTorch does on "
+                f"{parity.images} images ({'; '.join(faults)})."
+            )
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, content)
-    write_json(parity_file(out), parity.to_dict())
-    return parity
+    write_atomically(out, contents[precision])
+    write_json(parity_file(out), _figures(precision, found))
+    return found
+
+
+def _contents(model: TrainedModel, precision: Precision, calibration: Sequence[Image]) -> dict[Precision, bytes]:
+    """Return the bytes of the float32 file, and of that of another precision where one is asked for.
+
+    Raises:
+        ExportError: the model cannot be expressed, or int8 lacks images to read ranges from.
+    """
+    if precision == "int8" and not calibration:
+        raise ExportError("int8 needs photographs to read the activations' ranges from; give some by --calibration.")
+    proto = to_onnx(model)
+    contents: dict[Precision, bytes] = {"fp32": proto.SerializeToString()}
+    inside = backbone_nodes(proto, Answers(model.network))
+    if precision == "fp16":
+        contents["fp16"] = to_fp16(proto, inside).SerializeToString()
+    elif precision == "int8":
+        photos = (np.asarray(photograph(image, model.source_size)) for image in calibration)
+        contents["int8"] = to_int8(proto, inside, photos).SerializeToString()
+    return contents
+
+
+def _figures(precision: Precision, found: Mapping[Precision, Parity]) -> dict[str, Any]:
+    tolerances = {"probability": PROBABILITY, "pixel": PIXEL, "same_boxes": SAME_BOXES, "same_top1": SAME_TOP1}
+    return {
+        "file": precision,
+        **{name: asdict(parity) for name, parity in found.items()},
+        "tolerances": {"fp32": tolerances, "reduced": {"same_top1": SAME_TOP1_REDUCED}},
+        "versions": {name: version(name) for name in ("tlaam", "torch", "timm", *NEEDED)},
+    }
 
 
 def parity_file(out: Path) -> Path:
@@ -83,28 +136,57 @@ def require_packages() -> None:
         raise ExportError(f"exporting needs {', '.join(missing)}: pip install 'tlaam[export]'.")
 
 
-def to_onnx(model: TrainedModel) -> bytes:
-    """Return a model as the bytes of an ONNX file; inputs and outputs as of `PhotoModel.forward`.
+def to_onnx(model: TrainedModel) -> onnx.ModelProto:
+    """Return a model as an ONNX graph; inputs and outputs as of `PhotoModel.forward`.
 
     Raises:
         ExportError: the model needs what a graph cannot express.
     """
-    _require_no_gradients(model)
     import onnx
 
-    module = PhotoModel(model.network, model.source_size).eval()
-    example = torch.zeros(2, model.source_size, model.source_size + 8, 3, dtype=torch.uint8)
-    free = {axis: torch.export.Dim(name, min=1, max=65535) for axis, name in enumerate(("batch", "height", "width"))}
+    _require_no_gradients(model)
+    size = model.source_size
+    canvases, scale = torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.ones(4)
+    answers = Answers(model.network).eval()
+    with torch.no_grad():
+        names = list(answers(canvases, scale))
+    back = _traced(answers, (canvases, scale), ("canvases", "scale"), names, ({0: _BATCH}, None))
+    if back.ByteSize() > _LARGEST:
+        raise ExportError(f"the model takes {back.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
+    # Prefixed, since both count their values from 0.
+    onnx.compose.add_prefix(back, "answers/", rename_inputs=False, rename_outputs=False, inplace=True)
+    proto = onnx.compose.merge_models(_canvas_graph(size), back, [(name, name) for name in ("canvases", "scale")])
+    del proto.opset_import[1:]  # merging names the one operator set twice
+    proto.producer_name, proto.producer_version = "tlaam", __version__
+    onnx.helper.set_model_props(proto, metadata(model))
+    return proto
+
+
+@cache
+def _canvas_graph(size: int) -> onnx.ModelProto:
+    """Return the graph of `Canvas`, for itself: where height and width are free, tracing takes long."""
+    free = {0: _BATCH, 1: torch.export.Dim("height", min=1, max=65535), 2: torch.export.Dim("width", min=1, max=65535)}
+    photos = torch.zeros(2, size, size + 8, 3, dtype=torch.uint8)
+    return _traced(Canvas(size).eval(), (photos,), (INPUT,), ("canvases", "scale"), (free,))
+
+
+def _traced(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], free: Any
+) -> onnx.ModelProto:
+    """Return the graph of a module, with names for its inputs and outputs; `free` says which axes are.
+
+    Raises:
+        ExportError: it has none.
+    """
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            names = list(module(example))
             program = torch.onnx.export(
                 module,
-                (example,),
-                input_names=[INPUT],
-                output_names=names,
-                dynamic_shapes={INPUT: free},
+                example,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=free,
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -115,12 +197,7 @@ def to_onnx(model: TrainedModel) -> bytes:
             f"this model cannot be expressed as an ONNX graph: {type(error).__name__}: {fault}"
         ) from error
     assert program is not None
-    proto: onnx.ModelProto = program.model_proto
-    if proto.ByteSize() > _LARGEST:
-        raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
-    proto.producer_name, proto.producer_version = "tlaam", __version__
-    onnx.helper.set_model_props(proto, metadata(model))
-    return bytes(proto.SerializeToString())
+    return program.model_proto
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 
 from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
-from tlaam.data.sample import Sample
+from tlaam.data.sample import Sample, Split
 from tlaam.errors import ExportError, TlaamError
+from tlaam.export.precision import Precision
 from tlaam.inference import infer
 from tlaam.model.store import TrainedModel
 from tlaam.prediction import find_images
@@ -26,6 +28,11 @@ PIXEL = 1.0
 """Largest difference of two boxes' edges: in pixels of the photograph, or of the canvas where these are larger."""
 SAME_BOXES, SAME_TOP1 = 0.99, 0.995
 """Least shares of images."""
+SAME_TOP1_REDUCED = 0.9
+"""Of a file of reduced precision: with a smaller share of images something else is wrong than rounding."""
+
+Image = str | Path | Sample
+"""What answers are compared on: a file, or a sample of a data set."""
 
 
 @dataclass(frozen=True)
@@ -33,127 +40,190 @@ class Parity:
     """How far ONNX Runtime's answers are from PyTorch's.
 
     Attributes:
+        precision: of the file.
         images: how many were compared, each with as much as the model answers.
         raw_difference: largest difference of two probabilities of the raw branch, over all images.
         probability_difference: of any branch or the fusion, over the images whose boxes agree: where a box moved,
             another crop was looked at.
         same_boxes: share of images whose boxes all agree within a pixel; 1 for a model without boxes.
+        object_iou: mean intersection over union of the object's two boxes; 1 for a model without boxes.
         same_top1: share of images whose most probable class is the same.
-        versions: of what was compared.
+        top1: share of images that the file names rightly; None where their classes are not known.
+        pytorch_top1: share of the same images that PyTorch names rightly.
     """
 
+    precision: Precision
     images: int
     raw_difference: float
     probability_difference: float
     same_boxes: float
+    object_iou: float
     same_top1: float
-    versions: dict[str, str]
+    top1: float | None
+    pytorch_top1: float | None
 
     def faults(self) -> list[str]:
         """Return what lies outside the tolerances; nothing where the answers agree."""
+        if self.precision != "fp32":
+            return _too_few("top-1", self.same_top1, SAME_TOP1_REDUCED)
         faults = []
         for name, found in (("raw", self.raw_difference), ("any branch's", self.probability_difference)):
             if not found <= PROBABILITY:  # a NaN is no agreement
                 faults.append(f"{name} probabilities differ by up to {found:.2g}, allowed is {PROBABILITY:g}")
-        for name, share, least in (("boxes", self.same_boxes, SAME_BOXES), ("top-1", self.same_top1, SAME_TOP1)):
-            if share < least:
-                faults.append(f"the same {name} on {share:.1%}, needed are {least:.1%}")
-        return faults
+        return faults + _too_few("boxes", self.same_boxes, SAME_BOXES) + _too_few("top-1", self.same_top1, SAME_TOP1)
 
     def table(self) -> str:
         """Return the figures as lines of text."""
-        return "\n".join([
-            f"images compared                     {self.images}",
-            f"largest difference of probabilities {self.probability_difference:.2g}",
-            f"boxes within one pixel              {self.same_boxes:.1%}",
-            f"same top-1                          {self.same_top1:.1%}",
-        ])  # fmt: skip
+        lines = [
+            f"{self.precision} in ONNX Runtime against PyTorch on {self.images} images",
+            f"  largest difference of probabilities {self.probability_difference:.2g}",
+            f"  boxes within one pixel              {self.same_boxes:.1%}",
+            f"  object boxes' mean IoU              {self.object_iou:.1%}",
+            f"  same top-1                          {self.same_top1:.1%}",
+        ]
+        if self.top1 is not None:
+            lines.append(f"  top-1 (PyTorch's)                   {self.top1:.1%} ({self.pytorch_top1:.1%})")
+        return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures, and the tolerances they were held against, as plain values."""
-        tolerances = {"probability": PROBABILITY, "pixel": PIXEL, "same_boxes": SAME_BOXES, "same_top1": SAME_TOP1}
-        return {**asdict(self), "tolerances": tolerances}
+
+def _too_few(name: str, share: float, least: float) -> list[str]:
+    return [] if share >= least else [f"the same {name} on {share:.1%}, needed are {least:.1%}"]
 
 
 def compare(
     model: TrainedModel,
-    content: bytes,
-    images: Sequence[str | Path | Sample],
+    contents: Mapping[Precision, bytes],
+    images: Sequence[Image],
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Parity:
-    """Ask both the same of each image: PyTorch by the way of `tlaam predict`, ONNX Runtime by its photograph's pixels.
+) -> dict[Precision, Parity]:
+    """Ask all the same of each image: PyTorch by the way of `tlaam predict`, ONNX Runtime by its photograph's pixels.
 
     A JPEG file much larger than the canvas is decoded at a reduced size, as for prediction; both get that.
 
     Args:
         model: on the CPU.
-        content: the bytes of the ONNX file.
-        images: image files or samples of a data set, at least one.
+        contents: the bytes of ONNX files.
+        images: at least one.
         progress: told how many have been compared.
+
+    Returns:
+        For each file, what came of it.
 
     Raises:
         ExportError: there is no image.
         DataError: an image cannot be read.
     """
-    import onnxruntime
-
     if not images:
         raise ExportError("no image to compare the answers on; name some by --images.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # unused initialisers are worth no line
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    raw, of_any, boxes, top1 = [], [0.0], [], []
+    tallies = {precision: _Tally(precision, content) for precision, content in contents.items()}
+    right: list[bool] = []
     for number, given in enumerate(images, start=1):
-        path, banner = (given.path, given.banner) if isinstance(given, Sample) else (Path(given), 0)
-        image, _ = load_for_canvas(path, model.source_size, banner=banner)
+        image = photograph(given, model.source_size)
         expected = _expected(model, to_canvas(image, model.source_size), image.size)
-        found = dict(zip(names, session.run(None, {"photos": np.asarray(image)[None]}), strict=True))
         pixel = PIXEL * max(1.0, *(side / model.source_size for side in image.size))
-        differences = {name: float(np.abs(found[name][0] - values).max()) for name, values in expected.items()}
-        agree = all(moved <= pixel for name, moved in differences.items() if name.endswith("_boxes"))
-        raw.append(differences["raw_probabilities"])
-        if agree:
-            of_any.append(max(d for name, d in differences.items() if name.endswith("probabilities")))
-        boxes.append(agree)
-        top1.append(int(found["probabilities"][0].argmax()) == int(expected["probabilities"].argmax()))
+        label = given.label if isinstance(given, Sample) else None
+        for tally in tallies.values():
+            tally.add(np.asarray(image), expected, pixel, label)
+        if label is not None:
+            right.append(int(expected["probabilities"].argmax()) == label)
         progress(number, len(images))
-    return Parity(
-        images=len(images),
-        raw_difference=float(np.max(raw)),
-        probability_difference=float(np.max(of_any)),
-        same_boxes=float(np.mean(boxes)),
-        same_top1=float(np.mean(top1)),
-        versions={"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
-    )
+    return {precision: tally.parity(right) for precision, tally in tallies.items()}
 
 
-def images_to_compare(run: Path, given: Sequence[str], count: int) -> list[str | Path | Sample]:
-    """Return at most `count` images, evenly from all: those given, or else the validation or training images of a run.
+class _Tally:
+    """One file's answers, beside PyTorch's."""
+
+    def __init__(self, precision: Precision, content: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # unused initialisers are worth no line
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.names = [output.name for output in self.session.get_outputs()]
+        self.precision = precision
+        self.raw: list[float] = []
+        self.of_any = [0.0]
+        self.boxes: list[bool] = []
+        self.iou: list[float] = []
+        self.top1: list[bool] = []
+        self.right: list[bool] = []
+
+    def add(
+        self, photo: NDArray[np.uint8], expected: Mapping[str, NDArray[Any]], pixel: float, label: int | None
+    ) -> None:
+        """Ask of one photograph ``(H, W, 3)``; boxes are the same if no edge is more than `pixel` away."""
+        found = dict(zip(self.names, self.session.run(None, {"photos": photo[None]}), strict=True))
+        differences = {name: float(np.abs(found[name][0] - values).max()) for name, values in expected.items()}
+        best = int(found["probabilities"][0].argmax())
+        self.raw.append(differences["raw_probabilities"])
+        self.boxes.append(all(moved <= pixel for name, moved in differences.items() if name.endswith("_boxes")))
+        if self.boxes[-1]:
+            self.of_any.append(max(d for name, d in differences.items() if name.endswith("probabilities")))
+        if "object_boxes" in expected:
+            self.iou.append(_iou(found["object_boxes"][0], expected["object_boxes"]))
+        self.top1.append(best == int(expected["probabilities"].argmax()))
+        if label is not None:
+            self.right.append(best == label)
+
+    def parity(self, pytorch_right: Sequence[bool]) -> Parity:
+        """Return the figures."""
+        return Parity(
+            precision=self.precision,
+            images=len(self.raw),
+            raw_difference=float(np.max(self.raw)),
+            probability_difference=float(np.max(self.of_any)),
+            same_boxes=float(np.mean(self.boxes)),
+            object_iou=float(np.mean(self.iou)) if self.iou else 1.0,
+            same_top1=float(np.mean(self.top1)),
+            top1=float(np.mean(self.right)) if self.right else None,
+            pytorch_top1=float(np.mean(pytorch_right)) if pytorch_right else None,
+        )
+
+
+def _iou(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the intersection over union of two boxes ``(4,)`` xyxy."""
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    shared = float(np.prod(sides.clip(min=0)))
+    return shared / float(np.prod(first[2:] - first[:2]) + np.prod(second[2:] - second[:2]) - shared)
+
+
+def photograph(given: Image, source_size: int) -> PIL.Image.Image:
+    """Decode an image as for prediction: upright, RGB, a large JPEG file at a reduced size.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    path, banner = (given.path, given.banner) if isinstance(given, Sample) else (Path(given), 0)
+    return load_for_canvas(path, source_size, banner=banner)[0]
+
+
+def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split | None = None) -> list[Image]:
+    """Return at most `count` images, evenly from all.
 
     Args:
         run: a run folder; its data is only opened where no image is given.
         given: files, folders and patterns.
         count: how many.
+        split: of the run's data, where no image is given; by itself its validation images, or else its training images.
 
     Raises:
         DataError: a folder or pattern holds no image.
         ExportError: none is given, and the run's data cannot be opened.
     """
     if given:
-        found: Sequence[str | Path | Sample] = find_images(given)
+        found: Sequence[Image] = find_images(given)
     else:
         folder = RunFolder(run)
         try:
             data = opened_again(folder.read_json(folder.data))
         except (TlaamError, KeyError, OSError) as error:
             raise ExportError(
-                f"the images that {run} was trained on, to compare the answers on, cannot be had ({error}); "
-                "give photographs by --images."
+                f"the images that {run} was trained on cannot be had ({error}); give photographs by --images, and for "
+                "int8 by --calibration."
             ) from error
-        found = data.split("val") or data.split("train")
+        found = data.split(split) if split else data.split("val") or data.split("train")
     return list(found[:: -(-len(found) // count)]) if found else []
 
 

@@ -56,7 +56,7 @@ def _resample(pixels: Tensor, size: int) -> Tensor:
     taps, weights = _weights(length, size, block, pixels.device)  # [N, L], [N, block, L]
     seen = pixels.index_select(1, taps.clamp(max=length - 1).flatten()).double()
     levels = weights @ seen.reshape(-1, taps.shape[0], taps.shape[1], pixels.shape[2])  # [B, N, block, M]
-    return (levels + 0.5).floor().to(torch.uint8).reshape(-1, size, pixels.shape[2])
+    return (levels + 0.5).to(torch.uint8).reshape(-1, size, pixels.shape[2])
 
 
 def _weights(length: int, size: int, block: int, device: torch.device) -> tuple[Tensor, Tensor]:
