@@ -36,7 +36,7 @@ from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.inference import infer
 from tlaam.model.store import load_model
 
-ROUNDS, IMAGES = 5, 12
+ROUNDS, IMAGES = 3, 10
 Photo = NDArray[np.uint8]
 
 

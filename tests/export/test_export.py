@@ -84,6 +84,16 @@ def test_what_cannot_be_exported_is_one_line(
     assert "pip install 'tlaam[export]'" in capsys.readouterr().err
 
 
+def test_a_graph_for_one_size_of_batch_is_refused() -> None:
+    class Halves(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first, second = torch.cat([x, x]).chunk(2)
+            return first + second
+
+    with pytest.raises(tlaam.export.onnx.ExportError, match="fixes the number of images"):
+        tlaam.export.onnx._traced(Halves(), (torch.ones(2, 3),), ["x"], ["y"], ({0: tlaam.export.onnx._BATCH},))
+
+
 def small_swin(pretrained: bool = False, **options: object) -> torch.nn.Module:
     from timm.models.swin_transformer import _create_swin_transformer
 

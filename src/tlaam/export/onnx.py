@@ -197,7 +197,10 @@ def _traced(
             f"this model cannot be expressed as an ONNX graph: {type(error).__name__}: {fault}"
         ) from error
     assert program is not None
-    return program.model_proto
+    proto: onnx.ModelProto = program.model_proto
+    if not proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter would pass that over
+        raise ExportError("this model cannot be expressed as an ONNX graph: it fixes the number of images in a batch.")
+    return proto
 
 
 def metadata(model: TrainedModel) -> dict[str, str]:

@@ -85,7 +85,7 @@ class TASN(Architecture):
             sample_grid(source, *sampling_positions(structure.square(), self.image_size), self.image_size),
             sample_grid(source, *sampling_positions(details, self.image_size), self.image_size),
         ])  # fmt: skip
-        by_structure, by_details = self.sampled(both).chunk(2)
+        by_structure, by_details = self.sampled(both).unflatten(0, (2, -1)).unbind(0)
         master_logits = self.classifier_master(by_structure)
         part_logits = self.classifier_part(by_details)
         size = (source.shape[2], source.shape[3])
@@ -154,7 +154,7 @@ def _inverse(density: Tensor, count: int, densest: float) -> Tensor:
     integral = density.cumsum(1)
     integral = functional.pad(integral / integral[:, -1:], (1, 0))  # [B, L + 1], from 0 to 1
     steps = (torch.arange(count, device=density.device, dtype=density.dtype) + 0.5) / count
-    steps = steps.expand(len(density), -1)
+    steps = steps.expand(density.shape[0], -1)
     # How many values a step has reached: `torch.searchsorted` from the right, as operators that ONNX has too.
     right = (integral[:, None] <= steps[..., None]).sum(2).clamp(1, cells)
     low, high = integral.gather(1, right - 1), integral.gather(1, right)
