@@ -30,7 +30,7 @@ from PIL import Image
 from tlaam.canvas import to_canvas
 from tlaam.cli.export import CALIBRATION_IMAGES
 from tlaam.export.graph import Answers
-from tlaam.export.onnx import to_onnx
+from tlaam.export.onnx import finished, to_onnx
 from tlaam.export.parity import compare, images_to_compare, photograph
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.inference import infer
@@ -54,14 +54,16 @@ def main() -> None:
     proto = to_onnx(model)
     seconds = {"fp32": time.process_time() - began}
     inside = backbone_nodes(proto, Answers(model.network))
-    contents: dict[Precision, bytes] = {"fp32": proto.SerializeToString()}
+    contents: dict[Precision, bytes] = {}
     began = time.process_time()
-    contents["fp16"] = to_fp16(proto, inside).SerializeToString()
+    contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16")
     seconds["fp16"] = time.process_time() - began
     began = time.process_time()
     photos = (np.asarray(photograph(image, model.source_size)) for image in ranges)
-    contents["int8"] = to_int8(proto, inside, photos).SerializeToString()
+    contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8")
     seconds["int8"] = time.process_time() - began
+
+    contents = {"fp32": finished(proto, model, "fp32"), **contents}
 
     channels_last = copy.deepcopy(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     ways: dict[str, Callable[[list[Photo]], object]] = {

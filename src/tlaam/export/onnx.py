@@ -101,13 +101,13 @@ def _contents(model: TrainedModel, precision: Precision, calibration: Sequence[I
     if precision == "int8" and not calibration:
         raise ExportError("int8 needs photographs to read the activations' ranges from; give some by --calibration.")
     proto = to_onnx(model)
-    contents: dict[Precision, bytes] = {"fp32": proto.SerializeToString()}
-    inside = backbone_nodes(proto, Answers(model.network))
+    inside = backbone_nodes(proto, Answers(model.network))  # by notes that a finished file lacks
+    contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32")}
     if precision == "fp16":
-        contents["fp16"] = to_fp16(proto, inside).SerializeToString()
+        contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16")
     elif precision == "int8":
         photos = (np.asarray(photograph(image, model.source_size)) for image in calibration)
-        contents["int8"] = to_int8(proto, inside, photos).SerializeToString()
+        contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8")
     return contents
 
 
@@ -137,7 +137,7 @@ def require_packages() -> None:
 
 
 def to_onnx(model: TrainedModel) -> onnx.ModelProto:
-    """Return a model as an ONNX graph; inputs and outputs as of `PhotoModel.forward`.
+    """Return a model as an ONNX graph, not yet `finished`; inputs and outputs as of `PhotoModel.forward`.
 
     Raises:
         ExportError: the model needs what a graph cannot express.
@@ -151,14 +151,10 @@ def to_onnx(model: TrainedModel) -> onnx.ModelProto:
     with torch.no_grad():
         names = list(answers(canvases, scale))
     back = _traced(answers, (canvases, scale), ("canvases", "scale"), names, ({0: _BATCH}, None))
-    if back.ByteSize() > _LARGEST:
-        raise ExportError(f"the model takes {back.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
     # Prefixed, since both count their values from 0.
     onnx.compose.add_prefix(back, "answers/", rename_inputs=False, rename_outputs=False, inplace=True)
     proto = onnx.compose.merge_models(_canvas_graph(size), back, [(name, name) for name in ("canvases", "scale")])
     del proto.opset_import[1:]  # merging names the one operator set twice
-    proto.producer_name, proto.producer_version = "tlaam", __version__
-    onnx.helper.set_model_props(proto, metadata(model))
     return proto
 
 
@@ -203,8 +199,35 @@ def _traced(
     return proto
 
 
-def metadata(model: TrainedModel) -> dict[str, str]:
-    """Return what the file says of itself: texts by name, of which all but the version are JSON."""
+def finished(proto: onnx.ModelProto, model: TrainedModel, precision: Precision) -> bytes:
+    """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes.
+
+    These are longer than some graphs, and hold paths of this machine.
+
+    Raises:
+        ExportError: it would be too large for one file.
+    """
+    import onnx
+
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for inner in attribute.g.node:
+                del inner.metadata_props[:]
+    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+    del proto.graph.metadata_props[:], proto.opset_import[1:]
+    proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
+    proto.producer_name, proto.producer_version = "tlaam", __version__
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, metadata(model, precision))
+    if proto.ByteSize() > _LARGEST:
+        raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
+    return bytes(proto.SerializeToString())
+
+
+def metadata(model: TrainedModel, precision: Precision) -> dict[str, str]:
+    """Return what the file says of itself: texts by name, of which all but version and precision are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
         "preprocessing": {
@@ -218,7 +241,8 @@ def metadata(model: TrainedModel) -> dict[str, str]:
         },
         "model": model.config.model_dump(mode="json"),
     }
-    return {"tlaam_version": __version__, **{name: json.dumps(value) for name, value in facts.items()}}
+    texts = {"tlaam_version": __version__, "precision": precision}
+    return {**texts, **{name: json.dumps(value) for name, value in facts.items()}}
 
 
 def _require_no_gradients(model: TrainedModel) -> None:
