@@ -63,3 +63,18 @@ def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
     assert said == [
         "A & Co, fused top-1: 50.0 %", "B, fused top-1: 75.0 ± 5.0 %", "B, boxes with IoU ≥ 0.5: 100.0 ± 0.0 %",
     ]  # fmt: skip
+
+
+def test_the_page_on_exports_shows_the_measured() -> None:
+    results, page = json.loads((RESULTS.parent / "export-cpu.json").read_text()), (ROOT / "docs/export.md").read_text()
+    rows = {row[0].strip("` "): row[1:] for line in page.splitlines() if (row := line.strip("| ").split(" | "))[1:]}
+    one, eight = (results["milliseconds_an_image"][name] for name in ("batch 1", "batch 8"))
+    for label, precision in {"ONNX Runtime, `fp32": "fp32", "fp16": "fp16", "int8": "int8"}.items():
+        parity, way = results["parity"][precision], f"onnxruntime, {precision}"
+        shares = [parity[name] for name in ("top1", "same_top1", "same_boxes", "object_iou")]
+        assert rows[label] == [
+            str(one[way]["processor"]), str(eight[way]["processor"]), f"{results['bytes'][precision] / 1e6:.1f}",
+            *(f"{share:.1%}".replace("%", " %") for share in shares),
+        ]  # fmt: skip
+    faster = [min(times[way]["processor"] for way in ("torch", "torch, channels last")) for times in (one, eight)]
+    assert rows["PyTorch"][:2] == [str(best) for best in faster]
