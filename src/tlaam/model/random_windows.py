@@ -45,7 +45,7 @@ class RandomWindows(PartProposer):
 
     def forward(self, features: Tensor, size: int) -> Tensor:
         """Return boxes ``(B, count, 4)`` xyxy in pixels of the ``size × size`` image of features ``(B, K, H, W)``."""
-        centres = self.centres.expand(len(features), -1, -1)
+        centres = self.centres.expand(features.shape[0], -1, -1)
         if self.training:
             centres = torch.rand_like(centres)
         return pyramid_windows(centres * size, self.windows, size)
