@@ -34,6 +34,17 @@ def test_the_page_of_results_shows_the_results(glance: ModuleType) -> None:
     assert (ROOT / "docs" / "images" / "cub10-systems-224.svg").read_text() == glance.picture(results)
 
 
+def test_the_page_shows_the_other_networks_and_what_they_learnt_on_drawn_creatures(glance: ModuleType) -> None:
+    page = PAGE.read_text()
+    papers = json.loads((RESULTS.parent / "cub10-papers-224.json").read_text())
+    assert glance.table(papers) in page and glance.differences(papers, "plain") in page
+    drawn = json.loads((RESULTS.parent / "synthetic-networks-128.json").read_text())
+    for system, seeds in drawn["top1"].items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{system}` |"))
+        shown = [cell.strip() for cell in row.split("|")[2:-1] if cell.strip() != "–"]
+        assert shown == [f"{100 * branches['fused']:.1f}" for branches in seeds.values()], system
+
+
 def test_tables_and_picture_say_what_was_measured(glance: ModuleType) -> None:
     results = {
         "first": "b",
