@@ -99,7 +99,7 @@ def test_the_answers_and_pictures_are_those_of_the_run_folder(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     options = [pictures, "--batch-size", "3", "--top-k", "2"]
-    here = [*options, "--json", tmp_path / "here.jsonl", "--overlays", tmp_path / "here"]
+    here = [*options, "--json", tmp_path / "here.jsonl", "--overlays", tmp_path / "here", "--precision", "32-true"]
     assert main([*map(str, ["predict", exported_run, *here])]) == 0
     shown, said = capfd.readouterr()
     there = [*options, "--json", "there.jsonl", "--overlays", "there"]

@@ -53,7 +53,7 @@ class StubNetwork(nn.Module):
         yield from ()
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
-        x = images.float() / 255 - self.mean
+        x = (images if images.is_floating_point() else images / 255) - self.mean
         raw = self._scores(x)
         branches = [raw.softmax(-1)]
         of_object = of_parts = None
