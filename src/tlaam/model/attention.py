@@ -38,9 +38,17 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            # Gates are made in full precision, which autocast would do by a copy of the whole map.
+            with torch.autocast(device, enabled=False):
+                return self._attended(x)
+        return self._attended(x)
+
+    def _attended(self, x: Tensor) -> Tensor:
         spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
-        # Gates are made in full precision, but maps stay in theirs: under autocast that is half of it.
-        gates = self.gates(x.mean(spatial)).to(x.dtype)
+        means = x.mean(spatial, dtype=torch.promote_types(x.dtype, torch.float32))
+        gates = self.gates(means).to(x.dtype)  # maps stay in their precision
         shape = [x.shape[0]] + [1] * (x.ndim - 1)
         shape[self.channel_dim] = gates.shape[1]
         return x * gates.reshape(shape)

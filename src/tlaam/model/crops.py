@@ -41,13 +41,11 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
 def resize_whole(images: Tensor, size: int) -> Tensor:
     """Resize whole images ``(B, 3, P, P')`` to ``(B, 3, size, size)`` as `crop_and_resize` would.
 
-    Where n×n pixels go to each of the output, their means are taken directly, without sampling.
+    In a graph, where n×n pixels go to each of the output, their means are taken directly, without sampling.
     """
     height, width = images.shape[2:]
-    if height == width and height % size == 0:
-        # Turned, since memory runs by columns (`by_columns`).
-        pooled = functional.avg_pool2d(images.transpose(2, 3), height // size).transpose(2, 3)
-        return pooled.contiguous(memory_format=torch.channels_last)
+    if torch.compiler.is_compiling() and height == width and height % size == 0:
+        return functional.avg_pool2d(images, height // size)
     return crop_and_resize(images, whole_image_boxes(images)[:, None], size)
 
 
