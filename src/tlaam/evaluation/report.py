@@ -92,7 +92,7 @@ class EvaluationReport:
 
         ``classification``, ``localization``, ``parts`` and ``masks`` follow the documented contract (the latter three
         are left out where there is nothing to measure); ``per_class`` is given for every branch, ``confusion``
-        ([true][predicted]) for the fused prediction.
+        (rows the true class, columns the predicted one) for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""Where labelled images come from: every layout arrives as one type."""

@@ -1,0 +1,1 @@
+"""From a trained model to one ONNX file that answers the same."""
