@@ -1,10 +1,12 @@
-# Everything below needs Python 3.10 or newer and make. It works in $(VENV), $(VENV)-light, runs/ and pip's own cache.
+# Everything below needs Python 3.10 or newer and make. It works in $(VENV), $(VENV)-light, $(VENV)-docs, runs/, site/ and
+# pip's own cache.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LIGHT := $(abspath $(VENV)-light)
+DOCS := $(VENV)-docs
 
-.PHONY: quickstart test test-light light clean
+.PHONY: quickstart test test-light light docs clean
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
 	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
@@ -24,6 +26,14 @@ light:  ## install what predicting with an exported file needs, without PyTorch,
 	$(LIGHT)/bin/pip install --quiet .
 	rm -rf build
 
+docs: $(DOCS)/.installed  ## build the docs as a site in site/; anything amiss is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --editable '.[docs]'
+	touch $@
+
 $(VENV)/.quickstart: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[quickstart]'
@@ -35,4 +45,4 @@ $(VENV)/.dev: pyproject.toml
 	touch $@ $(VENV)/.quickstart
 
 clean:
-	rm -rf $(VENV) $(LIGHT) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LIGHT) $(DOCS) site build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
