@@ -1,4 +1,4 @@
-"""What MkDocs is told beyond mkdocs.yml: the start page, links that leave docs/, and equations.
+"""What MkDocs is told beyond mkdocs.yml: the start page, links that leave docs/, equations, what is searched.
 
 The pages are written to be read in the repository too. There a link may lead to any of its files; on the site a file
 outside docs/ is in the repository, if mkdocs.yml names one, else in the API reference where that documents it, else
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 _FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+_SOURCE = '<details class="mkdocstrings-source">'
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -40,13 +41,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn equations into MathML, which browsers draw by themselves."""
+    """Turn equations into MathML, which browsers draw by themselves; keep source code out of the search."""
     from latex2mathml.converter import convert
 
     def drawn(found: re.Match[str]) -> str:
         return str(convert(html.unescape(found[2]), display="block" if found[1] == "div" else "inline"))
 
-    return _EQUATION.sub(drawn, content)
+    searched = content.replace(_SOURCE, f"{_SOURCE[:-1]} data-search-exclude>")
+    return _EQUATION.sub(drawn, searched)
 
 
 def documented() -> Set[str]:
