@@ -1,9 +1,15 @@
-"""Make the pictures of docs/how-it-works.md: what one trained network sees of one drawn creature, step by step.
+r"""Make the pictures of docs/how-it-works.md: what one trained network sees of one drawn creature, step by step.
 
     python docs/pictures.py RUN [--index 5] [--out docs/images]
 
-RUN is a run folder of the two-level model with the foreground head and MPALM, trained on `synthetic`. Masks, boxes and
-crops are made by the package's own functions from what the network answered, and the boxes are held to that answer.
+RUN is a run folder of the two-level model with the foreground head and MPALM, trained on `synthetic`. The pictures that
+are there came from
+
+    tlaam train synthetic:classes=6,images_per_class=36 --backbone tf_efficientnet_lite0 --image-size 128 \
+        --source-size 384 --epochs 20 --lr 0.02 --classifier-lr 0.02 --val-fraction 0 --keep last
+
+Masks, boxes and crops are made by the package's own functions from what the network answered, and the boxes are held to
+that answer.
 """
 
 from __future__ import annotations
