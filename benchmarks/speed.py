@@ -16,8 +16,8 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from tlaam.model.localization import heatmap_boxes
 from tlaam.model.network import TLAAM
 from tlaam.runtime.answers import Precision
 from tlaam.training.loss import TwoLevelLoss
+from tlaam.training.memory import kept_for_backward
 
 BRANCHES: dict[str, dict[str, str]] = {
     "raw": {"localizer": "none", "parts": "none"},
@@ -170,24 +171,10 @@ def beside(seconds: dict[str, list[float]], reference: str) -> dict[str, dict[st
     }
 
 
-@contextmanager
-def kept_bytes() -> Iterator[dict[int, int]]:
-    """Yield what fills with the bytes of every storage that autograd keeps for the backward pass."""
-    sizes: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield sizes
-
-
 def activations(work: Work, parameters: Sequence[nn.Parameter]) -> float:
     """Return the MiB of activations that a training step keeps, without its parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    with kept_bytes() as sizes:
+    with kept_for_backward() as sizes:
         work()
     return sum(size for place, size in sizes.items() if place not in own) / 2**20
 

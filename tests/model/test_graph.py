@@ -17,6 +17,7 @@ from tlaam.model.backbone import Backbone
 from tlaam.model.build import build_model
 from tlaam.model.norm import ViewNorm2d
 from tlaam.training.loss import Losses, TwoLevelLoss
+from tlaam.training.memory import kept_for_backward
 from tlaam.training.transforms import relit
 
 CLASSES, SIDE = 4, 96
@@ -76,13 +77,7 @@ def test_recomputing_changes_memory_and_nothing_else(localizer: str, statistics:
         for module in network.modules():
             if isinstance(module, Backbone):
                 module.recompute = recompute
-        sizes: dict[int, int] = {}
-
-        def keep(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with kept_for_backward() as sizes:
             made = losses(network, localizer)
         made.total.backward()
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])

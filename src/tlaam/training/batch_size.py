@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
 
 from tlaam.config import Config
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.training.loss import TwoLevelLoss
+from tlaam.training.memory import kept_for_backward
 
 LARGEST = 64
 """Larger batches train no faster, and want other learning rates."""
@@ -76,14 +76,7 @@ def _reckoned(fabric: Fabric, model: Architecture, config: Config, classes: int,
 
 def _kept(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> int:
     """Return the bytes that a step keeps for its backward pass, activations made again included once."""
-    sizes: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with kept_for_backward() as sizes:
         _step(fabric, model, config, classes, size)
     return sum(sizes.values())
 

@@ -1,11 +1,28 @@
-"""How much memory this process has needed."""
+"""How much memory this process has needed, and what a training step keeps."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
+
+@contextmanager
+def kept_for_backward() -> Iterator[dict[int, int]]:
+    """Yield what fills with the bytes of every storage, by its address, that autograd keeps for the backward pass."""
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield sizes
 
 
 def peak_memory(device: torch.device) -> int | None:
