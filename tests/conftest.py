@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # tests in every folder share the modules beside this one
 
 from archive_server import ArchiveServer, serving
+from hub_server import TOKEN, HubServer, serving_hub
 from packing import tiny_cub
 from small_runs import small_run
 
@@ -86,3 +87,27 @@ def published_cub(archive_server: ArchiveServer, monkeypatch: pytest.MonkeyPatch
     archive = Archive("CUB_200_2011.tgz", len(content), digest, archive_server.url("/CUB_200_2011.tgz"))
     monkeypatch.setitem(DATA_SETS, "cub", replace(DATA_SETS["cub"], archives=(archive,)))
     return content
+
+
+@pytest.fixture
+def hub_server(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """A Hugging Face hub on this machine: empty, as is the client's cache; nobody is logged in, no proxy in the way."""
+    hub = pytest.importorskip("huggingface_hub.constants")
+    home = tmp_path_factory.mktemp("hub")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with serving_hub() as server:
+        monkeypatch.setattr(hub, "ENDPOINT", server.url())
+        monkeypatch.setattr(hub, "HUGGINGFACE_CO_URL_TEMPLATE", server.url("/{repo_id}/resolve/{revision}/{filename}"))
+        monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(hub, "HF_HUB_CACHE", str(home / "cache"))
+        monkeypatch.setattr(hub, "HF_TOKEN_PATH", str(home / "token"))
+        yield server
+
+
+@pytest.fixture
+def logged_in(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The hub of `hub_server`, with a token that may write to it."""
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return hub_server

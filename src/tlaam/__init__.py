@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tlaam.errors import TlaamError
     from tlaam.evaluation.evaluate import evaluate
     from tlaam.first_steps import quickstart
+    from tlaam.hub.download import from_pretrained
     from tlaam.model.build import build_model
     from tlaam.model.network import TLAAM
     from tlaam.model.output import TLAAMOutput
@@ -38,6 +39,7 @@ _HOMES = {
     "build_model": "tlaam.model.build",
     "check": "tlaam.data.check",
     "evaluate": "tlaam.evaluation.evaluate",
+    "from_pretrained": "tlaam.hub.download",
     "load_model": "tlaam.model.store",
     "open_images": "tlaam.data.open",
     "predict": "tlaam.prediction",
@@ -58,6 +60,7 @@ __all__ = [
     "build_model",
     "check",
     "evaluate",
+    "from_pretrained",
     "load_model",
     "open_images",
     "predict",

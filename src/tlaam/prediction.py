@@ -20,6 +20,7 @@ from tlaam.data.manifest import image_paths
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
 from tlaam.extras import require_extra
+from tlaam.hub.download import local_folder
 from tlaam.runtime.answers import Answers, Floats, Model, Precision
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Predictor:
     """A trained model that takes image files.
 
     Args:
-        model: a run folder, an ONNX file that ``tlaam export`` wrote, or a model that `load_model` returned.
+        model: a run folder, an ONNX file that ``tlaam export`` wrote, a model that `load_model` returned, or the name
+            of one on the Hugging Face hub, ``hf://owner/name`` (`tlaam.hub.download`).
         batch_size: images a pass.
         device: where to compute; by itself the GPU where there is one. An ONNX file is computed on the CPU.
         precision: ``32-true`` or ``bf16-mixed``; by itself bfloat16 where the device has instructions for it. An ONNX
@@ -87,7 +89,7 @@ class Predictor:
 
     Raises:
         ModelError: the folder holds no usable model, the file is none, or it is not computed on that device.
-        MissingPackageError: a run folder is given, and PyTorch is not installed.
+        MissingPackageError: a run folder or a name is given, and PyTorch is not installed.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class Predictor:
         precision: Precision | None = None,
         workers: int = 2,
     ) -> None:
-        given = _loaded(Path(model)) if isinstance(model, (str, Path)) else model
+        given = _loaded(local_folder(model)) if isinstance(model, (str, Path)) else model
         self.model = given.ready(device, precision)
         self.batch_size, self.workers = batch_size, workers
 
@@ -183,8 +185,8 @@ def _unpack(answers: Answers, batch: Sequence[_Read], model: Model) -> Iterator[
 
 
 def predict(model: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:
-    """Predict a file, folder or glob pattern, or several, with a run folder or an ONNX file; see `Predictor` for the
-    options.
+    """Predict a file, folder or glob pattern, or several, with a model as `Predictor` takes it; see there for
+    the options.
 
     Raises:
         ModelError, MissingPackageError: as of `Predictor`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, precision_option
+from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import progress_bar, write_json
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=JsonCommand)
-@click.argument("run", type=PATH)
+@click.argument("run", type=MODEL)
 @click.argument("data")
 @click.option(
     "--split",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
-    run: Path,
+    run: Path | str,
     data: str,
     split: str | None,
     json_file: str | None,
@@ -51,8 +51,14 @@ def evaluate(
     devices: int,
     skip_unreadable: bool,
 ) -> None:
-    """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes."""
+    """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes.
+
+    RUN may also name a model on the Hugging Face hub, hf://owner/name; what it was trained on is then not known.
+    """
     from tlaam.evaluation.evaluate import evaluate as measure
+    from tlaam.hub.download import local_folder
+
+    run = local_folder(run)
 
     device, first = _launched(devices)
     with progress_bar("evaluating", hidden=not first) as progress:

@@ -9,11 +9,22 @@ from typing import Any, TypeVar
 import click
 
 from tlaam.errors import ConfigError, did_you_mean
+from tlaam.hub.names import is_hub_name
 from tlaam.yaml_file import read_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class _Model(click.Path):
+    """A path, or the name of a model on the hub, which stays text: a path would lose one of its slashes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_hub_name(value) else super().convert(value, param, ctx)
+
+
+MODEL = _Model(path_type=Path)
 
 
 def precision_option(command: Command) -> Command:

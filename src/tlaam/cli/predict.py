@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option, precision_option
+from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
 from tlaam.errors import ConfigError, TlaamError
 
@@ -26,7 +26,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 
 
 @click.command(cls=JsonCommand)
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("images", nargs=-1, required=True)
 @click.option("--json", "json_file", cls=JsonOption, help="Write one JSON line an image, to FILE.json or the screen.")
 @config_option
@@ -56,7 +56,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     help="Processes that fill --into together; each has a GPU of its own where there are GPUs.",
 )
 def predict(
-    model: Path,
+    model: Path | str,
     images: tuple[str, ...],
     json_file: str | None,
     overlays: Path | None,
@@ -68,23 +68,25 @@ def predict(
     shard_size: int,
     processes: int,
 ) -> None:
-    """Name what IMAGES show with MODEL: the folder of a run, or an ONNX file that `tlaam export` wrote.
+    """Name what IMAGES show with MODEL: the folder of a run, an ONNX file that `tlaam export` wrote, or the name of
+    a model on the Hugging Face hub, hf://owner/name.
 
     IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column image.
 
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
+    from tlaam.hub.download import local_folder
     from tlaam.prediction import Predictor, find_images
 
     if into is not None:
         if json_file is not None or overlays is not None:
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
-        _predict_into(into, model, images, top_k, batch_size, precision, kind, shard_size, processes)
+        _predict_into(into, local_folder(model), images, top_k, batch_size, precision, kind, shard_size, processes)
         return
     if processes > 1:
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
     paths = find_images(images)
-    predictor = Predictor(model, batch_size=batch_size, precision=precision)
+    predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))

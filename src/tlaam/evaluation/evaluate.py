@@ -25,6 +25,7 @@ from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.evaluation.together import predicted_together
+from tlaam.hub.download import local_folder
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
 
@@ -43,7 +44,8 @@ def evaluate(
     Where `torch.distributed` is set up, each process answers for its share of the images, and all return the same.
 
     Args:
-        run: a run folder, or a loaded model, which brings no record of what it was trained on.
+        run: a run folder; or a loaded model, or the name of one on the hub (``hf://owner/name``), which bring no record
+            of what it was trained on.
         data: a data set, or where it lies.
         split: what to measure on; by itself the test split, else the validation split (the one that the run held out,
             where this is its data set), else all images.
@@ -57,6 +59,8 @@ def evaluate(
             known.
         ModelError: the run holds no usable model.
     """
+    if not isinstance(run, TrainedModel):
+        run = local_folder(run)
     model = run if isinstance(run, TrainedModel) else load_model(run)
     # What one could not learn from (a single class, say) can still be measured.
     images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)

@@ -111,10 +111,15 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     try:
         # Models written before views had statistics of their own do not say that they share them.
         config = Config.from_nested({"model": {"norm_statistics": "shared", **description["model"]}}).model
-        classes = tuple(str(name) for name in description["classes"])
+        if config.source_size is None:
+            raise TypeError("source_size is missing")
+        classes = _classes(description)
     except (ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
-    network = build_model(config, len(classes), load_pretrained=False)
+    try:
+        network = build_model(config, len(classes), load_pretrained=False)
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # settings no run wrote
+        raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error!r:.200}") from error
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
@@ -125,8 +130,16 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
-    assert config.source_size is not None
     return TrainedModel(network.eval().to(device), config, classes, config.source_size)
+
+
+def _classes(description: dict[str, Any]) -> tuple[str, ...]:
+    classes = description["classes"]
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise TypeError("classes must be a list of names")
+    if len(set(classes)) < len(classes):
+        raise TypeError("a class is named twice")
+    return tuple(classes)
 
 
 def _floats(values: Tensor) -> Floats:

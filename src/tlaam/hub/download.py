@@ -1,0 +1,149 @@
+"""Getting a model from the Hugging Face hub: its weights and description, and nothing else that its repository holds.
+
+Neither file is code, and no code runs because of them: the weights are safetensors, the description is JSON that may
+only name what is installed here already.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlaam.errors import ModelError
+from tlaam.extras import require_extra
+from tlaam.hub.names import PREFIX, HubName, hub_name, is_hub_name, is_repository
+
+if TYPE_CHECKING:
+    import torch
+
+    from tlaam.model.store import TrainedModel
+
+FILES = ("model.safetensors", "config.json")
+
+LARGEST = {
+    "image_size": 4096,
+    "source_size": 8192,
+    "part_size": 4096,
+    "zoom_steps": 16,
+    "part_channels": 1024,
+    "heatmap_upsample": 64,
+    "attention_kernel": 4096,
+    "part_windows": 64,
+}
+"""The largest settings (and number of part windows) taken from a stranger; beyond them memory or patience ends."""
+
+
+def from_pretrained(
+    name_or_folder: str | Path, revision: str | None = None, *, device: torch.device | str = "cpu"
+) -> TrainedModel:
+    """Load a model from a folder, or from the Hugging Face hub through `huggingface_hub.snapshot_download`.
+
+    Of a repository only ``model.safetensors`` and ``config.json`` are downloaded, into the hub client's own cache,
+    which is used where there is no way to the hub.
+
+    Args:
+        name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that
+            begins with ``./``, ``../`` or ``/`` always a folder. Other text, ``owner/name``, is the folder where there
+            is one, else the hub's.
+        revision: a branch, tag or commit of the repository; by itself its main branch.
+        device: where the network goes.
+
+    Raises:
+        ModelError: there is no such repository or revision, it is gated or private, there is no way to the hub and no
+            copy here, or what it holds is no model of this version, damaged, or of absurd size.
+    """
+    require_extra("tlaam.from_pretrained")
+    from tlaam.model.store import load_model
+
+    if isinstance(name_or_folder, str) and not Path(name_or_folder).exists() and is_repository(name_or_folder):
+        name = hub_name(name_or_folder, revision)
+        return load_model(_snapshot(name, f" There is no folder '{name_or_folder}' here either."), device)
+    if revision is not None and not is_hub_name(name_or_folder):
+        raise ModelError(f"revision '{revision}' goes with a model of the hub; '{name_or_folder}' is a folder.")
+    return load_model(local_folder(name_or_folder, revision), device)
+
+
+def local_folder(model: str | Path, revision: str | None = None) -> Path:
+    """Return where a model lies: a path as it is, of ``hf://owner/name`` the folder that it was downloaded to.
+
+    Raises:
+        ModelError: as of `from_pretrained`.
+        MissingPackageError: a hub name is given, and the hub's client is not installed.
+    """
+    return _snapshot(hub_name(model, revision)) if is_hub_name(model) else Path(model)
+
+
+def _snapshot(name: HubName, hint: str = "") -> Path:
+    require_extra(f"a model of the Hugging Face hub ({name})")
+    import huggingface_hub.constants as hub
+    from huggingface_hub import snapshot_download
+
+    from tlaam.hub.client import hub_answers, quiet_hub
+
+    reachable = hub.HF_HUB_OFFLINE or hub_answers()
+    try:
+        with quiet_hub(offline=not reachable):
+            folder = Path(
+                snapshot_download(
+                    name.repository, revision=name.revision, allow_patterns=list(FILES), endpoint=hub.ENDPOINT
+                )
+            )
+    except Exception as error:  # the client's kinds of exceptions differ between its releases
+        raise ModelError(_fault(name, error) + hint) from error
+    if missing := [file for file in FILES if not (folder / file).is_file()]:
+        raise ModelError(f"{name} holds no model of tlaam: {' and '.join(missing)} missing.")
+    _require_sane(name, folder / FILES[1])
+    return folder
+
+
+def _fault(name: HubName, error: Exception) -> str:
+    """Say why a model cannot be had, and what to do."""
+    import huggingface_hub.constants as hub
+    from huggingface_hub import utils as kinds  # in older releases they stand here alone
+
+    from tlaam.hub.client import first_line
+
+    if isinstance(error, kinds.GatedRepoError):  # type: ignore[attr-defined]  # not marked as exported, nor the others
+        return (
+            f"{name} is gated: accept its terms at {hub.ENDPOINT}/{name.repository}, then log in (hf auth login, or "
+            "HF_TOKEN)."
+        )
+    if isinstance(error, kinds.RepositoryNotFoundError):  # type: ignore[attr-defined]
+        return (
+            f"{hub.ENDPOINT} has no model {name.repository}, or it is private: check the name, or log in with a token "
+            "that may read it (hf auth login, or HF_TOKEN)."
+        )
+    if isinstance(error, kinds.RevisionNotFoundError):  # type: ignore[attr-defined]
+        return f"{name.repository} has no revision '{name.revision or 'main'}'."
+    if isinstance(error, kinds.LocalEntryNotFoundError):  # type: ignore[attr-defined]
+        way = "HF_HUB_OFFLINE is set" if hub.HF_HUB_OFFLINE else f"{hub.ENDPOINT} does not answer as it should"
+        return (
+            f"cannot get {name}: {way}, and no whole copy of it is here. Download it where there is a way (hf download "
+            f"{name.repository}) and give the folder, or set HF_ENDPOINT to a mirror."
+        )
+    return f"cannot get {name}: {type(error).__name__}: {first_line(error)}."
+
+
+def _require_sane(name: HubName, file: Path) -> None:
+    """Refuse a description whose sizes would take all memory; what else is wrong with it, `load_model` says."""
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file.name} of {name} cannot be read: {str(error)[:200]}.") from error
+    model = description.get("model") if isinstance(description, dict) else None
+    if not isinstance(model, dict):
+        raise ModelError(f"{file.name} of {name} does not describe a model of tlaam.")
+    for option, largest in LARGEST.items():
+        received = _size(model.get(option))
+        if received > largest:
+            raise ModelError(
+                f"{file.name} of {name} says {option} {str(received)[:20]}; from the hub at most {largest} is taken. "
+                f"If you trust it, download it and give the folder instead of {PREFIX}{name.repository}."
+            )
+
+
+def _size(value: Any) -> float:
+    if isinstance(value, list):
+        return len(value)
+    return value if isinstance(value, (int, float)) else 0
