@@ -11,8 +11,8 @@ import tlaam
 def test_the_public_names_are_these() -> None:
     assert tlaam.__all__ == [
         "TLAAM", "Config", "ModelConfig", "Prediction", "Predictor", "TLAAMOutput", "TlaamError", "TrainingConfig",
-        "build_model", "check", "evaluate", "from_pretrained", "load_model", "open_images", "predict",
-        "quickstart", "resume", "train",
+        "build_model", "check", "evaluate", "from_pretrained", "load_model", "open_images", "predict", "push_to_hub",
+        "quickstart", "resume", "save_pretrained", "train",
     ]  # fmt: skip
     for name in tlaam.__all__:
         assert (getattr(tlaam, name).__doc__ or "").strip(), name

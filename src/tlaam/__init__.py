@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tlaam.evaluation.evaluate import evaluate
     from tlaam.first_steps import quickstart
     from tlaam.hub.download import from_pretrained
+    from tlaam.hub.folder import save_pretrained
+    from tlaam.hub.upload import push_to_hub
     from tlaam.model.build import build_model
     from tlaam.model.network import TLAAM
     from tlaam.model.output import TLAAMOutput
@@ -43,8 +45,10 @@ _HOMES = {
     "load_model": "tlaam.model.store",
     "open_images": "tlaam.data.open",
     "predict": "tlaam.prediction",
+    "push_to_hub": "tlaam.hub.upload",
     "quickstart": "tlaam.first_steps",
     "resume": "tlaam.training.run",
+    "save_pretrained": "tlaam.hub.folder",
     "train": "tlaam.training.run",
 }
 
@@ -64,8 +68,10 @@ __all__ = [
     "load_model",
     "open_images",
     "predict",
+    "push_to_hub",
     "quickstart",
     "resume",
+    "save_pretrained",
     "train",
 ]
 

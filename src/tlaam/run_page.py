@@ -97,12 +97,17 @@ def _intro(config: Config, facts: dict[str, Any], report: EvaluationReport | Non
     )
     if report is None:
         return text + "There were no validation or test images, so nothing is known of how often it is right."
+    return text + measured_on(report, config)
+
+
+def measured_on(report: EvaluationReport, config: Config) -> str:
+    """Say what a finished run was measured on, and whether that flatters it."""
     flattering = ""
     if report.selected_on_these:
         flattering = " " + BEST_EPOCH
     elif report.split == "val" and config.training.keep == "best":
         flattering = " The epoch was chosen by these images, so the figures flatter a little."
-    return text + f"Measured on the {report.images} images of the {report.split} split.{flattering}"
+    return f"Measured on the {report.images} images of the {report.split} split.{flattering}"
 
 
 def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predictor) -> list[Section]:

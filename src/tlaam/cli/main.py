@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
     "predict": "Name what photographs show, and show why.",
+    "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
     "export": "Write a trained model as one ONNX file, checked against PyTorch.",
     "check": "List what is wrong with a data set; changes nothing.",
     "compare": "Train several systems under the same settings, and compare them.",
@@ -28,7 +29,7 @@ VERBS = {
 }
 
 _EXTRAS = {
-    **dict.fromkeys(("train", "evaluate", "report", "compare"), "train"),
+    **dict.fromkeys(("train", "evaluate", "report", "push", "compare"), "train"),
     "export": "export",
     "quickstart": "quickstart",
 }

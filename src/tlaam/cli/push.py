@@ -1,0 +1,66 @@
+"""``tlaam push``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tlaam.cli.options import PATH, config_option, precision_option
+from tlaam.cli.output import progress_bar
+
+if TYPE_CHECKING:
+    from tlaam.runtime.answers import Precision
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("repository", metavar="OWNER/NAME")
+@click.option("--data", metavar="DATA", help="What to measure on. [the data it was trained on]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
+@click.option("--private", is_flag=True, help="Make a private repository.")
+@click.option(
+    "--license", metavar="NAME", help="The model's licence, as the hub names it, e.g. apache-2.0. [none stated]"
+)
+@click.option(
+    "--pictures", type=click.IntRange(0), default=4, show_default=True, help="Images that the card shows: published."
+)
+@click.option("--out", type=PATH, metavar="FOLDER", help="Write the folder here, to look at it, and send nothing.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@precision_option
+@config_option
+def push(
+    run: Path,
+    repository: str,
+    data: str | None,
+    split: str | None,
+    private: bool,
+    license: str | None,
+    pictures: int,
+    out: Path | None,
+    batch_size: int,
+    precision: Precision | None,
+) -> None:
+    """Send the model in RUN to the Hugging Face hub as OWNER/NAME, with a card of what is measured on DATA.
+
+    Weights, description, card and pictures of a few images measured are sent; log in before by `hf auth login`, or set
+    HF_TOKEN. Others then use hf://OWNER/NAME as MODEL.
+    """
+    from tlaam.hub.folder import save_pretrained
+    from tlaam.hub.upload import push_to_hub
+
+    with progress_bar("measuring") as progress:
+        shared = {
+            "split": split,
+            "pictures": pictures,
+            "license": license,
+            "progress": progress,
+            "batch_size": batch_size,
+            "precision": precision,
+        }
+        if out is None:
+            done = f"Sent: {push_to_hub(run, repository, data, private=private, **shared)}"  # type: ignore[arg-type]
+        else:
+            done = f"Written, not sent: {save_pretrained(run, out, data, repo_id=repository, **shared)}"  # type: ignore[arg-type]
+    click.echo(done)
