@@ -288,6 +288,7 @@ def main() -> None:
     parser.add_argument("--backbone", nargs="+", default=["tf_efficientnet_lite0", "resnet50"])
     parser.add_argument("--image-size", nargs="+", type=int, default=[224, 448], help="one for each backbone")
     parser.add_argument("--batch", nargs="+", type=int, default=[8, 4], help="one for each backbone")
+    parser.add_argument("--branches", nargs="+", default=list(BRANCHES), choices=list(BRANCHES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--mmal", type=Path, help="folder of the public code")
     parser.add_argument("--skip", nargs="*", default=[], choices=["answering", "training", "scaling", "mmal"])
@@ -301,8 +302,8 @@ def main() -> None:
             if kind in given.skip:
                 continue
             for precision in dict.fromkeys(("32-true", best)):
-                for branches, modules in BRANCHES.items():
-                    case = Case(device, precision, batch, 200, backbone=backbone, image_size=side, **modules)  # type: ignore[arg-type]
+                for branches in given.branches:
+                    case = Case(device, precision, batch, 200, backbone=backbone, image_size=side, **BRANCHES[branches])  # type: ignore[arg-type]
                     row = measured(case, given.rounds, training=kind == "training")
                     row = {"backbone": backbone, "side": side, "batch": batch, "precision": precision,
                            "branches": branches, **row}  # fmt: skip
