@@ -39,8 +39,9 @@ def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
 
 
 def best_precision(device: torch.device | str) -> Precision:
-    """Return the arithmetic that is fastest on a device without another answer: bfloat16 where the device has it.
+    """Return the arithmetic that is fastest on a device: bfloat16 where the device has it, else float32.
 
+    Answers in bfloat16 are not quite those in float32: docs/speed.md says how many boxes and names move.
     On a CPU that means AVX512-BF16 or AMX instructions: where they are emulated, float32 is faster. It is known from
     what the device is, not by trying, so that the same machine always answers the same.
     """
@@ -59,7 +60,7 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
         network: in evaluation mode; it stays as it is.
         device: where to answer.
         precision: with ``bf16-mixed`` the backbone's weights become bfloat16; it is to be asked under autocast
-            (`asked_in`), which keeps everything that finds boxes and scores in float32.
+            (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
     """
     ready: _Network = copy.deepcopy(network).eval()
     for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:

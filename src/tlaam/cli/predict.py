@@ -128,7 +128,9 @@ def _predict_into(
     from tlaam.shards import Share, predict_into
 
     if processes > 1:
-        _together(processes)
+        options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", top_k]
+        options += ["--batch-size", batch_size, "--precision", precision or "auto", "--", model, *images]
+        _together(processes, ["predict", *map(str, options)])
         return
     share = Share.of_environment()
     predictor = Predictor(model, batch_size=batch_size, precision=precision, device=_device_of(share, model))
@@ -153,9 +155,9 @@ def _device_of(share: Share, model: Path) -> str | None:
     return f"cuda:{share.local_rank % count}" if count else None
 
 
-def _together(processes: int) -> None:
-    """Run this command as several processes and end as the first of them that failed does."""
-    command = [sys.executable, "-m", "tlaam", *_without(sys.argv[1:], "--processes")]
+def _together(processes: int, arguments: Sequence[str]) -> None:
+    """Run a command of tlaam as several processes and end as the first of them that failed does."""
+    command = [sys.executable, "-m", "tlaam", *arguments]
     running = [
         subprocess.Popen(
             command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
@@ -169,15 +171,6 @@ def _together(processes: int) -> None:
             process.terminate()
     if failed := next((status for status in statuses if status), 0):
         raise click.exceptions.Exit(abs(failed))
-
-
-def _without(arguments: Sequence[str], option: str) -> list[str]:
-    kept, skip = [], False
-    for argument in arguments:
-        if not skip and argument != option and not argument.startswith(f"{option}="):
-            kept.append(argument)
-        skip = argument == option and not skip
-    return kept
 
 
 class _Table:

@@ -51,7 +51,6 @@ class CanvasCache:
     Args:
         folder: where to keep them; made where it is missing, and may serve several data sets and runs.
         size: P.
-
     """
 
     def __init__(self, folder: Path | str, size: int) -> None:
