@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.model.folding import FoldedConv2d, fold_norms
+from tlaam.model.fusing import fuse_activations
 from tlaam.model.output import TLAAMOutput
 from tlaam.runtime.answers import Precision
 
@@ -54,7 +55,8 @@ def best_precision(device: torch.device | str) -> Precision:
 
 
 def prepared(network: _Network, device: torch.device | str, precision: Precision = "32-true") -> _Network:
-    """Return a copy of a network for answering alone: on the device, channels-last, normalisations folded.
+    """Return a copy of a network for answering alone: on the device, channels-last, normalisations folded, on a CPU
+    activations too.
 
     Args:
         network: in evaluation mode; it stays as it is.
@@ -62,9 +64,14 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
         precision: with ``bf16-mixed`` the backbone's weights become bfloat16; it is to be asked under autocast
             (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
     """
+    on_cpu = torch.device(device).type == "cpu"
     ready: _Network = copy.deepcopy(network).eval()
+    if on_cpu:
+        ready.cpu()
     for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:
         fold_norms(backbone.network, backbone.image_size)
+        if on_cpu:
+            fuse_activations(backbone.network, backbone.image_size)
         if precision == "bf16-mixed":
             for module in backbone.network.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear, FoldedConv2d)):

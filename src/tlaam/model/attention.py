@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlaam.errors import ModelError
+from tlaam.model.channelwise import spatial_mean, weigh_channels
 
 if TYPE_CHECKING:
     from tlaam.config import ModelConfig
@@ -46,6 +47,8 @@ class ChannelAttention(nn.Module):
         return self._attended(x)
 
     def _attended(self, x: Tensor) -> Tensor:
+        if self.channel_dim == 1 and x.ndim == 4:
+            return weigh_channels(x, self.gates(spatial_mean(x)))
         spatial = tuple(range(2, x.ndim)) if self.channel_dim == 1 else tuple(range(1, x.ndim - 1))
         means = x.mean(spatial, dtype=torch.promote_types(x.dtype, torch.float32))
         gates = self.gates(means).to(x.dtype)  # maps stay in their precision

@@ -6,6 +6,7 @@ and bias. What is saved is a pass over every feature map; on a CPU that is up to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -50,13 +51,14 @@ class FoldedConv2d(HasViews):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve and normalise ``(B, C, H, W)`` by the statistics of the present view."""
-        view = min(self.view, self.views - 1)  # where all views share their statistics there is one
         if self.same:
             x = pad_same(x, self.kernel_size, self.stride, self.dilation)
-        weight: Tensor = getattr(self, f"weight_{view}")
-        return functional.conv2d(
-            x, weight, getattr(self, f"bias_{view}"), self.stride, self.padding, self.dilation, self.groups
-        )
+        return functional.conv2d(x, *self.of_view(), self.stride, self.padding, self.dilation, self.groups)
+
+    def of_view(self) -> tuple[Tensor, Tensor]:
+        """Return weight ``(O, I, h, w)`` and bias ``(O,)`` of the present view."""
+        view = min(self.view, self.views - 1)  # where all views share their statistics there is one
+        return getattr(self, f"weight_{view}"), getattr(self, f"bias_{view}")
 
 
 def statistics(norm: nn.BatchNorm2d | ViewNorm2d) -> tuple[Tensor, Tensor]:
@@ -87,25 +89,45 @@ def fold_norms(network: nn.Module, image_size: int = 64) -> int:
     """
     if not any(_has_statistics(module) for module in network.modules()):
         return 0
-    noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    noise = noise.to(next(network.parameters()))
+    noise = noise_for(network, image_size)
     pairs = _pairs(network, noise)
     if not pairs:
         return 0
-    views = range(max(len(statistics(norm)[0]) for _, norm in pairs))
-    before = [_maps(network, noise, view) for view in views]
     successors: dict[nn.Module, nn.Module] = {}
     for conv, norm in pairs:
         successors[conv] = FoldedConv2d(conv, norm).eval()
         after = [child for child in (getattr(norm, "drop", None), getattr(norm, "act", None)) if child is not None]
         successors[norm] = nn.Sequential(*after).eval()
+    views = max(len(statistics(norm)[0]) for _, norm in pairs)
+    return len(pairs) if replace_if_same(network, successors, noise, views) else 0
+
+
+def noise_for(network: nn.Module, image_size: int) -> Tensor:
+    """Return an image to try a network on, ``(1, 3, S, S)``, the same each time."""
+    noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    values = itertools.chain(network.parameters(), network.buffers())
+    return noise.to(next(value for value in values if value.is_floating_point()))
+
+
+def replace_if_same(network: nn.Module, successors: dict[nn.Module, nn.Module], x: Tensor, views: int) -> bool:
+    """Replace modules of a timm network in place, unless its maps of an image change by more than rounding.
+
+    Args:
+        network: in evaluation mode.
+        successors: by the modules they replace.
+        x: the image, ``(1, 3, S, S)``.
+        views: how many views to try.
+
+    Returns:
+        Whether they were replaced.
+    """
+    before = [_maps(network, x, view) for view in range(views)]
     _replace(network, successors)
-    for view, maps in zip(views, before, strict=True):
-        largest = maps.abs().amax()
-        if not (_maps(network, noise, view) - maps).abs().amax() <= _TOLERANCE * largest:
+    for view, maps in enumerate(before):
+        if not (_maps(network, x, view) - maps).abs().amax() <= _TOLERANCE * maps.abs().amax():
             _replace(network, {new: old for old, new in successors.items()})
-            return 0
-    return len(pairs)
+            return False
+    return True
 
 
 def _pairs(network: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | ViewNorm2d]]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlaam.errors import ModelError
+from tlaam.model.channelwise import spatial_mean
 
 
 class LinearHead(nn.Linear):
@@ -45,7 +46,7 @@ class LinearHead(nn.Linear):
         return self._scores(features)
 
     def _scores(self, features: Tensor) -> Tensor:
-        pooled = features.mean((2, 3), dtype=torch.promote_types(features.dtype, self.weight.dtype))
+        pooled = spatial_mean(features).to(self.weight.dtype)
         return super().forward(functional.dropout(pooled, self.drop, self.training))
 
 
