@@ -30,7 +30,7 @@ from torch.nn import functional
 from tlaam.allocator import keep_freed_memory
 from tlaam.config import Config
 from tlaam.defaults import resolve_machine
-from tlaam.inference import asked_in, best_precision, infer, prepared
+from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.machine import machine
 from tlaam.model.build import build_model
 from tlaam.model.crops import crop_and_resize, resize_whole, whole_image_boxes
@@ -79,9 +79,15 @@ class Case:
         images = torch.rand(count, 3, side, side, device=self.device)
         return images.contiguous(memory_format=torch.channels_last)
 
-    def answering(self) -> tuple[Work, Work]:
-        """Return what answers for a batch: the model's way and the ideal."""
+    def answering(self, *, compiled: bool = False) -> tuple[Work, Work]:
+        """Return what answers for a batch: the model's way and the ideal, both compiled on request."""
         ready, bare = prepared(self.model.eval(), self.device, self.precision), self.bare.eval()
+        if compiled:
+            compile_for_answers(ready)
+            options: dict[str, Any] = (
+                {"mode": "reduce-overhead"} if self.device.type == "cuda" else {"options": {"freezing": True}}
+            )
+            bare = torch.compile(bare, **options)
 
         def ours() -> object:
             with asked_in(self.device, self.precision):
@@ -189,9 +195,9 @@ def peak(work: Work, device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated() / 2**20
 
 
-def measured(case: Case, rounds: int, *, training: bool) -> dict[str, Any]:
+def measured(case: Case, rounds: int, *, training: bool, compiled: bool = False) -> dict[str, Any]:
     """Return seconds and ratios of a model's answering or training, and of the steps that only it has."""
-    ours, ideal = case.training() if training else case.answering()
+    ours, ideal = case.training() if training else case.answering(compiled=compiled)
     works: dict[str, Work] = {"model": ours, "ideal": ideal}
     if not training:
         works |= case.overhead()
@@ -278,6 +284,8 @@ def beside_mmal(folder: Path, device: torch.device, rounds: int, batch: int, *, 
             localizer="aolm", attention="none", norm_statistics="shared", parts="appm" if training else "none",
         )  # fmt: skip
         works[f"ours, {precision}"] = case.training()[0] if training else case.answering()[0]
+        if not training and precision == best_precision(device):
+            works[f"ours, {precision}, compiled"] = case.answering(compiled=True)[0]
     return beside(taken(works, rounds, device), "public code, float32")
 
 
@@ -291,7 +299,9 @@ def main() -> None:
     parser.add_argument("--branches", nargs="+", default=list(BRANCHES), choices=list(BRANCHES))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--mmal", type=Path, help="folder of the public code")
-    parser.add_argument("--skip", nargs="*", default=[], choices=["answering", "training", "scaling", "mmal"])
+    parser.add_argument(
+        "--skip", nargs="*", default=[], choices=["answering", "training", "compiled", "scaling", "mmal"]
+    )
     given = parser.parse_args()
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -310,6 +320,15 @@ def main() -> None:
                     record.setdefault(kind, []).append(row)
                     print(kind, backbone, precision, branches, f"{row['model']['of ideal']:.3f}", file=sys.stderr)
                     _write(given.out, record)
+    if "compiled" not in given.skip:
+        for backbone, side, batch in zip(given.backbone, given.image_size, given.batch, strict=True):
+            case = Case(device, best, batch, 200, backbone=backbone, image_size=side)
+            row = measured(case, given.rounds, training=False, compiled=True)
+            row = {"backbone": backbone, "side": side, "batch": batch, "precision": best,
+                   "branches": "raw, object, parts", **row}  # fmt: skip
+            record.setdefault("answering, compiled", []).append(row)
+            print("compiled", backbone, best, f"{row['model']['of ideal']:.3f}", file=sys.stderr)
+            _write(given.out, record)
     if "scaling" not in given.skip:
         base = {"backbone": given.backbone[0], "image_size": given.image_size[0], "batch": given.batch[0],
                 "classes": 200}  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from tlaam.inference import asked_in, best_precision, infer, prepared
 from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model
 from tlaam.model.folding import FoldedConv2d
+from tlaam.model.store import TrainedModel
 
 CANVASES = torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -64,3 +68,20 @@ def test_what_is_best_is_known_from_the_device(monkeypatch: pytest.MonkeyPatch) 
     assert best_precision("cpu") == "32-true" and best_precision("mps") == "32-true"
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     assert best_precision("cpu") == ("bf16-mixed" if torch.backends.mkldnn.is_available() else "32-true")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch's compiler needs a C++ compiler")
+def test_compiled_it_answers_as_before_for_batches_of_any_size() -> None:
+    given = network()
+    config = Config.from_flat({"image_size": 64, "source_size": 96}).model
+    trained = TrainedModel(given, config, ("a", "b", "c", "d"), 96).ready("cpu", "32-true")
+    canvases = CANVASES.numpy()
+    before = [trained.answer(canvases), trained.answer(canvases[:1])]
+    compiled = trained.compiled(batch_size=3)
+    after = [compiled.answer(canvases), compiled.answer(canvases[:1])]
+    for expected, found in zip(before, after, strict=True):
+        assert found.probabilities.keys() == expected.probabilities.keys()
+        for branch, values in found.probabilities.items():
+            np.testing.assert_allclose(values, expected.probabilities[branch], atol=1e-4)
+        assert found.object_boxes is not None and expected.object_boxes is not None
+        np.testing.assert_allclose(found.object_boxes, expected.object_boxes, atol=0.01)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,12 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
 @click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile a run's network first: minutes, then fewer seconds a batch. For very many images.",
+)
+@click.option(
     "--into", type=PATH, help="Folder for the answers of very many images, in files that a kill cannot spoil."
 )
 @click.option(
@@ -63,6 +70,7 @@ def predict(
     top_k: int,
     batch_size: int,
     precision: Precision | None,
+    compiled: bool,
     into: Path | None,
     kind: Literal["jsonl", "parquet"],
     shard_size: int,
@@ -81,12 +89,13 @@ def predict(
     if into is not None:
         if json_file is not None or overlays is not None:
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
-        _predict_into(into, local_folder(model), images, top_k, batch_size, precision, kind, shard_size, processes)
+        asked = _Asked(local_folder(model), images, top_k, batch_size, precision, compiled)
+        _predict_into(into, asked, kind, shard_size, processes)
         return
     if processes > 1:
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
     paths = find_images(images)
-    predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision)
+    predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision, compiled=compiled)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))
@@ -113,31 +122,39 @@ def predict(
         raise click.exceptions.Exit(1)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be answered, and how; as options of the command."""
+
+    model: Path
+    images: tuple[str, ...]
+    top_k: int
+    batch_size: int
+    precision: Precision | None
+    compiled: bool
+
+
 def _predict_into(
-    folder: Path,
-    model: Path,
-    images: tuple[str, ...],
-    top_k: int,
-    batch_size: int,
-    precision: Precision | None,
-    kind: Literal["jsonl", "parquet"],
-    shard_size: int,
-    processes: int,
+    folder: Path, asked: _Asked, kind: Literal["jsonl", "parquet"], shard_size: int, processes: int
 ) -> None:
     from tlaam.prediction import Predictor
     from tlaam.shards import Share, predict_into
 
     if processes > 1:
-        options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", top_k]
-        options += ["--batch-size", batch_size, "--precision", precision or "auto", "--", model, *images]
+        options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", asked.top_k]
+        options += ["--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
+        options += [*(["--compile"] if asked.compiled else []), "--", asked.model, *asked.images]
         _together(processes, ["predict", *map(str, options)])
         return
     share = Share.of_environment()
-    predictor = Predictor(model, batch_size=batch_size, precision=precision, device=_device_of(share, model))
+    predictor = Predictor(
+        asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
+        device=_device_of(share, asked.model),
+    )  # fmt: skip
     with progress_bar("predicting") as progress:
         done = predict_into(
-            folder, predictor, images, model=model, top_k=top_k, kind=kind, shard_size=shard_size, share=share,
-            progress=progress,
+            folder, predictor, asked.images, model=asked.model, top_k=asked.top_k, kind=kind, shard_size=shard_size,
+            share=share, progress=progress,
         )  # fmt: skip
     click.echo(
         f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "

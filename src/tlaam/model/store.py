@@ -20,9 +20,10 @@ from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
-from tlaam.inference import asked_in, best_precision, infer, prepared
+from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model, default_device
+from tlaam.model.output import TLAAMOutput
 from tlaam.registry import KINDS, find, not_registered, origins
 from tlaam.runtime.answers import Answers, Floats, Precision
 
@@ -40,6 +41,7 @@ class TrainedModel:
         classes: class names, by index.
         source_size: side of the canvas that its images are brought to.
         precision: the arithmetic it answers in.
+        batch_size: the only number of canvases that the network takes; None where any number will do.
     """
 
     network: Architecture
@@ -47,6 +49,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     source_size: int
     precision: Precision = "32-true"
+    batch_size: int | None = None
 
     def ready(self, device: torch.device | str | None = None, precision: Precision | None = None) -> TrainedModel:
         """Return a copy that answers fast (`tlaam.inference.prepared`) and is not to be trained.
@@ -59,10 +62,23 @@ class TrainedModel:
         precision = precision or best_precision(device)
         return replace(self, network=prepared(self.network, device, precision), precision=precision)
 
+    def compiled(self, batch_size: int) -> TrainedModel:
+        """Return it compiled for batches of up to this size (`tlaam.inference.compile_for_answers`).
+
+        It must be `ready`, and compiles at its first answer, for minutes.
+        """
+        compile_for_answers(self.network)
+        return replace(self, batch_size=batch_size)
+
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""
+        rows = len(canvases)
+        if self.batch_size is not None and rows < self.batch_size:
+            canvases = np.concatenate([canvases, canvases[-1:].repeat(self.batch_size - rows, axis=0)])
         with asked_in(self.network.mean.device, self.precision):
             output = infer(self.network, torch.from_numpy(canvases))
+        asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
+        output = TLAAMOutput(**asked)
         heatmaps, objects, parts = (
             None if field is None else _floats(field)
             for field in (output.heatmaps, output.object_boxes, output.part_boxes)

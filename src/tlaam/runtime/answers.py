@@ -46,5 +46,8 @@ class Model(Protocol):
     def ready(self, device: Any, precision: Precision | None) -> Model:
         """Return a model that computes on this device in this arithmetic; None is what suits the machine."""
 
+    def compiled(self, batch_size: int) -> Model:
+        """Return a model that is compiled for batches of up to this size."""
+
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """Answer for uint8 RGB canvases ``(B, 3, P, P)``."""

@@ -70,6 +70,10 @@ class OnnxModel:
             raise ModelError(f"{self.path} computes as it was exported; precision={precision} goes with a run folder.")
         return self
 
+    def compiled(self, batch_size: int) -> OnnxModel:
+        """Raise `ModelError`: ONNX Runtime has its own ways to be fast, which it always takes."""
+        raise ModelError(f"{self.path} is not for PyTorch to compile; leave --compile out, or give the run folder.")
+
     def answer(self, canvases: NDArray[np.uint8]) -> Answers:
         """See `tlaam.runtime.answers.Model`.
 
