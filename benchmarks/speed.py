@@ -46,6 +46,7 @@ BRANCHES: dict[str, dict[str, str]] = {
     "raw, parts": {"localizer": "none"},
     "raw, object, parts": {},
 }
+SECTIONS = ["answering", "training", "compiled", "scaling", "mmal"]
 Work = Callable[[], object]
 
 
