@@ -171,7 +171,7 @@ class TrainingConfig(_Section):
     nodes: Positive = 1
     """Machines that train together."""
     strategy: str = "auto"
-    """Lightning's strategy: auto or ddp."""
+    """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that load images; by itself from the number of cores."""
     cache: str | None = None
@@ -183,6 +183,8 @@ class TrainingConfig(_Section):
             raise ValueError("cache keeps whole images, which crop_scale below 1 does not use; leave one of them out")
         if self.compile and self.recompute:
             raise ValueError("compile and recompute do not go together; leave one of them out")
+        if self.strategy == "fsdp" and (self.compile or self.ema_decay):
+            raise ValueError("strategy = fsdp goes with neither compile nor ema_decay; leave them out")
         return self
 
     @field_validator("devices", mode="before")

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tlaam.training.checkpoint import load_state
+
 # A network without batch normalisation, whose statistics are each device's own, and whose images divide by two.
 OPTIONS = shlex.split(
     "--backbone test_vit --pretrained none --image-size 160 --source-size 160 --localizer oaam --epochs 2 "
-    "--raw-epochs 1 --lr 0.01 --accelerator cpu --workers 0 --keep last --no-report"
+    "--raw-epochs 1 --lr 0.01 --accelerator cpu --workers 0 --keep last"
 )
 
 
@@ -52,6 +54,7 @@ def test_two_processes_do_what_one_does(data: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     tlaam("train", data, *OPTIONS, "--devices", 1, "--batch-size", 8, "--out", one)
     tlaam("train", data, *OPTIONS, "--devices", 2, "--batch-size", 4, "--out", two)
+    assert (two / "report.html").exists()
     alone, together = (load_file(run / "model.safetensors") for run in (one, two))
     for name, weights in alone.items():
         torch.testing.assert_close(together[name], weights, rtol=1e-5, atol=1e-6)
@@ -69,6 +72,34 @@ def test_two_processes_do_what_one_does(data: Path, tmp_path: Path) -> None:
         measured.append(json.loads(file.read_text()))
         assert (tmp_path / f"{devices}.html").exists()
     assert measured[1]["images"] == 7 and _close(*measured)
+
+
+SHARDED = shlex.split(
+    "--backbone test_resnet --pretrained none --image-size 64 --source-size 96 --part-size 32 --localizer foreground "
+    "--pseudo-mask-size 96 --lr 0.01 --epochs 2 --raw-epochs 1 --batch-size 4 --accelerator cpu "
+    "--workers 0 --keep last --no-report --devices 2"
+)
+
+
+def test_shards_learn_what_whole_copies_learn_and_each_goes_on_with_the_other(data: Path, tmp_path: Path) -> None:
+    runs = {strategy: tmp_path / strategy for strategy in ("ddp", "fsdp")}
+    for strategy, run in runs.items():
+        tlaam("train", data, *SHARDED, "--strategy", strategy, "--out", run)
+    learnt = {strategy: load_file(run / "model.safetensors") for strategy, run in runs.items()}
+    for name, weights in learnt["ddp"].items():
+        torch.testing.assert_close(learnt["fsdp"][name], weights, rtol=1e-4, atol=1e-5)
+    begun = load_state(runs["fsdp"] / "checkpoints" / "step-000000002.ckpt")  # after the first of two epochs
+    assert not torch.equal(begun["model"]["classifier.weight"], learnt["ddp"]["classifier.weight"])
+
+    for strategy, other in (("fsdp", "ddp"), ("ddp", "fsdp")):
+        run = runs[strategy]
+        (run / "checkpoints" / "step-000000004.ckpt").unlink()
+        (run / "model.safetensors").unlink()
+        status = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**status, "state": "running"}))
+        tlaam("train", "--resume", run, "--strategy", other, "--no-report")
+        for name, weights in load_file(run / "model.safetensors").items():
+            torch.testing.assert_close(weights, learnt["ddp"][name], rtol=1e-4, atol=1e-5)
 
 
 def _close(one: object, other: object) -> bool:

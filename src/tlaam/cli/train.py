@@ -68,7 +68,10 @@ def train(
         assert data is not None
         folder = begin(data, out, settings)
     from lightning.fabric.utilities.rank_zero import rank_zero_only
+    from torch import distributed
 
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()  # what follows is the first process's alone, the others end here
     if rank_zero_only.rank == 0:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(folder))
         click.echo(f"Trained model: {folder}")

@@ -208,7 +208,7 @@ def insert_channel_attention(
     Raises:
         ModelError: the network's stages are not known, or a stage does not exist.
     """
-    chain = _stages(network)
+    chain = stages_of(network)
     chosen = range(len(chain)) if stages is None else stages
     inserted = 0
     for index in chosen:
@@ -233,8 +233,12 @@ def insert_channel_attention(
     return inserted
 
 
-def _stages(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str]]:
-    """Return where each stage hangs, as (container's children, name), in forward order."""
+def stages_of(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str]]:
+    """Return where each stage of a timm network hangs, as (container's children, name), in forward order.
+
+    Raises:
+        ModelError: the network's stages are not known.
+    """
     for names in (("layer1", "layer2", "layer3", "layer4"), ("s1", "s2", "s3", "s4")):  # ResNet, RegNet
         if all(hasattr(network, name) for name in names):
             return [(network._modules, name) for name in names]

@@ -29,6 +29,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
+from tlaam.training import sharding
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
@@ -156,17 +157,22 @@ class _Fit:
         self.criterion = TwoLevelLoss(self.training.label_smoothing)
 
         # Channels-last convolutions are the faster ones on CPUs as on GPUs (benchmarks/results/cpu-training-speed.md).
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fabric.to_device(model)
-        optimizer = build_optimizer(self.model, self.training)
+        self.model = model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.sharded = self.training.strategy == sharding.STRATEGY
+        # What takes the steps; what is measured and kept is `model`.
+        self.learner = self.model
+        if self.sharded:  # which channels-last tensors cannot be
+            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            self.learner = sharding.sharded_copy(model, fabric.device)
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
-        for module in self.model.modules():
+        for module in self.learner.modules():
             if isinstance(module, Backbone):
                 module.recompute = self.training.recompute
-        network = torch.compile(self.model, fullgraph=True) if self.training.compile else self.model
-        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
+        network = torch.compile(self.learner, fullgraph=True) if self.training.compile else self.learner
+        self.wrapped = fabric.setup_module(network)
+        self.optimizer = fabric.setup_optimizers(build_optimizer(self.learner, self.training))
         self.sums = torch.zeros(len(_SUMS), device=fabric.device)
         self.computed: set[str] = set()  # which losses the epoch's steps had
         self.told_epoch = -1
@@ -262,7 +268,7 @@ class _Fit:
         epoch = step // self.steps_per_epoch
         raw_only = epoch < training.raw_epochs
         if epoch != self.told_epoch:
-            self.model.begin_epoch(epoch, self.epochs, raw_only)
+            self.learner.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
         images = relit(batch.canvas, batch.light) if training.jitter else batch.canvas
         output = self.wrapped(images, batch.label, raw_only=raw_only)
@@ -275,7 +281,7 @@ class _Fit:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.ema is not None:
-            self.ema.update(self.model, step=step + 1)
+            self.ema.update(self.learner, step=step + 1)
         self._accumulate(losses, (output.probabilities.argmax(-1) == batch.label).float().mean(), len(batch.label))
         return losses
 
@@ -317,6 +323,7 @@ class _Fit:
         means: dict[str, float | None] = dict(zip(_SUMS, (total / images for total in totals), strict=True))
         means.update((name, None) for name in LOSSES if name not in self.computed)
         val: dict[str, float] = {}
+        self._gather()
         if self.val:
             val = validate(self.fabric, self._best_guess(), with_plain_errors(self.val_loader))
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
@@ -361,8 +368,9 @@ class _Fit:
             raise self._diverged(f"The loss became {loss} in epoch {epoch}, step {int(step) + 1}")
 
     def _require_finite_weights(self) -> None:
-        tensors = [t for t in self.model.state_dict().values() if t.is_floating_point()]
-        if not torch.stack([t.isfinite().all() for t in tensors]).all():
+        tensors = [sharding.local(t) for t in self.learner.state_dict().values() if t.is_floating_point()]
+        finite = torch.stack([t.isfinite().all() for t in tensors]).all()
+        if not self.fabric.all_reduce(finite.float(), reduce_op="sum") == self.fabric.world_size:
             raise self._diverged(f"A weight is not finite after step {self.state.step}")
 
     def _diverged(self, fault: str) -> Diverged:
@@ -376,12 +384,14 @@ class _Fit:
         self._require_finite_loss()
         self._require_finite_weights()
         sums = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()
+        learnt = {"model": self.learner.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.sharded:
+            learnt = sharding.whole(learnt)  # by all devices together
         if self.fabric.is_global_zero:
             self.state.sums = sums
             state = {
                 **vars(self.state),
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **learnt,
                 "ema": None if self.ema is None else self.ema.module.state_dict(),
                 "scaler": self.fabric.strategy.precision.state_dict(),
                 "world_size": self.fabric.world_size,
@@ -393,15 +403,24 @@ class _Fit:
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.state = _State(**{name: checkpoint[name] for name in vars(self.state)})
-        self.model.load_state_dict(checkpoint["model"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if self.sharded:
+            sharding.load_whole(self.learner, self.optimizer, checkpoint)
+        else:
+            self.learner.load_state_dict(checkpoint["model"])
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(checkpoint["ema"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
         if self.fabric.is_global_zero:  # sums over all devices live on the first one
             self.sums += torch.tensor(self.state.sums, device=self.sums.device)
 
+    def _gather(self) -> None:
+        """Give the plain network what the shards have learnt."""
+        if self.sharded:
+            self.model.load_state_dict(sharding.whole(self.learner.state_dict()))
+
     def _keep_weights(self) -> None:
+        self._gather()
         if self.training.keep == "best" and self.state.best_epoch is not None:
             kept = self.checkpoints.load_best(self.state.best_epoch)
         else:

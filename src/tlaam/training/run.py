@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import Strategy
 from tqdm import tqdm
 
 from tlaam.atomic import full_disk_named, write_json
@@ -28,6 +29,7 @@ from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
 from tlaam.model.localizer import Localizer
 from tlaam.model.store import save_model
+from tlaam.training import sharding
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
@@ -268,9 +270,11 @@ def _note_memory(folder: RunFolder, fabric: Fabric) -> None:
         folder.note_status(memory_bytes=max(peak, folder.read_json(folder.status).get("memory_bytes", 0)))
 
 
-def _strategy(config: Config) -> str:
+def _strategy(config: Config) -> str | Strategy:
     """Return Lightning's strategy; networks that learn in turns leave parameters without a gradient in some epochs."""
     strategy, devices = config.training.strategy, config.training.devices
+    if strategy == sharding.STRATEGY:
+        return sharding.strategy()
     alone = devices == "1" and config.training.nodes == 1
     if config.model.architecture == "tlaam" or alone or strategy not in ("auto", "ddp"):
         return strategy
@@ -279,8 +283,6 @@ def _strategy(config: Config) -> str:
 
 def _launched(config: Config) -> Fabric:
     training = config.training
-    if "fsdp" in training.strategy:
-        raise ConfigError(f"strategy = {training.strategy!r}: sharded checkpoints are not supported; use auto or ddp.")
     try:
         fabric = Fabric(
             accelerator=training.accelerator,

@@ -1,0 +1,96 @@
+"""Weights, gradients and optimiser in shards over the devices (FSDP): for backbones that one device cannot train.
+
+Each device keeps a share of every tensor; a stage's weights are gathered when it is needed. Checkpoints hold whole
+tensors, as everywhere, so that a run can go on with other strategies, and a plain copy of the network, filled when it
+is asked for, is what is measured and kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from lightning.fabric.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tlaam.errors import ModelError
+from tlaam.model.architecture import Architecture
+from tlaam.model.attention import stages_of
+from tlaam.model.backbone import Backbone
+
+STRATEGY = "fsdp"
+"""Its name among the settings."""
+
+
+def strategy() -> ModelParallelStrategy:
+    """Return Lightning's strategy that shards a network over all devices with PyTorch's ``fully_shard`` (FSDP2)."""
+    return ModelParallelStrategy(parallelize_fn=lambda module, _mesh: module)  # `sharded_copy` has done it
+
+
+def sharded_copy(network: Architecture, device: torch.device) -> Architecture:
+    """Return a copy whose parameters are shards, one a device; every device must call it, with the same network."""
+    from torch.distributed.fsdp import fully_shard
+
+    # Its scores may be views of one another; nothing changes them in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    sharded = copy.deepcopy(network).to(device)
+    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    for backbone in [module for module in sharded.modules() if isinstance(module, Backbone)]:
+        for stage in _stages(backbone.network):
+            fully_shard(stage, mesh=mesh)
+    fully_shard(sharded, mesh=mesh)
+    return sharded
+
+
+def _stages(network: nn.Module) -> list[nn.Module]:
+    try:
+        chain = stages_of(network)
+    except ModelError:  # unknown networks are gathered as a whole
+        return []
+    stages = [container[key] for container, key in chain]
+    return [stage for stage in stages if stage is not None]
+
+
+def local(values: Tensor) -> Tensor:
+    """Return this device's share of a sharded tensor; any other as it is."""
+    return values.to_local() if isinstance(values, DTensor) else values
+
+
+def whole(state: Any) -> Any:
+    """Return a state with its shards put together on the CPU; every device must call it, in the same order."""
+    if isinstance(state, DTensor):
+        return state.full_tensor().cpu()
+    if isinstance(state, dict):
+        return {key: whole(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(whole(value) for value in state)
+    return state
+
+
+def load_whole(network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Fill a sharded network and its optimiser from the whole tensors ``model`` and ``optimizer`` of a checkpoint."""
+    own = network.state_dict()
+    network.load_state_dict({name: _shard_like(value, own[name]) for name, value in state["model"].items()})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = {
+        index: {
+            name: _shard_like(value, parameters[index]) if _fits(value, parameters[index]) else value
+            for name, value in values.items()
+        }
+        for index, values in state["optimizer"]["state"].items()
+    }
+    optimizer.load_state_dict({**state["optimizer"], "state": kept})
+
+
+def _fits(value: Any, parameter: Tensor) -> bool:
+    return isinstance(value, Tensor) and value.shape == parameter.shape
+
+
+def _shard_like(value: Tensor, shard: Tensor) -> Tensor:
+    if not isinstance(shard, DTensor):
+        return value
+    return distribute_tensor(value.to(shard.device), shard.device_mesh, shard.placements)
