@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlaam.images import image_size, load_image
+from tlaam.images import ImageBytes, image_size, load_image
 
 Rectangle = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels, x1 and y1 exclusive."""
@@ -45,7 +45,7 @@ def image_to_canvas(boxes: NDArray[np.floating], canvas: int, width: int, height
 
 
 def load_for_canvas(
-    path: Path, canvas: int, *, smallest_side: float = 1.0, banner: int = 0
+    path: Path | ImageBytes, canvas: int, *, smallest_side: float = 1.0, banner: int = 0
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode an image for `tlaam.canvas.to_canvas`, reduced by a half, quarter or eighth where the canvas allows.
 

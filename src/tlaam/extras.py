@@ -1,4 +1,4 @@
-"""What predicting with an exported file does without: the packages of the extra ``train``."""
+"""What predicting with an exported file does without: the packages of the extras ``train`` and ``serve``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,17 @@ TRAIN = {
 }
 """What to call a module's package in a message, by the module's name."""
 
+SERVE = {
+    "starlette": "Starlette",
+    "uvicorn": "uvicorn",
+    "python_multipart": "python-multipart",
+    "prometheus_client": "prometheus-client",
+}
+"""The same of the extra ``serve``, which goes without PyTorch."""
+
 
 def require_extra(what: str, extra: str = "train") -> None:
-    """Check that PyTorch and all that goes with it is installed.
+    """Check that PyTorch and all that goes with it is installed, or for the extra ``serve`` what serving needs.
 
     Args:
         what: needs it, as the message's subject.
@@ -32,7 +40,7 @@ def require_extra(what: str, extra: str = "train") -> None:
     Raises:
         MissingPackageError: some of it is not.
     """
-    missing = [title for module, title in TRAIN.items() if find_spec(module) is None]
+    missing = [title for module, title in (SERVE if extra == "serve" else TRAIN).items() if find_spec(module) is None]
     if missing:
         needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # without it, the others say nothing new
         raise MissingPackageError(f"{what} needs {needed}: pip install 'tlaam[{extra}]'")

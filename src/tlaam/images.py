@@ -6,6 +6,8 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,28 @@ _UPRIGHT = {
 }
 
 
+@dataclass(frozen=True)
+class ImageBytes:
+    """An image file that is held in memory, such as one that was uploaded.
+
+    Attributes:
+        name: what messages call it; nothing is looked up by it.
+        content: the file's bytes.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, as of a `Path`."""
+        dot = self.name.rfind(".")
+        return self.name[dot:] if dot > 0 else ""
+
+
 class ImageError(DataError):
     """One image file cannot be read; the message names the file, the fault and a remedy."""
 
@@ -56,14 +80,14 @@ class ImageError(DataError):
     """The fault alone, in short, for lists that name the file already."""
 
 
-def load_image(path: str | Path, *, max_side: int | None = None, banner: int = 0) -> Image.Image:
+def load_image(path: str | Path | ImageBytes, *, max_side: int | None = None, banner: int = 0) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
     EXIF orientation is applied, transparency lies on white, 16-bit grey is divided by 257 (not clipped), and animations
     give their first frame. The result holds no open file and no metadata.
 
     Args:
-        path: a regular file in one of the common formats; its content counts, not its suffix.
+        path: a regular file in one of the common formats, or one in memory; its content counts, not its suffix.
         max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
             aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
         banner: pixels at the bottom of the upright image to leave out (`tlaam.data.sample.Sample.banner`).
@@ -81,10 +105,10 @@ def load_image(path: str | Path, *, max_side: int | None = None, banner: int = 0
     if banner:
         # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
         image = load_image(path)
-        picture = image.crop((0, 0, image.width, _height_above(Path(path), image.height, banner)))
+        picture = image.crop((0, 0, image.width, _height_above(_file(path), image.height, banner)))
         target = _fitted(picture.size, max_side)
         return picture if picture.size == target else picture.resize(target, Image.Resampling.BICUBIC)
-    with _opened(Path(path)) as image:
+    with _opened(_file(path)) as image:
         target = _fitted(image.size, max_side)
         # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; other formats answer None and decode in full.
         reduced = image.draft(None, target) if target != image.size else None
@@ -103,7 +127,7 @@ def load_image(path: str | Path, *, max_side: int | None = None, banner: int = 0
         return rgb
 
 
-def load_levels(path: str | Path, *, banner: int = 0) -> npt.NDArray[np.uint8]:
+def load_levels(path: str | Path | ImageBytes, *, banner: int = 0) -> npt.NDArray[np.uint8]:
     """Decode a mask: the 8-bit grey levels of its pixels as they are written, or their indices where it has a palette.
 
     EXIF orientation is applied, as `load_image` applies it.
@@ -118,17 +142,17 @@ def load_levels(path: str | Path, *, banner: int = 0) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: as `load_image`, or the pixels are deeper than 8 bits.
     """
-    with _opened(Path(path)) as image:
+    with _opened(_file(path)) as image:
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-            raise _unreadable(Path(path), f"its pixels are of mode {image.mode}, and not of 256 levels")
+            raise _unreadable(_file(path), f"its pixels are of mode {image.mode}, and not of 256 levels")
         image.load()
         turn = _UPRIGHT.get(_orientation(image))
         plane = image if image.mode in ("L", "P") else image.convert("L")
         levels = np.array(plane.transpose(turn) if turn is not None else plane)
-        return levels[: _height_above(Path(path), len(levels), banner)]
+        return levels[: _height_above(_file(path), len(levels), banner)]
 
 
-def image_size(path: str | Path, *, banner: int = 0) -> tuple[int, int]:
+def image_size(path: str | Path | ImageBytes, *, banner: int = 0) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
 
     Args:
@@ -137,24 +161,29 @@ def image_size(path: str | Path, *, banner: int = 0) -> tuple[int, int]:
     Raises:
         ImageError: as `load_image`, except that damage behind the header goes unnoticed.
     """
-    with _opened(Path(path)) as image:
+    with _opened(_file(path)) as image:
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # The size on opening is upright or not, depending on the version of Pillow; the tags are as stored.
             width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
         if _orientation(image) >= 5:
             width, height = height, width
-        return width, _height_above(Path(path), height, banner)
+        return width, _height_above(_file(path), height, banner)
+
+
+def _file(path: str | Path | ImageBytes) -> Path | ImageBytes:
+    return path if isinstance(path, ImageBytes) else Path(path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
     """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""
     try:
         _require_regular_file(path)
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
-        with path.open("rb") as stream, Image.open(stream, formats=formats) as image:
+        opened = BytesIO(path.content) if isinstance(path, ImageBytes) else path.open("rb")
+        with opened as stream, Image.open(stream, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             yield image
@@ -174,8 +203,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise _unreadable(path, _one_line(error)) from error
 
 
-def _require_regular_file(path: Path) -> None:
+def _require_regular_file(path: Path | ImageBytes) -> None:
     """Refuse what cannot be an image, without opening it: opening a pipe would wait for a writer for ever."""
+    if isinstance(path, ImageBytes):
+        if not path.content:
+            raise _unreadable(path, "the file is empty (0 bytes)")
+        return
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -189,7 +222,7 @@ def _require_regular_file(path: Path) -> None:
         raise _unreadable(path, "the file is empty (0 bytes)")
 
 
-def _unreadable(path: Path, fault: str, remedy: str = "Replace, repair or remove it.") -> ImageError:
+def _unreadable(path: Path | ImageBytes, fault: str, remedy: str = "Replace, repair or remove it.") -> ImageError:
     error = ImageError(f"Cannot read image '{path}': {fault}. {remedy}")
     error.fault = fault  # not an argument, so that the error can be raised again from its message in another process
     return error
@@ -208,7 +241,7 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
 
 
-def _height_above(path: Path, height: int, banner: int) -> int:
+def _height_above(path: Path | ImageBytes, height: int, banner: int) -> int:
     """Return the height of what is left of an image of this height without its banner."""
     if height <= banner:
         raise _unreadable(path, f"nothing is left of its {height} rows of pixels without the banner of {banner}")

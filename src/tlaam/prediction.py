@@ -21,6 +21,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import DataError, TlaamError
 from tlaam.extras import require_extra
 from tlaam.hub.download import local_folder
+from tlaam.images import ImageBytes
 from tlaam.runtime.answers import Answers, Floats, Model, Precision
 
 if TYPE_CHECKING:
@@ -118,33 +119,36 @@ class Predictor:
         """
         with ThreadPoolExecutor(self.workers) as readers:
             remaining = iter(paths)
-            pending = [readers.submit(self._read, path) for path in islice(remaining, 2 * self.batch_size)]
+            pending = [readers.submit(self.read, path) for path in islice(remaining, 2 * self.batch_size)]
             while pending:
                 batch, pending = pending[: self.batch_size], pending[self.batch_size :]
-                pending += [readers.submit(self._read, path) for path in islice(remaining, self.batch_size)]
-                yield from self._answer([future.result() for future in batch])
+                pending += [readers.submit(self.read, path) for path in islice(remaining, self.batch_size)]
+                yield from self.answer([future.result() for future in batch])
 
     def predict_images(self, images: Sequence[Image.Image], names: Sequence[str] | None = None) -> list[Prediction]:
         """Predict decoded RGB images; `names` become the predictions' paths."""
         names = names or [f"image {index}" for index in range(len(images))]
         read = [
-            _Read(name, image.size, to_canvas(image, self.model.source_size))
+            ReadImage(name, image.size, to_canvas(image, self.model.source_size))
             for name, image in zip(names, images, strict=True)
         ]
         answers: list[Prediction] = []
         for start in range(0, len(read), self.batch_size):
-            answers += self._answer(read[start : start + self.batch_size])
+            answers += self.answer(read[start : start + self.batch_size])
         return answers
 
-    def _read(self, given: str | Path | Sample) -> _Read:
+    def read(self, given: str | Path | ImageBytes | Sample) -> ReadImage:
+        """Read one image as the network takes it, or why it cannot be read. Several threads may."""
         path, banner = (given.path, given.banner) if isinstance(given, Sample) else (given, 0)
         try:
-            image, size = load_for_canvas(Path(path), self.model.source_size, banner=banner)
-            return _Read(str(path), size, to_canvas(image, self.model.source_size), banner=banner)
+            file = path if isinstance(path, ImageBytes) else Path(path)
+            image, size = load_for_canvas(file, self.model.source_size, banner=banner)
+            return ReadImage(str(path), size, to_canvas(image, self.model.source_size), banner=banner)
         except TlaamError as error:
-            return _Read(str(path), error=str(error))
+            return ReadImage(str(path), error=str(error))
 
-    def _answer(self, batch: Sequence[_Read]) -> list[Prediction]:
+    def answer(self, batch: Sequence[ReadImage]) -> list[Prediction]:
+        """Answer for images that `read` returned, in one pass. One thread at a time may."""
         canvases = [read.canvas for read in batch if read.canvas is not None]
         if not canvases:
             return [Prediction(read.path, error=read.error) for read in batch]
@@ -154,7 +158,9 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class _Read:
+class ReadImage:
+    """An image as the network takes it; fields as of `Prediction`, and `canvas`, ``(3, P, P)``, None with an error."""
+
     path: str
     size: tuple[int, int] = (0, 0)
     canvas: NDArray[np.uint8] | None = None
@@ -173,7 +179,7 @@ def _loaded(path: Path) -> Model:
     return load_model(path)
 
 
-def _unpack(answers: Answers, batch: Sequence[_Read], model: Model) -> Iterator[Prediction]:
+def _unpack(answers: Answers, batch: Sequence[ReadImage], model: Model) -> Iterator[Prediction]:
     heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
     for row, read in enumerate(batch):
         yield Prediction(

@@ -20,6 +20,8 @@ VERBS = {
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
     "predict": "Name what photographs show, and show why.",
+    "demo": "Open a page in the browser that shows what a model sees in your pictures.",
+    "serve": "Answer over HTTP, in JSON.",
     "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
     "export": "Write a trained model as one ONNX file, checked against PyTorch.",
     "check": "List what is wrong with a data set; changes nothing.",
@@ -32,6 +34,7 @@ _EXTRAS = {
     **dict.fromkeys(("train", "evaluate", "report", "push", "compare"), "train"),
     "export": "export",
     "quickstart": "quickstart",
+    **dict.fromkeys(("demo", "serve"), "serve"),
 }
 """What brings the packages that a verb needs; the others do without."""
 

@@ -1,0 +1,126 @@
+"""What ``tlaam serve`` and ``tlaam demo`` share: their options, and the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlaam.cli.options import Command, config_option, precision_option
+from tlaam.cli.output import printable
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from tlaam.prediction import Predictor
+    from tlaam.runtime.answers import Precision
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The options' values, by their names."""
+
+    host: str
+    port: int
+    allow_host: tuple[str, ...]
+    batch_size: int
+    queue: int
+    max_upload: float
+    max_pixels: float
+    max_images: int
+    precision: Precision | None
+
+
+def serving_options(command: Command) -> Command:
+    """Give a command the options of a server."""
+    positive = click.FloatRange(0, min_open=True)
+    options: list[Callable[[Command], Command]] = [
+        click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address to listen on; this one is not reached from elsewhere."
+        ),
+        click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any."),
+        click.option(
+            "--allow-host", multiple=True, metavar="NAME",
+            help="Name by which a service on a loopback address is reached, e.g. through a proxy; may be repeated.",
+        ),
+        click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images a pass."),
+        click.option(
+            "--queue", type=click.IntRange(1), default=64, show_default=True,
+            help="Images waiting or being answered; those beyond are refused (503).",
+        ),
+        click.option("--max-upload", type=positive, default=32, show_default=True, help="MiB an image (413)."),
+        click.option(
+            "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
+        ),
+        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
+        precision_option,
+        config_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def serve_model(
+    model: Path | str,
+    options: dict[str, Any],
+    *,
+    pages: Callable[[Predictor], Sequence[BaseRoute]] = lambda predictor: (),
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Serve a model until the process is asked to stop.
+
+    Args:
+        model: as `tlaam.prediction.Predictor` takes it.
+        options: those of `serving_options`.
+        pages: further routes, for the model.
+        ready: called with the address when requests are answered.
+    """
+    from tlaam.hub.download import local_folder
+    from tlaam.prediction import Predictor
+    from tlaam.service.app import create_app
+    from tlaam.service.limits import MIB, Limits
+    from tlaam.service.server import address_of, bound, is_loopback, server
+
+    given = Serving(**options)
+    limits = Limits(
+        upload_bytes=round(given.max_upload * MIB),
+        pixels=round(given.max_pixels * 1_000_000),
+        images=given.max_images,
+        queue=max(given.queue, given.max_images),
+        batch_size=given.batch_size,
+        memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
+    )
+    with bound(given.host, given.port) as listening:  # before the model is loaded: a port that is taken is said at once
+        predictor = Predictor(local_folder(model), batch_size=given.batch_size, precision=given.precision)
+        hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}
+        app = create_app(
+            predictor,
+            name=_name(model),
+            limits=limits,
+            hosts=hosts if is_loopback(given.host) else None,
+            pages=pages(predictor),
+        )
+        if not is_loopback(given.host):
+            click.echo(
+                f"tlaam: {given.host} is reached by other machines, and there is no password or encryption; "
+                "put a reverse proxy in front (docs/serving.md), or leave --host out.",
+                err=True,
+            )
+        address = address_of(listening)
+
+        def begin() -> None:
+            classes = len(predictor.model.classes)
+            click.echo(f"{printable(str(model))} ({classes} classes) on {address} - Ctrl-C ends it.")
+            ready(address)
+
+        server(app, limits, begin).run(sockets=[listening])
+    click.echo("Ended; everything that was taken has been answered.")
+
+
+def _name(model: Path | str) -> str:
+    """Return what a page may call the model: of a path its last part alone."""
+    return model if isinstance(model, str) else model.resolve().name

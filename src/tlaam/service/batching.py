@@ -1,0 +1,179 @@
+"""Many users' images through one model: decoded by a few threads, answered together by one, each to who asked.
+
+An image is admitted or refused at once. From then on it has a place until it is answered, whatever becomes of the one
+who asked, so that their number is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tlaam.images import ImageBytes
+from tlaam.prediction import Prediction, Predictor, ReadImage
+from tlaam.service.decoding import read_upload
+from tlaam.service.limits import Limits
+from tlaam.service.metrics import Metrics
+from tlaam.service.refusal import Refusal, busy
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_RETRY = 30  # seconds
+
+
+@dataclass
+class _Job:
+    upload: ImageBytes | None
+    answer: Future[Prediction] = field(default_factory=Future)
+    read: ReadImage | None = None
+
+    def forget(self, _answer: object) -> None:
+        """Let go of the file's bytes: nobody waits any more."""
+        self.upload = None
+
+
+class Batcher:
+    """One model that many threads may ask.
+
+    Args:
+        predictor: used by the worker thread alone; only its `read` by others.
+        limits: of images at once, of a pass, and of decoding.
+        metrics: where passes are counted.
+    """
+
+    def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics) -> None:
+        self.limits, self._predictor, self._metrics = limits, predictor, metrics
+        self._lock = threading.Lock()
+        self._waiting = 0  # images admitted and not done
+        self._decoding = 0  # of these, those on their way to the worker
+        self._seconds = 0.1  # an image, lately
+        self._closed = False
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # admission bounds it
+        self._decoders = ThreadPoolExecutor(limits.decoders, thread_name_prefix="tlaam-decode")
+        self._worker = threading.Thread(target=self._work, name="tlaam-answer", daemon=True)
+        self._worker.start()
+        metrics.watch("waiting_images", "Images admitted and not yet answered.", lambda: self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether images are answered."""
+        return self._worker.is_alive() and not self._closed
+
+    @property
+    def full(self) -> bool:
+        """Whether not even one image more is taken."""
+        return self._waiting >= self.limits.queue
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds in which what is waiting should be done."""
+        return min(_LONGEST_RETRY, max(1, math.ceil(self._waiting * self._seconds)))
+
+    def submit(self, uploads: Sequence[ImageBytes]) -> list[Future[Prediction]]:
+        """Admit images, all or none, and return their answers to come.
+
+        An answer that is cancelled is not computed, if that has not begun. A future raises `Refusal` where the image
+        cannot be read, else whatever the model raised.
+
+        Raises:
+            Refusal: there is no room for them, or the service ends.
+        """
+        jobs = [_Job(upload) for upload in uploads]
+        with self._lock:
+            if self._closed:
+                raise busy(1, "the server is being stopped")
+            if self._waiting + len(jobs) > self.limits.queue:
+                raise busy(self.retry_after)
+            self._waiting += len(jobs)
+            self._decoding += len(jobs)
+            for job in jobs:
+                job.answer.add_done_callback(job.forget)
+                self._decoders.submit(self._decode, job)
+        return [job.answer for job in jobs]
+
+    def close(self) -> None:
+        """Take nothing more, answer what was admitted, and end the threads."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._decoders.shutdown(wait=True)
+        self._jobs.put(None)
+        self._worker.join()
+
+    def _decode(self, job: _Job) -> None:
+        upload, job.upload = job.upload, None  # the bytes go as soon as the pixels are there
+        fault: BaseException | None = None
+        try:
+            if upload is not None and not job.answer.cancelled():
+                job.read = read_upload(self._predictor, upload, self.limits)
+        except BaseException as error:  # whatever it is, its owner has to hear of it
+            fault = error
+        with self._lock:
+            self._decoding -= 1
+        if job.read is not None:
+            self._jobs.put(job)
+        else:
+            self._finish(job, fault)
+
+    def _work(self) -> None:
+        ends = False
+        while not ends:
+            batch: list[_Job] = []
+            first = self._jobs.get()
+            ends = first is None
+            deadline = time.monotonic() + self.limits.linger
+            while first is not None:
+                if first.answer.set_running_or_notify_cancel():
+                    batch.append(first)
+                else:
+                    self._done(1)
+                if len(batch) >= self.limits.batch_size:
+                    break
+                try:
+                    # Nobody waits for what is not coming: a lone user has the answer at once.
+                    left = deadline - time.monotonic() if self._decoding else 0
+                    first = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                ends = first is None
+            if batch:
+                self._answer(batch)
+
+    def _answer(self, batch: Sequence[_Job]) -> None:
+        began = time.perf_counter()
+        try:
+            answers = self._predictor.answer([job.read for job in batch if job.read is not None])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers for {len(batch)} images")
+        except Exception as error:
+            if len(batch) > 1:  # perhaps all together were too much; and nobody fails by somebody else's image
+                for job in batch:
+                    self._answer([job])
+                return
+            _LOG.exception("an image could not be answered")
+            self._done(1)
+            batch[0].answer.set_exception(error)
+            return
+        seconds = time.perf_counter() - began
+        self._seconds += 0.2 * (seconds / len(batch) - self._seconds)
+        self._metrics.batch_images.observe(len(batch))
+        self._metrics.batch_seconds.observe(seconds)
+        self._done(len(batch))
+        for job, answer in zip(batch, answers, strict=True):
+            job.answer.set_result(answer)
+
+    def _finish(self, job: _Job, fault: BaseException | None) -> None:
+        """End a job that never came to the worker: what it was refused for, or nothing if nobody waits for it."""
+        self._done(1)
+        if job.answer.set_running_or_notify_cancel():
+            job.answer.set_exception(fault or Refusal(503, "stopped", "It was given up.", 1))
+
+    def _done(self, images: int) -> None:
+        with self._lock:
+            self._waiting -= images

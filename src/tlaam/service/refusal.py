@@ -1,0 +1,34 @@
+"""Work that is refused, and with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """A request, or one of its images, is not served.
+
+    Attributes:
+        status: of HTTP.
+        code: for programs; docs/serving.md lists them.
+        message: for people.
+        retry_after: seconds after which it may be tried again; None where that would not help.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        return {"error": {"code": self.code, "message": self.message}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the answer's headers beyond those that all have."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def busy(retry_after: int, why: str = "more images are waiting than this server takes") -> Refusal:
+    """Return the refusal of a server that has enough to do."""
+    return Refusal(503, "busy", f"Busy: {why}. Try again in {retry_after} s.", retry_after)

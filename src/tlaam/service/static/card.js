@@ -1,0 +1,210 @@
+// One picture's card: how far it is, what was answered, or why not. All text is set as text, never as markup.
+
+import { blank, colour, cut, decoded, draw, heatSheet, OBJECT_COLOUR, partColours } from "./picture.js";
+
+const CROP_HEIGHT = 168; // pixels, twice what is shown
+const SURE = 0.85;
+const UNSURE = 0.5;
+
+const FAULTS = {
+  not_an_image: ["That is no picture", "The file is not an image of a format that is read here: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000."],
+  corrupt: ["The picture is damaged", "The file begins like an image, but it cannot be read to its end."],
+  empty: ["The file is empty", "It has no bytes at all. Was it copied whole?"],
+  too_large: ["The file is too large", ""],
+  too_many_pixels: ["The picture has too many pixels", ""],
+  busy: ["The server is busy", "Others are asking too, and it stayed busy. Your picture was not looked at."],
+  offline: ["The server could not be reached", "Is it still running? Your picture was not looked at."],
+  unreadable: ["The file could not be read", "Your browser could not open it. Folders have to be opened first."],
+};
+const RETRIED = new Set(["busy", "offline", "stopped", "failed", "too_slow", "unreadable"]);
+
+const VERDICTS = {
+  sure: ["sure", "Sure"],
+  likely: ["likely", "Probably"],
+  unsure: ["unsure", "Not sure"],
+  stranger: ["stranger", "Unlike anything it has learnt"],
+};
+
+/** A class name as it is shown. */
+export const shown = (label) => label.replaceAll("_", " ");
+
+export class Card {
+  /** `leave` is called when the card is removed, `again` when the picture is to be asked for again. */
+  constructor(blob, name, { leave, again }) {
+    this.name = name;
+    this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
+    this.layers = { heatmap: true, object: true, parts: true };
+    this.found = null;
+    this.marked = null;
+    this.$(".file").textContent = `${name} · ${size(blob.size)}`;
+    this.$(".remove").addEventListener("click", leave);
+    this.$(".again").addEventListener("click", again);
+    for (const button of this.element.querySelectorAll("[data-layer]")) {
+      button.addEventListener("click", () => {
+        const on = (this.layers[button.dataset.layer] = !this.layers[button.dataset.layer]);
+        button.setAttribute("aria-pressed", String(on));
+        this.redraw();
+      });
+    }
+    this.canvas = this.$("canvas");
+    this.canvas.setAttribute("aria-label", name);
+    this.ready = decoded(blob).then((picture) => {
+      this.picture = picture;
+      this.redraw();
+    });
+    this.progress("Waiting for its turn");
+  }
+
+  $(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  progress(text, share = null) {
+    this.element.dataset.state = "busy";
+    this.$(".failed").hidden = true;
+    this.$(".progress").hidden = false;
+    this.$(".progress span").textContent = text;
+    const bar = this.$("progress");
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+  }
+
+  /** Show why there is no answer; `message` is the service's. */
+  fail(code, message) {
+    this.element.dataset.state = "failed";
+    const [title, about] = FAULTS[code] ?? ["There is no answer", ""];
+    this.$(".progress").hidden = true;
+    this.$(".failed").hidden = false;
+    this.$(".failed h3").textContent = title;
+    this.$(".failed p").textContent = about || message;
+    this.$(".again").hidden = !RETRIED.has(code);
+    return title;
+  }
+
+  /** Show the service's row. */
+  async answer(row) {
+    await this.ready;
+    this.picture ??= blank(row.size);
+    const parts = row.part_boxes ?? [];
+    this.found = {
+      size: row.size,
+      heat: row.heatmap ? heatSheet(row.heatmap, row.size) : null,
+      object: row.object_box,
+      parts,
+      colours: partColours(parts),
+    };
+    this.element.dataset.state = "answered";
+    this.$(".progress").hidden = true;
+    this.$(".answer").hidden = false;
+    const [best] = row.predictions;
+    const [kind, words] = VERDICTS[row.confidence ?? verdict(best.probability)];
+    this.$(".verdict").className = `verdict ${kind}`;
+    this.$(".verdict").textContent = words;
+    this.$(".answer h3").textContent = shown(best.label);
+    this.$(".answer h3").title = best.label;
+    this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
+    this.showLayers();
+    this.showCrops();
+    this.showAlike(row.look_alikes ?? []);
+    this.showBranches(row);
+    this.canvas.setAttribute("aria-label", `${this.name}: ${shown(best.label)}, ${percent(best.probability)}`);
+    this.redraw();
+    return `${this.name}: ${words}, ${shown(best.label)}, ${percent(best.probability)}`;
+  }
+
+  redraw() {
+    if (!this.picture) return;
+    draw(this.canvas, this.picture, this.found, this.layers, this.marked);
+    this.element.classList.add("drawn");
+  }
+
+  showLayers() {
+    const there = { heatmap: this.found.heat, object: this.found.object, parts: this.found.parts.length };
+    for (const button of this.element.querySelectorAll("[data-layer]")) button.hidden = !there[button.dataset.layer];
+    this.$(".layers").hidden = !Object.values(there).some(Boolean);
+  }
+
+  showCrops() {
+    const crops = [];
+    if (this.found.object) crops.push(this.crop("object", this.found.object, OBJECT_COLOUR, "Object"));
+    this.found.parts.forEach((box, index) =>
+      crops.push(this.crop(index, box, this.found.colours[index], `Part ${index + 1}`)),
+    );
+    this.$(".crops").hidden = crops.length === 0;
+    this.$(".crops div").replaceChildren(...crops);
+  }
+
+  /** Return a button with what lies in a box; pointing at it brings the box out on the picture. */
+  crop(which, box, frame, name) {
+    const button = make("button", "crop");
+    button.type = "button";
+    button.setAttribute("aria-label", `${name}: show it on the picture`);
+    button.title = name;
+    button.style.borderColor = colour(frame);
+    button.append(cut(this.picture, box, this.found.size, CROP_HEIGHT));
+    const mark = (value) => () => {
+      this.marked = value;
+      this.redraw();
+    };
+    for (const event of ["mouseenter", "focus"]) button.addEventListener(event, mark(which));
+    for (const event of ["mouseleave", "blur"]) button.addEventListener(event, mark(null));
+    return button;
+  }
+
+  showAlike(alike) {
+    this.$(".alike").hidden = alike.length === 0;
+    this.$(".alike ul").replaceChildren(
+      ...alike.map(({ label, similarity, thumbnail }) => {
+        const item = make("li");
+        const image = make("img");
+        if (/^data:image\/(jpeg|png|webp);base64,|^\/?[\w./-]+$/.test(thumbnail)) image.src = thumbnail;
+        image.alt = "";
+        item.append(image, make("span", "", shown(label)), make("small", "", `${percent(similarity)} alike`));
+        return item;
+      }),
+    );
+  }
+
+  showBranches(row) {
+    const names = { raw: "Whole picture", object: "Object", parts: "Parts" };
+    const rows = Object.entries(row.branches).map(([name, [best]]) => {
+      const line = make("tr");
+      line.append(make("th", "", names[name] ?? name), make("td", "", shown(best.label)), make("td", "share", percent(best.probability)));
+      return line;
+    });
+    this.$(".branches").hidden = rows.length < 2;
+    this.$(".branches tbody").replaceChildren(...rows);
+  }
+}
+
+function ranked({ label, probability }) {
+  const item = make("li");
+  const bar = make("i");
+  bar.style.setProperty("--share", probability.toFixed(4));
+  item.append(make("span", "", shown(label)), make("b", "", percent(probability)), bar);
+  return item;
+}
+
+function verdict(probability) {
+  if (probability < UNSURE) return "unsure";
+  return probability < SURE ? "likely" : "sure";
+}
+
+function percent(share) {
+  const value = 100 * share;
+  return `${value >= 99.95 || value < 0.05 ? Math.round(value) : value.toFixed(1)} %`;
+}
+
+/** A number of bytes as it is shown. */
+export function size(bytes) {
+  if (bytes < 1000) return `${bytes} bytes`;
+  return bytes < 1_000_000 ? `${Math.round(bytes / 1000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
+}
+
+/** Return an element with a text. */
+export function make(kind, className = "", text = "") {
+  const element = document.createElement(kind);
+  if (className) element.className = className;
+  element.textContent = text;
+  return element;
+}
