@@ -42,4 +42,8 @@ def demo(model: Path | str, examples: tuple[Path, ...], opens: bool, **options: 
 
         return pages(examples_from(examples) if examples else default_examples(predictor.model.classes))
 
-    serve_model(model, options, pages=pages_of, ready=lambda address: webbrowser.open(address) if opens else None)
+    def ready(address: str) -> None:
+        if opens:
+            webbrowser.open(address)
+
+    serve_model(model, options, pages=pages_of, ready=ready)

@@ -39,7 +39,8 @@ def serving_options(command: Command) -> Command:
     positive = click.FloatRange(0, min_open=True)
     options: list[Callable[[Command], Command]] = [
         click.option(
-            "--host", default="127.0.0.1", show_default=True, help="Address to listen on; this one is not reached from elsewhere."
+            "--host", default="127.0.0.1", show_default=True,
+            help="Address to listen on; this one is not reached from other machines.",
         ),
         click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any."),
         click.option(
