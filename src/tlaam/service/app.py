@@ -156,7 +156,7 @@ def create_app(
         yield
         await asyncio.get_running_loop().run_in_executor(None, service.batcher.close)
 
-    return Starlette(
+    app = Starlette(
         routes=[*service.routes, *pages],
         middleware=[Middleware(Guard, metrics=service.metrics, hosts=hosts)],
         exception_handlers={
@@ -167,6 +167,8 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would lead to whatever name the request gave
+    return app
 
 
 def resource(name: str) -> bytes:

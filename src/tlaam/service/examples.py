@@ -12,7 +12,7 @@ from PIL import Image
 from tlaam.data.synthetic import SyntheticOptions, class_names, render
 from tlaam.errors import ConfigError, DataError
 from tlaam.images import load_image
-from tlaam.prediction import iter_images
+from tlaam.prediction import find_images
 
 MOST = 8
 _SIDE, _THUMBNAIL_SIDE = 1280, 240  # pixels
@@ -27,14 +27,16 @@ class Example:
     thumbnail: bytes = field(repr=False)
 
 
-def examples_from(paths: Sequence[Path]) -> list[Example]:
-    """Take the first pictures of files and folders that can be read.
+def examples_from(paths: Sequence[str | Path]) -> list[Example]:
+    """Take pictures of files and folders that can be read, from all over them: a folder may have one for each class.
 
     Raises:
         DataError: there is none.
     """
     found: list[Example] = []
-    for path in iter_images(paths):
+    listed = find_images(paths)
+    spread = listed[:: max(1, len(listed) // MOST)]
+    for path in spread:
         try:
             found.append(_example(Path(path).name, load_image(path, max_side=_SIDE)))
         except DataError:

@@ -24,8 +24,9 @@ class Limits:
         body_seconds: for a body, beyond the time that it takes at `slowest`.
         slowest: bytes a second that a client has to send in the long run (408).
         answer_seconds: from a whole body to its answer (503).
+        keep_alive_seconds: between two requests of a connection.
         connections: open at once (503); of four times as many, the last are closed without a word.
-        header_bytes: of a request's line and headers (400).
+        header_bytes: of a request's line and headers that come bit by bit (400).
     """
 
     upload_bytes: int = 32 * MIB
@@ -40,6 +41,7 @@ class Limits:
     body_seconds: float = 20.0
     slowest: int = 32 * 1024
     answer_seconds: float = 60.0
+    keep_alive_seconds: int = 5
     connections: int = 256
     header_bytes: int = 16 * 1024
 

@@ -26,7 +26,8 @@ class Refusal(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Return the answer's headers beyond those that all have."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        found = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return {**found, "Connection": "close"} if self.status == 408 else found
 
 
 def busy(retry_after: int, why: str = "more images are waiting than this server takes") -> Refusal:

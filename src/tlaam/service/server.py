@@ -83,7 +83,7 @@ def server(app: ASGIApp, limits: Limits, ready: Callable[[], None] = lambda: Non
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=5,
+        timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=int(limits.answer_seconds + limits.header_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
     )

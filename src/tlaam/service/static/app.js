@@ -17,7 +17,7 @@ async function start() {
     limits = model.limits;
     $("model").textContent = model.name;
     $("limits").textContent =
-      `JPEG, PNG, WebP, TIFF and others, up to ${size(limits.upload_bytes)} and ` +
+      `JPEG, PNG, WebP, TIFF and others, up to ${megabytes(limits.upload_bytes)} and ` +
       `${Math.round(limits.pixels / 1e6)} million pixels each`;
     showClasses(model.classes);
     showExamples(examples);
@@ -88,7 +88,7 @@ function begin(blob, name) {
     const { signal } = given_up;
     try {
       if (limits && blob.size > limits.upload_bytes) {
-        throw new Refused("too_large", `It has ${size(blob.size)}; at most ${size(limits.upload_bytes)} are taken.`);
+        throw new Refused("too_large", `It has ${size(blob.size)}; at most ${megabytes(limits.upload_bytes)} are taken.`);
       }
       if (blob.size === 0) throw new Refused("empty", "");
       await blob.slice(0, 1).arrayBuffer().catch(() => { throw new Refused("unreadable", ""); });
@@ -139,6 +139,12 @@ function showClasses(classes) {
   $("classes").hidden = false;
   $("classes").querySelector("summary").textContent = `The ${classes.length} classes it knows`;
   $("classes").querySelector("ul").replaceChildren(...classes.map((name) => make("li", "", shown(name))));
+}
+
+/** A limit in whole units, as whoever set it wrote it. */
+function megabytes(bytes) {
+  const mebi = bytes / 2 ** 20;
+  return mebi >= 1 ? `${Number(mebi.toFixed(1))} MB` : size(bytes);
 }
 
 function notice(text) {

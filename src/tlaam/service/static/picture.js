@@ -1,11 +1,12 @@
 // Draws a picture and what the model looked at in it. Boxes are [x0, y0, x1, y1] in pixels of the upright file.
 
 const LONGEST_SIDE = 1400; // of what is kept and shown
+const SHORTEST_SIDE = 1000; // the longer side of a small picture is brought to this, so that lines on it are sharp
 const OBJECT = [255, 176, 0];
 const PARTS = [[94, 200, 255], [255, 110, 180], [120, 230, 160], [180, 150, 255]]; // from small windows to large
 const SAME_SIZE = 1.15; // windows of one size may differ by this factor of area after clipping
 const HEAT_CELLS = 160; // of the longer side of the smoothed heat map
-const HEAT_STRENGTH = 0.75;
+const HEAT_STRENGTH = 0.55;
 
 // Even steps of the "inferno" map (public domain), as in the pictures that `tlaam predict --overlays` writes.
 const INFERNO = [
@@ -23,7 +24,8 @@ export async function decoded(blob) {
   } catch {
     return null;
   }
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
+  const longer = Math.max(bitmap.width, bitmap.height);
+  const scale = Math.min(Math.max(longer, SHORTEST_SIDE), LONGEST_SIDE) / longer;
   const canvas = sheet(Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#fff"; // the model sees transparency on white
@@ -36,7 +38,7 @@ export async function decoded(blob) {
 
 /** Return a grey sheet in the shape of a picture that the browser cannot show. */
 export function blank([width, height]) {
-  const scale = Math.min(1, 900 / Math.max(width, height));
+  const scale = SHORTEST_SIDE / Math.max(width, height);
   const canvas = sheet(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   const pen = canvas.getContext("2d");
   pen.fillStyle = "#8a8f98";
