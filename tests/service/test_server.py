@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -182,8 +183,17 @@ def test_pipelined_requests_are_answered_in_their_order(address: str) -> None:
     assert re.findall(rb'"predictions":\[{"label":"(\w+)"', answers) == [colour.encode() for colour in COLOURS]
 
 
-def test_ten_times_what_it_can_carry(address: str, predictor: SlowPredictor) -> None:
+@pytest.fixture
+def patient(predictor: SlowPredictor) -> Iterator[str]:
+    """A service with few places, whose patience a machine that is busy does not try."""
+    limits = replace(QUICK, header_seconds=20, body_seconds=20)
+    with running(create_app(predictor, limits=limits), limits) as address:
+        yield address
+
+
+def test_ten_times_what_it_can_carry(patient: str, predictor: SlowPredictor) -> None:
     """Sixty at once where six are taken: each is answered rightly or told when to come again, and then all are."""
+    address = patient
     predictor.seconds = 0.02
     statuses: Counter[int] = Counter()
 
@@ -208,7 +218,8 @@ def test_ten_times_what_it_can_carry(address: str, predictor: SlowPredictor) -> 
     assert httpx.get(f"{address}/readyz", trust_env=False).status_code == 200
 
 
-def test_health_answers_while_the_queue_is_full(address: str, predictor: SlowPredictor) -> None:
+def test_health_answers_while_the_queue_is_full(patient: str, predictor: SlowPredictor) -> None:
+    address = patient
     predictor.seconds = 0.2
     body, kind = form({f"{number}.png": picture("red") for number in range(6)})
     with ThreadPoolExecutor(1) as user:
