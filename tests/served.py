@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -117,6 +121,27 @@ def running(app: Any, limits: Any) -> Iterator[str]:
             there.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
+
+
+@contextmanager
+def command(*arguments: object, without: Sequence[str] = ()) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``tlaam`` on a free port, as if some packages were not there; yield the process and its address."""
+    program = "import sys; sys.modules.update(dict.fromkeys({!r})); from tlaam.cli.main import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program.format(tuple(without)), *map(str, arguments), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        yield process, re.findall(r"http://\S+", line)[0]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def until(true: Callable[[], bool], seconds: float = 5) -> None:

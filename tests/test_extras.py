@@ -20,10 +20,12 @@ from tlaam.errors import MissingPackageError
 PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_the_modules_are_those_of_the_extra() -> None:
-    (listed,) = re.findall(r"^train = \[\n(.*?)^\]", PYPROJECT, re.DOTALL | re.M)
+@pytest.mark.parametrize("extra", ["train", "serve"])
+def test_the_modules_are_those_of_the_extra(extra: str) -> None:
+    (listed,) = re.findall(rf"^{extra} = \[(.*?)\]", PYPROJECT, re.DOTALL | re.M)
     modules = packages_distributions()
-    brought = {canonicalize_name(name) for module in tlaam.extras.TRAIN for name in modules[module]}
+    named = {"train": tlaam.extras.TRAIN, "serve": tlaam.extras.SERVE}[extra]
+    brought = {canonicalize_name(name) for module in named for name in modules[module]}
     assert {*re.findall(r'"([\w-]+)', listed)} == brought
 
 
@@ -41,6 +43,15 @@ def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], run: Path,
     assert capsys.readouterr().err == "tlaam: tlaam train needs Lightning, SciPy: pip install 'tlaam[train]'\n"
     assert main(["predict", str(run), str(photos)]) == 2
     assert "a run folder needs Lightning, SciPy: pip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["serve", "demo"])
+def test_serving_needs_its_own_packages_and_no_torch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(tlaam.extras, "find_spec", lambda name: None if name in ("torch", "uvicorn") else True)
+    assert main([verb, "model.onnx"]) == 2
+    assert capsys.readouterr().err == f"tlaam: tlaam {verb} needs uvicorn: pip install 'tlaam[serve]'\n"
 
 
 def test_a_name_says_what_it_needs_and_a_defect_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from tlaam.errors import DataError
-from tlaam.images import IMAGE_SUFFIXES, ImageError, image_size, load_image
+from tlaam.images import IMAGE_SUFFIXES, ImageBytes, ImageError, image_size, load_image
 
 
 def _picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -340,3 +340,17 @@ def test_content_counts_not_the_suffix(tmp_path: Path) -> None:
     _picture().save(tmp_path / "really.png")
     (tmp_path / "really.png").rename(tmp_path / "named.jpg")
     assert np.array_equal(_pixels(tmp_path / "named.jpg"), np.asarray(_picture()))
+
+
+def test_a_file_in_memory_is_read_as_one_on_the_disk(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20), "teal").save(tmp_path / "a.jpg", exif=turned)
+    held = ImageBytes("../b.jpg", (tmp_path / "a.jpg").read_bytes())
+    assert image_size(held) == image_size(tmp_path / "a.jpg") == (20, 40)
+    assert load_image(held) == load_image(tmp_path / "a.jpg")
+    for content, fault in ((b"", "empty"), (b"text", "not an image"), (held.content[:-30], "truncated|broken|cut")):
+        with pytest.raises(ImageError, match=rf"'\.\./b\.jpg'.*({fault})"):
+            load_image(ImageBytes("../b.jpg", content))
+    with pytest.raises(ImageError, match=r"files of type \.heic are not read"):
+        load_image(ImageBytes("photo.heic", b"text"))

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from tlaam.cli.main import VERBS, main
-from tlaam.extras import TRAIN
+from tlaam.extras import SERVE, TRAIN
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -167,6 +167,9 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
     elif verb == "predict":
         assert refused == (2, "", "tlaam: a run folder needs PyTorch: pip install 'tlaam[train]'\n")
+    elif verb in ("serve", "demo"):
+        needed = ", ".join(SERVE.values())
+        assert refused == (2, "", f"tlaam: tlaam {verb} needs {needed}: pip install 'tlaam[serve]'\n")
     else:
         extra = {"export": "export", "quickstart": "quickstart"}.get(verb, "train")
         assert refused == (2, "", f"tlaam: tlaam {verb} needs PyTorch: pip install 'tlaam[{extra}]'\n")

@@ -1,7 +1,8 @@
 """Every command and program of the README runs as it stands there.
 
 Only the trainings are cut to one epoch, the data set that is downloaded is a small one from this machine, and the
-exported file is a tiny one that lies there already. The Hugging Face hub stands on this machine.
+exported file is a tiny one that lies there already. The Hugging Face hub stands on this machine. What serves is asked
+for a picture's name and then to stop, on a port that is free.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import shlex
 import shutil
 from pathlib import Path
 
+import httpx
 import pytest
 from hub_server import HubServer
 from onnx_files import FACTS, small_model, written
+from served import command
 
 from tlaam.cli.main import main
 from tlaam.config import Config
@@ -49,7 +52,16 @@ def test_the_commands_run(in_a_users_folder: Path, capsys: pytest.CaptureFixture
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("tlaam ")]
     assert len(lines) >= 7
     for line in lines:
-        code = main(shlex.split(line, comments=True)[1:])
+        arguments = shlex.split(line, comments=True)[1:]
+        if arguments[0] in ("demo", "serve"):
+            with command(*arguments) as (process, address):
+                photo = Path("photos/jay/0.png").read_bytes()
+                answer = httpx.post(f"{address}/v1/predict", content=photo, trust_env=False)
+                assert answer.json()["results"][0]["predictions"], answer.text
+                process.terminate()
+                assert process.wait(20) == 0
+            continue
+        code = main(arguments)
         assert code == 0, f"{line}: {capsys.readouterr().err}"
     assert Path("data/CUB_200_2011/images.txt").is_file()
     assert len(list(Path("seen").iterdir())) == 6

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from served import COLOURS, SlowPredictor, form, picture, running, until
+from served import COLOURS, SlowPredictor, command, form, picture, running, until
 
 from tlaam.cli.main import main
 from tlaam.service.app import create_app
@@ -245,26 +242,6 @@ def test_connections_are_bounded(predictor: SlowPredictor) -> None:
         until(lambda: httpx.get(f"{address}/healthz", trust_env=False).status_code == 200)
 
 
-@contextmanager
-def command(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run ``tlaam`` on a free port; yield the process and the address that it printed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tlaam", *map(str, arguments), "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield process, re.findall(r"http://\S+", line)[0]
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_answers_what_it_took(colours: Path, number: signal.Signals) -> None:
     with command("serve", colours) as (process, address), connected(address) as connection:
@@ -280,6 +257,11 @@ def test_asked_to_stop_it_answers_what_it_took(colours: Path, number: signal.Sig
         assert answer.startswith(b"HTTP/1.1 200 ") and json.loads(answer.partition(b"\r\n\r\n")[2])["results"]
         output, said = process.communicate(timeout=10)
         assert (process.returncode, said) == (0, "") and "everything" in output
+
+
+def test_nothing_of_pytorch_is_needed(colours: Path) -> None:
+    with command("serve", colours, without=("torch", "timm", "lightning", "pydantic")) as (_, address):
+        assert name(address, "blue") == "blue"
 
 
 def test_a_port_that_is_taken_is_said_in_one_line(colours: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def serving_options(command: Command) -> Command:
         click.option(
             "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
         ),
-        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
+        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request (413)."),
         precision_option,
         config_option,
     ]  # fmt: skip
@@ -90,8 +90,8 @@ def serve_model(
     limits = Limits(
         upload_bytes=round(given.max_upload * MIB),
         pixels=round(given.max_pixels * 1_000_000),
-        images=given.max_images,
-        queue=max(given.queue, given.max_images),
+        images=min(given.max_images, given.queue),  # more could never be taken
+        queue=given.queue,
         batch_size=given.batch_size,
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
