@@ -56,7 +56,7 @@ def serving_options(command: Command) -> Command:
         click.option(
             "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
         ),
-        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request (413)."),
+        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
         precision_option,
         config_option,
     ]  # fmt: skip
