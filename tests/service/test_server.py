@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -68,6 +68,7 @@ def head(length: int | str, extra: str = "") -> bytes:
 
 def name(address: str, colour: str) -> str:
     answer = httpx.post(f"{address}/v1/predict", content=picture(colour), trust_env=False)
+    assert answer.status_code == 200, answer.text
     label: str = answer.json()["results"][0]["predictions"][0]["label"]
     return label
 
@@ -213,6 +214,42 @@ def test_ten_times_what_it_can_carry(patient: str, predictor: SlowPredictor) -> 
     assert statuses[200] == 60 and statuses[503] > 0
     assert sum(predictor.passes) == 60, "refused work was done"
     assert httpx.get(f"{address}/readyz", trust_env=False).status_code == 200
+
+
+def test_users_are_served_among_those_who_do_harm(patient: str) -> None:
+    """Slow bodies, broken uploads, malformed forms and nonsense at the same time cost nobody an answer."""
+    ends = threading.Event()
+    body, kind = form({"a.png": picture("red")})
+
+    def harm(number: int) -> None:
+        while not ends.is_set():
+            with suppress(OSError), connected(patient) as connection:
+                if number % 4 == 0:
+                    connection.sendall(head(100_000) + b"x" * 10)
+                    ends.wait(0.3)
+                elif number % 4 == 1:
+                    connection.sendall(head(len(body), f"Content-Type: {kind}\r\n") + body[:-20])
+                elif number % 4 == 2:
+                    connection.sendall(head(len(body) - 9, f"Content-Type: {kind}\r\n") + body[:-9])
+                    assert connection.recv(65536).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 503 "))
+                else:
+                    connection.sendall(bytes(range(256)) * 40)
+                    ends.wait(0.05)
+
+    def user(number: int) -> None:
+        colour = list(COLOURS)[number % 3]
+        for _ in range(8):
+            assert name(patient, colour) == colour
+
+    with ThreadPoolExecutor(19) as people:
+        harmful = [people.submit(harm, number) for number in range(16)]
+        try:
+            list(people.map(user, range(3)))
+        finally:
+            ends.set()
+        for each in harmful:
+            each.result(10)
+    until(lambda: counted(patient, "tlaam_held_bytes") == counted(patient, "tlaam_waiting_images") == 0)
 
 
 def test_health_answers_while_the_queue_is_full(patient: str, predictor: SlowPredictor) -> None:

@@ -22,6 +22,9 @@ from tlaam.service.limits import Limits
 from tlaam.service.refusal import busy
 from tlaam.service.reply import Json
 
+_BACKLOG = 64
+"""Connections that are accepted before any is looked at: the rest wait in the system, where they cost nothing. With
+many more, a flood is accepted faster than it can be refused."""
 _GRACE = 5.0  # seconds that a closed connection has to take what was sent
 
 
@@ -83,6 +86,7 @@ def server(app: ASGIApp, limits: Limits, ready: Callable[[], None] = lambda: Non
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=_BACKLOG,
         timeout_keep_alive=limits.keep_alive_seconds,
         timeout_graceful_shutdown=int(limits.answer_seconds + limits.header_seconds),
         h11_max_incomplete_event_size=limits.header_bytes,
