@@ -21,8 +21,8 @@ const RETRIED = new Set(["busy", "offline", "stopped", "failed", "too_slow", "un
 const VERDICTS = {
   sure: ["sure", "Sure"],
   likely: ["likely", "Probably"],
-  unsure: ["unsure", "Not sure"],
-  stranger: ["stranger", "Unlike anything it has learnt"],
+  unsure: ["unsure", "Not sure", "Other names fit nearly as well."],
+  stranger: ["stranger", "Unlike anything it has learnt", "These are only the nearest names that it knows."],
 };
 
 /** A class name as it is shown. */
@@ -97,11 +97,13 @@ export class Card {
     this.$(".progress").hidden = true;
     this.$(".answer").hidden = false;
     const [best] = row.predictions;
-    const [kind, words] = VERDICTS[row.confidence ?? verdict(best.probability)];
+    const [kind, words, advice] = VERDICTS[row.confidence] ?? VERDICTS[verdict(best.probability)];
     this.$(".verdict").className = `verdict ${kind}`;
     this.$(".verdict").textContent = words;
     this.$(".answer h3").textContent = shown(best.label);
     this.$(".answer h3").title = best.label;
+    this.$(".advice").hidden = !advice;
+    this.$(".advice").textContent = advice ?? "";
     this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
     this.showLayers();
     this.showCrops();
