@@ -26,10 +26,9 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     assert config.training.precision == "32-true"
     assert config.training.accelerator == "cpu"
     assert config.training.devices == "1"
-    assert config.training.workers is not None
     open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
-    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages", "cache"}
-    assert resolve(config, _images(5)) == config
+    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages", "cache", "workers"}
+    assert resolve(config, _images(300)) == config
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ class TrainingConfig(_Section):
     strategy: str = "auto"
     """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that load images; by itself from the number of cores."""
+    """Processes that load images; by itself as many as keep up with the training steps, which is measured."""
     cache: str | None = None
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
 

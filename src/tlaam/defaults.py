@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from tlaam.config import Config, ModelConfig
@@ -15,6 +14,9 @@ _TINY = 64
 
 def resolve(config: Config, images: LabelledImages) -> Config:
     """Return the settings with a value in place of each `None` that data or machine decide.
+
+    How many images a step has and how many processes load them may be left open: they are measured
+    (`tlaam.training.batch_size`, `tlaam.training.workers`).
 
     A `raw_epochs` that would leave no epoch for the object level becomes half of the epochs.
 
@@ -30,8 +32,8 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     values = {"epochs": epochs}
     if training.raw_epochs >= epochs:
         values["raw_epochs"] = epochs // 2
-    if training.workers is None:
-        values["workers"] = 0 if count < _TINY else min(8, max(_cores() - 1, 0))
+    if training.workers is None and count < _TINY:
+        values["workers"] = 0  # it would take longer to start them
     return config.with_options(**values)
 
 
@@ -96,9 +98,3 @@ def _devices(gpu: bool) -> str:
     import torch
 
     return str(torch.cuda.device_count()) if gpu else "1"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,9 +9,8 @@ from lightning.fabric import Fabric
 
 from tlaam.config import Config
 from tlaam.model.architecture import Architecture
-from tlaam.model.backbone import Backbone
-from tlaam.training.loss import TwoLevelLoss
 from tlaam.training.memory import kept_for_backward
+from tlaam.training.trials import left_as_it_was, trial_step
 
 LARGEST = 64
 """Larger batches train no faster, and want other learning rates."""
@@ -33,19 +32,9 @@ def largest_batch(fabric: Fabric, model: Architecture, config: Config, classes: 
         images: how many there are to train on.
     """
     limit = max(2, min(LARGEST, images // (4 * fabric.world_size)))
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    was_training = model.training
-    fabric.to_device(model.train())
-    for module in model.modules():
-        if isinstance(module, Backbone):
-            module.recompute = config.training.recompute
     on_gpu = fabric.device.type == "cuda"
-    fits = (_tried if on_gpu else _reckoned)(fabric, model, config, classes, limit)
-    model.load_state_dict(state)
-    model.train(was_training)
-    model.zero_grad(set_to_none=True)
-    if on_gpu:
-        torch.cuda.empty_cache()
+    with left_as_it_was(fabric, model, config):
+        fits = (_tried if on_gpu else _reckoned)(fabric, model, config, classes, limit)
     return int(fabric.all_reduce(torch.tensor(fits, device=fabric.device), reduce_op="min"))
 
 
@@ -55,7 +44,7 @@ def _tried(fabric: Fabric, model: Architecture, config: Config, classes: int, li
     room = _SHARE * torch.cuda.get_device_properties(fabric.device).total_memory
     while 2 * size <= limit:
         try:
-            _step(fabric, model, config, classes, 2 * size)
+            trial_step(fabric, model, config, classes, 2 * size)
         except torch.OutOfMemoryError:
             break
         if torch.cuda.max_memory_allocated(fabric.device) > room:
@@ -77,23 +66,8 @@ def _reckoned(fabric: Fabric, model: Architecture, config: Config, classes: int,
 def _kept(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> int:
     """Return the bytes that a step keeps for its backward pass, activations made again included once."""
     with kept_for_backward() as sizes:
-        _step(fabric, model, config, classes, size)
+        trial_step(fabric, model, config, classes, size)
     return sum(sizes.values())
-
-
-def _step(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> None:
-    side = config.model.source_size
-    assert side is not None
-    images = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=fabric.device)
-    labels = torch.arange(size, device=fabric.device) % classes
-    masks = torch.zeros(size, 64, 64, dtype=torch.uint8, device=fabric.device)
-    with fabric.autocast():
-        output = model(images, labels)
-        loss = TwoLevelLoss(config.training.label_smoothing)(
-            output, labels, masks if output.foreground_logits is not None else masks[:, :0, :0]
-        )
-    loss.total.backward()
-    model.zero_grad(set_to_none=True)
 
 
 def _free_memory() -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tlaam.canvas import image_to_canvas, load_for_canvas, to_canvas
+from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.masks import PseudoMasks
@@ -94,6 +95,15 @@ class TrainingImages(Dataset[Item]):
         mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
         return _item(made.canvas, sample, index, made.box, (width, height), made.mask, made.light)
+
+
+def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMasks | None = None) -> TrainingImages:
+    """Return a run's training images by its settings, which are resolved."""
+    training, source_size = config.training, config.model.source_size
+    assert source_size is not None
+    augment = Augment(source_size, flip=training.flip, jitter=training.jitter, crop_scale=training.crop_scale)
+    cache = None if training.cache is None else CanvasCache(training.cache, source_size)
+    return TrainingImages(samples, source_size, augment, training.seed, masks, cache)
 
 
 class EvaluationImages(Dataset[Item]):

@@ -30,9 +30,8 @@ from tlaam.errors import RunError
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import Backbone
 from tlaam.training import sharding
-from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
-from tlaam.training.dataset import EvaluationImages, Item, TrainingImages
+from tlaam.training.dataset import EvaluationImages, Item, training_images
 from tlaam.training.folder import RunFolder
 from tlaam.training.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
@@ -43,7 +42,7 @@ from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
-from tlaam.training.transforms import Augment, relit
+from tlaam.training.transforms import relit
 from tlaam.training.validation import validate
 
 _SYNC_STEPS = 20
@@ -181,10 +180,6 @@ class _Fit:
             self._write_history()  # it may have rows that the checkpoint has not, or lack the last
 
         workers = self.training.workers or 0
-        source_size = _resolved(config.model.source_size)
-        augment = Augment(
-            source_size, flip=self.training.flip, jitter=self.training.jitter, crop_scale=self.training.crop_scale
-        )
         self.epochs, self.batch_size = _resolved(self.training.epochs), _resolved(self.training.batch_size)
         batches = StepBatches(
             len(train),
@@ -198,14 +193,13 @@ class _Fit:
         self.steps_per_epoch = batches.steps_per_epoch
         on_gpu = fabric.device.type == "cuda"
         self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
-        cache = None if self.training.cache is None else CanvasCache(self.training.cache, source_size)
-        dataset = TrainingImages(train, source_size, augment, self.training.seed, masks, cache)
+        dataset = training_images(train, config, masks)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
         mine = range(fabric.global_rank, len(val), fabric.world_size)
         size = self.batch_size
         self.val_loader = self._on_device(
             batch_loader(
-                EvaluationImages(val, source_size, cache),
+                EvaluationImages(val, _resolved(config.model.source_size), dataset.cache),
                 [list(mine[start : start + size]) for start in range(0, len(mine), size)],
                 workers,
                 pin=on_gpu,

@@ -33,6 +33,7 @@ from tlaam.training import sharding
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
+from tlaam.training.dataset import training_images
 from tlaam.training.folder import RunFolder
 from tlaam.training.header import header
 from tlaam.training.history import total_seconds
@@ -44,6 +45,7 @@ from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
 from tlaam.training.source import opened_again, reopenable
 from tlaam.training.versions import versions
+from tlaam.training.workers import needed_workers
 from tlaam.yaml_file import read_yaml
 
 LOOKED_AT = 50_000
@@ -114,6 +116,10 @@ def train(
             classes, count = len(plan.images.classes), len(plan.images.split("train"))
             found = largest_batch(fabric, model, plan.config, classes, count)
             plan = replace(plan, config=plan.config.with_options(batch_size=found))
+        if plan.config.training.workers is None:
+            loaded = training_images(plan.images.split("train"), plan.config)
+            found = needed_workers(fabric, model, plan.config, len(plan.images.classes), loaded)
+            plan = replace(plan, config=plan.config.with_options(workers=found))
 
         def begin() -> None:
             stack.enter_context(folder.created())

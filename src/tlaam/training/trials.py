@@ -1,0 +1,55 @@
+"""Training steps of blank images, to see what a step takes; the network stays as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning.fabric import Fabric
+
+from tlaam.config import Config
+from tlaam.model.architecture import Architecture
+from tlaam.model.backbone import Backbone
+from tlaam.training.loss import TwoLevelLoss
+
+
+@contextmanager
+def left_as_it_was(fabric: Fabric, model: Architecture, config: Config) -> Iterator[None]:
+    """Bring a network to its device, ready for `trial_step`; afterwards its weights and statistics are put back.
+
+    Args:
+        fabric: launched.
+        model: the network.
+        config: resolved settings.
+    """
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    was_training = model.training
+    model.train().to(fabric.device)
+    for module in model.modules():
+        if isinstance(module, Backbone):
+            module.recompute = config.training.recompute
+    try:
+        yield
+    finally:
+        model.load_state_dict(state)
+        model.train(was_training)
+        model.zero_grad(set_to_none=True)
+        if fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def trial_step(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> None:
+    """Pass a batch of `size` blank images forwards and backwards, without the optimiser's step."""
+    side = config.model.source_size
+    assert side is not None
+    images = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=fabric.device)
+    labels = torch.arange(size, device=fabric.device) % classes
+    masks = torch.zeros(size, 64, 64, dtype=torch.uint8, device=fabric.device)
+    with fabric.autocast():
+        output = model(images, labels)
+        loss = TwoLevelLoss(config.training.label_smoothing)(
+            output, labels, masks if output.foreground_logits is not None else masks[:, :0, :0]
+        )
+    loss.total.backward()
+    model.zero_grad(set_to_none=True)
