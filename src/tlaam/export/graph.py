@@ -57,6 +57,8 @@ class Answers(nn.Module):
             answers["object_boxes"] = output.object_boxes * scale
         if output.part_boxes is not None:
             answers["part_boxes"] = output.part_boxes * scale
+        if output.embeddings is not None:
+            answers["embeddings"] = output.embeddings
         return {name: values.float() for name, values in answers.items()}
 
 
@@ -82,7 +84,7 @@ class PhotoModel(nn.Module):
             By name, those that the model has: ``probabilities`` ``(B, C)``, the fused ones; ``raw_probabilities``,
             ``object_probabilities`` and ``parts_probabilities`` ``(B, C)``; ``heatmaps`` ``(B, h, w)``, not
             normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
-            in pixels of the photograph, x1/y1 exclusive. All float32.
+            in pixels of the photograph, x1/y1 exclusive; ``embeddings`` ``(B, E)``. All float32.
         """
         answers: dict[str, Tensor] = self.answers(*self.canvas(photos))
         return answers

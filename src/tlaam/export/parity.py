@@ -24,6 +24,8 @@ from tlaam.training.source import opened_again
 
 PROBABILITY = 1e-3
 """Largest difference of two probabilities that counts as agreement."""
+EMBEDDING = 1e-3
+"""Largest 1 - cosine of two embeddings that counts as agreement."""
 PIXEL = 1.0
 """Largest difference of two boxes' edges: in pixels of the photograph, or of the canvas where these are larger."""
 SAME_BOXES, SAME_TOP1 = 0.99, 0.995
@@ -50,6 +52,8 @@ class Parity:
         same_top1: share of images whose most probable class is the same.
         top1: share of images that the file names rightly; None where their classes are not known.
         pytorch_top1: share of the same images that PyTorch names rightly.
+        embedding_difference: largest 1 - cosine of two embeddings, over the images whose boxes agree; None for a model
+            that gives none.
     """
 
     precision: Precision
@@ -61,6 +65,7 @@ class Parity:
     same_top1: float
     top1: float | None
     pytorch_top1: float | None
+    embedding_difference: float | None
 
     def faults(self) -> list[str]:
         """Return what lies outside the tolerances; nothing where the answers agree."""
@@ -70,6 +75,8 @@ class Parity:
         for name, found in (("raw", self.raw_difference), ("any branch's", self.probability_difference)):
             if not found <= PROBABILITY:  # a NaN is no agreement
                 faults.append(f"{name} probabilities differ by up to {found:.2g}, allowed is {PROBABILITY:g}")
+        if self.embedding_difference is not None and not self.embedding_difference <= EMBEDDING:
+            faults.append(f"embeddings differ by up to {self.embedding_difference:.2g}, allowed is {EMBEDDING:g}")
         return faults + _too_few("boxes", self.same_boxes, SAME_BOXES) + _too_few("top-1", self.same_top1, SAME_TOP1)
 
     def table(self) -> str:
@@ -81,6 +88,8 @@ class Parity:
             f"  object boxes' mean IoU              {self.object_iou:.1%}",
             f"  same top-1                          {self.same_top1:.1%}",
         ]
+        if self.embedding_difference is not None:
+            lines.append(f"  largest 1 - cosine of embeddings    {self.embedding_difference:.2g}")
         if self.top1 is not None:
             lines.append(f"  top-1 (PyTorch's)                   {self.top1:.1%} ({self.pytorch_top1:.1%})")
         return "\n".join(lines)
@@ -149,6 +158,7 @@ class _Tally:
         self.iou: list[float] = []
         self.top1: list[bool] = []
         self.right: list[bool] = []
+        self.embeddings: list[float] = []
 
     def add(
         self, photo: NDArray[np.uint8], expected: Mapping[str, NDArray[Any]], pixel: float, label: int | None
@@ -161,6 +171,8 @@ class _Tally:
         self.boxes.append(all(moved <= pixel for name, moved in differences.items() if name.endswith("_boxes")))
         if self.boxes[-1]:
             self.of_any.append(max(d for name, d in differences.items() if name.endswith("probabilities")))
+            if "embeddings" in expected:
+                self.embeddings.append(1 - _cosine(found["embeddings"][0], expected["embeddings"]))
         if "object_boxes" in expected:
             self.iou.append(_iou(found["object_boxes"][0], expected["object_boxes"]))
         self.top1.append(best == int(expected["probabilities"].argmax()))
@@ -179,7 +191,14 @@ class _Tally:
             same_top1=float(np.mean(self.top1)),
             top1=float(np.mean(self.right)) if self.right else None,
             pytorch_top1=float(np.mean(pytorch_right)) if pytorch_right else None,
+            embedding_difference=float(np.max(self.embeddings)) if self.embeddings else None,
         )
+
+
+def _cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Return the cosine of the angle between two vectors ``(E,)``, 1 of two that are both 0."""
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / lengths if lengths > 0 else float(np.array_equal(first, second))
 
 
 def _iou(first: NDArray[Any], second: NDArray[Any]) -> float:
@@ -236,4 +255,6 @@ def _expected(model: TrainedModel, canvas: NDArray[np.uint8], size: tuple[int, i
     for name, boxes in (("object_boxes", output.object_boxes), ("part_boxes", output.part_boxes)):
         if boxes is not None:
             answers[name] = canvas_to_image(boxes[0].numpy(), model.source_size, *size)
+    if output.embeddings is not None:
+        answers["embeddings"] = output.embeddings[0].numpy()
     return answers

@@ -45,9 +45,12 @@ class LinearHead(nn.Linear):
                 return self._scores(features)
         return self._scores(features)
 
+    def pooled(self, features: Tensor) -> Tensor:
+        """Return Ā ``(B, K)`` of features ``(B, K, H, W)``, in float32 at least, under autocast too."""
+        return spatial_mean(features).to(self.weight.dtype)
+
     def _scores(self, features: Tensor) -> Tensor:
-        pooled = spatial_mean(features).to(self.weight.dtype)
-        return super().forward(functional.dropout(pooled, self.drop, self.training))
+        return super().forward(functional.dropout(self.pooled(features), self.drop, self.training))
 
 
 _Network = TypeVar("_Network", bound=nn.Module)

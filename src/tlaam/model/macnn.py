@@ -127,6 +127,7 @@ class MACNN(TakesTurns):
             object_boxes=None,
             part_boxes=compose_boxes(windows, crop, self.image_size),
             own_loss=own_loss,
+            embeddings=None if self.training or raw_only else self.classifier.pooled(features.detach()),
         )
 
     @torch.no_grad()

@@ -88,6 +88,7 @@ class TLAAM(Architecture):
                 crop = self._crop_of(object_boxes, source)
             features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
             object_logits = self.classifier(features)
+        embeddings = None if self.training or raw_only else self.classifier.pooled(features.detach())
 
         part_logits, part_boxes = None, None
         if self.parts is not None and not raw_only:
@@ -105,6 +106,7 @@ class TLAAM(Architecture):
             object_boxes=object_boxes,
             part_boxes=part_boxes,
             foreground_logits=None if found is None else found.foreground_logits,
+            embeddings=embeddings,
         )
 
     def localizer_parameters(self) -> Iterator[nn.Parameter]:

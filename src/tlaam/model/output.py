@@ -25,6 +25,9 @@ class TLAAMOutput(NamedTuple):
         part_boxes: the parts' boxes, ``(B, N, 4)``.
         foreground_logits: of a localiser that learns, for its loss, ``(B, h, w)``; None of any other.
         own_loss: while training, what a network wants minimised beside the branches' cross-entropies, a scalar.
+        embeddings: pooled features of the object image, or of the raw image where there is no object branch,
+            ``(B, E)``, not normalised: images that look alike to the network lie in nearly the same direction. None
+            while training, and where only the raw branch runs.
     """
 
     probabilities: Tensor
@@ -36,6 +39,7 @@ class TLAAMOutput(NamedTuple):
     part_boxes: Tensor | None
     foreground_logits: Tensor | None = None
     own_loss: Tensor | None = None
+    embeddings: Tensor | None = None
 
     def branch_probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities ``(B, C)`` of each branch that was run and of their fusion (``fused``)."""

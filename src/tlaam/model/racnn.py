@@ -116,6 +116,7 @@ class RACNN(TakesTurns):
         boxes: list[Tensor] = []
         own_losses: list[Tensor] = []
         heatmaps: Tensor | None = None
+        embeddings: Tensor | None = None
         square: Tensor | None = None
         for scale, backbone in enumerate([self.backbone, *self.finer]):
             if square is None:
@@ -125,7 +126,11 @@ class RACNN(TakesTurns):
             if square is not None and ranking:
                 x = x * boxcar(square, self.image_size)
             features: Tensor = backbone(x)
-            scores.append(self.classifiers[scale](features))
+            classifier = self.classifiers[scale]
+            assert isinstance(classifier, LinearHead)
+            scores.append(classifier(features))
+            if scale == 1 and not (self.training or raw_only):
+                embeddings = classifier.pooled(features.detach())
             if heatmaps is None:
                 heatmaps = features.detach().float().sum(1).relu()
             if scale < len(self.proposals):
@@ -150,6 +155,7 @@ class RACNN(TakesTurns):
             object_boxes=boxes[0],
             part_boxes=boxes[1][:, None],
             own_loss=sum(own_losses, start=torch.zeros((), device=source.device)) if own_losses else None,
+            embeddings=embeddings,
         )
 
 

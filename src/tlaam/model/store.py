@@ -79,12 +79,12 @@ class TrainedModel:
             output = infer(self.network, torch.from_numpy(canvases))
         asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
         output = TLAAMOutput(**asked)
-        heatmaps, objects, parts = (
+        heatmaps, objects, parts, embeddings = (
             None if field is None else _floats(field)
-            for field in (output.heatmaps, output.object_boxes, output.part_boxes)
+            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings)
         )
         branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
-        return Answers(branches, heatmaps, objects, parts)
+        return Answers(branches, heatmaps, objects, parts, embeddings)
 
 
 def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:

@@ -98,6 +98,7 @@ class TASN(Architecture):
             object_boxes=heatmap_boxes(structure, size),
             part_boxes=heatmap_boxes(details, size)[:, None],
             own_loss=distillation_loss(part_logits, master_logits) if self.training else None,
+            embeddings=None if self.training else self.classifier_master.pooled(by_structure.detach()),
         )
 
 

@@ -22,12 +22,14 @@ class Answers:
         heatmaps: ``(B, h, w)``, not normalised; None where the model draws none.
         object_boxes: ``(B, 4)``; None without an object level.
         part_boxes: ``(B, N, 4)``; None without a part level.
+        embeddings: ``(B, E)``, not normalised (`tlaam.model.output.TLAAMOutput`); None where the model gives none.
     """
 
     probabilities: dict[str, Floats]
     heatmaps: Floats | None
     object_boxes: Floats | None
     part_boxes: Floats | None
+    embeddings: Floats | None = None
 
 
 class Model(Protocol):
