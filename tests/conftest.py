@@ -53,14 +53,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with the model that `exported_file` holds."""
-    return small_run(tmp_path_factory.mktemp("runs") / "exported", localizer="oaam")
+def exported_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with the model that `exported_file` holds, and a gallery of `photos`."""
+    from tlaam.training.gallery import write_gallery
+
+    folder = small_run(tmp_path_factory.mktemp("runs") / "exported", localizer="oaam")
+    write_gallery(folder, photos, precision="32-true")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def exported_file(exported_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX file of `exported_run`, its figures beside it. It takes a minute, so that one serves all tests."""
+    """The ONNX file of `exported_run`, with figures and gallery beside it. It takes a minute: one for all tests."""
     from tlaam.cli.main import main
 
     path = tmp_path_factory.mktemp("out") / "model.onnx"

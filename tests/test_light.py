@@ -118,6 +118,8 @@ def test_the_answers_and_pictures_are_those_of_the_run_folder(
         if wanted["error"] is not None:
             assert got == wanted
             continue
+        assert got["confidence"] == wanted["confidence"] in ("sure", "unsure", "stranger")
+        assert abs(got["familiarity"] - wanted["familiarity"]) < 1e-3
         assert list(got["branches"]) == list(wanted["branches"]) == ["raw", "object", "parts"]
         for rows, others in zip(
             [got["predictions"], *got["branches"].values()],

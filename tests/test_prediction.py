@@ -100,7 +100,10 @@ def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> 
     good, bad = make(tmp_path / "a.png", 50, 40), tmp_path / "none.png"
     lines = [json.loads(json.dumps(p.to_dict(2))) for p in predict(run, [good, bad])]
     for line in lines:
-        assert set(line) == {"path", "predictions", "branches", "object_box", "part_boxes", "error"}
+        assert set(line) == {
+            "path", "predictions", "branches", "confidence", "familiarity", "object_box", "part_boxes", "error",
+        }  # fmt: skip
+        assert line["confidence"] is None and line["familiarity"] is None, "this run has no gallery"
     good_line, bad_line = lines
     assert [set(entry) for entry in good_line["predictions"]] == [{"label", "probability"}] * 2
     assert good_line["predictions"][0]["probability"] >= good_line["predictions"][1]["probability"]

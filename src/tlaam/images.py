@@ -175,6 +175,23 @@ def _file(path: str | Path | ImageBytes) -> Path | ImageBytes:
     return path if isinstance(path, ImageBytes) else Path(path)
 
 
+def require_jpeg(content: bytes, max_side: int) -> None:
+    """Check that bytes are a JPEG file that decodes, neither side longer than `max_side` pixels.
+
+    Raises:
+        DataError: they are something else.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=["JPEG"]) as image:
+            if image.format != "JPEG" or max(image.size) > max_side:
+                raise DataError(f"it is no JPEG file of at most {max_side} pixels a side.")
+            image.load()
+    except DataError:
+        raise
+    except Exception as error:  # decoders that are fed damaged bytes raise nearly anything
+        raise DataError(f"it is no JPEG file ({_one_line(error)}).") from error
+
+
 @contextmanager
 def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
     """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""

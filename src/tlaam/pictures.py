@@ -30,7 +30,10 @@ def picture_of(
     """
     image = load_image(Path(prediction.path), banner=prediction.banner)
     (name, probability), *others = prediction.top(3)
-    subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
+    said = {"stranger": ["unlike what the model learnt from"], "unsure": ["unsure"]}.get(
+        prediction.confidence or "", []
+    )
+    subtitle = " · ".join([*said, *(f"{other} {share:.0%}" for other, share in others)])
     if label is not None:
         verdict = "right" if label == name else f"wrong, it is {label}"
         subtitle = f"{verdict} · {subtitle}" if subtitle else verdict

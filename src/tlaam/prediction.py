@@ -18,8 +18,9 @@ from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
 from tlaam.data.folder import image_files, unsupported_files, unsupported_types
 from tlaam.data.manifest import image_paths
 from tlaam.data.sample import Sample
-from tlaam.errors import DataError, TlaamError
+from tlaam.errors import DataError, ModelError, TlaamError
 from tlaam.extras import require_extra
+from tlaam.gallery import FILE, Confidence, Gallery, Judge, LookAlike, read_gallery
 from tlaam.hub.download import local_folder
 from tlaam.images import ImageBytes
 from tlaam.runtime.answers import Answers, Floats, Model, Precision
@@ -44,6 +45,10 @@ class Prediction:
         part_boxes: ``(N, 4)`` xyxy in pixels of the image; None without a part level.
         banner: pixels at the bottom of the file that were left out (`tlaam.data.sample.Sample.banner`); the image is
             what remains.
+        familiarity: how much the image looks like those that the model learnt from, the cosine to the nearest class;
+            None without a gallery (docs/strangers.md).
+        confidence: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without a gallery.
+        embedding: ``(E,)``, what look-alikes are found by; None without a gallery, unless it was asked for.
     """
 
     path: str
@@ -55,6 +60,9 @@ class Prediction:
     object_box: Floats | None = None
     part_boxes: Floats | None = field(default=None, repr=False)
     banner: int = 0
+    familiarity: float | None = None
+    confidence: Confidence | None = None
+    embedding: Floats | None = field(default=None, repr=False)
 
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
         """Return the k most probable classes with their probabilities, best first."""
@@ -70,6 +78,8 @@ class Prediction:
             "path": self.path,
             "predictions": _rows(self.top(k)),
             "branches": {name: _rows(self.top(k, name)) for name in self.probabilities if name != "fused"},
+            "confidence": self.confidence,
+            "familiarity": None if self.familiarity is None else round(self.familiarity, 4),
             "object_box": None if self.object_box is None else _rounded(self.object_box),
             "part_boxes": None if self.part_boxes is None else [_rounded(box) for box in self.part_boxes],
             "error": self.error,
@@ -78,6 +88,10 @@ class Prediction:
 
 class Predictor:
     """A trained model that takes image files.
+
+    Where its gallery lies with it (``gallery.npz`` in a run folder, ``model.gallery.npz`` beside ``model.onnx``),
+    answers say how familiar an image is, and `look_alikes` finds training images. An ONNX file alone tells strangers
+    too.
 
     Args:
         model: a run folder, an ONNX file that ``tlaam export`` wrote, a model that `load_model` returned, or the name
@@ -89,9 +103,16 @@ class Predictor:
         workers: threads that read and decode images while the network computes.
         compiled: compile the network before it answers (`tlaam.inference.compile_for_answers`): minutes at the first
             batch, less time for each one after. Not of an ONNX file.
+        gallery: training images of this model, where it is given loaded; by itself those that lie with the model.
+        embeddings: give each prediction its embedding, gallery or not.
+
+    Attributes:
+        gallery: training images to show beside what looks like them; None where there are none.
+        judge: tells strangers; None where nothing is known of what the model learnt from.
 
     Raises:
-        ModelError: the folder holds no usable model, the file is none, or it is not computed on that device.
+        ModelError: the folder holds no usable model, the file is none, it is not computed on that device, or its
+            gallery is damaged or another model's.
         MissingPackageError: a run folder or a name is given, and PyTorch is not installed.
     """
 
@@ -104,10 +125,20 @@ class Predictor:
         precision: Precision | None = None,
         workers: int = 2,
         compiled: bool = False,
+        gallery: Gallery | None = None,
+        embeddings: bool = False,
     ) -> None:
-        given = _loaded(local_folder(model)) if isinstance(model, (str, Path)) else model
+        path = local_folder(model) if isinstance(model, (str, Path)) else None
+        given = _loaded(path) if path is not None else model
+        assert not isinstance(given, (str, Path))
         ready = given.ready(device, precision)
         self.model = ready.compiled(batch_size) if compiled else ready
+        self.gallery = gallery or (None if path is None else _gallery_of(path, given))
+        # An ONNX file brings one in its metadata; what a run folder has is its gallery's.
+        self.judge: Judge | None = self.gallery.judge if self.gallery else getattr(given, "judge", None)
+        if self.gallery is not None and self.gallery.classes != given.classes:
+            raise ModelError("the gallery is of another model, with other classes; write it again (tlaam gallery).")
+        self._embeddings = embeddings or self.gallery is not None
         self.batch_size, self.workers = batch_size, workers
 
     def predict(self, paths: Iterable[str | Path | Sample]) -> Iterator[Prediction]:
@@ -137,6 +168,18 @@ class Predictor:
             answers += self.answer(read[start : start + self.batch_size])
         return answers
 
+    def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
+        """Return the k training images of the gallery that look most like a predicted one, the most alike first.
+
+        There are none of a prediction with an error, or without a gallery.
+
+        Raises:
+            ModelError: a thumbnail of the gallery is damaged.
+        """
+        if self.gallery is None or prediction.embedding is None:
+            return []
+        return self.gallery.nearest(prediction.embedding, k)
+
     def read(self, given: str | Path | ImageBytes | Sample) -> ReadImage:
         """Read one image as the network takes it, or why it cannot be read. Several threads may."""
         path, banner = (given.path, given.banner) if isinstance(given, Sample) else (given, 0)
@@ -153,8 +196,29 @@ class Predictor:
         if not canvases:
             return [Prediction(read.path, error=read.error) for read in batch]
         readable = [read for read in batch if read.canvas is not None]
-        answers = _unpack(self.model.answer(np.stack(canvases)), readable, self.model)
+        answers = self._unpack(self.model.answer(np.stack(canvases)), readable)
         return [Prediction(read.path, error=read.error) if read.canvas is None else next(answers) for read in batch]
+
+    def _unpack(self, answers: Answers, batch: Sequence[ReadImage]) -> Iterator[Prediction]:
+        heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
+        size, embeddings = self.model.source_size, answers.embeddings
+        familiarity = self.judge.familiarity(embeddings) if self.judge and embeddings is not None else None
+        for row, read in enumerate(batch):
+            of_row = None if familiarity is None else float(familiarity[row])
+            sureness = float(answers.probabilities["fused"][row].max())
+            yield Prediction(
+                path=read.path,
+                size=read.size,
+                classes=self.model.classes,
+                probabilities={name: values[row] for name, values in answers.probabilities.items()},
+                heatmap=None if heatmaps is None else heatmaps[row],
+                object_box=None if objects is None else canvas_to_image(objects[row], size, *read.size),
+                part_boxes=None if parts is None else canvas_to_image(parts[row], size, *read.size),
+                banner=read.banner,
+                familiarity=of_row,
+                confidence=self.judge.confidence(of_row, sureness) if self.judge and of_row is not None else None,
+                embedding=embeddings[row] if self._embeddings and embeddings is not None else None,
+            )
 
 
 @dataclass(frozen=True)
@@ -179,19 +243,22 @@ def _loaded(path: Path) -> Model:
     return load_model(path)
 
 
-def _unpack(answers: Answers, batch: Sequence[ReadImage], model: Model) -> Iterator[Prediction]:
-    heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
-    for row, read in enumerate(batch):
-        yield Prediction(
-            path=read.path,
-            size=read.size,
-            classes=model.classes,
-            probabilities={name: values[row] for name, values in answers.probabilities.items()},
-            heatmap=None if heatmaps is None else heatmaps[row],
-            object_box=None if objects is None else canvas_to_image(objects[row], model.source_size, *read.size),
-            part_boxes=None if parts is None else canvas_to_image(parts[row], model.source_size, *read.size),
-            banner=read.banner,
-        )
+def _gallery_of(path: Path, model: Model) -> Gallery | None:
+    """Return the gallery that lies with a model; None where there is none.
+
+    Raises:
+        ModelError: it is damaged, or not that of this ONNX file.
+    """
+    if path.is_dir():
+        return read_gallery(path / FILE) if (path / FILE).exists() else None
+    digest = getattr(model, "gallery_digest", None)
+    beside = path.with_name(f"{path.stem}.{FILE}")
+    if digest is None or not beside.exists():
+        return None
+    gallery = read_gallery(beside)
+    if gallery.digest != digest:
+        raise ModelError(f"{beside} is not the gallery that {path} was exported with; export again, or remove it.")
+    return gallery
 
 
 def predict(model: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:

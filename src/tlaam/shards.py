@@ -211,7 +211,8 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
     schema = pa.schema([
         ("row", pa.int64()), ("path", pa.string()), ("predictions", top),
         ("branches", pa.struct([(name, top) for name in branches or ["none"]])),
-        ("object_box", box), ("part_boxes", pa.list_(box)), ("error", pa.string()),
+        ("confidence", pa.string()), ("familiarity", pa.float64()), ("object_box", box), ("part_boxes", pa.list_(box)),
+        ("error", pa.string()),
     ])  # fmt: skip
     # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
     safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)

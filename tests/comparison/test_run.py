@@ -211,7 +211,13 @@ def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_g
     monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or 1)
     with pytest.raises(RunError, match="could not be trained"):
         compare_it(seeds=2)
-    assert commands[-1][3:] == ["train", "--no-report", "--resume", str(tmp_path / "out/runs/plain-larger-1")]
+    assert commands[-1][3:] == [
+        "train",
+        "--no-report",
+        "--no-gallery",
+        "--resume",
+        str(tmp_path / "out/runs/plain-larger-1"),
+    ]
 
 
 def test_the_best_epoch_protocol_says_so_in_every_output(data: Path, tmp_path: Path) -> None:

@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from small_runs import small_run
 
 import tlaam.export.onnx
 from tlaam.cli.main import main
 from tlaam.data.sample import Sample
+from tlaam.errors import ModelError
 from tlaam.export.graph import PhotoModel
 from tlaam.export.onnx import export_onnx, to_onnx
 from tlaam.export.precision import Precision
+from tlaam.gallery import read_gallery
 from tlaam.model.store import load_model
+from tlaam.prediction import Predictor
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -54,6 +58,7 @@ def test_the_figures_and_the_facts_are_written(exported_file: Path) -> None:
     assert figures["file"] == "fp32" and figures["fp32"]["images"] == 18 and figures["fp32"]["same_top1"] == 1
     assert (
         figures["fp32"]["probability_difference"] < 1e-4
+        and figures["fp32"]["embedding_difference"] < 1e-5
         and figures["fp32"]["object_iou"] > 0.999
         and figures["fp32"]["top1"] is None
     )
@@ -122,6 +127,38 @@ def test_every_family_answers_as_in_pytorch(
     run = small_run(tmp_path / "run", seed=0, **options)
     (parity,) = export_onnx(run, tmp_path / "m.onnx", sorted(photos.glob("*/*.png"))).values()
     assert parity.images == 18 and parity.same_boxes == 1 and parity.probability_difference < 1e-4
+    assert parity.embedding_difference is not None and parity.embedding_difference < 1e-5
+
+
+def test_the_file_alone_tells_strangers_and_its_gallery_shows_look_alikes(
+    exported_run: Path, exported_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    beside = exported_file.parent / "model.gallery.npz"
+    assert beside.read_bytes() == (exported_run / "gallery.npz").read_bytes()
+    alone = tmp_path / "model.onnx"
+    alone.write_bytes(exported_file.read_bytes())
+    predictors = [Predictor(exported_run, precision="32-true"), Predictor(exported_file), Predictor(alone)]
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8))
+    asked = [noise, *(Image.open(path).convert("RGB") for path in sorted(photos.glob("*/0.png")))]
+    run, file, file_alone = ([*predictor.predict_images(asked)] for predictor in predictors)
+    for of_run, of_file, of_file_alone in zip(run, file, file_alone, strict=True):
+        assert of_run.familiarity == pytest.approx(of_file.familiarity, abs=1e-4)
+        assert of_run.confidence == of_file.confidence == of_file_alone.confidence
+        assert of_file.familiarity == of_file_alone.familiarity and of_file_alone.embedding is None
+        alike = [[a.name for a in p.look_alikes(x, 3)] for p, x in zip(predictors, (of_run, of_file), strict=False)]
+        assert alike[0] == alike[1] and predictors[2].look_alikes(of_file_alone) == []
+    assert [a.look_alikes(x, 1)[0].name for a, x in zip([predictors[1]] * 3, file[1:], strict=True)] == [
+        "crow/0.png", "jay/0.png", "wren/0.png",
+    ]  # fmt: skip
+
+
+def test_a_gallery_of_another_model_beside_the_file_is_said(
+    exported_file: Path, exported_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(exported_file.read_bytes())
+    read_gallery(exported_run / "gallery.npz").without_images().write(tmp_path / "model.gallery.npz")
+    with pytest.raises(ModelError, match=r"is not the gallery that .*model\.onnx was exported with"):
+        Predictor(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

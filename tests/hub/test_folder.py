@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from tlaam.cli.main import main
 from tlaam.config import Config
 from tlaam.errors import DataError, ModelError, RunError
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.gallery import read_gallery
 from tlaam.hub.card import Facts, card
+from tlaam.training.gallery import write_gallery
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,22 @@ def test_it_holds_these_files(folder: Path) -> None:
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     pictures = [f"pictures/example-0{number}.jpg" for number in range(1, 5)]
     assert found == ["README.md", "config.json", "model.safetensors", *pictures]
+
+
+def test_only_what_tells_strangers_is_published_unless_asked(
+    trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    with pytest.raises(ModelError, match="holds no gallery to publish; write it with tlaam gallery"):
+        tlaam.save_pretrained(run, tmp_path / "refused", look_alikes=True)
+    own = read_gallery(write_gallery(run))
+    plain = tlaam.save_pretrained(run, tmp_path / "plain", pictures=0)
+    content = (plain / "gallery.npz").read_bytes()
+    assert not any(name.encode() in content for name in own.names) and b"JFIF" not in content
+    assert main(["push", str(run), "a/b", "--pictures", "0", "--look-alikes", "--out", str(tmp_path / "whole")]) == 0
+    assert (tmp_path / "whole" / "gallery.npz").read_bytes() == (run / "gallery.npz").read_bytes()
+    here, there = (next(iter(tlaam.predict(folder, photos / "jay" / "0.png"))) for folder in (run, plain))
+    assert here.confidence == there.confidence and here.familiarity == there.familiarity is not None
 
 
 def test_a_round_trip_answers_bit_for_bit(trained: Path, folder: Path) -> None:

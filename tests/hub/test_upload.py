@@ -33,7 +33,13 @@ def test_what_was_sent_comes_back(
 
 
 def test_a_second_push_replaces_what_was_ours_alone(logged_in: HubServer, trained: Path) -> None:
-    files = {"pictures/example-09.jpg": b"old", "pictures/mine.jpg": b"mine", "notes.txt": b"mine", "README.md": b"old"}
+    files = {
+        "pictures/example-09.jpg": b"old",
+        "gallery.npz": b"old",
+        "pictures/mine.jpg": b"mine",
+        "notes.txt": b"mine",
+        "README.md": b"old",
+    }
     logged_in.repositories["somebody/birds"] = Repository(dict(files))
     tlaam.push_to_hub(trained, "hf://somebody/birds", pictures=0)
     found = logged_in.repositories["somebody/birds"].files

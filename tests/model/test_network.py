@@ -57,6 +57,29 @@ def test_every_architecture_passes(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", choices("architecture"))
+def test_embeddings_are_one_vector_an_image_and_cost_training_nothing(architecture: str) -> None:
+    config = ModelConfig.model_validate({**SMALL.model_dump(), **PRESETS.get(architecture, {})})
+    torch.manual_seed(0)
+    model = build_model(config, 5).eval()
+    images = pictures(3)
+    embeddings = model(images).embeddings
+    assert embeddings.shape == (3, model.backbone.channels) and not embeddings.requires_grad
+    assert not torch.allclose(embeddings[0], embeddings[1])
+    torch.testing.assert_close(model(images[1:2]).embeddings, embeddings[1:2], rtol=1e-3, atol=1e-4)
+    assert model(images, raw_only=True).embeddings is None
+    assert model.train()(images, torch.arange(3)).embeddings is None
+
+
+@pytest.mark.parametrize("localizer", ["foreground", "none"])
+def test_embeddings_are_what_the_object_or_else_the_whole_image_is_classified_by(localizer: str) -> None:
+    model = small(localizer=localizer, parts="mpalm")
+    output = model(pictures(3))
+    logits = output.raw_logits if output.object_logits is None else output.object_logits
+    scores = nn.functional.linear(output.embeddings, model.classifier.weight, model.classifier.bias)
+    torch.testing.assert_close(scores, logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", choices("architecture"))
 def test_half_precision_moves_no_box_far_and_every_loss_can_be_taken(architecture: str) -> None:
     config = ModelConfig.model_validate({**SMALL.model_dump(), **PRESETS.get(architecture, {}), "image_size": 128})
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import click
 from tlaam.cli.options import PATH, config_option
 from tlaam.cli.output import progress_bar
 from tlaam.data.sample import SPLITS, Split
+from tlaam.gallery import FILE
 
 if TYPE_CHECKING:
     from tlaam.export.precision import Precision
@@ -58,9 +59,10 @@ def export(
     """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
 
     The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
+    A gallery in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself.
     For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
     """
-    from tlaam.export.onnx import export_onnx, parity_file, require_packages
+    from tlaam.export.onnx import export_onnx, gallery_file, parity_file, require_packages
     from tlaam.export.parity import images_to_compare
 
     require_packages()
@@ -71,3 +73,7 @@ def export(
     for parity in found.values():
         click.echo(parity.table())
     click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {parity_file(out)}")
+    if (run / FILE).exists():
+        click.echo(f"Gallery: {gallery_file(out)} (look-alikes; without it the file still tells strangers)")
+    else:
+        click.echo(f"No gallery in {run}: the file neither tells strangers nor shows look-alikes (tlaam gallery RUN).")

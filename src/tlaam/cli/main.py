@@ -19,6 +19,7 @@ VERBS = {
     "train": "Train a model on labelled photographs.",
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
+    "gallery": "Write the gallery of a finished run: look-alikes, and what tells strangers.",
     "predict": "Name what photographs show, and show why.",
     "demo": "Open a page in the browser that shows what a model sees in your pictures.",
     "serve": "Answer over HTTP, in JSON.",
@@ -31,7 +32,7 @@ VERBS = {
 }
 
 _EXTRAS = {
-    **dict.fromkeys(("train", "evaluate", "report", "push", "compare"), "train"),
+    **dict.fromkeys(("train", "evaluate", "report", "gallery", "push", "compare"), "train"),
     "export": "export",
     "quickstart": "quickstart",
     **dict.fromkeys(("demo", "serve"), "serve"),

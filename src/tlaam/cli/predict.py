@@ -101,7 +101,7 @@ def predict(
     table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))
     if table is not None:
         click.echo(table.heading())
-    failures = 0
+    failures = strangers = 0
     with (
         json_lines(json_file) as write_line,
         # Rows on a terminal show well enough how far it is; a bar would run into them.
@@ -115,7 +115,13 @@ def predict(
                 record["overlay"] = _write_overlay(prediction, overlays, number)
             write_line(record)
             failures += prediction.error is not None
+            strangers += prediction.confidence == "stranger"
             progress(number, len(paths))
+    if strangers:
+        do = "does" if strangers == 1 else "do"
+        click.echo(
+            f"tlaam: {strangers} of {len(paths)} images {do} not look like what this model learnt from.", err=True
+        )
     if failures:
         click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
     if failures == len(paths):
@@ -206,7 +212,8 @@ class _Table:
         if prediction.error is not None:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
         top = prediction.top(len(self.titles))
-        return self._line(path, [(printable(label), f"{probability:.1%}") for label, probability in top])
+        line = self._line(path, [(printable(label), f"{probability:.1%}") for label, probability in top])
+        return line if prediction.confidence in (None, "sure") else f"{line}  {prediction.confidence}"
 
     def _line(self, path: str, cells: Sequence[tuple[str, str]]) -> str:
         texts = [f"{padded(label, self.class_width)} {share:>6}" for label, share in cells]

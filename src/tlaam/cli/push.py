@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 @click.option(
     "--pictures", type=click.IntRange(0), default=4, show_default=True, help="Images that the card shows: published."
 )
+@click.option(
+    "--look-alikes", is_flag=True, help="Publish small pictures and file names of training images too (gallery.npz)."
+)
 @click.option("--out", type=PATH, metavar="FOLDER", help="Write the folder here, to look at it, and send nothing.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
@@ -38,6 +41,7 @@ def push(
     private: bool,
     license: str | None,
     pictures: int,
+    look_alikes: bool,
     out: Path | None,
     batch_size: int,
     precision: Precision | None,
@@ -55,6 +59,7 @@ def push(
             "split": split,
             "pictures": pictures,
             "license": license,
+            "look_alikes": look_alikes,
             "progress": progress,
             "batch_size": batch_size,
             "precision": precision,

@@ -27,6 +27,9 @@ def _recipes() -> str:
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
 @click.option("--report/--no-report", default=True, help="Write RUN/report.html at the end. [yes]")
+@click.option(
+    "--gallery/--no-gallery", default=True, help="Write RUN/gallery.npz at the end: look-alikes, strangers. [yes]"
+)
 @settings_options
 @click.pass_context
 def train(
@@ -36,6 +39,7 @@ def train(
     out: Path | None,
     resumed: Path | None,
     report: bool,
+    gallery: bool,
     **_settings: object,
 ) -> None:
     """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, the official folder of a public data
@@ -50,7 +54,7 @@ def train(
             name
             for name in context.params
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            and name not in ("resumed", "report")
+            and name not in ("resumed", "report", "gallery")
         ]
         for name in given:
             if name not in MACHINE_OPTIONS:
@@ -75,12 +79,25 @@ def train(
     if rank_zero_only.rank == 0:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(folder))
         click.echo(f"Trained model: {folder}")
+        if gallery:
+            _write_gallery(folder)
         if report:
             _write_report(folder)
         click.echo(
             f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
             f"or tlaam predict {quoted} IMAGES --overlays FOLDER"
         )
+
+
+def _write_gallery(folder: Path) -> None:
+    """Write the run's gallery; what hinders it is said, and leaves the trained model what it is."""
+    from tlaam.training.gallery import write_gallery
+
+    try:
+        with progress_bar("looking at training images") as progress:
+            click.echo(f"Gallery: {write_gallery(folder, progress=progress)}")
+    except TlaamError as error:
+        click.echo(f"tlaam: no gallery was written: {error} (tlaam gallery writes it later.)", err=True)
 
 
 def _write_report(folder: Path) -> None:

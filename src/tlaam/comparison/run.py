@@ -317,7 +317,7 @@ def _train(run: Path, data: str, config: Config) -> bool:
     Raises:
         RunError: it was asked to stop.
     """
-    command = [sys.executable, "-m", "tlaam", "train", "--no-report"]
+    command = [sys.executable, "-m", "tlaam", "train", "--no-report", "--no-gallery"]
     if (run / "config.yaml").exists():
         command += ["--resume", str(run)]
     else:

@@ -65,13 +65,13 @@ def evaluate(
     # What one could not learn from (a single class, say) can still be measured.
     images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
     if not isinstance(run, TrainedModel):
-        images = _with_the_runs_splits(images, Path(run))
+        images = with_the_runs_splits(images, Path(run))
     chosen = split if split is not None else _preferred_split(images)
     samples = images.split(chosen)
     if not samples:
         present = [s for s in SPLITS if images.split(s)]
         raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
-    labels = _labels_of_model(images, samples, model.classes)
+    labels = labels_of_model(images, samples, model.classes)
     validation = _threshold_images(images, chosen) if model.network.draws_maps else []
     _require_possible_boxes([*samples, *validation])
 
@@ -107,7 +107,7 @@ def measurable_split(images: LabelledImages, run: Path) -> Split | None:
     Raises:
         DataError: as `evaluate`.
     """
-    images = _with_the_runs_splits(images, run)
+    images = with_the_runs_splits(images, run)
     return next((split for split in ("val", "test") if images.split(split)), None)  # type: ignore[arg-type]
 
 
@@ -238,7 +238,7 @@ def _require_possible_boxes(samples: Sequence[Sample]) -> None:
             )
 
 
-def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
+def labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
     """Return each sample's label as the model counts classes; by name, so that a subset or other order is right."""
     index = {name: number for number, name in enumerate(classes)}
     for name in (images.classes[label] for label in sorted({sample.label for sample in samples})):
@@ -250,7 +250,7 @@ def _labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes:
     return [index[images.classes[sample.label]] for sample in samples]
 
 
-def _with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
+def with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
     """Cut the splits that the run cut from this data set, so that it is measured on what it was not trained on.
 
     Raises:

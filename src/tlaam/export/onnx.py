@@ -21,6 +21,7 @@ from tlaam.atomic import write_atomically, write_json
 from tlaam.errors import ExportError
 from tlaam.export.graph import Answers, Canvas
 from tlaam.export.parity import (
+    EMBEDDING,
     PIXEL,
     PROBABILITY,
     SAME_BOXES,
@@ -32,6 +33,7 @@ from tlaam.export.parity import (
     photograph,
 )
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
+from tlaam.gallery import FILE, Gallery, read_gallery
 from tlaam.model.network import TLAAM
 from tlaam.model.store import TrainedModel, load_model
 
@@ -56,7 +58,8 @@ def export_onnx(
 ) -> dict[Precision, Parity]:
     """Write the model of a run as one ONNX file, from uint8 photographs to boxes in their pixels.
 
-    The figures by which the file was judged are written beside it, ``model.parity.json`` for ``model.onnx``.
+    The figures by which the file was judged are written beside it, ``model.parity.json`` for ``model.onnx``, and the
+    run's gallery, where it has one, as ``model.gallery.npz``.
 
     Args:
         run: a run folder.
@@ -73,12 +76,14 @@ def export_onnx(
         ExportError: a package is missing, the model cannot be expressed, or the file would not answer as the model
             does; then nothing is written.
         DataError: an image cannot be read.
-        ModelError: the run holds no usable model.
+        ModelError: the run holds no usable model, or its gallery is damaged.
     """
     require_packages()
     out = Path(out)
     model = load_model(run, "cpu")
-    contents = _contents(model, precision, calibration)
+    kept = Path(run) / FILE
+    gallery = read_gallery(kept) if kept.exists() else None
+    contents = _contents(model, precision, calibration, gallery)
     found = compare(model, contents, images, progress=progress)
     for parity in found.values():
         if faults := parity.faults():
@@ -87,12 +92,16 @@ def export_onnx(
                 f"{parity.images} images ({'; '.join(faults)})."
             )
     out.parent.mkdir(parents=True, exist_ok=True)
+    if gallery is not None:
+        write_atomically(gallery_file(out), kept.read_bytes())
     write_atomically(out, contents[precision])
     write_json(parity_file(out), _figures(precision, found))
     return found
 
 
-def _contents(model: TrainedModel, precision: Precision, calibration: Sequence[Image]) -> dict[Precision, bytes]:
+def _contents(
+    model: TrainedModel, precision: Precision, calibration: Sequence[Image], gallery: Gallery | None
+) -> dict[Precision, bytes]:
     """Return the bytes of the float32 file, and of that of another precision where one is asked for.
 
     Raises:
@@ -102,17 +111,23 @@ def _contents(model: TrainedModel, precision: Precision, calibration: Sequence[I
         raise ExportError("int8 needs photographs to read the activations' ranges from; give some by --calibration.")
     proto = to_onnx(model)
     inside = backbone_nodes(proto, Answers(model.network))  # by notes that a finished file lacks
-    contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32")}
+    contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32", gallery)}
     if precision == "fp16":
-        contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16")
+        contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16", gallery)
     elif precision == "int8":
         photos = (np.asarray(photograph(image, model.source_size)) for image in calibration)
-        contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8")
+        contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8", gallery)
     return contents
 
 
 def _figures(precision: Precision, found: Mapping[Precision, Parity]) -> dict[str, Any]:
-    tolerances = {"probability": PROBABILITY, "pixel": PIXEL, "same_boxes": SAME_BOXES, "same_top1": SAME_TOP1}
+    tolerances = {
+        "probability": PROBABILITY,
+        "pixel": PIXEL,
+        "embedding": EMBEDDING,
+        "same_boxes": SAME_BOXES,
+        "same_top1": SAME_TOP1,
+    }
     return {
         "file": precision,
         **{name: asdict(parity) for name, parity in found.items()},
@@ -124,6 +139,11 @@ def _figures(precision: Precision, found: Mapping[Precision, Parity]) -> dict[st
 def parity_file(out: Path) -> Path:
     """Return where the figures of a comparison stand: ``model.parity.json`` beside ``model.onnx``."""
     return out.with_name(f"{out.stem}.parity.json")
+
+
+def gallery_file(out: Path) -> Path:
+    """Return where a file's gallery lies: ``model.gallery.npz`` beside ``model.onnx``."""
+    return out.with_name(f"{out.stem}.{FILE}")
 
 
 def require_packages() -> None:
@@ -199,7 +219,9 @@ def _traced(
     return proto
 
 
-def finished(proto: onnx.ModelProto, model: TrainedModel, precision: Precision) -> bytes:
+def finished(
+    proto: onnx.ModelProto, model: TrainedModel, precision: Precision, gallery: Gallery | None = None
+) -> bytes:
     """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes.
 
     These are longer than some graphs, and hold paths of this machine.
@@ -220,14 +242,14 @@ def finished(proto: onnx.ModelProto, model: TrainedModel, precision: Precision) 
     proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
     proto.producer_name, proto.producer_version = "tlaam", __version__
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, metadata(model, precision))
+    onnx.helper.set_model_props(proto, metadata(model, precision, gallery))
     if proto.ByteSize() > _LARGEST:
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
     return bytes(proto.SerializeToString())
 
 
-def metadata(model: TrainedModel, precision: Precision) -> dict[str, str]:
-    """Return what the file says of itself: texts by name, of which all but version and precision are JSON."""
+def metadata(model: TrainedModel, precision: Precision, gallery: Gallery | None = None) -> dict[str, str]:
+    """Return what the file says of itself: texts by name, of which all but version, precision and gallery are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
         "preprocessing": {
@@ -242,6 +264,10 @@ def metadata(model: TrainedModel, precision: Precision) -> dict[str, str]:
         "model": model.config.model_dump(mode="json"),
     }
     texts = {"tlaam_version": __version__, "precision": precision}
+    if gallery is not None:
+        texts["gallery"] = gallery.digest
+        if (judge := gallery.judge.to_text()) is not None:
+            texts["familiarity"] = judge
     return {**texts, **{name: json.dumps(value) for name, value in facts.items()}}
 
 

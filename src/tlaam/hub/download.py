@@ -1,7 +1,7 @@
-"""Getting a model from the Hugging Face hub: its weights and description, and nothing else that its repository holds.
+"""Getting a model from the Hugging Face hub: weights, description and gallery, and nothing else of its repository.
 
-Neither file is code, and no code runs because of them: the weights are safetensors, the description is JSON that may
-only name what is installed here already.
+None of these is code, and no code runs because of them: the weights are safetensors, the description is JSON that may
+only name what is installed here already, and the gallery is arrays that are read by their bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tlaam.model.store import TrainedModel
 
 FILES = ("model.safetensors", "config.json")
+MORE = ("gallery.npz",)
+"""What a repository need not hold."""
 
 LARGEST = {
     "image_size": 4096,
@@ -39,8 +41,8 @@ def from_pretrained(
 ) -> TrainedModel:
     """Load a model from a folder, or from the Hugging Face hub through `huggingface_hub.snapshot_download`.
 
-    Of a repository only ``model.safetensors`` and ``config.json`` are downloaded, into the hub client's own cache,
-    which is used where there is no way to the hub.
+    Of a repository ``model.safetensors``, ``config.json`` and ``gallery.npz`` alone are downloaded, into the client's
+    own cache, which is used where there is no way to the hub.
 
     Args:
         name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that
@@ -86,7 +88,7 @@ def _snapshot(name: HubName, hint: str = "") -> Path:
         with quiet_hub(offline=not reachable):
             folder = Path(
                 snapshot_download(
-                    name.repository, revision=name.revision, allow_patterns=list(FILES), endpoint=hub.ENDPOINT
+                    name.repository, revision=name.revision, allow_patterns=[*FILES, *MORE], endpoint=hub.ENDPOINT
                 )
             )
     except Exception as error:  # the client's kinds of exceptions differ between its releases

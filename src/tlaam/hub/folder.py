@@ -13,10 +13,11 @@ from tlaam.atomic import full_disk_named, write_atomically, write_json, write_te
 from tlaam.config import MACHINE_OPTIONS, Config
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Split
-from tlaam.errors import DataError, RunError
+from tlaam.errors import DataError, ModelError, RunError
 from tlaam.evaluation.evaluate import evaluate, measurable_split
 from tlaam.evaluation.page import in_turns, picture_beside_truth
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.gallery import FILE, read_gallery
 from tlaam.hub.card import Facts, card
 from tlaam.hub.names import hub_name
 from tlaam.model.store import DESCRIPTION, WEIGHTS, load_model
@@ -40,6 +41,7 @@ def save_pretrained(
     pictures: int = SHOWN,
     repo_id: str | None = None,
     license: str | None = None,
+    look_alikes: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Path:
@@ -57,6 +59,8 @@ def save_pretrained(
         pictures: how many of the images measured are shown in the card. They are published with it; 0 shows none.
         repo_id: ``owner/name``, which the card says how to use.
         license: the hub's name of the model's licence, such as ``apache-2.0``; by itself the card states none.
+        look_alikes: publish the run's gallery as it is: small pictures, file names and embeddings of training images.
+            By itself only what tells strangers goes along, which holds nothing of a single image.
         progress: called with (images done, images in all) while measuring.
         **options: see `tlaam.prediction.Predictor`.
 
@@ -70,6 +74,9 @@ def save_pretrained(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunError(f"{target} is not empty; choose a new or empty folder.")
     model = load_model(source)  # a damaged one is noticed before anything is measured
+    gallery = read_gallery(source / FILE) if (source / FILE).exists() else None
+    if look_alikes and gallery is None:
+        raise ModelError(f"{source} holds no gallery to publish; write it with tlaam gallery.")
     description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
     description["model"] = _without_paths(description["model"])
     images, chosen, missing = _to_measure(source, data, split)
@@ -93,6 +100,8 @@ def save_pretrained(
         )
         write_text(target / CARD, card(facts))
         write_atomically(target / WEIGHTS, (source / WEIGHTS).read_bytes())
+        if gallery is not None:
+            (gallery if look_alikes else gallery.without_images()).write(target / FILE)
         write_json(target / DESCRIPTION, description)  # the last, so that its presence means a whole model
     return target
 

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, get_token
 
 from tlaam.data.sample import LabelledImages, Split
 from tlaam.errors import ModelError, TlaamError
+from tlaam.gallery import FILE
 from tlaam.hub.client import first_line, hub_answers, quiet_hub
 from tlaam.hub.folder import SHOWN, save_pretrained
 from tlaam.hub.names import hub_name
@@ -26,19 +27,20 @@ def push_to_hub(
     split: Split | None = None,
     pictures: int = SHOWN,
     license: str | None = None,
+    look_alikes: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> str:
     """Write what `tlaam.hub.folder.save_pretrained` writes into a repository on the hub; return its address.
 
     The repository is made where there is none. Files of these names that are there are replaced, and example pictures
-    of an earlier push removed; the others stay. The token is found by the hub's client: ``HF_TOKEN``, or what
-    ``hf auth login`` stored.
+    and the gallery of an earlier push removed; the others stay. The token is found by the hub's client: ``HF_TOKEN``,
+    or what ``hf auth login`` stored.
 
     Args:
         run: the run folder, or any folder with a model.
         repo_id: ``owner/name``.
-        data, split, pictures, license, progress, **options: as of `save_pretrained`.
+        data, split, pictures, license, look_alikes, progress, **options: as of `save_pretrained`.
         private: make a private repository; one that is there and public is refused.
 
     Raises:
@@ -56,7 +58,7 @@ def push_to_hub(
     with TemporaryDirectory(prefix="tlaam-push-") as temporary:
         folder = save_pretrained(
             run, temporary, data, split=split, pictures=pictures, repo_id=name.repository, license=license,
-            progress=progress, **options,
+            look_alikes=look_alikes, progress=progress, **options,
         )  # fmt: skip
         try:
             with quiet_hub(offline=False):
@@ -80,7 +82,7 @@ def _send(folder: Path, repository: str, *, private: bool) -> str:
         repo_id=repository,
         folder_path=folder,
         commit_message="Upload a tlaam model",
-        delete_patterns="pictures/example-*.jpg",
+        delete_patterns=["pictures/example-*.jpg", FILE],
     )
     return str(url)
 

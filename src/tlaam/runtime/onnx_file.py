@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tlaam.errors import ModelError
+from tlaam.gallery import Judge
 
 MAX_BYTES = 2**31 - 1
 """Of a file: what one protobuf message can hold."""
@@ -51,11 +52,15 @@ class ModelFile:
         content: its bytes, which point to nothing outside them.
         classes: class names, by index.
         source_size: side P of the canvas.
+        judge: tells strangers; None where the file brings none.
+        gallery_digest: of the gallery that was written beside it; None where none was.
     """
 
     content: bytes = field(repr=False)
     classes: tuple[str, ...]
     source_size: int
+    judge: Judge | None = None
+    gallery_digest: str | None = None
 
 
 def read_model_file(path: Path) -> ModelFile:
@@ -81,7 +86,21 @@ def read_model_file(path: Path) -> ModelFile:
             f"{path}: 'source_size' of its metadata is {repr(size)[:40]}; it must be a whole number from "
             f"{SOURCE_SIZES[0]} to {SOURCE_SIZES[-1]}."
         )
-    return ModelFile(content, tuple(classes), size)
+    digest = metadata.get("gallery")
+    return ModelFile(
+        content,
+        tuple(classes),
+        size,
+        _judge(path, metadata["familiarity"], len(classes)) if "familiarity" in metadata else None,
+        None if digest is None else digest.decode("ascii", "replace"),
+    )
+
+
+def _judge(path: Path, text: bytes, classes: int) -> Judge:
+    try:
+        return Judge.from_text(text.decode(), classes)
+    except (ValueError, RecursionError) as error:  # what is no JSON or no base64 is a ValueError too
+        raise ModelError(f"{path}: 'familiarity' of its metadata cannot be used: {str(error)[:100]}.") from error
 
 
 def _read(path: Path) -> bytes:

@@ -36,6 +36,8 @@ class OnnxModel:
     Attributes:
         classes: class names, by index.
         source_size: side P of the canvas.
+        judge: tells strangers; None where the file brings none.
+        gallery_digest: of the gallery that was written beside it; None where none was.
 
     Raises:
         ModelError: it is no such file (`read_model_file`), or ONNX Runtime cannot use it.
@@ -44,6 +46,7 @@ class OnnxModel:
     def __init__(self, path: Path) -> None:
         file = read_model_file(path)
         self.path, self.classes, self.source_size = path, file.classes, file.source_size
+        self.judge, self.gallery_digest = file.judge, file.gallery_digest
         self._session = _session(path, file.content)
         self._shapes = _shapes(len(self.classes))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -97,6 +100,7 @@ class OnnxModel:
             heatmaps=found.get("heatmaps"),
             object_boxes=found.get("object_boxes"),
             part_boxes=found.get("part_boxes"),
+            embeddings=found.get("embeddings"),
         )
 
     def _require_shape(self, name: str, shape: Sequence[int | str | None], batch: int | None = None) -> None:
@@ -128,6 +132,7 @@ def _shapes(classes: int) -> dict[str, tuple[int | None, ...]]:
         "heatmaps": (None, None),
         "object_boxes": (4,),
         "part_boxes": (None, 4),
+        "embeddings": (None,),
     }
 
 

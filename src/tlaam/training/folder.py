@@ -27,7 +27,7 @@ class RunFolder:
     seconds that its epochs took;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
     ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of the command
-    ``tlaam train`` the page ``report.html``.
+    ``tlaam train`` ``gallery.npz`` (`tlaam.gallery`) and the page ``report.html``.
     """
 
     path: Path

@@ -1,0 +1,126 @@
+"""Measure what a run's gallery is worth: strangers told, familiar images left alone, look-alikes of the right class.
+
+    python benchmarks/strangers.py RUN DATA --strangers OTHER_DATA [--strangers ...] [--out FILE.json]
+
+RUN has a gallery (`tlaam gallery RUN`). DATA are images of its classes, of which the test split is measured. Of each of
+OTHER_DATA, `--count` images are drawn by `--seed`, from its test split where it has one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.atomic import write_json
+from tlaam.data.open import open_images
+from tlaam.data.sample import Sample
+from tlaam.machine import machine
+from tlaam.prediction import Prediction, Predictor
+
+VERDICTS = ("sure", "unsure", "stranger")
+
+
+def main() -> None:
+    """Measure and print; write where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("data")
+    parser.add_argument("--strangers", action="append", required=True)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+
+    predictor = Predictor(given.run, precision="32-true", device="cpu")
+    judge = predictor.judge
+    if judge is None:
+        parser.error(f"{given.run} has no gallery; write it with tlaam gallery.")
+    images = open_images(given.data)
+    samples = images.split("test")
+    answers = list(predictor.predict(samples))
+    right = [answer.top(1)[0][0] == images.classes[s.label] for s, answer in zip(samples, answers, strict=True)]
+    found: dict[str, Any] = {
+        "command": (
+            "python benchmarks/strangers.py RUN DATA "
+            + " ".join(f"--strangers {Path(other).name}" for other in given.strangers)
+            + f" --count {given.count} --seed {given.seed}"
+        ),
+        "judge": {"threshold": judge.threshold, "sure_from": judge.sure_from, "chosen_on": judge.chosen_on},
+        "test": {
+            "data": images.name,
+            **_verdicts(answers),
+            "top1": float(np.mean(right)),
+            "top1_of": {
+                verdict: _mean([good for good, a in zip(right, answers, strict=True) if a.confidence == verdict])
+                for verdict in VERDICTS
+            },
+            "look_alike_recall_at_1": _recall(predictor, samples, answers, images.classes, 1),
+            "look_alike_recall_at_5": _recall(predictor, samples, answers, images.classes, 5),
+        },
+        "strangers": {},
+        "machine": machine(),
+    }
+    for other in given.strangers:
+        strangers = open_images(other)
+        drawn = _drawn(strangers.split("test") or strangers.samples, given.count, given.seed)
+        of_strangers = list(predictor.predict(drawn))
+        found["strangers"][strangers.name] = {
+            **_verdicts(of_strangers),
+            "auroc_familiarity": _auroc(_familiarity(answers), _familiarity(of_strangers)),
+            "auroc_probability": _auroc(_probability(answers), _probability(of_strangers)),
+            "mean_probability": float(_probability(of_strangers).mean()),
+        }
+    print(json.dumps(found, indent=2))
+    if given.out is not None:
+        write_json(given.out, found)
+
+
+def _drawn(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
+    ordered = sorted(samples, key=lambda sample: sample.name)
+    return random.Random(seed).sample(ordered, min(count, len(ordered)))
+
+
+def _verdicts(answers: Sequence[Prediction]) -> dict[str, Any]:
+    return {
+        "images": len(answers),
+        **{verdict: float(np.mean([a.confidence == verdict for a in answers])) for verdict in VERDICTS},
+    }
+
+
+def _recall(
+    predictor: Predictor, samples: Sequence[Sample], answers: Sequence[Prediction], classes: Sequence[str], k: int
+) -> float:
+    """Return the share of images that have one of their own class among the k training images most like them."""
+    hits = []
+    for sample, answer in zip(samples, answers, strict=True):
+        hits.append(classes[sample.label] in {alike.label for alike in predictor.look_alikes(answer, k)})
+    return float(np.mean(hits))
+
+
+def _mean(values: Sequence[bool]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _familiarity(answers: Sequence[Prediction]) -> NDArray[np.float64]:
+    return np.array([answer.familiarity for answer in answers], dtype=np.float64)
+
+
+def _probability(answers: Sequence[Prediction]) -> NDArray[np.float64]:
+    return np.array([answer.top(1)[0][1] for answer in answers], dtype=np.float64)
+
+
+def _auroc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
+    """Return how often one of the first is above one of the second; equals count half."""
+    difference = higher[:, None] - lower
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+
+
+if __name__ == "__main__":
+    main()
