@@ -1,9 +1,9 @@
 """Measure what a run's gallery is worth: strangers told, familiar images left alone, look-alikes of the right class.
 
-    python benchmarks/strangers.py RUN DATA --strangers OTHER_DATA [--strangers ...] [--out FILE.json]
+    python benchmarks/strangers.py RUN [RUN ...] --data DATA --strangers OTHER_DATA [--strangers ...] [--out FILE.json]
 
-RUN has a gallery (`tlaam gallery RUN`). DATA are images of its classes, of which the test split is measured. Of each of
-OTHER_DATA, `--count` images are drawn by `--seed`, from its test split where it has one.
+Each RUN has a gallery (`tlaam gallery RUN`). DATA are images of its classes, of which the test split is measured. Of
+each of OTHER_DATA, `--count` images are drawn by `--seed`, from its test split where it has one.
 """
 
 from __future__ import annotations
@@ -30,28 +30,40 @@ VERDICTS = ("sure", "unsure", "stranger")
 def main() -> None:
     """Measure and print; write where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("data")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--data", required=True)
     parser.add_argument("--strangers", action="append", required=True)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
 
-    predictor = Predictor(given.run, precision="32-true", device="cpu")
+    others = " ".join(f"--strangers {Path(other).name}" for other in given.strangers)
+    runs = {run.name: measured(run, given.data, given.strangers, given.count, given.seed) for run in given.runs}
+    found = {
+        "command": (
+            f"python benchmarks/strangers.py {' '.join(runs)} --data {Path(given.data).name} {others} "
+            f"--count {given.count} --seed {given.seed}"
+        ),
+        "runs": runs,
+        "machine": machine(),
+    }
+    print(json.dumps(found, indent=2))
+    if given.out is not None:
+        write_json(given.out, found)
+
+
+def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int) -> dict[str, Any]:
+    """Return the figures of one run."""
+    predictor = Predictor(run, precision="32-true", device="cpu")
     judge = predictor.judge
     if judge is None:
-        parser.error(f"{given.run} has no gallery; write it with tlaam gallery.")
-    images = open_images(given.data)
+        raise SystemExit(f"{run} has no gallery; write it with tlaam gallery.")
+    images = open_images(data)
     samples = images.split("test")
     answers = list(predictor.predict(samples))
     right = [answer.top(1)[0][0] == images.classes[s.label] for s, answer in zip(samples, answers, strict=True)]
     found: dict[str, Any] = {
-        "command": (
-            "python benchmarks/strangers.py RUN DATA "
-            + " ".join(f"--strangers {Path(other).name}" for other in given.strangers)
-            + f" --count {given.count} --seed {given.seed}"
-        ),
         "judge": {"threshold": judge.threshold, "sure_from": judge.sure_from, "chosen_on": judge.chosen_on},
         "test": {
             "data": images.name,
@@ -65,11 +77,10 @@ def main() -> None:
             "look_alike_recall_at_5": _recall(predictor, samples, answers, images.classes, 5),
         },
         "strangers": {},
-        "machine": machine(),
     }
-    for other in given.strangers:
+    for other in others:
         strangers = open_images(other)
-        drawn = _drawn(strangers.split("test") or strangers.samples, given.count, given.seed)
+        drawn = _drawn(strangers.split("test") or strangers.samples, count, seed)
         of_strangers = list(predictor.predict(drawn))
         found["strangers"][strangers.name] = {
             **_verdicts(of_strangers),
@@ -77,9 +88,7 @@ def main() -> None:
             "auroc_probability": _auroc(_probability(answers), _probability(of_strangers)),
             "mean_probability": float(_probability(of_strangers).mean()),
         }
-    print(json.dumps(found, indent=2))
-    if given.out is not None:
-        write_json(given.out, found)
+    return found
 
 
 def _drawn(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:

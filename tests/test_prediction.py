@@ -107,6 +107,8 @@ def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> 
     good_line, bad_line = lines
     assert [set(entry) for entry in good_line["predictions"]] == [{"label", "probability"}] * 2
     assert good_line["predictions"][0]["probability"] >= good_line["predictions"][1]["probability"]
+    documented = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in documented for name in good_line)
     assert {entry["label"] for entry in good_line["predictions"]} <= {"crow", "jay", "wren"}
     assert set(good_line["branches"]) == {"raw", "object", "parts"}
     assert len(good_line["object_box"]) == 4 and all(len(box) == 4 for box in good_line["part_boxes"])

@@ -89,3 +89,13 @@ def test_the_page_on_exports_shows_the_measured() -> None:
         ]  # fmt: skip
     faster = [min(times[way]["processor"] for way in ("torch", "torch, channels last")) for times in (one, eight)]
     assert rows["PyTorch"][:2] == [str(best) for best in faster]
+
+
+def test_the_page_on_strangers_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "strangers.md").read_text(encoding="utf-8")
+    for run in json.loads((RESULTS.parent / "strangers-cub10.json").read_text())["runs"].values():
+        flowers, cars, test = run["strangers"]["flowers17"], run["strangers"]["cars196"], run["test"]
+        shares = [flowers["stranger"], cars["stranger"], test["stranger"], test["unsure"]]
+        areas = [f"{of['auroc_familiarity']:.3f} ({of['auroc_probability']:.3f})" for of in (flowers, cars)]
+        cells = [*(f"{100 * share:.1f} %" for share in shares), *areas, f"{100 * test['look_alike_recall_at_1']:.1f} %"]
+        assert f"| {' | '.join(cells)} |" in page
