@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -16,8 +15,8 @@ from PIL import Image
 from served import SlowPredictor, colour_file, form, picture
 from starlette.testclient import TestClient
 
-from tlaam.prediction import Predictor
-from tlaam.service import rows
+from tlaam.gallery import LookAlike
+from tlaam.prediction import Prediction, Predictor
 from tlaam.service.app import create_app, resource
 from tlaam.service.decoding import MAX_SCANS
 from tlaam.service.guard import ROUTES
@@ -250,16 +249,27 @@ def test_uploads_that_find_no_memory_are_refused(predictor: SlowPredictor) -> No
         assert ask(client, picture("red")).status_code == 200
 
 
-def test_a_gallery_of_the_model_reaches_the_page(predictor: SlowPredictor, colours: Path) -> None:
-    (prediction,) = Predictor(colours).predict_images([Image.new("RGB", (8, 8), "red")])
-    row = rows.answered(prediction, top_k=1, heatmap=False)
-    assert "confidence" not in row and "look_alikes" not in row
-    alike = SimpleNamespace(label="red", similarity=0.91, thumbnail=b"jpeg")
-    known = SimpleNamespace(
-        to_dict=prediction.to_dict, size=prediction.size, confidence="stranger", look_alikes=[alike]
-    )
-    row = rows.answered(known, top_k=1, heatmap=False)  # type: ignore[arg-type]
-    jsonschema.Draft202012Validator({"$ref": "#/components/schemas/Row", "components": SCHEMA["components"]}).validate(
-        row
-    )
-    assert row["look_alikes"] == [{"label": "red", "similarity": 0.91, "thumbnail": "data:image/jpeg;base64,anBlZw=="}]
+def test_look_alikes_come_where_they_are_asked_for(predictor: SlowPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def look_alikes(_prediction: Prediction, k: int) -> list[LookAlike]:
+        asked.append(k)
+        return [LookAlike("red", 0.91234, "red/1.jpg", b"jpeg"), LookAlike("blue", 0.5, "blue/2.jpg", None)]
+
+    monkeypatch.setattr(predictor, "look_alikes", look_alikes)
+    with TestClient(create_app(predictor)) as client:
+        (plain,) = valid(ask(client, picture("red")))["results"]
+        assert "look_alikes" not in plain and not asked
+        (row,) = valid(client.post("/v1/predict?look_alikes=2", content=picture("red")))["results"]
+        assert valid(client.post("/v1/predict?look_alikes=21", content=picture("red")))["error"]["code"]
+    assert asked == [2]
+    assert row["look_alikes"] == [
+        {"label": "red", "similarity": 0.9123, "thumbnail": "data:image/jpeg;base64,anBlZw=="},
+        {"label": "blue", "similarity": 0.5, "thumbnail": None},
+    ]
+
+
+def test_what_an_answer_is_worth_is_in_the_row(predictor: SlowPredictor) -> None:
+    with TestClient(create_app(predictor)) as client:
+        (row,) = valid(ask(client, picture("red")))["results"]
+    assert row["confidence"] is None and row["familiarity"] is None  # this model came without anything to judge by

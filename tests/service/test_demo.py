@@ -252,7 +252,7 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
     }
     page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
     card = choose(page, a__png=picture("red"))
-    expect(card.locator(".verdict")).to_have_text("Unlike anything it has learnt")
+    expect(card.locator(".verdict")).to_have_text("Unlike what it has learnt")
     expect(card.locator(".advice")).to_have_text("These are only the nearest names that it knows.")
     expect(card.locator(".alike li")).to_have_text(["red thing91.3 % alike", "bad50.0 % alike"])
     assert card.locator(".alike img").evaluate_all("(images) => images.map((image) => image.getAttribute('src'))") == [

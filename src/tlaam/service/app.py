@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from importlib import resources
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,7 +27,7 @@ from tlaam.service.reply import Json
 from tlaam.service.rows import answered, refused
 from tlaam.service.uploads import Aborted, Memory, read_body, uploads_of
 
-_MOST_CLASSES = 1000  # a row
+_MOST_CLASSES, _MOST_LOOK_ALIKES = 1000, 20  # a row
 
 
 class Service:
@@ -42,7 +43,7 @@ class Service:
         self.limits, self.metrics = limits, Metrics()
         self.batcher = Batcher(predictor, limits, self.metrics)
         self._memory = Memory(limits.memory)
-        self._classes, self._name = predictor.model.classes, name
+        self._classes, self._name, self._look_alikes = predictor.model.classes, name, predictor.look_alikes
         self.metrics.watch("held_bytes", "Bytes of bodies that are held.", lambda: self._memory.held)
 
     @property
@@ -61,6 +62,7 @@ class Service:
         """Answer for the images in the body."""
         top_k = _number(request, "top_k", 5, 1, _MOST_CLASSES)
         heatmap = _number(request, "heatmap", 0, 0, 1) == 1
+        alike = _number(request, "look_alikes", 0, 0, _MOST_LOOK_ALIKES)
         if self.batcher.full:  # said before the body is read
             raise busy(self.batcher.retry_after)
         loop = asyncio.get_running_loop()
@@ -70,12 +72,16 @@ class Service:
             uploads = await loop.run_in_executor(None, uploads_of, body, kind, self.limits)
             del body
             answers = await self._answers(uploads)
-        rows = [
-            refused(upload.name, found) if isinstance(found, Refusal) else answered(found, top_k=top_k, heatmap=heatmap)
-            for upload, found in zip(uploads, answers, strict=True)
-        ]
-        for row in rows:
-            self.metrics.images.labels(row["code"] or "answered").inc()
+
+        def row(upload: ImageBytes, found: Prediction | Refusal) -> dict[str, Any]:
+            if isinstance(found, Refusal):
+                return refused(upload.name, found)
+            nearest = self._look_alikes(found, alike) if alike else None
+            return answered(found, top_k=top_k, heatmap=heatmap, look_alikes=nearest)
+
+        rows = await loop.run_in_executor(None, lambda: [*map(row, uploads, answers)])
+        for each in rows:
+            self.metrics.images.labels(each["code"] or "answered").inc()
         refusals = [found for found in answers if isinstance(found, Refusal)]
         status = refusals[0].status if len(refusals) == len(answers) else 200
         error = refusals[0].to_dict() if status != 200 else {}

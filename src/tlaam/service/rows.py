@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tlaam.gallery import LookAlike
 from tlaam.prediction import Prediction
 from tlaam.runtime.answers import Floats
 from tlaam.service.refusal import Refusal
 
 
-def answered(prediction: Prediction, *, top_k: int, heatmap: bool) -> dict[str, Any]:
-    """Return the row of an image that was answered: that of ``tlaam predict --json``, and what a page draws."""
-    row = prediction.to_dict(top_k) | {"code": None, "size": list(prediction.size), **_seen_before(prediction)}
+def answered(
+    prediction: Prediction, *, top_k: int, heatmap: bool, look_alikes: Sequence[LookAlike] | None = None
+) -> dict[str, Any]:
+    """Return the row of an image that was answered: that of ``tlaam predict --json``, and what a page draws.
+
+    Args:
+        prediction: of the image.
+        top_k: how many classes are named.
+        heatmap: add the map.
+        look_alikes: training images that look like it, where they were asked for.
+    """
+    row = prediction.to_dict(top_k) | {"code": None, "size": list(prediction.size)}
+    if look_alikes is not None:
+        row["look_alikes"] = [_alike(each) for each in look_alikes]
     if heatmap:
         row["heatmap"] = None if prediction.heatmap is None else _levels(prediction.heatmap)
     return row
@@ -25,25 +38,13 @@ def refused(path: str, refusal: Refusal) -> dict[str, Any]:
     return Prediction(path, error=refusal.message).to_dict() | {"code": refusal.code, "size": None}
 
 
-def _seen_before(prediction: Prediction) -> dict[str, Any]:
-    """THE SEAM for a gallery kept with the model: how sure the answer is, and which training images look like this one.
-
-    A prediction that has the attributes `confidence` (``sure``, ``unsure`` or ``stranger``) and `look_alikes` (each
-    with `label`, `similarity` and `thumbnail`, the bytes of a JPEG file) gets both keys; the page then shows them.
-    """
-    found: dict[str, Any] = {}
-    if (confidence := getattr(prediction, "confidence", None)) is not None:
-        found["confidence"] = confidence
-    if (alike := getattr(prediction, "look_alikes", None)) is not None:
-        found["look_alikes"] = [
-            {
-                "label": each.label,
-                "similarity": round(float(each.similarity), 4),
-                "thumbnail": f"data:image/jpeg;base64,{base64.b64encode(each.thumbnail).decode('ascii')}",
-            }
-            for each in alike
-        ]
-    return found
+def _alike(each: LookAlike) -> dict[str, Any]:
+    picture = None if each.thumbnail is None else base64.b64encode(each.thumbnail).decode("ascii")
+    return {
+        "label": each.label,
+        "similarity": round(each.similarity, 4),
+        "thumbnail": None if picture is None else f"data:image/jpeg;base64,{picture}",
+    }
 
 
 def _levels(heatmap: Floats) -> list[list[float]]:

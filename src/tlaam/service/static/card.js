@@ -22,7 +22,7 @@ const VERDICTS = {
   sure: ["sure", "Sure"],
   likely: ["likely", "Probably"],
   unsure: ["unsure", "Not sure", "Other names fit nearly as well."],
-  stranger: ["stranger", "Unlike anything it has learnt", "These are only the nearest names that it knows."],
+  stranger: ["stranger", "Unlike what it has learnt", "These are only the nearest names that it knows."],
 };
 
 /** A class name as it is shown. */
@@ -159,7 +159,8 @@ export class Card {
       ...alike.map(({ label, similarity, thumbnail }) => {
         const item = make("li");
         const image = make("img");
-        if (/^data:image\/(jpeg|png|webp);base64,|^\/?[\w./-]+$/.test(thumbnail)) image.src = thumbnail;
+        if (thumbnail?.startsWith("data:image/jpeg;base64,")) image.src = thumbnail;
+        else image.hidden = true;
         image.alt = "";
         item.append(image, make("span", "", shown(label)), make("small", "", `${percent(similarity)} alike`));
         return item;
