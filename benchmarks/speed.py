@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import timm
 import torch
 from torch import Tensor, nn
@@ -30,12 +31,16 @@ from torch.nn import functional
 from tlaam.allocator import keep_freed_memory
 from tlaam.config import Config
 from tlaam.defaults import resolve_machine
+from tlaam.export.graph import Answers
+from tlaam.export.onnx import to_onnx
+from tlaam.export.precision import backbone_nodes, to_int8
 from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.machine import machine
 from tlaam.model.build import build_model
 from tlaam.model.crops import crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.model.localization import heatmap_boxes
 from tlaam.model.network import TLAAM
+from tlaam.model.store import TrainedModel
 from tlaam.runtime.answers import Precision
 from tlaam.training.loss import TwoLevelLoss
 from tlaam.training.memory import kept_for_backward
@@ -58,7 +63,8 @@ class Case:
             Config.from_flat({"pretrained": "none", "localizer": "foreground", **options, "accelerator": device.type})
         )
         torch.manual_seed(0)
-        self.device, self.precision, self.batch = device, precision, batch
+        self.device, self.precision, self.batch, self.config = device, precision, batch, config.model
+        self.classes = classes
         self.model = build_model(config.model, classes)
         assert isinstance(self.model, TLAAM) and config.model.image_size is not None
         self.side, self.part_side = self.model.image_size, self.model.part_size
@@ -100,6 +106,17 @@ class Case:
                 return [bare(x) for x in self.inputs]
 
         return ours, ideal
+
+    def answering_in_integers(self) -> Work:
+        """Return what answers for a batch by an exported file in 8-bit integers, ranges read of its images."""
+        side = self.images.shape[-1]
+        trained = TrainedModel(self.model.eval(), self.config, tuple(map(str, range(self.classes))), side)
+        photos = self.images.permute(0, 2, 3, 1).contiguous().numpy()
+        proto = to_onnx(trained)
+        session = onnxruntime.InferenceSession(
+            to_int8(proto, backbone_nodes(proto, Answers(self.model)), photos).SerializeToString(), _session_options()
+        )
+        return lambda: session.run(None, {"photos": photos})
 
     def training(self) -> tuple[Work, Work]:
         """Return what takes a training step: the model's way and the ideal."""
@@ -149,6 +166,13 @@ class Case:
             return heatmap_boxes(maps, (self.side, self.side), threshold=0.5, rule="value", upsample=2)
 
         return {"normalising and cutting": torch.no_grad()(cut), "component and box": torch.no_grad()(find)}
+
+
+def _session_options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return options
 
 
 def taken(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
@@ -287,6 +311,8 @@ def beside_mmal(folder: Path, device: torch.device, rounds: int, batch: int, *, 
         works[f"ours, {precision}"] = case.training()[0] if training else case.answering()[0]
         if not training and precision == best_precision(device):
             works[f"ours, {precision}, compiled"] = case.answering(compiled=True)[0]
+            if device.type == "cpu":
+                works["ours, exported, int8"] = case.answering_in_integers()
     return beside(taken(works, rounds, device), "public code, float32")
 
 
