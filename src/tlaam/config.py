@@ -6,7 +6,9 @@ so that a run folder's ``config.yaml`` never holds a choice that another machine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -16,6 +18,9 @@ from tlaam.errors import ConfigError, did_you_mean
 from tlaam.recipes import recipe_names, recipe_text
 from tlaam.registry import KINDS, LOCALIZER_OPTIONS, Kind, find, names, takers
 from tlaam.yaml_file import read_yaml, underscored, yaml_mapping
+
+_SHOWN = 200  # characters of a received value in a message
+_FAULTS = 10  # of which a message tells
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -230,7 +235,7 @@ class Config(_Section):
         for name, value in named.items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
-                    raise ConfigError(f"section '{name}' holds {value!r}; it must hold options, one a line.")
+                    raise ConfigError(f"section '{name}' holds {shortened(value)}; it must hold options, one a line.")
                 value = underscored(value)
                 for option in value:
                     if section_of(option) != name:
@@ -250,9 +255,12 @@ class Config(_Section):
         """Read a YAML file of options.
 
         Raises:
-            ConfigError: the file cannot be read, is no YAML mapping, or holds an unknown option or impossible value.
+            ConfigError: the file cannot be read, is no YAML mapping, or holds an unknown option or impossible value; it
+                names the file.
         """
-        return cls.from_nested(read_yaml(path))
+        values = read_yaml(path)
+        with named_in_errors(path):
+            return cls.from_nested(values)
 
     def to_nested(self) -> dict[str, dict[str, Any]]:
         """Return plain Python values by section, ready for YAML or JSON."""
@@ -309,6 +317,21 @@ def _option_without_use(model: ModelConfig) -> str | None:
     if model.threshold_rule == "max" and (model.threshold is None or model.threshold >= 1):
         return "threshold_rule=max needs a threshold below 1, a fraction of the maximum, which nothing exceeds"
     return None
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Let an error of settings say which file they stand in."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def shortened(value: Any) -> str:
+    """Return a value for a message, of bearable length whatever it is."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "training": TrainingConfig}
@@ -454,18 +477,18 @@ def _base(named: dict[str, Any]) -> dict[str, Any]:
     if (name := named.pop("preset", None)) is None:
         return {}
     if not isinstance(name, str):
-        raise ConfigError(f"preset is {name!r}; it must be the name of one.")
+        raise ConfigError(f"preset is {shortened(name)}; it must be the name of one.")
     return preset(name)
 
 
 def _one_line(error: ValidationError) -> str:
     sentences = []
-    for entry in error.errors():
+    for entry in error.errors()[:_FAULTS]:
         location = entry["loc"]
         message = entry["msg"].removeprefix("Value error, ").rstrip(".") + "."
         if len(location) > 1:
             name = str(location[1])
-            message = f"{name} = {entry['input']!r}: {message}{_closest_choice(name, entry['input'])}"
+            message = f"{name} = {shortened(entry['input'])}: {message}{_closest_choice(name, entry['input'])}"
         sentences.append(message)
     return " ".join(dict.fromkeys(sentences))
 

@@ -196,7 +196,7 @@ class Predictor:
         if not canvases:
             return [Prediction(read.path, error=read.error) for read in batch]
         readable = [read for read in batch if read.canvas is not None]
-        answers = self._unpack(self.model.answer(np.stack(canvases)), readable)
+        answers = map(_sound, self._unpack(self.model.answer(np.stack(canvases)), readable))
         return [Prediction(read.path, error=read.error) if read.canvas is None else next(answers) for read in batch]
 
     def _unpack(self, answers: Answers, batch: Sequence[ReadImage]) -> Iterator[Prediction]:
@@ -259,6 +259,20 @@ def _gallery_of(path: Path, model: Model) -> Gallery | None:
     if gallery.digest != digest:
         raise ModelError(f"{beside} is not the gallery that {path} was exported with; export again, or remove it.")
     return gallery
+
+
+def _sound(answer: Prediction) -> Prediction:
+    """Return an answer, or in its place the error that it is none, as of a model whose weights are damaged."""
+    told = {f"probabilities of branch '{name}'": values for name, values in answer.probabilities.items()}
+    told |= {"object box": answer.object_box, "part boxes": answer.part_boxes}
+    told |= {"embedding": answer.embedding}
+    for what, values in told.items():
+        if values is not None and not np.isfinite(values).all():
+            error = (
+                f"The model gives no answer for '{answer.path}': its {what} are not finite. The model may be damaged."
+            )
+            return Prediction(answer.path, error=error)
+    return answer
 
 
 def predict(model: Path | str, images: str | Path | Iterable[str | Path], **options: Any) -> list[Prediction]:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tlaam.atomic import full_disk_named, remove_leftovers, write_atomically, write_json
 from tlaam.errors import MissingPackageError, RunError
 from tlaam.prediction import Predictor, iter_images
+from tlaam.reading import read_text
 
 Format = Literal["jsonl", "parquet"]
 SHARD = 1000
@@ -166,9 +167,11 @@ def _settle_plan(
         write_json(path, plan)
         return count
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        begun = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged; give a new folder.") from error
+    if not isinstance(begun, dict):
+        raise RunError(f"{path} is damaged; give a new folder.")
     others = {"images": "images", "of": "images", "model": "model", "classes": "model"}
     differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
     if differing:

@@ -11,9 +11,10 @@ from importlib import import_module
 import click
 
 from tlaam.allocator import keep_freed_memory
-from tlaam.cli.output import accept_all_names
+from tlaam.cli.output import accept_all_names, quiet_decoders
 from tlaam.errors import TlaamError, did_you_mean
 from tlaam.extras import require_extra
+from tlaam.text import printable
 
 VERBS = {
     "train": "Train a model on labelled photographs.",
@@ -86,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 done, 1 an error in data, model or run, 2 a wrong call."""
     keep_freed_memory()
     accept_all_names()
+    quiet_decoders()
     try:
         result = tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False)
     except click.UsageError as error:
@@ -135,5 +137,5 @@ def _first_line(error: BaseException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"tlaam: {' '.join(message.split())}", err=True)
+    click.echo(f"tlaam: {printable(' '.join(message.split()))}", err=True)
     return code

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded, printable, progress_bar
+from tlaam.cli.output import columns, json_lines, padded, progress_bar
 from tlaam.errors import ConfigError, TlaamError
+from tlaam.text import printable
 
 if TYPE_CHECKING:
     from tlaam.prediction import Prediction

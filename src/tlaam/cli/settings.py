@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from tlaam.cli.options import PATH, Command
-from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, preset, section_of
+from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, named_in_errors, preset, section_of
 from tlaam.errors import ConfigError
 from tlaam.yaml_file import read_yaml
 
@@ -49,7 +49,8 @@ def settings_from(context: click.Context) -> Config:
         given = read_yaml(file)
         if "preset" in given and context.get_parameter_source("preset_name") is ParameterSource.COMMANDLINE:
             raise ConfigError(f"--preset {context.params['preset_name']} and {file} both name a preset; leave one out.")
-        values |= flattened(given)
+        with named_in_errors(file):
+            values |= flattened(given)
     for section in SECTIONS.values():
         for name in section.model_fields:
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -71,7 +72,9 @@ def flat_settings(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file cannot be read, or an option is unknown or a value impossible.
     """
-    return flattened(read_yaml(file))
+    given = read_yaml(file)
+    with named_in_errors(file):
+        return flattened(given)
 
 
 def setting_of(name: str, value: Any) -> Any:

@@ -18,6 +18,7 @@ from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError
 from tlaam.images import ImageError, image_size, load_image
+from tlaam.text import printable
 
 Kind = Literal[
     "unreadable",
@@ -98,17 +99,17 @@ class CheckReport:
         """Return text for a terminal: a summary and one line for each finding, `limit` at most of each kind."""
         splits = ", ".join(f"{split} {number}" for split, number in self.images.items())
         lines = [
-            f"{self.name}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
+            f"{printable(self.name)}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
             "  with boxes: {boxes}, part locations: {parts}, masks: {masks}".format(**self.truth),
         ]
         lines += [f"  {kind:<23}{number:>8}" for kind, number in self.counts.items()]
         for kind, number in self.counts.items():
             shown = [finding for finding in self.findings if finding.kind == kind][:limit]
-            lines += [f"{kind}: {finding.name}: {finding.detail}" for finding in shown]
+            lines += [printable(f"{kind}: {finding.name}: {finding.detail}") for finding in shown]
             if len(shown) < number:
                 lines.append(f"{kind}: and {number - len(shown)} more; --json FILE.json lists all")
         if self.refusal is not None:
-            lines.append(f"Refused for training as it is: {self.refusal}")
+            lines.append(printable(f"Refused for training as it is: {self.refusal}"))
         return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from tlaam.data.official import (
 from tlaam.data.rules import NO_NUMBERS
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError
+from tlaam.reading import LARGEST_TEXT, require_regular
 
 _TITLE = "Stanford Dogs"
 FOLDER = "stanford_dogs"
@@ -91,10 +92,11 @@ def _home(root: Path) -> Path | None:
 def _box(path: Path, *, strict: bool) -> Box | None:
     """Return the box around all objects of an annotation; None where there is no annotation, or no object in it."""
     try:
+        require_regular(path, LARGEST_TEXT)
         found = ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
         return None
-    except (ElementTree.ParseError, OSError) as error:
+    except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # of encodings that are none, the last
         if not strict:
             return NO_NUMBERS
         raise DataError(f"Cannot read '{path}': {error}. Take it anew from the original archive.") from error

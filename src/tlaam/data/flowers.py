@@ -10,6 +10,7 @@ from tlaam.data.matlab import read_mat, whole_value
 from tlaam.data.official import Place, home_of, official_images, require_new
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import DataError
+from tlaam.reading import read_text
 
 _TITLE = "the 102 flowers"
 FOLDER = "flowers-102"
@@ -63,10 +64,10 @@ def read_flowers(root: str | Path, *, strict: bool = True) -> LabelledImages:
 
 def _names(path: Path) -> Mapping[str, str]:
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"Cannot read '{path}': {error}. Correct or remove it.") from error
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise DataError(f"'{path}' is no JSON object of names by number. Correct or remove it.")

@@ -18,6 +18,7 @@ from typing import NamedTuple, TextIO
 from tlaam.data.rules import NO_NUMBERS, SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
+from tlaam.reading import bounded_lines, require_regular
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
@@ -25,6 +26,7 @@ FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 _REQUIRED = ("image", "label")
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _COLUMNS = (*_REQUIRED, "split", *_BOX)
+_SHOWN = 300  # characters of what a header holds, in a message
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -90,7 +92,7 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     except OSError as error:
         raise DataError(f"Cannot read manifest '{path}': {error.strerror or error}. Check the path.") from error
     if not entries:
-        raise DataError(f"'{path}' names columns but no image. Add a line for each image.")
+        raise _no_image(path)
     classes = _sorted_labels({entry.label for _, entry in entries})
     labels = {name: label for label, name in enumerate(classes)}
     root = path.parent
@@ -114,16 +116,16 @@ def image_paths(path: str | Path) -> Iterator[str]:
     path = Path(path)
     try:
         with path.open(newline="", encoding=_encoding(path)) as stream:
-            header_line = stream.readline()
-            delimiter = max(",;\t", key=lambda character: _familiarity(_cells(header_line, character)))
-            header = [name.strip().lower() for name in _cells(header_line, delimiter)]
+            lines = bounded_lines(stream, path)
+            header, delimiter = _header(path, next(lines, ""))
             if header.count("image") != 1:
-                found = ", ".join(f"'{name}'" for name in header) or "nothing"
-                fault = f"column 'image' is {'named twice' if 'image' in header else 'missing'}; found {found}"
+                fault = (
+                    f"column 'image' is {'named twice' if 'image' in header else 'missing'}; found {_listed(header)}"
+                )
                 hint = next(filter(None, (did_you_mean(name, ["image"]) for name in header)), "")
                 raise _fault(path, 1, fault, f"Name the columns in line 1.{hint}")
-            place = header.index("image")
-            reader = csv.reader(stream, delimiter=delimiter)
+            place, count = header.index("image"), 0
+            reader = csv.reader(lines, delimiter=delimiter)
             try:
                 for row in reader:
                     if not any(row):
@@ -131,9 +133,12 @@ def image_paths(path: str | Path) -> Iterator[str]:
                     image = row[place].strip() if place < len(row) else ""
                     if not image:
                         raise _fault(path, reader.line_num + 1, "column 'image' is empty", "Fill it in.")
+                    count += 1
                     yield str(path.parent / image)
             except csv.Error as error:
                 raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
+            if not count:
+                raise _no_image(path)
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not UTF-8 text ({error.reason}). Save it as 'CSV UTF-8'.") from error
     except OSError as error:
@@ -141,6 +146,7 @@ def image_paths(path: str | Path) -> Iterator[str]:
 
 
 def _encoding(path: Path) -> str:
+    require_regular(path)
     with path.open("rb") as stream:
         # Spreadsheets that save "Unicode text" write UTF-16, and always with this mark.
         return "utf-16" if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
@@ -175,14 +181,13 @@ def _unique(path: Path, stream: TextIO, *, strict: bool) -> list[tuple[str, _Ent
 
 def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
     """Yield the checked rows, one by one, so that a long file costs no more memory than its entries."""
-    header_line = stream.readline()
-    delimiter = max(",;\t", key=lambda character: _familiarity(_cells(header_line, character)))
-    header = [name.strip().lower() for name in _cells(header_line, delimiter)]
+    lines = bounded_lines(stream, path)
+    header, delimiter = _header(path, next(lines, ""))
     _check_header(path, header)
     position = {name: header.index(name) for name in _COLUMNS if name in header}
     image_at, label_at, split_at = position["image"], position["label"], position.get("split")
     box_at = [position[name] for name in _BOX] if _BOX[0] in position else []
-    reader = csv.reader(stream, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=delimiter)
     try:
         for row in reader:
             if not any(row):
@@ -201,6 +206,21 @@ def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
             yield _Entry(line, image, label, split, box)
     except csv.Error as error:
         raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
+
+
+def _header(path: Path, line: str) -> tuple[list[str], str]:
+    """Return the names of the columns, in lower case, and what stands between them."""
+    try:
+        delimiter = max(",;\t", key=lambda character: _familiarity(_cells(line, character)))
+        return [name.strip().lower() for name in _cells(line, delimiter)], delimiter
+    except csv.Error as error:
+        raise _fault(path, 1, str(error), "Name the columns in line 1.") from error
+
+
+def _listed(header: list[str]) -> str:
+    """Return the names of columns for a message, as far as they are of bearable length."""
+    found = ", ".join(f"'{name}'" for name in header) or "nothing"
+    return found if len(found) <= _SHOWN else f"{found[:_SHOWN]}…"
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -224,9 +244,10 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise _fault(path, 1, f"unknown column '{name}'", did_you_mean(name, missing).strip() + " Rename it.")
     needed = [name for name in missing if name in _REQUIRED or (name in _BOX and set(_BOX) & set(header))]
     if needed:
-        found = ", ".join(f"'{name}'" for name in header) or "nothing"
         hint = next(filter(None, (did_you_mean(name, needed) for name in extra)), "")
-        raise _fault(path, 1, f"column '{needed[0]}' is missing; found {found}", f"Name the columns in line 1.{hint}")
+        raise _fault(
+            path, 1, f"column '{needed[0]}' is missing; found {_listed(header)}", f"Name the columns in line 1.{hint}"
+        )
 
 
 def _split(path: Path, line: int, cell: str) -> Split:
@@ -285,6 +306,10 @@ def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
     if all(_NUMBER.fullmatch(name) for name in names):
         names.sort(key=float)
     return tuple(names)
+
+
+def _no_image(path: Path) -> DataError:
+    return DataError(f"'{path}' names columns but no image. Add a line for each image.")
 
 
 def _fault(path: Path, line: int, fault: str, remedy: str) -> DataError:

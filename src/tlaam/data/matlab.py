@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from tlaam.data.official import Place, missing_part
 from tlaam.errors import DataError, MissingPackageError
+from tlaam.reading import require_regular
+
+_LARGEST = 1 << 28  # bytes; the official lists have less than a million
 
 
 def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any]:
@@ -34,6 +37,7 @@ def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any
         raise MissingPackageError(f"reading '{path}' needs SciPy: pip install scipy") from error
 
     try:
+        require_regular(path, _LARGEST)
         found = loadmat(str(path), squeeze_me=True, variable_names=[variable])
     except FileNotFoundError as error:
         raise missing_part(path, title) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from tlaam.data.birds import LISTS, read_birds
 from tlaam.data.official import home_of
 from tlaam.data.sample import LabelledImages
+from tlaam.reading import bounded_lines, require_regular
 
 FOLDER = "nabirds"
 _UUID_DASHES = 4
@@ -43,7 +44,8 @@ def read_nabirds(root: str | Path, *, strict: bool = True) -> LabelledImages:
 
 def _first_word(path: Path) -> str:
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", errors="replace") as stream:
-            return next(iter(stream.readline().split()), "")
+            return next(iter(next(bounded_lines(stream, path), "").split()), "")
     except OSError:  # missing or unreadable, which reading reports
         return ""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from tlaam.data.rules import NO_NUMBERS, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Mask, Sample
 from tlaam.errors import DataError
+from tlaam.reading import bounded_lines, require_regular
 
 Key = TypeVar("Key", int, str)
 
@@ -56,8 +57,9 @@ def read_lines(path: Path, title: str) -> Iterator[tuple[int, str]]:
         DataError: the file is missing or no UTF-8 text.
     """
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig") as stream:
-            for line, text in enumerate(stream, start=1):
+            for line, text in enumerate(bounded_lines(stream, path), start=1):
                 if stripped := text.strip():
                     yield line, stripped
     except FileNotFoundError as error:

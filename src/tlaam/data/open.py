@@ -90,7 +90,12 @@ def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
             the first fault.
         ConfigError: an option is unknown or impossible.
     """
-    path, option = Path(source).expanduser(), ""
+    try:
+        path, option = Path(source).expanduser(), ""
+    except RuntimeError as error:
+        raise DataError(
+            f"Cannot open '{source}': there is no such user. Write ./ before it if it is a folder."
+        ) from error
     try:
         if not path.exists():
             if str(source).partition(":")[0].strip() == "synthetic":

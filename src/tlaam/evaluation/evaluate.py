@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from tlaam.config import Config
 from tlaam.data.open import open_images
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.data.split import with_test, with_validation
-from tlaam.errors import ConfigError, DataError, did_you_mean
+from tlaam.errors import DataError, ModelError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
@@ -28,6 +27,7 @@ from tlaam.evaluation.together import predicted_together
 from tlaam.hub.download import local_folder
 from tlaam.model.store import TrainedModel, load_model
 from tlaam.prediction import Prediction, Predictor
+from tlaam.training.folder import RunFolder
 
 
 def evaluate(
@@ -57,11 +57,15 @@ def evaluate(
         DataError: a class is unknown to the model, the split is empty, an image cannot be read, a mask cannot be read
             or has another size than its image, or the run's own data set has changed, so that what it has seen is not
             known.
-        ModelError: the run holds no usable model.
+        ModelError: the run holds no usable model, or one of a single class, of which there is nothing to measure.
+        RunError: a record of the run is damaged, so that what it has seen is not known.
     """
     if not isinstance(run, TrainedModel):
         run = local_folder(run)
     model = run if isinstance(run, TrainedModel) else load_model(run)
+    if len(model.classes) < 2:
+        where = "The model" if isinstance(run, TrainedModel) else f"The model in {run}"
+        raise ModelError(f"{where} knows one class alone, '{model.classes[0]}': it is always right, or always wrong.")
     # What one could not learn from (a single class, say) can still be measured.
     images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
     if not isinstance(run, TrainedModel):
@@ -120,10 +124,9 @@ def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
 
 def _selected_on(run: Path) -> str:
     """Return the split that a run chose its epoch on."""
-    try:
-        return Config.from_yaml(run / "config.yaml").training.select_on
-    except ConfigError:  # a model without its run folder's records, or of another version
+    if not (run / "config.yaml").exists():  # a model without its run folder's records
         return "val"
+    return Config.from_yaml(run / "config.yaml").training.select_on
 
 
 def _preferred_split(images: LabelledImages) -> Split:
@@ -256,10 +259,10 @@ def with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
     Raises:
         DataError: the data set has changed since, so that what was trained on is no longer known.
     """
-    try:
-        record = json.loads((run / "data.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a model without its run folder's records
+    folder = RunFolder(run)
+    if not folder.data.exists():  # a model without its run folder's records
         return images
+    record = folder.read_json(folder.data, "source_fingerprint", "root", "seed", "test_fraction", "val_fraction")
     if record["source_fingerprint"] == images.fingerprint():
         skipped = _skipped(run)
         images = images.with_samples([sample for sample in images.samples if sample.name not in skipped])
@@ -277,8 +280,7 @@ def with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
 
 def _skipped(run: Path) -> set[str]:
     """Return the names of unreadable images that the run left out before it cut its splits."""
-    try:
-        record = json.loads((run / "skipped.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    folder = RunFolder(run)
+    if not folder.skipped.exists():
         return set()
-    return {entry["name"] for entry in record["skipped"]}
+    return {entry["name"] for entry in folder.read_json(folder.skipped, "skipped")["skipped"]}

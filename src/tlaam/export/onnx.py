@@ -36,6 +36,7 @@ from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.gallery import FILE, Gallery, read_gallery
 from tlaam.model.network import TLAAM
 from tlaam.model.store import TrainedModel, load_model
+from tlaam.runtime.onnx_file import CHECKSUM, checksum
 
 if TYPE_CHECKING:
     import onnx
@@ -242,9 +243,12 @@ def finished(
     proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
     proto.producer_name, proto.producer_version = "tlaam", __version__
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, metadata(model, precision, gallery))
+    facts = metadata(model, precision, gallery)
+    onnx.helper.set_model_props(proto, facts)
     if proto.ByteSize() > _LARGEST:
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {**facts, CHECKSUM: checksum(proto.SerializeToString())})
     return bytes(proto.SerializeToString())
 
 

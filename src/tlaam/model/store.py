@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +25,13 @@ from tlaam.inference import asked_in, best_precision, compile_for_answers, infer
 from tlaam.model.architecture import Architecture
 from tlaam.model.build import build_model, default_device
 from tlaam.model.output import TLAAMOutput
+from tlaam.reading import read_text, require_regular
 from tlaam.registry import KINDS, find, not_registered, origins
 from tlaam.runtime.answers import Answers, Floats, Precision
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
+_CHECKSUM = "weights_sha256"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = save(state, metadata={"format": "pt"})
     description = {
         "format": FORMAT,
         "architecture": type(model).__name__,
@@ -109,8 +113,9 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
             "std": list(model.backbone.std),
         },
         "versions": {"tlaam": __version__, "torch": version("torch"), "timm": version("timm")},
+        _CHECKSUM: hashlib.sha256(weights).hexdigest(),
     }
-    write_atomically(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
+    write_atomically(folder / WEIGHTS, weights)
     write_json(folder / DESCRIPTION, description)
 
 
@@ -137,6 +142,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # settings no run wrote
         raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error!r:.200}") from error
     try:
+        require_regular(folder / WEIGHTS)
+        _require_checksum(folder, description)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
         raise ModelError(
@@ -147,6 +154,21 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
     return TrainedModel(network.eval().to(device), config, classes, config.source_size)
+
+
+def _require_checksum(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse weights that are not those of the description, which would answer too; old descriptions do not say."""
+    if _CHECKSUM not in description:
+        return
+    digest = hashlib.sha256()
+    with (folder / WEIGHTS).open("rb") as stream:
+        while piece := stream.read(1 << 22):
+            digest.update(piece)
+    if digest.hexdigest() != description[_CHECKSUM]:
+        raise ModelError(
+            f"{folder / WEIGHTS} is damaged or of another model: its checksum is not the one in {DESCRIPTION}. Copy the "
+            f"model anew; a run that was stopped while it wrote it is mended by tlaam train --resume {folder}."
+        )
 
 
 def _classes(description: dict[str, Any]) -> tuple[str, ...]:
@@ -164,7 +186,7 @@ def _floats(values: Tensor) -> Floats:
 
 def _read_description(folder: Path) -> dict[str, Any]:
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads(read_text(folder / DESCRIPTION))
     except FileNotFoundError as error:
         begun = (folder / "config.yaml").exists()  # a run's settings are written as it begins
         remedy = (
@@ -175,7 +197,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder} holds no trained model ({DESCRIPTION} is missing); {remedy}.") from error
     except NotADirectoryError as error:
         raise ModelError(f"{folder} is a file; give the folder of a run.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{folder / DESCRIPTION} cannot be read: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         found = description.get("format") if isinstance(description, dict) else type(description).__name__

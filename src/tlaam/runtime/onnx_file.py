@@ -6,6 +6,7 @@ the protobuf messages are walked here, and whatever points out of the file is re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from tlaam.gallery import Judge
 
 MAX_BYTES = 2**31 - 1
 """Of a file: what one protobuf message can hold."""
+CHECKSUM = "sha256"
+"""Name of the entry of the metadata that holds a file's `checksum`; files of older versions have none."""
 MAX_METADATA = 1 << 24
 """Bytes of all that a file says of itself."""
 SOURCE_SIZES = range(32, 4097)
@@ -74,6 +77,8 @@ def read_model_file(path: Path) -> ModelFile:
         metadata = _metadata(path, memoryview(content))
     except (IndexError, ValueError) as error:
         raise ModelError(f"{path} is not an ONNX file, or is damaged; give one that tlaam export wrote.") from error
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(content).encode():
+        raise ModelError(f"{path} is damaged, or was altered since tlaam export wrote it; copy or export it anew.")
     for name in ("tlaam_version", "classes", "preprocessing"):
         if name not in metadata:
             raise ModelError(f"{path} was not written by tlaam export: its metadata lack '{name}'.")
@@ -101,6 +106,29 @@ def _judge(path: Path, text: bytes, classes: int) -> Judge:
         return Judge.from_text(text.decode(), classes)
     except (ValueError, RecursionError) as error:  # what is no JSON or no base64 is a ValueError too
         raise ModelError(f"{path}: 'familiarity' of its metadata cannot be used: {str(error)[:100]}.") from error
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of all that a file holds but for the entry of its metadata that says it (`CHECKSUM`).
+
+    It tells damage, not forgery: whoever alters a file can alter the entry too.
+
+    Raises:
+        ValueError, IndexError: these bytes are no ONNX file.
+    """
+    digest = hashlib.sha256()
+    for number, value in _fields(memoryview(content)):
+        if number == _METADATA and isinstance(value, memoryview) and _key_of(value) == CHECKSUM.encode():
+            continue
+        digest.update(b"%d " % number)
+        digest.update(b"%d" % value if isinstance(value, int) else value or b"")
+    return digest.hexdigest()
+
+
+def _key_of(entry: memoryview) -> bytes:
+    return next(
+        (bytes(value) for number, value in _fields(entry) if number == 1 and isinstance(value, memoryview)), b""
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 
 from tlaam.atomic import remove_leftovers, write_atomically
 from tlaam.errors import RunError
+from tlaam.reading import require_regular
 
 _MARK = b"tlaam-sha256:"
 _TRAILER = len(_MARK) + hashlib.sha256().digest_size
@@ -36,7 +38,7 @@ def load_state(path: Path) -> dict[str, Any]:
         RunError: the file is missing, truncated or altered, or holds more than tensors and plain values.
     """
     try:
-        content = path.read_bytes()
+        content = _content(path)
     except OSError as error:
         raise RunError(f"Cannot read checkpoint {path}: {error.strerror}.") from error
     payload, trailer = memoryview(content)[:-_TRAILER], content[-_TRAILER:]
@@ -47,6 +49,18 @@ def load_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises several kinds for content that it refuses
         raise RunError(f"Checkpoint {path} holds more than tensors and plain values; it was not loaded.") from error
     return state
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file; of one that does not end in a checksum, which nothing can come of, the end alone."""
+    require_regular(path)
+    with path.open("rb") as stream:
+        stream.seek(-min(_TRAILER, path.stat().st_size), os.SEEK_END)
+        end = stream.read()
+        if not end.startswith(_MARK):
+            return end
+        stream.seek(0)
+        return stream.read()
 
 
 class Found(NamedTuple):

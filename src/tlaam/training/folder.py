@@ -16,6 +16,7 @@ from tlaam.atomic import remove_leftovers, write_json, write_text
 from tlaam.config import Config
 from tlaam.errors import RunError
 from tlaam.lock import locked
+from tlaam.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -129,18 +130,24 @@ class RunFolder:
         """Write the settings; the file's presence is what makes a folder a run."""
         write_text(self.config, yaml.safe_dump(config.to_nested(), sort_keys=False))
 
-    def read_json(self, path: Path) -> dict[str, Any]:
+    def read_json(self, path: Path, *needed: str) -> dict[str, Any]:
         """Read one of the run's JSON files.
 
+        Args:
+            path: the file.
+            needed: names that it has to hold.
+
         Raises:
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or lacks a name.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            content = json.loads(read_text(path))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path} is not a whole run folder: {path.name} cannot be read ({error}).") from error
         if not isinstance(content, dict):
             raise RunError(f"{self.path} is not a whole run folder: {path.name} holds no JSON object.")
+        if missing := [name for name in needed if name not in content]:
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} lacks '{missing[0]}'.")
         return content
 
     def require_run(self) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
+from tlaam.reading import require_regular
 
 MASK_SIZE = 64
 """Side of a stored mask in cells."""
@@ -41,9 +42,13 @@ def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
         RunError: it is missing, damaged, or of another number of images.
     """
     try:
-        array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise RunError(f"{path} cannot be read ({error}); begin a new run, which makes it anew.") from error
+        require_regular(path)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of damaged headers NumPy's reader complains in many ways
+        fault = " ".join(str(error).split())[:200]
+        raise RunError(f"{path} cannot be read ({fault}); begin a new run, which makes it anew.") from error
+    if not isinstance(array, np.ndarray):
+        raise RunError(f"{path} is an archive of arrays, not masks; begin a new run.")
     if array.shape != (len(samples), MASK_SIZE, MASK_SIZE) or array.dtype != np.uint8:
         raise RunError(
             f"{path} holds {array.dtype} {array.shape}, not masks of {len(samples)} images; begin a new run."
