@@ -6,7 +6,13 @@ BIN := $(VENV)/bin
 LIGHT := $(abspath $(VENV)-light)
 DOCS := $(VENV)-docs
 
-.PHONY: quickstart test test-light light docs clean
+.PHONY: quickstart test test-light light docs torture clean
+
+# Of `make torture`.
+MINUTES ?= 60
+SEED ?= 0
+ONLY ?=
+OUT ?= runs/torture/report.json
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
 	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
@@ -25,6 +31,9 @@ light:  ## install what predicting with an exported file needs, without PyTorch,
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/pip install --quiet .
 	rm -rf build
+
+torture: $(VENV)/.dev  ## attack the product (torture/README.md): MINUTES=60 SEED=0 ONLY=images,manifests OUT=report.json
+	$(BIN)/python -m torture --out $(OUT) --minutes $(MINUTES) --seed $(SEED) --only "$(ONLY)"
 
 docs: $(DOCS)/.installed  ## build the docs as a site in site/; anything amiss is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

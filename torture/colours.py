@@ -15,7 +15,7 @@ _SOFTNESS = 32.0
 
 
 def write_model(path: Path, classes: tuple[str, ...] = CLASSES) -> Path:
-    """Write the model: probabilities are the softmax of the canvas's mean colour, of classes beyond three of nothing."""
+    """Write the model: probabilities are the softmax of the canvas's mean colour, and of nothing beyond three."""
     from onnx import TensorProto, helper, numpy_helper
 
     weights = np.zeros((3, len(classes)), np.float32)

@@ -140,11 +140,16 @@ BOMBS: dict[str, Callable[[Random], bytes]] = {
     "PPM of endless digits": lambda r: b"P6 " + b"9" * 100_000 + b" 9 255\n",
     "PPM of endless comment": lambda r: b"P6 #" + b"x" * 3_000_000,
     "GIF of 4 gigapixels": lambda r: b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x02",
-    "GIF frame beyond its screen": lambda r: b"GIF89a\x01\0\x01\0\x80\0\0" + bytes(6) + b",\0\0\0\0\x10\x27\x10\x27\0\x02\x02\x4c\x01\0;",
-    "BMP of absurd size": lambda r: b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 2**31 - 1, -(2**31), 1, 24, 0, 0, 0, 0, 0, 0),
+    "GIF frame beyond its screen": lambda r: b"GIF89a\x01\0\x01\0\x80\0\0"
+    + bytes(6)
+    + b",\0\0\0\0\x10\x27\x10\x27\0\x02\x02\x4c\x01\0;",
+    "BMP of absurd size": lambda r: b"BM"
+    + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, 2**31 - 1, -(2**31), 1, 24, 0, 0, 0, 0, 0, 0),
     "TIFF of random tags": _tiff_tags,
     "TIFF that points to itself": lambda r: b"II*\0\x08\0\0\0" + struct.pack("<H", 0) + struct.pack("<I", 8),
-    "JPEG of 65500 x 65500": lambda r: _saved(picture(r), "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\x03", 1),
+    "JPEG of 65500 x 65500": lambda r: _saved(picture(r), "JPEG").replace(
+        b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\x03", 1
+    ),
     "JPEG of countless scans": lambda r: (j := _saved(picture(r), "JPEG", progressive=True))[:-2]
     + j[j.index(b"\xff\xda") : -2] * 400
     + b"\xff\xd9",
@@ -197,18 +202,19 @@ class Images:
         good = [_good(random_of(seed, "good", number), folder, number) for number in numbers[::4]]
         inputs = [_input(random_of(seed, self.name, number), folder, number, heavy, others) for number in numbers]
         (folder / "kind").write_text(inputs[0].kind)
+        whole = "batch" if len(numbers) > 1 else inputs[0].kind
         shuffled = [*good, *inputs]
         python_random.Random(numbers[0]).shuffle(shuffled)
         try:
             predicted = tlaam("predict", model, "--batch-size", "4", "--json", "-", "--", *(i.path for i in shuffled))
             checked = tlaam("check", "--json", "-", "--", folder / "data")
         except Exception:
-            return [Outcome("batch" if len(numbers) > 1 else inputs[0].kind, "crash", last_lines(traceback.format_exc()))] * len(numbers)  # fmt: skip
+            return [Outcome(whole, "crash", last_lines(traceback.format_exc()))] * len(numbers)
         rows = [json.loads(line, parse_constant=_no_number) for line in predicted.out.splitlines()]
         faults = _faults(checked)
         if len(rows) != len(shuffled) or faults is None:
             detail = f"{len(rows)} rows of {len(shuffled)}; {predicted.err[-300:]} {checked.err[-300:]}"
-            return [Outcome("batch" if len(numbers) > 1 else inputs[0].kind, "wrong", detail)] * len(numbers)
+            return [Outcome(whole, "wrong", detail)] * len(numbers)
         found = {id(each): _judged(each, row, faults) for each, row in zip(shuffled, rows, strict=True)}
         spoilt = [found[id(each)] for each in good if found[id(each)].ending != "right"]
         noise = [line for line in predicted.err.splitlines() if not line.startswith("tlaam: ")]

@@ -60,6 +60,8 @@ def _with_cell(column: int, text: str, row: int = 2) -> bytes:
     return "\n".join(map(",".join, lines)).encode("utf-8", "surrogateescape") + b"\n"
 
 
+_NO_NUMBERS = ("nan", "inf", "-inf", "x", "1e999", "0x10")
+
 FORMS: dict[str, Callable[[Random, Path], tuple[bytes, bool | None]]] = {
     "byte-order mark": lambda r, f: (codecs.BOM_UTF8 + _table().encode(), True),
     "UTF-16": lambda r, f: (_table().encode("utf-16"), True),
@@ -87,7 +89,7 @@ FORMS: dict[str, Callable[[Random, Path], tuple[bytes, bool | None]]] = {
     "path through dots": lambda r, f: (_with_cell(0, "photos/../photos/./7.png"), None),
     "box inside out": lambda r, f: (_with_cell(5, "1"), False),
     "box without area": lambda r, f: (_with_cell(5, "2"), False),
-    "box of no numbers": lambda r, f: (_with_cell(3, str(r.choice(["nan", "inf", "-inf", "x", "1e999", "0x10"]))), False),
+    "box of no numbers": lambda r, f: (_with_cell(3, str(r.choice(_NO_NUMBERS))), False),
     "box of three numbers": lambda r, f: (_with_cell(4, ""), False),
     "box beyond the image": lambda r, f: (_with_cell(5, "99999999999"), True),
     "unknown split": lambda r, f: (_with_cell(2, "trian"), False),
@@ -96,7 +98,7 @@ FORMS: dict[str, Callable[[Random, Path], tuple[bytes, bool | None]]] = {
     "endless label": lambda r, f: (_with_cell(1, "x" * 200_000), None),
     "endless header": lambda r, f: (b"image,label," + b"x" * 200_000 + b"\n" + _table().encode(), False),
     "endless line": lambda r, f: (b"image,label\n" + b"x" * 3_000_000, False),
-    "many columns": lambda r, f: (("image,label," + ",".join(f"c{i}" for i in range(20_000)) + "\na,b\n").encode(), None),
+    "many columns": lambda r, f: (("image,label" + "".join(f",c{i}" for i in range(9999)) + "\na,b\n").encode(), None),
     "open quote": lambda r, f: (_with_cell(1, '"red'), None),
     "quote in the header": lambda r, f: (b'"image,label\n' + _table().encode(), False),
     "line break in a cell": lambda r, f: (_with_cell(1, '"re\nd"'), None),

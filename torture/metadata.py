@@ -57,7 +57,9 @@ def _cub(home: Path) -> list[str]:
 
 def _pairs(path: Path) -> dict[str, str]:
     """Return the rest of each line by its first word; a word twice is the caller's to find odd."""
-    rows = [line.split(maxsplit=1) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    if not path.exists():
+        return {}
+    rows = [line.split(maxsplit=1) for line in path.read_text("utf-8-sig").split("\n") if line.strip()]
     return {first: rest.strip() for first, rest in rows}
 
 
@@ -101,7 +103,7 @@ def _aircraft_again(home: Path) -> Entries:
     return entries
 
 
-def _cars(home: Path) -> list[str]:
+def cars(home: Path) -> list[str]:
     from scipy.io import savemat
 
     kinds = [("bbox_x1", "O"), ("bbox_y1", "O"), ("bbox_x2", "O"), ("bbox_y2", "O"), ("class", "O"), ("fname", "O")]
@@ -121,10 +123,11 @@ def _cars(home: Path) -> list[str]:
 def _cars_again(home: Path) -> Entries:
     from scipy.io import loadmat
 
-    names = [str(name[0]) for name in loadmat(home / "devkit" / "cars_meta.mat")["class_names"].ravel()]
+    meta = loadmat(home / "devkit" / "cars_meta.mat", variable_names=["class_names"])
+    names = [str(name[0]) for name in meta["class_names"].ravel()]
     entries = Entries()
     for split, file in {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}.items():
-        for row in loadmat(home / file)["annotations"].ravel():
+        for row in loadmat(home / file, variable_names=["annotations"])["annotations"].ravel():
             x0, y0, x1, y1 = (float(row[f"bbox_{side}"].item()) for side in ("x1", "y1", "x2", "y2"))
             label = names[int(row["class"].item()) - 1]
             entries[f"cars_{split}/{row['fname'].item()}"] = label, split, (x0 - 1, y0 - 1, x1, y1)
@@ -178,7 +181,7 @@ def _pets(home: Path) -> list[str]:
 _SETS: dict[str, tuple[Callable[[Path], list[str]], Callable[[Path], Entries] | None]] = {
     "CUB": (_cub, _cub_again),
     "Aircraft": (_aircraft, _aircraft_again),
-    "Cars": (_cars, _cars_again),
+    "Cars": (cars, _cars_again),
     "NABirds": (_nabirds, None),
     "Dogs": (_dogs, None),
     "Flowers": (_flowers, None),

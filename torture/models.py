@@ -51,6 +51,14 @@ def _safetensors(header: object, data: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+def _tensor(*shape: int) -> dict[str, Any]:
+    return {"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}
+
+
+def _npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\0v\0" + header.ljust(117) + b"\n"
+
+
 _NESTED_YAML = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(f'*{chr(97 + n)}' for _ in range(9))}]\n" for n in range(12)
 )
@@ -100,8 +108,8 @@ EVIL: dict[str, dict[str, Callable[[], bytes]]] = {
         "pickle": lambda: pickle.dumps(Bomb()),
         "torch archive": lambda: _zip("archive/data.pkl", "archive/version"),
         "absurd header": lambda: (1 << 62).to_bytes(8, "little") + b"{}",
-        "absurd shape": lambda: _safetensors({"x": {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]}}, bytes(4)),
-        "other tensors": lambda: _safetensors({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
+        "absurd shape": lambda: _safetensors(_tensor(1 << 40, 1 << 40), bytes(4)),
+        "other tensors": lambda: _safetensors(_tensor(1), bytes(4)),
         "deep header": lambda: _safetensors(b"[" * 200_000),
         "empty": lambda: b"",
     },
@@ -116,8 +124,8 @@ EVIL: dict[str, dict[str, Callable[[], bytes]]] = {
         "pickle": lambda: pickle.dumps(Bomb()),
         "array of objects": _bomb_array,
         "archive": lambda: _zip("a.npy"),
-        "absurd shape": lambda: b"\x93NUMPY\x01\0v\0{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 64, 64), }" + b" " * 40 + b"\n",
-        "code for a header": lambda: b"\x93NUMPY\x01\0v\0" + b"__import__('os').mknod('executed')".ljust(117) + b"\n",
+        "absurd shape": lambda: _npy(b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 64, 64), }"),
+        "code for a header": lambda: _npy(b"__import__('os').mknod('executed')"),
         "nested header": lambda: b"\x93NUMPY\x01\0\xf0\x0f" + b"(" * 4080,
         "empty": lambda: b"",
     },
@@ -138,8 +146,8 @@ EVIL: dict[str, dict[str, Callable[[], bytes]]] = {
         "fields without end": lambda: b"\x08\x01" * 2_000_000,
     },
 }  # fmt: skip
-"""Contents of files by what they stand for. What begins with ``+`` is laid over the good description, ``name=`` replaces
-what the ONNX file says of itself."""
+"""Contents of files by what they stand for. What begins with ``+`` is laid over the good description, ``name=``
+replaces what the ONNX file says of itself."""
 
 _SPECIAL = ("absent", "pipe", "endless device", "folder", "sparse gigabytes", "link loop")
 

@@ -155,7 +155,7 @@ def _measures(random: Random, prepared: Path, place: Path) -> Outcome:
 
 
 def _answers(random: Random, prepared: Path, place: Path) -> Outcome:
-    """Let a model answer what is no answer for one of two images: the row has to say so, in JSON, the other be right."""
+    """Let a model answer what is no answer for one of two images: its row has to say so, the other be right."""
     from tlaam.prediction import Predictor
     from tlaam.runtime.answers import Answers
 

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from tlaam.errors import ConfigError, did_you_mean
 from tlaam.recipes import recipe_names, recipe_text
 from tlaam.registry import KINDS, LOCALIZER_OPTIONS, Kind, find, names, takers
+from tlaam.text import shortened
 from tlaam.yaml_file import read_yaml, underscored, yaml_mapping
 
-_SHOWN = 200  # characters of a received value in a message
 _FAULTS = 10  # of which a message tells
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -34,7 +34,11 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """Architecture of the two-level model (SPEC §1–4); sizes are pixels of the network's input."""
+    """Architecture of the two-level model (SPEC §1–4); sizes are pixels of the network's input.
+
+    Whatever has no largest value by its nature has one here: a model can come from somebody else, and beyond these
+    memory or patience ends.
+    """
 
     architecture: str = "tlaam"
     """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
@@ -43,9 +47,9 @@ class ModelConfig(_Section):
     """Any timm model; by itself resnet50 with a GPU, tf_efficientnet_lite0 without."""
     pretrained: str = "auto"
     """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
-    image_size: Annotated[int, Field(ge=32)] | None = None
+    image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
     """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
-    source_size: Annotated[int, Field(ge=32)] | None = None
+    source_size: Annotated[int, Field(ge=32, le=8192)] | None = None
     """Side of the source image that crops are cut from; by itself twice the input's. Only a network without crops may
     have a smaller one than its input: it is enlarged."""
     norm_statistics: Literal["own", "shared", "pretrained"] = "own"
@@ -61,7 +65,7 @@ class ModelConfig(_Section):
     heatmap_layer: str | None = None
     """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; by itself the last one, where closed forms
     hold."""
-    zoom_steps: Positive = 1
+    zoom_steps: Annotated[int, Field(ge=1, le=16)] = 1
     """How many times the object level zooms in. Boxes are the last look's, heat maps the first one's, which saw the
     whole image. The foreground head learns on whole images only, and further looks made its boxes worse."""
     threshold: NotNegative | None = None
@@ -70,7 +74,7 @@ class ModelConfig(_Section):
     probability, by itself 0.25."""
     threshold_rule: Literal["mean", "max"] = "mean"
     """What OAAM's `threshold` multiplies; max needs one below 1."""
-    heatmap_upsample: Positive | None = None
+    heatmap_upsample: Annotated[int, Field(ge=1, le=64)] | None = None
     """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground, 4 for
     CAM, Grad-CAM and Grad-CAM++."""
     box_margin: NotNegative = 0.05
@@ -79,11 +83,11 @@ class ModelConfig(_Section):
     parts: str = "mpalm"
     """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random
     places, or none."""
-    part_channels: Positive = 2
+    part_channels: Annotated[int, Field(ge=1, le=1024)] = 2
     """MPALM's K': how many channels' peaks get windows; of `random`, how many places."""
-    part_windows: tuple[Fraction, ...] = (0.5, 0.75)
+    part_windows: Annotated[tuple[Fraction, ...], Field(max_length=64)] = (0.5, 0.75)
     """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
-    part_size: Annotated[int, Field(ge=16)] | None = None
+    part_size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Side that parts are resized to; by itself half the input's."""
     part_response: Literal["max", "mean"] = "max"
     """How a channel's response is measured when the K' largest are chosen."""
@@ -92,7 +96,7 @@ class ModelConfig(_Section):
 
     attention: str = "lcam"
     """Channel attention inside the backbone's blocks: LCAM, ECA, squeeze and excitation, or none."""
-    attention_kernel: Annotated[int, Field(ge=1)] | None = None
+    attention_kernel: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Neighbourhood t of LCAM and ECA; by itself ECA's rule from the number of channels."""
     attention_stages: tuple[int, ...] | None = None
     """Backbone stages that get channel attention, negative from the last; by itself all."""
@@ -116,9 +120,9 @@ class TrainingConfig(_Section):
 
     epochs: Positive | None = None
     """Passes over the training images; by itself from the number of images."""
-    pseudo_mask_size: Annotated[int, Field(ge=96)] = 576
+    pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 576
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
-    raw_epochs: Annotated[int, Field(ge=0)] = 2
+    raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
     """First epochs that train the raw branch only."""
     batch_size: Positive | None = 16
     """Images a step and device; auto is as many as the memory holds, at most 64, found by trying. The learning rate is
@@ -151,7 +155,7 @@ class TrainingConfig(_Section):
     """Strength of brightness and contrast jitter."""
     crop_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of the image's area that a random crop keeps; 1 never crops."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of everything random."""
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training images held out where the data has no validation split."""
@@ -177,7 +181,7 @@ class TrainingConfig(_Section):
     """Machines that train together."""
     strategy: str = "auto"
     """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that load images; by itself as many as keep up with the training steps, which is measured."""
     cache: str | None = None
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
@@ -235,7 +239,7 @@ class Config(_Section):
         for name, value in named.items():
             if name in SECTIONS:
                 if not isinstance(value, Mapping):
-                    raise ConfigError(f"section '{name}' holds {shortened(value)}; it must hold options, one a line.")
+                    raise ConfigError(f"section '{name}' holds {_shown(value)}; it must hold options, one a line.")
                 value = underscored(value)
                 for option in value:
                     if section_of(option) != name:
@@ -328,10 +332,9 @@ def named_in_errors(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def shortened(value: Any) -> str:
-    """Return a value for a message, of bearable length whatever it is."""
-    text = reprlib.repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def _shown(value: Any) -> str:
+    """Return a value for a message, of bearable length whatever it is: it may stand for more than any memory holds."""
+    return shortened(reprlib.repr(value))
 
 
 SECTIONS: dict[str, type[_Section]] = {"model": ModelConfig, "training": TrainingConfig}
@@ -477,7 +480,7 @@ def _base(named: dict[str, Any]) -> dict[str, Any]:
     if (name := named.pop("preset", None)) is None:
         return {}
     if not isinstance(name, str):
-        raise ConfigError(f"preset is {shortened(name)}; it must be the name of one.")
+        raise ConfigError(f"preset is {_shown(name)}; it must be the name of one.")
     return preset(name)
 
 
@@ -488,7 +491,7 @@ def _one_line(error: ValidationError) -> str:
         message = entry["msg"].removeprefix("Value error, ").rstrip(".") + "."
         if len(location) > 1:
             name = str(location[1])
-            message = f"{name} = {shortened(entry['input'])}: {message}{_closest_choice(name, entry['input'])}"
+            message = f"{name} = {_shown(entry['input'])}: {message}{_closest_choice(name, entry['input'])}"
         sentences.append(message)
     return " ".join(dict.fromkeys(sentences))
 

@@ -263,7 +263,9 @@ def _gallery_of(path: Path, model: Model) -> Gallery | None:
 
 def _sound(answer: Prediction) -> Prediction:
     """Return an answer, or in its place the error that it is none, as of a model whose weights are damaged."""
-    told = {f"probabilities of branch '{name}'": values for name, values in answer.probabilities.items()}
+    told: dict[str, Floats | None] = {
+        f"probabilities of branch '{name}'": values for name, values in answer.probabilities.items()
+    }
     told |= {"object box": answer.object_box, "part boxes": answer.part_boxes}
     told |= {"embedding": answer.embedding}
     for what, values in told.items():

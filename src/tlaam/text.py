@@ -8,3 +8,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """Return text that a message can bear, whatever a file holds where a word is expected."""
+    return text if len(text) <= most else f"{text[:most]}…"

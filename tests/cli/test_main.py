@@ -18,9 +18,10 @@ from PIL import Image
 
 import tlaam.cli.main
 from tlaam.cli.main import VERBS, main
-from tlaam.cli.output import columns, json_lines, padded, printable
+from tlaam.cli.output import columns, json_lines, padded
 from tlaam.config import ModelConfig, TrainingConfig
 from tlaam.errors import DataError, RunError
+from tlaam.text import printable
 
 QUICK = ["--backbone", "resnet18", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--raw-epochs", "1",
          "--workers", "0", "--accelerator", "cpu"]  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tlaam.data.matlab import read_mat, whole_value
+from tlaam.data.matlab import read_mat, text_value, whole_value
 from tlaam.data.official import Place, box_of, home_of, inclusive_from_1, official_images, require_new
 from tlaam.data.sample import LabelledImages, Sample, Split
 
@@ -56,7 +56,9 @@ def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """
     home = home_of(Path(root), FOLDER, _ONE_LIST, _TRAIN_LIST, _META) or Path(root)
     as_one_list = (home / _ONE_LIST).is_file() and ((home / "car_ims").is_dir() or not (home / "devkit").is_dir())
-    classes = [str(name) for name in read_mat(home / (_ONE_LIST if as_one_list else _META), _TITLE, "class_names")]
+    meta = home / (_ONE_LIST if as_one_list else _META)
+    names = enumerate(read_mat(meta, _TITLE, "class_names"), start=1)
+    classes = [text_value(name, Place(meta, number, "class_names row")) for number, name in names]
     samples = []
     seen: dict[str, Place] = {}
     for place, image, split, record in _one_list(home) if as_one_list else _development_kit(home):
@@ -74,15 +76,16 @@ def _one_list(home: Path) -> Iterator[_Row]:
     path = home / _ONE_LIST
     records = read_mat(path, _TITLE, "annotations", "relative_im_path", *_BOX, "class", "test")
     for number, record in enumerate(records, start=1):
-        yield _Row(
-            Place(path, number, "row"), str(record["relative_im_path"]), "test" if record["test"] else "train", record
-        )
+        place = Place(path, number, "row")
+        split: Split = "test" if whole_value(record["test"], place) else "train"
+        yield _Row(place, text_value(record["relative_im_path"], place), split, record)
 
 
 def _development_kit(home: Path) -> Iterator[_Row]:
     lists: list[tuple[Split, Path]] = [("train", home / _TRAIN_LIST)]
-    lists += [("test", path) for path in (home / _TEST_LIST, home / "devkit" / _TEST_LIST) if path.is_file()][:1]
+    lists += [("test", path) for path in (home / _TEST_LIST, home / "devkit" / _TEST_LIST) if path.exists()][:1]
     for split, path in lists:
         records = read_mat(path, _TITLE, "annotations", "fname", *_BOX, "class")
         for number, record in enumerate(records, start=1):
-            yield _Row(Place(path, number, "row"), f"cars_{split}/{record['fname']}", split, record)
+            place = Place(path, number, "row")
+            yield _Row(place, f"cars_{split}/{text_value(record['fname'], place)}", split, record)

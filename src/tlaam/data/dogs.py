@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tlaam.data.matlab import read_mat, whole_value
+from tlaam.data.matlab import read_mat, text_value, whole_value
 from tlaam.data.official import (
     Place,
     box_of,
@@ -61,8 +61,9 @@ def read_dogs(root: str | Path, *, strict: bool = True) -> LabelledImages:
             raise DataError(
                 f"'{path}' has {len(files)} files but {len(labels)} labels. Take it anew from the original archive."
             )
-        for row, (file, label) in enumerate(zip(map(str, files), labels, strict=True), start=1):
+        for row, (name_of_file, label) in enumerate(zip(files, labels, strict=True), start=1):
             place = Place(path, row, "row")
+            file = text_value(name_of_file, place)
             class_id = whole_value(label, place)
             require_new(seen, file, place)
             require_same_name(breeds, class_id, file.rpartition("/")[0], place)

@@ -19,6 +19,7 @@ from tlaam.data.rules import NO_NUMBERS, SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
 from tlaam.reading import bounded_lines, require_regular
+from tlaam.text import shortened
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
@@ -26,7 +27,6 @@ FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 _REQUIRED = ("image", "label")
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _COLUMNS = (*_REQUIRED, "split", *_BOX)
-_SHOWN = 300  # characters of what a header holds, in a message
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -219,8 +219,7 @@ def _header(path: Path, line: str) -> tuple[list[str], str]:
 
 def _listed(header: list[str]) -> str:
     """Return the names of columns for a message, as far as they are of bearable length."""
-    found = ", ".join(f"'{name}'" for name in header) or "nothing"
-    return found if len(found) <= _SHOWN else f"{found[:_SHOWN]}…"
+    return shortened(", ".join(f"'{name}'" for name in header) or "nothing")
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -313,4 +312,4 @@ def _no_image(path: Path) -> DataError:
 
 
 def _fault(path: Path, line: int, fault: str, remedy: str) -> DataError:
-    return DataError(f"'{path}' line {line}: {fault}. {remedy}")
+    return DataError(f"'{path}' line {line}: {shortened(fault, 1000)}. {remedy}")

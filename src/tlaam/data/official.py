@@ -16,6 +16,7 @@ from tlaam.data.rules import NO_NUMBERS, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Mask, Sample
 from tlaam.errors import DataError
 from tlaam.reading import bounded_lines, require_regular
+from tlaam.text import shortened
 
 Key = TypeVar("Key", int, str)
 
@@ -32,7 +33,7 @@ class Place(NamedTuple):
 
     def fault(self, fault: str) -> DataError:
         """Return the error that names this place and what is wrong there."""
-        return DataError(f"{self}: {fault}. Correct the {self.unit}.")
+        return DataError(f"{self}: {shortened(fault)}. Correct the {self.unit}.")
 
 
 def home_of(root: Path, folder: str, *marks: str) -> Path | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlaam.errors import ModelError
 from tlaam.extras import require_extra
-from tlaam.hub.names import PREFIX, HubName, hub_name, is_hub_name, is_repository
+from tlaam.hub.names import HubName, hub_name, is_hub_name, is_repository
 from tlaam.reading import read_text
 
 if TYPE_CHECKING:
@@ -23,18 +23,6 @@ if TYPE_CHECKING:
 FILES = ("model.safetensors", "config.json")
 MORE = ("gallery.npz",)
 """What a repository need not hold."""
-
-LARGEST = {
-    "image_size": 4096,
-    "source_size": 8192,
-    "part_size": 4096,
-    "zoom_steps": 16,
-    "part_channels": 1024,
-    "heatmap_upsample": 64,
-    "attention_kernel": 4096,
-    "part_windows": 64,
-}
-"""The largest settings (and number of part windows) taken from a stranger; beyond them memory or patience ends."""
 
 
 def from_pretrained(
@@ -96,7 +84,7 @@ def _snapshot(name: HubName, hint: str = "") -> Path:
         raise ModelError(_fault(name, error) + hint) from error
     if missing := [file for file in FILES if not (folder / file).is_file()]:
         raise ModelError(f"{name} holds no model of tlaam: {' and '.join(missing)} missing.")
-    _require_sane(name, folder / FILES[1])
+    _require_description(name, folder / FILES[1])
     return folder
 
 
@@ -128,8 +116,8 @@ def _fault(name: HubName, error: Exception) -> str:
     return f"cannot get {name}: {type(error).__name__}: {first_line(error)}."
 
 
-def _require_sane(name: HubName, file: Path) -> None:
-    """Refuse a description whose sizes would take all memory; what else is wrong with it, `load_model` says."""
+def _require_description(name: HubName, file: Path) -> None:
+    """Refuse a description that is none, by the hub's name; what else is wrong with it, `load_model` says."""
     try:
         description = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
@@ -137,16 +125,3 @@ def _require_sane(name: HubName, file: Path) -> None:
     model = description.get("model") if isinstance(description, dict) else None
     if not isinstance(model, dict):
         raise ModelError(f"{file.name} of {name} does not describe a model of tlaam.")
-    for option, largest in LARGEST.items():
-        received = _size(model.get(option))
-        if received > largest:
-            raise ModelError(
-                f"{file.name} of {name} says {option} {str(received)[:20]}; from the hub at most {largest} is taken. "
-                f"If you trust it, download it and give the folder instead of {PREFIX}{name.repository}."
-            )
-
-
-def _size(value: Any) -> float:
-    if isinstance(value, list):
-        return len(value)
-    return value if isinstance(value, (int, float)) else 0

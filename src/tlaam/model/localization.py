@@ -166,7 +166,9 @@ def mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     y0, y1 = _extent(masks.any(2))
     x, y = size[1] / width, size[0] / height
     found = masks.any(2).any(1)  # an empty mask has no extent; its box is the whole image
-    boxes = [x0.where(found, 0) * x, y0.where(found, 0) * y, x1.where(found, width) * x, y1.where(found, height) * y]
+    x1, y1 = x1.where(found, width) * x, y1.where(found, height) * y
+    # Rounded, the last cell may end a hair beyond the image.
+    boxes = [x0.where(found, 0) * x, y0.where(found, 0) * y, x1.clamp(max=size[1]), y1.clamp(max=size[0])]
     return torch.stack(boxes, dim=1)
 
 

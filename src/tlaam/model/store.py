@@ -139,12 +139,14 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
     try:
         network = build_model(config, len(classes), load_pretrained=False)
+    except (ConfigError, ModelError) as error:
+        raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error}") from error
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # settings no run wrote
         raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error!r:.200}") from error
     try:
         require_regular(folder / WEIGHTS)
-        _require_checksum(folder, description)
         network.load_state_dict(load_file(folder / WEIGHTS))
+        _require_checksum(folder, description)  # of what is well-formed: it takes time by the file's size
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder})."
@@ -166,8 +168,8 @@ def _require_checksum(folder: Path, description: dict[str, Any]) -> None:
             digest.update(piece)
     if digest.hexdigest() != description[_CHECKSUM]:
         raise ModelError(
-            f"{folder / WEIGHTS} is damaged or of another model: its checksum is not the one in {DESCRIPTION}. Copy the "
-            f"model anew; a run that was stopped while it wrote it is mended by tlaam train --resume {folder}."
+            f"{folder / WEIGHTS} is damaged or of another model: its checksum is not the one in {DESCRIPTION}. Copy "
+            f"the model anew; a run that was stopped while it wrote it is mended by tlaam train --resume {folder}."
         )
 
 

@@ -85,6 +85,8 @@ def read_model_file(path: Path) -> ModelFile:
     classes, preprocessing = (_json(path, name, metadata[name]) for name in ("classes", "preprocessing"))
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise ModelError(f"{path}: 'classes' of its metadata is no list of names.")
+    if len(set(classes)) < len(classes):
+        raise ModelError(f"{path}: 'classes' of its metadata names a class twice.")
     size = preprocessing.get("source_size") if isinstance(preprocessing, dict) else None
     if type(size) is not int or size not in SOURCE_SIZES:
         raise ModelError(
