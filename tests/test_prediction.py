@@ -17,6 +17,7 @@ from tlaam.model.build import build_model
 from tlaam.model.store import save_model
 from tlaam.pictures import picture_of
 from tlaam.prediction import Predictor, find_images, predict
+from tlaam.runtime.answers import Answers
 
 
 def make(path: Path, width: int, height: int, seed: int = 0) -> Path:
@@ -166,3 +167,34 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(DataError, match=f"Cannot list folder '{tmp_path}.*Permission denied"):
         find_images([tmp_path])
+
+
+class _Broken:
+    """A model whose first answer of a batch is no number."""
+
+    classes, source_size = ("crow", "jay"), 32
+
+    def __init__(self, field: str, value: float) -> None:
+        self.field, self.value = field, value
+
+    def ready(self, device: object, precision: object) -> _Broken:
+        return self
+
+    def answer(self, canvases: np.ndarray) -> Answers:
+        shares = np.tile([0.25, 0.75], (len(canvases), 1))
+        fields = {"fused": shares, "raw": shares.copy(), "object": np.tile([1.0, 2, 9, 9], (len(canvases), 1))}
+        fields[self.field][0, -1] = self.value
+        return Answers({"raw": fields["raw"], "fused": fields["fused"]}, None, fields["object"], None)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", ["fused", "raw", "object"])
+def test_what_is_no_number_is_no_answer(tmp_path: Path, field: str, value: float) -> None:
+    """Nor would it be JSON; the image beside it keeps its own."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 20)).save(tmp_path / name)
+    first, second = Predictor(_Broken(field, value)).predict([tmp_path / "a.png", tmp_path / "b.png"])
+    assert first.error is not None and f"no answer for '{tmp_path / 'a.png'}'" in first.error
+    assert not first.probabilities and first.object_box is None
+    assert second.error is None and second.top(1) == [("jay", 0.75)]
+    json.dumps([first.to_dict(), second.to_dict()], allow_nan=False)

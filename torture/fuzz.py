@@ -29,7 +29,7 @@ _MODULES = {
     "npy": "tlaam.training.masks",
 }
 """The module that each reader is in."""
-_PARTS = {"images": ["PIL"], "matlab": ["scipy.io"], "yaml": ["yaml"]}
+_PARTS = {"images": ["PIL"], "yaml": ["yaml"]}
 """What else of Python is watched for new code."""
 
 
@@ -43,12 +43,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     corpus = options.corpus or Path("runs/torture") / f"corpus-{options.reader}"
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(seeds(options.reader, options.seed)):
-        (corpus / f"seed-{number:03d}").write_bytes(seed)
     import atheris
 
+    # Before anything else imports them: only what is imported here is watched.
     with atheris.instrument_imports(include=["tlaam", *_PARTS.get(options.reader, [])], enable_loader_override=False):
         importlib.import_module(_MODULES[options.reader])
+    for number, seed in enumerate(seeds(options.reader, options.seed)):
+        (corpus / f"seed-{number:03d}").write_bytes(seed)
     target = _target(options.reader)
     limits = [f"-max_total_time={round(60 * options.minutes)}", f"-seed={options.seed}", "-max_len=20000"]
     limits += ["-timeout=20", "-rss_limit_mb=3000", "-print_final_stats=1", f"-artifact_prefix={corpus}/broken-"]

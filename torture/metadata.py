@@ -216,7 +216,7 @@ class Metadata:
     """See the module."""
 
     name = "metadata"
-    attempts = 1500
+    attempts = 1000
     batch = 8
     seconds = 10.0
     megabytes = 1500

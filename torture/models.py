@@ -156,7 +156,7 @@ class Models:
     """See the module."""
 
     name = "models"
-    attempts = 1500
+    attempts = 1000
     batch = 8
     seconds = 15.0
     megabytes = 2500

@@ -56,7 +56,7 @@ class Numbers:
     """See the module."""
 
     name = "numbers"
-    attempts = 1000
+    attempts = 600
     batch = 10
     seconds = 20.0
     megabytes = 2500

@@ -361,3 +361,13 @@ def test_real_birds(shared_data: Path) -> None:
     assert report.images == {"train": 300, "val": 0, "test": 243}
     assert report.unreadable == ()
     assert report.counts["box-outside"] == report.counts["boxless"] == 0
+
+
+def test_names_cannot_break_or_colour_the_lines_of_the_table(tmp_path: Path) -> None:
+    for name in ("crow", "jay"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40), (len(name), 0, 0)).save(tmp_path / name / "a.png")
+    (tmp_path / "crow" / "b\nrefused: nothing\x1b[2J.png").write_bytes(b"no image")
+    table = check(tmp_path).table()
+    assert "\x1b" not in table
+    assert "unreadable: crow/b\\nrefused: nothing\\x1b[2J.png: " in table

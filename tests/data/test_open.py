@@ -192,3 +192,8 @@ def test_leniently_every_layout_keeps_what_check_lists(tmp_path: Path) -> None:
         assert len(open_images(source, strict=False).samples) == 2
     with pytest.raises(DataError, match="expected one of"):
         open_images(_fill(tmp_path / "loose", "1.jpg"), strict=False)
+
+
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Cannot open '~nobody-of-this-name/photos': there is no such user"):
+        open_images("~nobody-of-this-name/photos")

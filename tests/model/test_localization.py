@@ -157,3 +157,9 @@ def test_one_image_is_its_row_in_a_batch() -> None:
     together = heatmap_boxes(maps, (224, 224))
     alone = torch.cat([heatmap_boxes(one[None], (224, 224)) for one in maps])
     assert torch.equal(together, alone)
+
+
+def test_rounding_ends_no_box_beyond_the_image() -> None:
+    for side, size in ((12, 473), (11, 491), (14, 484)):
+        boxes = mask_boxes(torch.ones(1, side, side, dtype=torch.bool), (size, size))
+        assert boxes.tolist() == [[0, 0, size, size]]

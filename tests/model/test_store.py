@@ -64,3 +64,33 @@ def test_the_description_holds_what_a_reader_needs(saved: Path) -> None:
     assert description["preprocessing"]["image_size"] == 64
     assert len(description["preprocessing"]["mean"]) == 3
     assert {"torch", "timm", "tlaam"} <= set(description["versions"])
+
+
+def test_weights_that_are_not_those_of_the_description_are_refused(saved: Path, tmp_path: Path) -> None:
+    """A turned bit, or another model's weights of the same shapes, would answer too, and wrongly."""
+    weights = saved / "model.safetensors"
+    good = weights.read_bytes()
+    changed = bytearray(good)
+    changed[-5] ^= 8
+    weights.write_bytes(changed)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged or of another model: its checksum"):
+        load_model(saved)
+    description = json.loads((saved / "config.json").read_text())
+    del description["weights_sha256"]  # as older versions wrote it
+    (saved / "config.json").write_text(json.dumps(description))
+    load_model(saved)
+    weights.write_bytes(good)
+    load_model(saved)
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("image_size", 10**9), ("zoom_steps", 10**9), ("part_channels", 10**9), ("part_windows", [0.5] * 100_000),
+    ("heatmap_upsample", 10**9), ("backbone", "no_such_model"), ("image_size", None),
+])  # fmt: skip
+def test_a_description_beyond_measure_is_refused_by_name(saved: Path, option: str, value: object) -> None:
+    description = json.loads((saved / "config.json").read_text())
+    description["model"][option] = value
+    (saved / "config.json").write_text(json.dumps(description))
+    with pytest.raises(ModelError, match=r"config\.json") as caught:
+        load_model(saved)
+    assert len(str(caught.value)) < 2000

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper
 from onnx_files import FACTS, small_model, written
 
 from tlaam.errors import ModelError
-from tlaam.runtime.onnx_file import _HELD, MAX_BYTES, MAX_METADATA, read_model_file
+from tlaam.runtime.onnx_file import _HELD, CHECKSUM, MAX_BYTES, MAX_METADATA, checksum, read_model_file
 
 
 def refusal(path: Path) -> str:
@@ -210,3 +211,26 @@ def test_onnx_that_tlaam_did_not_write_is_refused(tmp_path: Path) -> None:
     )
     onnxruntime.InferenceSession(path)
     assert "was not written by tlaam export" in refusal(path)
+
+
+def signed(model: Any) -> Any:
+    model.metadata_props.add(key=CHECKSUM, value=checksum(model.SerializeToString()))
+    return model
+
+
+def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
+    content = signed(small_model()).SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    assert read_model_file(path).classes == ("red", "green", "blue")
+    random = np.random.default_rng(0)
+    for at in random.choice(content.index(b"sha256") - 8, 200, replace=False):  # what comes then is the checksum itself
+        changed = bytearray(content)
+        changed[at] ^= 1 << int(random.integers(8))
+        path.write_bytes(changed)
+        refusal(path)
+
+
+def test_a_class_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    facts = {**FACTS, "classes": '["red", "red", "blue"]'}
+    assert "names a class twice" in refusal(written(tmp_path / "m.onnx", small_model(facts)))

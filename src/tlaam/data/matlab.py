@@ -29,6 +29,7 @@ _DEEPEST = 16  # cells in cells
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+_VERSION = 0x0100
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _TEXT = 1, 2, 4
 _NUMERIC = range(6, 16)
@@ -157,17 +158,23 @@ def _variable(content: bytes, wanted: str) -> _Variable | None:
         ValueError, LookupError, ArithmeticError, struct.error, zlib.error: these bytes are no such file.
     """
     mark = content[126:128]
-    if mark not in (b"IM", b"MI"):
+    if mark not in (b"IM", b"MI") or 0 in content[:4]:  # version 4 has a zero there
         raise ValueError("its header is not that of one")
     form = _Format("<" if mark == b"IM" else ">")
+    if struct.unpack_from(f"{form.order}H", content, 124) != (_VERSION,):
+        raise ValueError("its header says another version")
     left = _LARGEST
     for kind, data in form.elements(memoryview(content)[128:]):
         if kind == _COMPRESSED:
-            unfolded = zlib.decompressobj().decompress(data, left)
+            folded = zlib.decompressobj()
+            unfolded = folded.decompress(data, left)
             left -= len(unfolded)
             if left <= 0:
                 raise ValueError("it unfolds beyond measure")
-            kind, data = next(form.elements(memoryview(unfolded)), (0, memoryview(b"")))
+            inside = [*form.elements(memoryview(unfolded))]
+            if not folded.eof or folded.unused_data or len(inside) != 1:
+                raise ValueError("a compressed variable is not whole")
+            ((kind, data),) = inside
         if kind != _MATRIX:
             raise ValueError(f"an element of type {kind} where a variable is expected")
         try:
