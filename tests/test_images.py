@@ -354,3 +354,12 @@ def test_a_file_in_memory_is_read_as_one_on_the_disk(tmp_path: Path) -> None:
             load_image(ImageBytes("../b.jpg", content))
     with pytest.raises(ImageError, match=r"files of type \.heic are not read"):
         load_image(ImageBytes("photo.heic", b"text"))
+
+
+def test_signalling_nan_is_turned_without_a_word(tmp_path: Path) -> None:
+    values = np.full((20, 20), 0.5, np.float32)
+    values.view(np.uint32)[3, 4] = 0x7FA00000
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert _pixels(tmp_path / "deep.tif")[0, 0, 0] == 128

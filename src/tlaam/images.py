@@ -326,7 +326,10 @@ def _to_8_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """
     if values.dtype == np.uint16:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    levels = values.astype(np.float64)
+    with np.errstate(
+        invalid="ignore"
+    ):  # a signalling NaN is remarked on when it is turned, and is no number either way
+        levels = values.astype(np.float64)
     finite = levels[np.isfinite(levels)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     levels = np.nan_to_num(levels, nan=low, posinf=high, neginf=low)

@@ -151,6 +151,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
         raise ModelError(
             f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder})."
         ) from error
+    except MemoryError as error:
+        raise ModelError(f"{folder / WEIGHTS} needs more memory than there is; is it of this model?") from error
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
