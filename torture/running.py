@@ -203,7 +203,10 @@ def _kind_in(inputs: Path) -> str:
 def _keep(
     tally: Tally, campaign: Campaign, number: int, outcome: Outcome, inputs: Path, failures: Path, seed: int
 ) -> None:
-    tally.failures.append({**outcome._asdict(), "number": number})
+    detail = outcome.detail
+    for place in (str(inputs), str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix, str(Path.home())):
+        detail = detail.replace(place, "…")  # a report is to be passed on: where things lie here is nobody's business
+    tally.failures.append({**outcome._asdict(), "detail": detail, "number": number})
     target = failures / campaign.name / f"{seed}-{number}-{outcome.ending}"
     if len(tally.failures) <= _KEPT and inputs.is_dir() and not target.exists():
         shutil.copytree(inputs, target, symlinks=True, ignore=_special, ignore_dangling_symlinks=True)
