@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlaam.cli.options import Command, config_option, precision_option
-from tlaam.cli.output import printable
+from tlaam.text import printable
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
