@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tlaam import evaluate, train
 from tlaam.config import Config, ModelConfig
 from tlaam.model.build import build_model
+from tlaam.model.store import TrainedModel, load_model
+from tlaam.runtime.answers import Precision
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -60,3 +63,29 @@ def test_it_trains_in_every_precision(photos: Path, tmp_path: Path, precision: s
     options |= {"localizer": "foreground", "pseudo_mask_size": 96}
     run = train(photos, tmp_path / "run", Config.from_flat({**options, "workers": 0, "precision": precision}))
     assert 0 <= evaluate(run, photos).classification["fused"].top1 <= 1
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_compiled_it_answers_as_before_from_cuda_graphs(precision: Precision) -> None:
+    torch.manual_seed(0)
+    config = _config("oaam")
+    trained = TrainedModel(build_model(config, 5).eval(), config, tuple("abcde"), 128).ready("cuda", precision)
+    canvases = np.random.default_rng(0).integers(0, 256, (6, 3, 128, 128), dtype=np.uint8)
+    expected = [trained.answer(canvases[:4]), trained.answer(canvases[4:])]
+    compiled = trained.compiled(batch_size=4)
+    found = [compiled.answer(canvases[:4]), compiled.answer(canvases[4:])]  # the first is not overwritten by the second
+    for one, other in zip(expected, found, strict=True):
+        atol = 1e-4 if precision == "32-true" else 0.05
+        np.testing.assert_allclose(other.probabilities["raw"], one.probabilities["raw"], atol=atol)
+
+
+def test_it_trains_in_shards(photos: Path, tmp_path: Path) -> None:
+    options = {"backbone": "resnet18", "pretrained": "none", "image_size": 64, "epochs": 2, "raw_epochs": 1}
+    options |= {"localizer": "oaam", "workers": 0, "devices": "1"}
+    runs = [
+        train(photos, tmp_path / strategy, Config.from_flat({**options, "strategy": strategy}))
+        for strategy in ("auto", "fsdp")
+    ]
+    whole, sharded = (load_model(run).network.state_dict() for run in runs)
+    for name, value in whole.items():
+        torch.testing.assert_close(sharded[name], value, rtol=1e-2, atol=1e-3)
