@@ -194,6 +194,8 @@ class TrainingConfig(_Section):
             raise ValueError("compile and recompute do not go together; leave one of them out")
         if self.strategy == "fsdp" and (self.compile or self.ema_decay):
             raise ValueError("strategy = fsdp goes with neither compile nor ema_decay; leave them out")
+        if self.strategy == "fsdp" and self.batch_size is None:
+            raise ValueError("strategy = fsdp does not find the batch's size by trying; give batch_size")
         return self
 
     @field_validator("devices", mode="before")

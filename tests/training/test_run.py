@@ -388,7 +388,7 @@ def test_a_running_process_locks_its_folder(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_had_are_one_line(photographs: Path, tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(ConfigError, match="fsdp"):
-        train(photographs, tmp_path / "run", settings(strategy="fsdp"), progress=False)
+        train(photographs, tmp_path / "run", settings(strategy="fsdp_cpu_offload"), progress=False)
     with pytest.raises(ConfigError, match="devices") as caught:
         train(photographs, tmp_path / "run", settings(devices="many"), progress=False)
     assert "\n" not in str(caught.value)

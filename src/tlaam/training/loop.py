@@ -156,13 +156,13 @@ class _Fit:
         self.criterion = TwoLevelLoss(self.training.label_smoothing)
 
         # Channels-last convolutions are the faster ones on CPUs as on GPUs (benchmarks/results/cpu-training-speed.md).
-        self.model = model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.sharded = self.training.strategy == sharding.STRATEGY
-        # What takes the steps; what is measured and kept is `model`.
-        self.learner = self.model
-        if self.sharded:  # which channels-last tensors cannot be
-            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-            self.learner = sharding.sharded_copy(model, fabric.device)
+        # What is measured and kept, and what takes the steps.
+        self.model = self.learner = model
+        if self.sharded:
+            self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
+        else:
+            model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
@@ -319,7 +319,10 @@ class _Fit:
         val: dict[str, float] = {}
         self._gather()
         if self.val:
-            val = validate(self.fabric, self._best_guess(), with_plain_errors(self.val_loader))
+            measured = self._best_guess().to(self.fabric.device)
+            val = validate(self.fabric, measured, with_plain_errors(self.val_loader))
+            if self.sharded:
+                measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
         self.sums.zero_()
         self.computed.clear()

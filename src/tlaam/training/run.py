@@ -289,6 +289,8 @@ def _strategy(config: Config) -> str | Strategy:
 
 def _launched(config: Config) -> Fabric:
     training = config.training
+    if training.strategy != sharding.STRATEGY and any(name in training.strategy for name in ("fsdp", "deepspeed")):
+        raise ConfigError(f"strategy = {training.strategy!r} is not known here; use auto, ddp or {sharding.STRATEGY}.")
     try:
         fabric = Fabric(
             accelerator=training.accelerator,

@@ -32,12 +32,18 @@ def strategy() -> ModelParallelStrategy:
 
 
 def sharded_copy(network: Architecture, device: torch.device) -> Architecture:
-    """Return a copy whose parameters are shards, one a device; every device must call it, with the same network."""
+    """Return a copy whose parameters are shards, one a device; every device must call it, with the same network.
+
+    Args:
+        network: on the CPU.
+        device: this process's, where the shards go.
+    """
     from torch.distributed.fsdp import fully_shard
 
     # Its scores may be views of one another; nothing changes them in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    sharded = copy.deepcopy(network).to(device)
+    sharded = copy.deepcopy(network)
+    sharded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # others cannot be sharded
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for backbone in [module for module in sharded.modules() if isinstance(module, Backbone)]:
         for stage in _stages(backbone.network):

@@ -14,11 +14,12 @@ from lightning.fabric import Fabric
 from tlaam.config import Config
 from tlaam.model.architecture import Architecture
 from tlaam.training.dataset import TrainingImages
+from tlaam.training.sharding import STRATEGY
 from tlaam.training.trials import left_as_it_was, trial_step
 
 _MARGIN = 1.5
 """Images differ, and what is loaded ahead has to be caught up with after a pause."""
-_LOADED = 12
+_LOADED, _UNMEASURED = 12, 8
 _ALONE = 4  # images of a trial step on a CPU, where a whole batch takes seconds
 
 
@@ -38,9 +39,12 @@ def needed_workers(fabric: Fabric, model: Architecture, config: Config, classes:
     Raises:
         DataError: an image cannot be read.
     """
+    cores: int = _cores() // fabric.world_size
+    if config.training.strategy == STRATEGY:  # a step of the whole network may not fit into a device
+        return max(1, min(_UNMEASURED, cores - 1))
     loading = _seconds_to_load(images)
     training = _seconds_to_train(fabric, model, config, classes)
-    count = workers_for(loading, training, cores=_cores() // fabric.world_size)
+    count = workers_for(loading, training, cores=cores)
     return int(fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="max"))
 
 
