@@ -76,11 +76,18 @@ class Case:
         )
         self.labels = torch.arange(batch, device=device) % classes
         self.masks = torch.randint(0, 2, (batch, 64, 64), dtype=torch.uint8, device=device) * 255
-        bare = timm.create_model(str(config.model.backbone), num_classes=classes)
+        bare = self._bare(str(config.model.backbone))
         self.bare = bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.inputs = [self._random(batch, self.side) for _ in range(self.looks)]
         if self.parts:
             self.inputs.append(self._random(batch * self.parts, self.part_side))
+
+    def _bare(self, name: str) -> nn.Module:
+        try:  # parts are smaller than whole images, which transformers have to be told
+            bare: nn.Module = timm.create_model(name, num_classes=self.classes, dynamic_img_size=True)
+        except TypeError:
+            bare = timm.create_model(name, num_classes=self.classes)
+        return bare
 
     def _random(self, count: int, side: int) -> Tensor:
         images = torch.rand(count, 3, side, side, device=self.device)
@@ -236,8 +243,14 @@ def measured(case: Case, rounds: int, *, training: bool, compiled: bool = False)
     return result
 
 
-def scaling(device: torch.device, precision: Precision, rounds: int, base: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return how answering's cost grows with batch, input, parts, classes and backbone, one at a time."""
+def scaling(
+    device: torch.device,
+    precision: Precision,
+    rounds: int,
+    base: dict[str, Any],
+    done: Callable[[dict[str, Any]], None],
+) -> None:
+    """Measure how answering's cost grows with batch, input, parts, classes and backbone, one at a time."""
     gpu = device.type == "cuda"
     axes: dict[str, Sequence[Any]] = {
         "batch": (1, 4, 16, 64) if gpu else (1, 4, 16),
@@ -246,7 +259,6 @@ def scaling(device: torch.device, precision: Precision, rounds: int, base: dict[
         "classes": (10, 200, 1000, 10_000),
         "backbone": ("resnet50", "tf_efficientnet_lite0", "convnext_tiny", "vit_small_patch16_224"),
     }
-    rows = []
     for axis, values in axes.items():
         for value in values:
             options = {**base, axis: value}
@@ -254,9 +266,9 @@ def scaling(device: torch.device, precision: Precision, rounds: int, base: dict[
                 options["source_size"] = 2 * value
             case = Case(device, precision, options.pop("batch"), options.pop("classes"), **options)
             seconds = taken(dict(zip(("model", "ideal"), case.answering(), strict=True)), rounds, device)
-            rows.append({"axis": axis, "value": value, **beside(seconds, "ideal")["model"]})
-            print(f"{axis} = {value}: {rows[-1]['of ideal']:.2f} of the ideal", file=sys.stderr)
-    return rows
+            row = {"axis": axis, "value": value, **beside(seconds, "ideal")["model"]}
+            print(f"{axis} = {value}: {row['of ideal']:.2f} of the ideal", file=sys.stderr)
+            done(row)
 
 
 def public_mmal(folder: Path, classes: int) -> Any:
@@ -359,8 +371,13 @@ def main() -> None:
     if "scaling" not in given.skip:
         base = {"backbone": given.backbone[0], "image_size": given.image_size[0], "batch": given.batch[0],
                 "classes": 200}  # fmt: skip
-        record["scaling"] = scaling(device, best, max(3, given.rounds // 2), base)
-        _write(given.out, record)
+        record["scaling base"], record["scaling"] = base, []
+
+        def keep(row: dict[str, Any]) -> None:
+            record["scaling"].append(row)
+            _write(given.out, record)
+
+        scaling(device, best, max(3, given.rounds // 2), base, keep)
     if given.mmal is not None and "mmal" not in given.skip:
         for kind in ("answering", "training"):
             rounds = max(3, given.rounds // 2)
