@@ -101,7 +101,7 @@ class Case:
             options: dict[str, Any] = (
                 {"mode": "reduce-overhead"} if self.device.type == "cuda" else {"options": {"freezing": True}}
             )
-            bare = torch.compile(bare, **options)
+            bare = torch.compile(bare, dynamic=False, **options)
 
         def ours() -> object:
             with asked_in(self.device, self.precision):
