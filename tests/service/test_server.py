@@ -148,6 +148,26 @@ def test_nonsense_is_refused(address: str, said: bytes) -> None:
     assert name(address, "red") == "red"
 
 
+def test_nonsense_leaves_nothing_in_the_log(colours: Path) -> None:
+    """Neither a body that goes wrong behind its answer nor a malformed form: strangers could fill the log."""
+    with command("serve", colours) as (process, address):
+        with connected(address) as connection:
+            connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 405 ")
+            connection.sendall(b"zz\r\n")
+            received(connection)
+        with connected(address) as connection:  # at once: the body is found to be wrong before anything answers
+            connection.sendall(b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            assert received(connection).startswith(b"HTTP/1.1 400 ")
+        for body in (b"--other--", b"--middle-", b"--middle\r\nno colon\r\n\r\n"):
+            kind = {"Content-Type": "multipart/form-data; boundary=middle"}
+            answer = httpx.post(f"{address}/v1/predict", content=body, headers=kind, trust_env=False)
+            assert answer.status_code in (400, 422)
+        assert name(address, "red") == "red"
+        process.terminate()
+        assert process.communicate(timeout=20)[1] == ""
+
+
 def test_what_is_too_large_hears_so_even_while_it_sends(address: str) -> None:
     with connected(address) as large:
         large.sendall(head(QUICK.request_bytes + 1) + bytes(100_000))

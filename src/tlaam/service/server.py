@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -76,6 +77,8 @@ def server(app: ASGIApp, limits: Limits, ready: Callable[[], None] = lambda: Non
         limits: of connections and times.
         ready: called when the first request would be answered.
     """
+    # What a parser remarks on a malformed form goes to its sender; whoever sends many could fill the log with it.
+    logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     config = uvicorn.Config(
         app,
         http=_protocol(limits),
@@ -144,6 +147,20 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
             if self._timer is not None:
                 self._timer.cancel()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            """As uvicorn says that a request is none; it is the connection's last answer, and its only one to a body.
+
+            uvicorn would fail, and log a stack trace, where the request was answered before its body went wrong, and
+            where it is answered after that.
+            """
+            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                super().send_400_response(msg)
+            else:
+                self.transport.close()
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
 
         def timeout_keep_alive_handler(self) -> None:
             super().timeout_keep_alive_handler()
