@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import chromium
 from PIL import Image
 from served import COLOURS, SlowPredictor, colour_file, picture, running
 
@@ -21,7 +21,6 @@ from tlaam.service.limits import Limits
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = sync_api.expect
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LIMITS = Limits(upload_bytes=60_000, pixels=1_000_000, keep_alive_seconds=1)
 GREEN = Example("green.jpg", picture("green", kind="JPEG"), picture("green", (24, 18), "JPEG"))
 Open = Callable[..., Any]
@@ -30,14 +29,8 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """This machine's Chromium, headless."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)}")
-    with sync_api.sync_playwright() as playwright:
-        # Without a sandbox, since tests may run as root; the only pages opened are ours.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--no-proxy-server"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
