@@ -10,7 +10,8 @@ from torture.manifests import Manifests
 from torture.metadata import Metadata
 from torture.models import Models
 from torture.numbers import Numbers
+from torture.server import Server
 
 CAMPAIGNS: dict[str, Callable[[], Campaign]] = {
-    campaign.name: campaign for campaign in (Images, Manifests, Metadata, Models, Numbers)
+    campaign.name: campaign for campaign in (Images, Manifests, Metadata, Models, Numbers, Server)
 }

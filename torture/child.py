@@ -44,6 +44,7 @@ def main(name: str, seed: int, folder: Path) -> None:
             "outcomes": outcomes,
             "seconds": time.perf_counter() - begun,
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "measures": getattr(campaign, "measures", {}),
         }
         print(json.dumps(reply), file=replies, flush=True)
 

@@ -35,6 +35,7 @@ class Tally:
         slowest: seconds of the slowest batch, for each of its attempts.
         peak: megabytes that a child occupied at most.
         processes: how many children were needed.
+        measures: what the campaign itself measured, as its last child had it.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Tally:
     slowest: float = 0.0
     peak: int = 0
     processes: int = 0
+    measures: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the report."""
@@ -57,6 +59,7 @@ class Tally:
             "slowest_seconds_an_attempt": round(self.slowest, 2),
             "peak_megabytes": self.peak,
             "processes": self.processes,
+            **({"measures": self.measures} if self.measures else {}),
             "failures": self.failures,
         }
 
@@ -169,6 +172,7 @@ def run_campaign(
             if isinstance(reply, dict):
                 outcomes = [Outcome(*values) for values in reply["outcomes"]]
                 tally.peak = max(tally.peak, reply["peak"])
+                tally.measures = reply.get("measures") or tally.measures
                 tally.slowest = max(tally.slowest, reply["seconds"] / len(numbers))
             else:
                 said = child.said()
