@@ -214,3 +214,34 @@ def test_a_killed_command_is_finished_by_the_same_command(tmp_path: Path, manife
         )
         assert [entry["label"] for entry in found["predictions"]] == [label for label, _ in answer.top(5)]
     assert main([*arguments, "--json", "x"]) != 0 and main([*arguments[:3], "--processes", "2"]) != 0
+
+
+def test_a_damaged_file_is_said_and_made_anew(tmp_path: Path, manifest: Path) -> None:
+    into(tmp_path / "out", manifest)
+    part = tmp_path / "out" / "part-000002.jsonl"
+    good = part.read_bytes()
+    for bad in (good[:-20], good.replace(b"0.3", b"0.8", 1), good[:-1]):
+        part.write_bytes(bad)
+        said: list[str] = []
+        done = into(tmp_path / "out", manifest, say=said.append)
+        assert done.predicted == 5 and part.read_bytes() == good
+        assert len(said) == 1 and "part-000002.jsonl is damaged" in said[0]
+    (tmp_path / "out" / ".part-000002.jsonl.sha256").unlink()  # as older versions left it
+    assert into(tmp_path / "out", manifest).predicted == 0
+    stated = (tmp_path / "out" / ".part-000001.jsonl.sha256").read_text()
+    assert stated.endswith("  part-000001.jsonl\n") and len(stated.split()[0]) == 64
+
+
+def test_two_processes_of_one_number_do_not_share_a_folder(tmp_path: Path, manifest: Path) -> None:
+    (tmp_path / "out").mkdir()
+    held = "import sys, tlaam.lock, pathlib; p = pathlib.Path(sys.argv[1])\n"
+    held += "with tlaam.lock.locked(p, p): print('', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", held, str(tmp_path / "out" / ".lock-0")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"\n"
+        with pytest.raises(RunError, match=f"in use by another process \\(process {other.pid}\\)"):
+            into(tmp_path / "out", manifest)
+        into(tmp_path / "out", manifest, share=Share(1, 2))
+        other.kill()
+    into(tmp_path / "out", manifest)
+    assert rows(tmp_path / "out") == expected(manifest)

@@ -265,7 +265,7 @@ def _make_special(path: Path, kind: str) -> None:
 
 def _laid_over(good: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {
-        **good,
+        **{name: value for name, value in good.items() if name != "sha256"},  # its checksum, which would stop all
         **{name: {**good[name], **value} if isinstance(value, dict) else value for name, value in changes.items()},
     }
 

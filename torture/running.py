@@ -18,7 +18,7 @@ from typing import Any
 from torture.attempts import GOOD, Campaign, Outcome
 
 _LOOK = 0.05  # seconds between two looks at a child's memory
-_START = 180.0  # seconds that a child may take to import and prepare
+_START = 600.0  # seconds that a child may take to import and prepare
 _KEPT = 40  # failures of one campaign whose inputs are kept
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

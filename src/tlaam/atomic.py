@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import io
 import json
 import os
@@ -99,9 +100,9 @@ def full_disk_named(path: Path, then: str = _AGAIN) -> Iterator[None]:
         raise WriteError(file, error, then) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder` by `write_atomically`."""
-    for path in folder.glob(".*.tmp"):
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove what a killed process left half written in `folder` by `write_atomically`, of all files or one `name`."""
+    for path in folder.glob(f".{name if name == '*' else glob.escape(name)}.*.tmp"):
         path.unlink(missing_ok=True)
 
 

@@ -1,8 +1,9 @@
 """Predicting any number of images into files of a thousand each, by one process or many, that a kill cannot spoil.
 
 Each file holds the answers for one run of consecutive images and appears whole or not at all. What is there is not done
-again, so the same command, given again after a kill, finishes the work: no row is lost, none comes twice. Processes
-share the files between them by number, so they need not know of each other.
+again, so the same command, given again after a kill, finishes the work: no row is lost, none comes twice. Beside each
+file lies its checksum, hidden; a file that was damaged since is made anew. Processes share the files between them by
+number, so they need not know of each other.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tlaam.atomic import full_disk_named, remove_leftovers, write_atomically, write_json
+from tlaam.atomic import full_disk_named, remove_leftovers, write_atomically, write_json, write_text
 from tlaam.errors import MissingPackageError, RunError
+from tlaam.lock import locked
 from tlaam.prediction import Predictor, iter_images
 from tlaam.reading import read_text
 
@@ -81,6 +83,7 @@ def predict_into(
     shard_size: int = SHARD,
     share: Share | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Summary:
     """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, `shard_size` rows each.
 
@@ -96,9 +99,11 @@ def predict_into(
         shard_size: images a file.
         share: which files are this process's; by itself as torchrun or SLURM say, else all.
         progress: told how many images of all this process has passed.
+        say: called with one line for each file that is found damaged, and made anew.
 
     Raises:
-        RunError: the folder holds the predictions of other images, another model or other options; or the disk is full.
+        RunError: the folder holds the predictions of other images, another model or other options, or another process
+            of the same number works there; or the disk is full.
         DataError: a folder or pattern holds no image, or a manifest is none.
         MissingPackageError: Parquet is wanted, and pyarrow is not installed.
     """
@@ -110,7 +115,10 @@ def predict_into(
     if kind == "parquet":
         _require_pyarrow()
     folder.mkdir(parents=True, exist_ok=True)
-    with full_disk_named(folder, "continue with the same command."):
+    with (
+        full_disk_named(folder, "continue with the same command."),
+        locked(folder / f".lock-{share.rank}", folder),
+    ):
         count = _settle_plan(folder, inputs, Path(model) if model else None, top_k, kind, shard_size, predictor)
         if share.world_size == 1:
             remove_leftovers(folder)
@@ -119,7 +127,7 @@ def predict_into(
         for number, paths in enumerate(_cut(images, shard_size)):
             file = folder / f"part-{number:06d}.{kind}"
             if number % share.world_size == share.rank:
-                if file.exists():
+                if _is_intact(file, say):
                     found += len(paths)
                 else:
                     rows = []
@@ -127,11 +135,39 @@ def predict_into(
                         rows.append({"row": row, **answer.to_dict(top_k)})
                         failures += answer.error is not None
                         progress(passed + len(rows), count)
-                    write_atomically(file, encode(rows))
+                    _write(file, encode(rows))
                     predicted += len(paths)
             passed += len(paths)
             progress(passed, count)
     return Summary(count, predicted, found, failures)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file of answers and, before it, its checksum as ``sha256sum`` does, so that no file is without."""
+    for path in (_checksum_of(file), file):
+        remove_leftovers(file.parent, path.name)
+    write_text(_checksum_of(file), f"{hashlib.sha256(content).hexdigest()}  {file.name}\n")
+    write_atomically(file, content)
+
+
+def _is_intact(file: Path, say: Callable[[str], None]) -> bool:
+    """Return whether a file of answers is there as it was written; older versions wrote no checksum."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        stated = _checksum_of(file).read_bytes()
+    except FileNotFoundError:
+        return True
+    if stated == f"{hashlib.sha256(content).hexdigest()}  {file.name}\n".encode():
+        return True
+    say(f"{file} is damaged: its checksum does not fit its content. It is made anew.")
+    return False
+
+
+def _checksum_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.sha256")
 
 
 def _cut(images: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -94,3 +94,16 @@ def test_a_description_beyond_measure_is_refused_by_name(saved: Path, option: st
     with pytest.raises(ModelError, match=r"config\.json") as caught:
         load_model(saved)
     assert len(str(caught.value)) < 2000
+
+
+def test_a_description_that_was_altered_is_refused(saved: Path) -> None:
+    """Another class name or colour mean would give a wrong answer under a right name."""
+    text = (saved / "config.json").read_text(encoding="utf-8")
+    (saved / "config.json").write_text(text.replace('"b"', '"c"'))
+    with pytest.raises(ModelError, match=r"config\.json is damaged or was altered.*remove the entry 'sha256'"):
+        load_model(saved)
+    description = json.loads(text)
+    del description["sha256"]
+    description["classes"][1] = "c"
+    (saved / "config.json").write_text(json.dumps(description))
+    assert load_model(saved).classes[1] == "c"

@@ -155,3 +155,29 @@ def test_one_process_fills_at_a_time(tmp_path: Path, samples: list[Sample]) -> N
 def test_crops_and_a_cache_do_not_go_together() -> None:
     with pytest.raises(ConfigError, match="crop_scale"):
         Config.from_flat({"cache": "somewhere", "crop_scale": 0.5})
+
+
+def test_a_damaged_index_is_said_and_what_it_lost_is_cached_anew(
+    tmp_path: Path, samples: list[Sample], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = CanvasCache(tmp_path / "cache", SIZE)
+    cache.fill(samples)
+    index = cache.folder / "index.jsonl"
+    lines = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([lines[0], lines[1].replace(" 120, 91,", " 120, 95,"), *lines[2:]]))  # an image's height
+    assert index.read_text() != "".join(lines)
+    again = CanvasCache(tmp_path / "cache", SIZE)
+    assert again.fill(samples) == 4
+    assert_right(again, samples)
+    assert "index.jsonl is damaged at line 2; 4 images are cached anew" in capsys.readouterr().err
+
+
+def test_a_damaged_canvas_is_said_once(
+    tmp_path: Path, samples: list[Sample], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = CanvasCache(tmp_path / "cache", SIZE)
+    cache.fill(samples)
+    (cache.folder / "canvases").write_bytes(bytes(5 * 3 * SIZE * SIZE))
+    again = CanvasCache(tmp_path / "cache", SIZE)
+    assert [again.get(sample) for sample in samples] == [None] * 5
+    assert capsys.readouterr().err.count("does not fit its checksum") == 1

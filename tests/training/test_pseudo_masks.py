@@ -20,6 +20,7 @@ from tlaam.errors import ModelError, RunError
 from tlaam.evaluation.localization import box_iou, trivial_boxes
 from tlaam.model.build import build_model
 from tlaam.model.localization import largest_component, mask_boxes
+from tlaam.sealed import seal
 from tlaam.training import loop
 from tlaam.training.masks import MASK_SIZE, read_pseudo_masks
 from tlaam.training.pseudo_masks import write_pseudo_masks
@@ -128,3 +129,16 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes | Non
         path.write_bytes(content)
     with pytest.raises(RunError, match=r"pseudo_masks\.npy"):
         read_pseudo_masks(path, [Sample(Path(name), name, 0, "train") for name in "ab"])
+
+
+def test_a_bit_turned_in_the_masks_is_noticed(tmp_path: Path) -> None:
+    path, samples = tmp_path / "pseudo_masks.npy", [Sample(Path(name), name, 0, "train") for name in "ab"]
+    np.save(path, np.zeros((2, MASK_SIZE, MASK_SIZE), dtype=np.uint8))
+    plain = path.read_bytes()
+    read_pseudo_masks(path, samples)  # as older versions wrote it
+    path.write_bytes(plain + seal(plain))
+    assert read_pseudo_masks(path, samples)[1].max() == 0
+    for damaged in (b"".join((plain[:-5], b"\x01", plain[-4:], seal(plain))), plain + seal(plain)[:-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"pseudo_masks\.npy is damaged: its checksum"):
+            read_pseudo_masks(path, samples)

@@ -23,7 +23,7 @@ from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split import with_validation
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
-from tlaam.errors import ConfigError, DataError, RunError
+from tlaam.errors import ConfigError, DataError, ModelError, RunError
 from tlaam.model.output import TLAAMOutput
 from tlaam.training import checkpoint
 from tlaam.training.checkpoint import Checkpoints
@@ -412,3 +412,56 @@ def test_very_many_images_are_not_looked_at_beforehand(
     assert RunFolder(tmp_path / "run").checkpoints.exists()  # it had begun
     train(copy, tmp_path / "skipping", settings(epochs=1, skip_unreadable=True), progress=False)
     assert (tmp_path / "skipping" / "skipped.json").exists()
+
+
+def test_settings_that_were_altered_are_refused(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    written = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(written.replace("lr: 0.05", "lr: 0.07"))
+    with pytest.raises(RunError, match=r"config\.yaml is damaged or was altered.*lr 0\.07 instead of 0\.05"):
+        resume(run, progress=False)
+    (run / "config.yaml").write_text(written.replace("checkpoint_every: 0.0", "checkpoint_every: 5.0"))
+    resume(run, progress=False)  # which decides nothing of the result
+
+
+def test_the_best_weights_before_lost_ones_are_kept(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    checkpoints = Checkpoints(run / "checkpoints")
+    state = checkpoints.newest().state
+    assert state is not None and state["best_epoch"] == 0
+    state["history"].append({**state["history"][0], "best": 1, "val_top1_fused": 2.0})
+    state["best_epoch"] = 1
+    checkpoint.save_state(checkpoints.paths()[-1], state)
+    (run / "checkpoints" / "best-000001.ckpt").write_bytes(b"broken")
+    resume(run)
+    said = capsys.readouterr().err
+    assert "best-000001.ckpt is damaged" in said and "weights of epoch 1, the best before it, are kept" in said
+
+
+def test_the_damaged_model_of_a_finished_run_is_written_anew(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = train(copy, tmp_path / "run", settings(epochs=1), progress=False)
+    good = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(good[:-9])
+
+    def damaged(folder: Path) -> None:
+        raise ModelError("model.safetensors is damaged.")
+
+    monkeypatch.setattr("tlaam.training.run.require_intact", damaged)
+    resume(path)
+    assert (path / "model.safetensors").read_bytes() == good
+    assert "damaged. It is written anew from the newest checkpoint." in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_half_written_is_removed(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    (run / ".model.safetensors.7.tmp").write_bytes(b"half")
+    resume(run, progress=False)
+    assert not list(run.rglob(".*.tmp"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -161,7 +163,7 @@ def _predict_into(
     with progress_bar("predicting") as progress:
         done = predict_into(
             folder, predictor, asked.images, model=asked.model, top_k=asked.top_k, kind=kind, shard_size=shard_size,
-            share=share, progress=progress,
+            share=share, progress=progress, say=lambda line: click.echo(f"tlaam: {line}", err=True),
         )  # fmt: skip
     click.echo(
         f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
@@ -188,13 +190,19 @@ def _together(processes: int, arguments: Sequence[str]) -> None:
         )
         for rank in range(processes)
     ]
+    before = signal.signal(signal.SIGTERM, _end_on_request)
     try:
         statuses = [process.wait() for process in running]
     finally:
         for process in running:
             process.terminate()
+        signal.signal(signal.SIGTERM, before)
     if failed := next((status for status in statuses if status), 0):
         raise click.exceptions.Exit(abs(failed))
+
+
+def _end_on_request(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # through the `finally` that ends the others
 
 
 class _Table:

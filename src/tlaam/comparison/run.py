@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from tlaam import __version__
-from tlaam.atomic import write_json, write_text
+from tlaam.atomic import remove_leftovers, write_json, write_text
 from tlaam.comparison.budget import larger_input
 from tlaam.comparison.child import run_child
 from tlaam.comparison.conditions import WEIGHTS, command, conditions
@@ -47,6 +48,7 @@ from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
 from tlaam.machine import machine
+from tlaam.training.folder import RunFolder
 from tlaam.training.source import reopenable
 
 Protocol = Literal["validation", "last", "best-epoch"]
@@ -152,6 +154,7 @@ def compare(
     configs = {system.name: _config(system, given, images) for system in grid}
     folder = SharedFolder(Path(out))
     with folder.alone():
+        remove_leftovers(folder.path)
         claimed = _claim(folder, images, configs, protocol)
     wanted = {f"{system.name}-{seed}": (system, seed) for seed in range(seeds) for system in grid}
     skip_unreadable = configs[leader].training.skip_unreadable
@@ -165,8 +168,11 @@ def compare(
                 continue
             if folder.has_result(name):
                 continue
+            if folder.is_damaged(name):
+                say(f"{system.title}, seed {seed}: what it came to is damaged on the disk; it is measured again")
             say(f"{system.title}, seed {seed} ...")
             run = folder.run(name)
+            _wait_for_leftover(run, say)
             if not _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
                 failed.append(name)
                 say(f"{system.title}, seed {seed}: failed, what it said stands above; going on with the others")
@@ -311,6 +317,20 @@ def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> Lab
     return with_validation(images, training.val_fraction, training.seed)
 
 
+def _wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
+    """Let a training end that outlived the comparison which had begun it: what it does counts."""
+    said = False
+    while (run / ".lock").exists():
+        try:
+            with RunFolder(run).locked():
+                return
+        except RunError as error:
+            if not said:
+                say(f"{error} Waiting for it.")
+                said = True
+            time.sleep(_PATIENCE)
+
+
 def _train(run: Path, data: str, config: Config) -> bool:
     """Train a run in a process of its own, or continue it; return whether that worked.
 
@@ -323,6 +343,7 @@ def _train(run: Path, data: str, config: Config) -> bool:
     else:
         settings = run.parent / f"{run.name}.yaml"
         run.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(run.parent, settings.name)
         write_text(settings, yaml.safe_dump(config.to_nested(), sort_keys=False))
         command += ["--config", str(settings), "--out", str(run), data]
     code = run_child(command)
@@ -331,6 +352,7 @@ def _train(run: Path, data: str, config: Config) -> bool:
     return code == 0
 
 
+_PATIENCE = 0.5
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a run that was asked to stop, whether or not it could still say so."""
 

@@ -10,11 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from tlaam.atomic import write_json
+from tlaam.atomic import remove_leftovers, write_json
 from tlaam.comparison.results import RunResult
 from tlaam.errors import RunError
 from tlaam.lock import locked
+from tlaam.reading import read_text
+from tlaam.sealed import is_intact, sealed
 
 _PATIENCE = 0.1
 
@@ -59,21 +62,40 @@ class SharedFolder:
             yield mine
 
     def has_result(self, name: str) -> bool:
-        """Return whether a run was measured."""
-        return self._result(name).exists()
+        """Return whether a run was measured, and what it came to is still what was written."""
+        return self._read(name) is not None
+
+    def is_damaged(self, name: str) -> bool:
+        """Return whether a run was measured, but what it came to is not what was written."""
+        return self._result(name).exists() and self._read(name) is None
 
     def keep(self, name: str, result: RunResult) -> None:
         """Write down what a run came to."""
         self._result(name).parent.mkdir(exist_ok=True)
-        write_json(self._result(name), result.to_dict())
+        remove_leftovers(self._result(name).parent, self._result(name).name)
+        write_json(self._result(name), sealed(result.to_dict()))
 
     def result(self, name: str) -> RunResult:
-        """Return what a run came to."""
-        return RunResult.from_dict(json.loads(self._result(name).read_text(encoding="utf-8")))
+        """Return what a run came to.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        values = self._read(name)
+        if values is None:
+            raise RunError(f"{self._result(name)} is missing or damaged; give the same command again.")
+        return RunResult.from_dict(values)
 
     def is_strange(self) -> bool:
         """Return whether something lies in the folder that no comparison has put there."""
         return any(entry.name != _LOCK for entry in self.path.iterdir())
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            values = json.loads(read_text(self._result(name)))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return values if isinstance(values, dict) and is_intact(values) else None
 
     def _result(self, name: str) -> Path:
         return self.path / "results" / f"{name}.json"

@@ -176,14 +176,15 @@ def _check_given(archive: Archive, path: Path, *, unverified: bool, progress: Ba
 def _downloaded(archive: Archive, store: Path, progress: Bar, say: Callable[[str], None]) -> Path:
     """Return a checked archive in `store`, downloading it where it is not there."""
     path = store / archive.file
+    part = _part(path)
     if path.exists():
         if fault := _fault(archive, path, progress, say):
             raise DataError(
                 f"'{path}' is not the published {archive.file}: {fault}. Remove it and run the command again."
             )
+        discard(part)  # what a process left that was killed when the archive was whole
         return path
     assert archive.url is not None and archive.size is not None  # see `_require_obtainable`
-    part = _part(path)
     with progress(f"downloading {archive.file}") as show:
         fetch(archive.url, part, archive.size, show=show, say=say)
     if fault := _fault(archive, part, progress, say):

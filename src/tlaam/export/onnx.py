@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tlaam import __version__
-from tlaam.atomic import write_atomically, write_json
+from tlaam.atomic import remove_leftovers, write_atomically, write_json
 from tlaam.errors import ExportError
 from tlaam.export.graph import Answers, Canvas
 from tlaam.export.parity import (
@@ -93,6 +93,8 @@ def export_onnx(
                 f"{parity.images} images ({'; '.join(faults)})."
             )
     out.parent.mkdir(parents=True, exist_ok=True)
+    for file in (out, parity_file(out), gallery_file(out)):
+        remove_leftovers(file.parent, file.name)
     if gallery is not None:
         write_atomically(gallery_file(out), kept.read_bytes())
     write_atomically(out, contents[precision])

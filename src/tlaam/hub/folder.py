@@ -23,6 +23,7 @@ from tlaam.hub.names import hub_name
 from tlaam.model.store import DESCRIPTION, WEIGHTS, load_model
 from tlaam.prediction import Predictor
 from tlaam.run_page import measured_on
+from tlaam.sealed import sealed
 from tlaam.training.folder import RunFolder
 
 CARD, PICTURES = "README.md", "pictures"
@@ -102,7 +103,7 @@ def save_pretrained(
         write_atomically(target / WEIGHTS, (source / WEIGHTS).read_bytes())
         if gallery is not None:
             (gallery if look_alikes else gallery.without_images()).write(target / FILE)
-        write_json(target / DESCRIPTION, description)  # the last, so that its presence means a whole model
+        write_json(target / DESCRIPTION, sealed(description))  # the last, so that its presence means a whole model
     return target
 
 

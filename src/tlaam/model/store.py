@@ -28,6 +28,7 @@ from tlaam.model.output import TLAAMOutput
 from tlaam.reading import read_text, require_regular
 from tlaam.registry import KINDS, find, not_registered, origins
 from tlaam.runtime.answers import Answers, Floats, Precision
+from tlaam.sealed import ENTRY, is_intact, sealed
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
@@ -116,7 +117,7 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
         _CHECKSUM: hashlib.sha256(weights).hexdigest(),
     }
     write_atomically(folder / WEIGHTS, weights)
-    write_json(folder / DESCRIPTION, description)
+    write_json(folder / DESCRIPTION, sealed(description))
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TrainedModel:
@@ -158,6 +159,19 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
     return TrainedModel(network.eval().to(device), config, classes, config.source_size)
+
+
+def require_intact(folder: Path) -> None:
+    """Check, without building it, that a model is there and as `save_model` wrote it.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    description = _read_description(folder)
+    try:
+        _require_checksum(folder, description)
+    except OSError as error:
+        raise ModelError(f"{folder / WEIGHTS} cannot be read: {error.strerror}.") from error
 
 
 def _require_checksum(folder: Path, description: dict[str, Any]) -> None:
@@ -206,6 +220,11 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         found = description.get("format") if isinstance(description, dict) else type(description).__name__
         raise ModelError(f"{folder / DESCRIPTION} has format {found}; this version reads format {FORMAT}.")
+    if not is_intact(description):
+        raise ModelError(
+            f"{folder / DESCRIPTION} is damaged or was altered: its checksum does not fit. Copy the model anew; where "
+            f"it was altered on purpose, remove the entry '{ENTRY}' from it."
+        )
     return description
 
 

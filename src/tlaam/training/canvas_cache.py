@@ -1,15 +1,16 @@
 """Decoded, resized images kept on disk between epochs and runs, for those whose decoding is what training waits for.
 
 A folder holds ``<P>/canvases``, the canvases one behind the other, and ``<P>/index.jsonl``, a line for each: whose it
-is, how large and how old that file was, and a checksum. Both only ever grow, a canvas before its line, so that whatever
-a process was doing when it was killed, the lines tell what is whole. An image that has changed since has no line that
-fits, and gets a new one.
+is, how large and how old that file was, and checksums of the canvas and of the line itself. Both only ever grow, a
+canvas before its line, so that whatever a process was doing when it was killed, the lines tell what is whole. An image
+that has changed since has no line that fits, and gets a new one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tlaam.atomic import full_disk_named
 from tlaam.canvas import load_for_canvas, to_canvas
@@ -43,6 +45,8 @@ class _Place(NamedTuple):
     width: int
     height: int
     checksum: int
+    line: int = 0
+    """Checksum of the line, as it is without it."""
 
 
 class CanvasCache:
@@ -58,6 +62,7 @@ class CanvasCache:
         self._rows, self._index = self.folder / "canvases", self.folder / "index.jsonl"
         self._places: dict[_Key, _Place] = {}
         self._map: NDArray[np.uint8] | None = None
+        self._complained = False
         self._read_index()
 
     def fill(
@@ -87,6 +92,7 @@ class CanvasCache:
             # What was written after the last whole line belongs to nobody.
             whole = sorted(self._places.items(), key=lambda item: item[1].row)
             count = len(whole)
+            self._say_what_is_lost(count)
             with self._rows.open("ab") as rows, self._index.open("a", encoding="utf-8") as index:
                 rows.truncate(count * self._bytes)
                 index.truncate(sum(len(self._line(*item)) for item in whole))
@@ -120,12 +126,24 @@ class CanvasCache:
             return None
         row = np.array(self._map[place.row])
         if zlib.crc32(row.data) != place.checksum:
+            if not self._complained:
+                self._complained = True
+                _say(
+                    f"{self._rows} is damaged: a canvas, if not more, does not fit its checksum. Such images are "
+                    "decoded each time; to mend it, remove the folder."
+                )
             return None
         return row.reshape(3, self.size, self.size), (place.width, place.height)
 
     def __getstate__(self) -> dict[str, Any]:
         # A process that loads images maps the file by itself instead of being sent it.
         return {**self.__dict__, "_map": None}
+
+    def _say_what_is_lost(self, whole: int) -> None:
+        """Say what of the index is dropped: a line that was being written when a process was killed is nothing new."""
+        lines = self._index.read_bytes().splitlines() if self._index.exists() else []
+        if len(lines) > whole + 1:
+            _say(f"{self._index} is damaged at line {whole + 1}; {len(lines) - whole} images are cached anew.")
 
     @property
     def _bytes(self) -> int:
@@ -161,7 +179,12 @@ class CanvasCache:
 
     @staticmethod
     def _line(key: _Key, place: _Place) -> str:
-        return json.dumps([*key, *place]) + "\n"
+        values = [*key, *place[:-1]]
+        return json.dumps([*values, zlib.crc32(json.dumps(values).encode())]) + "\n"
+
+
+def _say(message: str) -> None:
+    tqdm.write(f"tlaam: {message}", file=sys.stderr)
 
 
 def _key(sample: Sample) -> _Key | None:

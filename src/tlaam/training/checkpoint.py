@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -13,9 +12,8 @@ import torch
 from tlaam.atomic import remove_leftovers, write_atomically
 from tlaam.errors import RunError
 from tlaam.reading import require_regular
+from tlaam.sealed import MARK, SEAL_SIZE, seal
 
-_MARK = b"tlaam-sha256:"
-_TRAILER = len(_MARK) + hashlib.sha256().digest_size
 _KEPT = 2
 
 
@@ -28,7 +26,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    write_atomically(path, payload, _MARK + hashlib.sha256(payload).digest())
+    write_atomically(path, payload, seal(payload))
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -41,8 +39,8 @@ def load_state(path: Path) -> dict[str, Any]:
         content = _content(path)
     except OSError as error:
         raise RunError(f"Cannot read checkpoint {path}: {error.strerror}.") from error
-    payload, trailer = memoryview(content)[:-_TRAILER], content[-_TRAILER:]
-    if trailer != _MARK + hashlib.sha256(payload).digest():
+    payload, trailer = memoryview(content)[:-SEAL_SIZE], content[-SEAL_SIZE:]
+    if trailer != seal(payload):
         raise RunError(f"Checkpoint {path} is damaged: its checksum does not fit its content.")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -55,9 +53,9 @@ def _content(path: Path) -> bytes:
     """Return the bytes of a file; of one that does not end in a checksum, which nothing can come of, the end alone."""
     require_regular(path)
     with path.open("rb") as stream:
-        stream.seek(-min(_TRAILER, path.stat().st_size), os.SEEK_END)
+        stream.seek(-min(SEAL_SIZE, path.stat().st_size), os.SEEK_END)
         end = stream.read()
-        if not end.startswith(_MARK):
+        if not end.startswith(MARK):
             return end
         stream.seek(0)
         return stream.read()
@@ -111,6 +109,10 @@ class Checkpoints:
         """
         model: dict[str, Any] = load_state(self._best_path(epoch))["model"]
         return model
+
+    def has_best(self, epoch: int) -> bool:
+        """Return whether there is a file with the weights of an epoch."""
+        return self._best_path(epoch).exists()
 
     def drop_best_after(self, epoch: int | None) -> None:
         """Remove best weights of epochs that a continued run has still before it; None: of all epochs."""

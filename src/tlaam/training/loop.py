@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -70,6 +70,7 @@ class _State:
 
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(_SUMS))
+    computed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
@@ -227,6 +228,8 @@ class _Fit:
         return self.state.history
 
     def _steps(self, logger: TensorBoardLogger) -> None:
+        if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped while it validated
+            self._end_epoch(logger)
         clock = time.monotonic()
         if self.state.step >= self.epochs * self.steps_per_epoch:
             return
@@ -249,11 +252,22 @@ class _Fit:
                 elif stop or save_due:
                     self._save()
                 if stop and self.state.step < self.epochs * self.steps_per_epoch:
-                    raise Interrupted(
-                        f"Stopped as asked after step {self.state.step}; a checkpoint is saved. "
-                        f"Continue with: {resume_command(self.folder)}",
-                        stop,
-                    )
+                    raise self._interrupted(stop)
+
+    def _interrupted(self, stop: int) -> Interrupted:
+        return Interrupted(
+            f"Stopped as asked after step {self.state.step}; a checkpoint is saved. "
+            f"Continue with: {resume_command(self.folder)}",
+            stop,
+        )
+
+    def _unless_stopped(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """Yield validation batches; asked to stop, a device that is alone saves the epoch as far as it is and stops."""
+        for batch in batches:
+            if self.stop.signal_number and self.fabric.world_size == 1:
+                self._save()
+                raise self._interrupted(self.stop.signal_number)
+            yield batch
 
     def _step(self, batch: Item) -> Losses:
         step, training = self.state.step, self.training
@@ -320,7 +334,7 @@ class _Fit:
         self._gather()
         if self.val:
             measured = self._best_guess().to(self.fabric.device)
-            val = validate(self.fabric, measured, with_plain_errors(self.val_loader))
+            val = validate(self.fabric, measured, self._unless_stopped(with_plain_errors(self.val_loader)))
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
@@ -385,7 +399,7 @@ class _Fit:
         if self.sharded:
             learnt = sharding.whole(learnt)  # by all devices together
         if self.fabric.is_global_zero:
-            self.state.sums = sums
+            self.state.sums, self.state.computed = sums, sorted(self.computed)
             state = {
                 **vars(self.state),
                 **learnt,
@@ -399,7 +413,8 @@ class _Fit:
         self.saved_at = time.monotonic()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
-        self.state = _State(**{name: checkpoint[name] for name in vars(self.state)})
+        self.state = _State(**{name: checkpoint[name] for name in vars(self.state) if name in checkpoint})
+        self.computed.update(self.state.computed)
         if self.sharded:
             sharding.load_whole(self.learner, self.optimizer, checkpoint)
         else:
@@ -419,7 +434,10 @@ class _Fit:
     def _keep_weights(self) -> None:
         self._gather()
         if self.training.keep == "best" and self.state.best_epoch is not None:
-            kept = self.checkpoints.load_best(self.state.best_epoch)
+            try:
+                kept = self.checkpoints.load_best(self.state.best_epoch)
+            except RunError as error:  # spoiled since it was written
+                raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
         else:
             kept = self._best_guess().state_dict()
         self.model.load_state_dict(kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.reading import require_regular
+from tlaam.sealed import MARK, SEAL_SIZE
 
 MASK_SIZE = 64
 """Side of a stored mask in cells."""
@@ -53,6 +56,28 @@ def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
         raise RunError(
             f"{path} holds {array.dtype} {array.shape}, not masks of {len(samples)} images; begin a new run."
         )
+    if not _is_intact(path, array):
+        raise RunError(
+            f"{path} is damaged: its checksum does not fit its content; begin a new run, which makes it anew."
+        )
     places = np.empty(len(samples), dtype=np.int64)
     places[sorted(range(len(samples)), key=lambda index: samples[index].name)] = np.arange(len(samples))
     return PseudoMasks(array, places)
+
+
+def _is_intact(path: Path, array: NDArray[np.uint8]) -> bool:
+    """Return whether the checksum behind the masks fits them; files of older versions end with the last mask."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        end = getattr(array, "offset", 0) + array.nbytes
+        size = stream.seek(0, os.SEEK_END)
+        if size == end:
+            return True
+        if size != end + SEAL_SIZE:
+            return False
+        stream.seek(0)
+        left = end
+        while piece := stream.read(min(left, 1 << 22)):
+            digest.update(piece)
+            left -= len(piece)
+        return stream.read() == MARK + digest.digest()

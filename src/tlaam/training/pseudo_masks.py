@@ -19,6 +19,7 @@ from tlaam.config import Config
 from tlaam.data.sample import Sample
 from tlaam.model.architecture import Architecture
 from tlaam.model.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
+from tlaam.sealed import seal
 from tlaam.training.dataset import EvaluationImages
 from tlaam.training.loading import batch_loader, with_plain_errors
 from tlaam.training.masks import MASK_SIZE
@@ -40,7 +41,7 @@ def write_pseudo_masks(
         model: its weights are still the pretrained ones.
         samples: the training images, N.
         config: resolved settings.
-        path: the file, in NumPy's format.
+        path: the file, in NumPy's format, which readers of it take as the masks alone; a checksum is behind them.
         progress: show a bar where standard error is a terminal.
 
     Raises:
@@ -66,7 +67,8 @@ def write_pseudo_masks(
         model.train(backbone_mode)
     stream = io.BytesIO()
     np.save(stream, np.concatenate(masks), allow_pickle=False)
-    write_atomically(path, stream.getbuffer())
+    content = stream.getbuffer()
+    write_atomically(path, content, seal(content))
 
 
 def _name(sample: Sample) -> str:

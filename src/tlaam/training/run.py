@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import Strategy
 from tqdm import tqdm
 
-from tlaam.atomic import full_disk_named, write_json
+from tlaam.atomic import full_disk_named, remove_leftovers, write_json
 from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_images
@@ -28,7 +29,7 @@ from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import probe_shape
 from tlaam.model.build import build_model
 from tlaam.model.localizer import Localizer
-from tlaam.model.store import save_model
+from tlaam.model.store import require_intact, save_model
 from tlaam.training import sharding
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.canvas_cache import CanvasCache
@@ -148,6 +149,8 @@ def resume(
 ) -> Path:
     """Continue a run from its newest good checkpoint and return its folder; a finished run is left as it is.
 
+    Where a finished run's model is damaged, it is written anew from the newest checkpoint.
+
     Args:
         run: the run folder.
         source: the data set, where it cannot be opened again from where it lay.
@@ -175,12 +178,18 @@ def resume(
         _require_same_devices(before, now)  # said now, before processes are started for them
     status = folder.read_json(folder.status)
     if status.get("state") == "finished":
-        _say(f"{folder.path} has finished already; nothing to do.", progress)
-        return folder.path
+        try:
+            require_intact(folder.path)
+        except ModelError as error:
+            _say(f"{error} It is written anew from the newest checkpoint.", progress)
+        else:
+            _say(f"{folder.path} has finished already; nothing to do.", progress)
+            return folder.path
     fabric = _launched(config)
 
     def prepare() -> _Plan:
         stack.enter_context(folder.locked())
+        remove_leftovers(folder.path)
         if status.get("state") == "failed":
             _say(f"This run failed before ({status.get('reason')}) and may well do so again.", progress)
         images = _reopened(folder, source, config)
@@ -192,7 +201,7 @@ def resume(
             checkpoints.drop_best_after(None)
             _say("No checkpoint yet; the run starts from its first step.", progress)
         else:
-            _require_same_run(folder, found.state, images, fabric.world_size)
+            _require_same_run(folder, found.state, images, config, fabric.world_size)
             _settle_best(checkpoints, found.state, config, progress)
             _say(f"Continuing after step {found.state['step']}.", progress)
             _compare_versions(found.state["identity"]["versions"], progress)
@@ -207,7 +216,7 @@ def resume(
 
 def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: RunFolder, progress: bool) -> None:
     images = plan.images
-    identity = {"fingerprint": images.fingerprint(), "versions": versions()}
+    identity = {"fingerprint": images.fingerprint(), "versions": versions(), "settings": _deciding(plan.config)}
     train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
         for line in header(images, plan.config, resumed=plan.checkpoint is not None):
@@ -455,12 +464,28 @@ def _facts(images: LabelledImages) -> dict[str, Any]:
     }
 
 
-def _require_same_run(folder: RunFolder, state: dict[str, Any], images: LabelledImages, world_size: int) -> None:
+def _require_same_run(
+    folder: RunFolder, state: dict[str, Any], images: LabelledImages, config: Config, world_size: int
+) -> None:
     if state["identity"]["fingerprint"] != images.fingerprint():  # it covers the class names
         raise RunError(
             f"The newest checkpoint in {folder.checkpoints} is of a run on other data; remove it, or begin a new run."
         )
     _require_same_devices(state["world_size"], world_size)
+    before, now = state["identity"].get("settings", {}), _deciding(config)
+    changed = [f"{name} {now.get(name)!r} instead of {old!r}" for name, old in before.items() if now.get(name) != old]
+    if changed:
+        raise RunError(
+            f"{folder.config} is damaged or was altered since the run began: it says {', '.join(changed[:_NAMED])}. "
+            "Put that back, or begin a new run."
+        )
+
+
+def _deciding(config: Config) -> dict[str, Any]:
+    """Return the settings that decide what a run comes to, as plain values."""
+    flat = {name: value for section in config.to_nested().values() for name, value in section.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(flat))
+    return {name: value for name, value in plain.items() if name not in (*MACHINE_OPTIONS, "checkpoint_every")}
 
 
 def _named_devices(training: TrainingConfig) -> int | None:
@@ -483,12 +508,22 @@ def _settle_best(checkpoints: Checkpoints, state: dict[str, Any], config: Config
     if config.training.keep != "best":
         return
     checkpoints.drop_best_after(state["best_epoch"])
-    if state["best_epoch"] is not None:
+    lost = False
+    while (epoch := state["best_epoch"]) is not None:
         try:
-            checkpoints.load_best(state["best_epoch"])
+            checkpoints.load_best(epoch)
+            break
         except RunError as error:
-            state["best_epoch"] = None
-            _say(f"{error} The best epoch from here on is kept, or else the last.", progress)
+            lost = True
+            _say(str(error), progress)
+            best_before = (
+                e for e, row in enumerate(state["history"][:epoch]) if row["best"] and checkpoints.has_best(e)
+            )
+            state["best_epoch"] = max(best_before, default=None)
+    if lost and epoch is not None:
+        _say(f"The weights of epoch {epoch + 1}, the best before it, are kept unless a better epoch comes.", progress)
+    elif lost:
+        _say("The best epoch from here on is kept, or else the last.", progress)
 
 
 def _free_folder(name: str) -> Path:
