@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class _Target:
     """A file that is damaged, and what is done then.
 
     Attributes:
-        start: folder with the file in it, which is copied.
+        start: folder with the file in it, which is copied, or the name of what makes it.
         file: pattern of the file within it; of several the last, or any.
         command: what reads it.
         state: what comes of it; equal to `good`, or the damage must have been said.
@@ -32,13 +32,39 @@ class _Target:
         words: one of which tells, in what is said, that the damage was noticed where the end state is another.
     """
 
-    start: Path
+    start: Path | str
     file: str
     command: Callable[[Path], scenarios.Arguments]
     state: Callable[[Path], Any]
     setup: Callable[[], None] = lambda: None
     may_differ: bool = False
     good: Any = None
+
+
+class _Measured(dict[str, _Target]):
+    """Targets with what comes of them undamaged, each of which is made when it is first asked for."""
+
+    def __init__(self, folder: Path, targets: dict[str, _Target], makers: dict[str, Callable[[], Path]]) -> None:
+        super().__init__()
+        self._folder, self._targets, self._makers = folder, targets, makers
+
+    def __missing__(self, name: str) -> _Target:
+        target, place = self._targets[name], self._folder / "good"
+        start = self._makers[str(target.start)]()
+        shutil.copytree(start, place)
+        scenarios.finished(Command(target.command(place), self._folder / "log", setup=target.setup).wait())
+        self[name] = replace(target, start=start, good=target.state(place))
+        shutil.rmtree(place)
+        return self[name]
+
+
+_ORDER = (
+    "newest checkpoint", "predictions", "export", "archive", "plan of predictions", "weights", "predictions", "archive",
+    "index of canvases", "export", "best weights", "predictions", "archive", "pseudo masks", "export", "description",
+    "plan of predictions", "settings of a run", "predictions", "state of a run", "archive", "canvases", "export",
+    "history of a run", "predictions", "weights, resumed", "plan of predictions", "results of a comparison", "export",
+)  # fmt: skip
+"""What is damaged, in turns; what takes long to go on with comes less often."""
 
 
 class Damage:
@@ -59,16 +85,16 @@ class Damage:
         server = scenarios.publisher(data)
         foreground = scenarios.training(data, "--localizer", "foreground", "--pseudo-mask-size", "96")
 
-        whole = _made(folder / "whole", scenarios.training(data))
-        half = _stopped(folder / "half", whole, foreground)
-        shards = folder / "shards"
         model = write_model(folder / "colours.onnx")
-        _made(shards, scenarios.predicting(model, data))
-        cache = _made(folder / "cached", scenarios.caching(data))
-        exported = _made(folder / "exported", scenarios.exporting(whole / "run", data))
-        compared = _made(folder / "compared", scenarios.comparing(halves))
-        downloaded = _made(folder / "downloaded", server.command, server.install)
-        shutil.rmtree(downloaded / "data" / "CUB_200_2011")
+        makers: dict[str, Callable[[], Path]] = {
+            "whole": lambda: _made(folder / "whole", scenarios.training(data)),
+            "half": lambda: _stopped(folder / "half", foreground),
+            "shards": lambda: _made(folder / "shards", scenarios.predicting(model, data)),
+            "cached": lambda: _made(folder / "cached", scenarios.caching(data)),
+            "exported": lambda: _made(folder / "exported", scenarios.exporting(makers["whole"]() / "run", data)),
+            "compared": lambda: _made(folder / "compared", scenarios.comparing(halves)),
+            "downloaded": lambda: _made(folder / "downloaded", server.command, server.install),
+        }
 
         def answers(of: str) -> Callable[[Path], scenarios.Arguments]:
             return lambda place: ["predict", place / of, data, "--json", place / "rows.jsonl"]
@@ -98,44 +124,31 @@ class Damage:
 
         resumed = scenarios.training(data)
         targets = {
-            "newest checkpoint": _Target(half, "run/checkpoints/step-*.ckpt", resumed, run),
-            "best weights": _Target(half, "run/checkpoints/best-*.ckpt", resumed, run, may_differ=True),
-            "settings of a run": _Target(half, "run/config.yaml", resumed, run),
-            "pseudo masks": _Target(half, "run/pseudo_masks.npy", resumed, run),
-            "state of a run": _Target(half, "run/*.json", resumed, run),
-            "history of a run": _Target(half, "run/history.csv", resumed, run),
-            "weights": _Target(whole, "run/model.safetensors", answers("run"), rows),
-            "description": _Target(whole, "run/config.json", answers("run"), rows),
-            "weights, resumed": _Target(whole, "run/model.safetensors", resumed, run),
-            "export": _Target(exported, "model.onnx", answers("model.onnx"), rows),
-            "canvases": _Target(cache, "cache/64/canvases", trained, weights),
-            "index of canvases": _Target(cache, "cache/64/index.jsonl", trained, weights),
-            "predictions": _Target(shards, "out/part-*", scenarios.predicting(model, data), parts),
-            "plan of predictions": _Target(shards, "out/plan.json", scenarios.predicting(model, data), parts),
-            "archive": _Target(downloaded, "data/.archives/*/*.tgz", server.command, tree, server.install),
-            "results of a comparison": _Target(compared, "out/results/*.json", scenarios.comparing(halves), tables),
+            "newest checkpoint": _Target("half", "run/checkpoints/step-*.ckpt", resumed, run),
+            "best weights": _Target("half", "run/checkpoints/best-*.ckpt", resumed, run, may_differ=True),
+            "settings of a run": _Target("half", "run/config.yaml", resumed, run),
+            "pseudo masks": _Target("half", "run/pseudo_masks.npy", resumed, run),
+            "state of a run": _Target("half", "run/*.json", resumed, run),
+            "history of a run": _Target("half", "run/history.csv", resumed, run),
+            "weights": _Target("whole", "run/model.safetensors", answers("run"), rows),
+            "description": _Target("whole", "run/config.json", answers("run"), rows),
+            "weights, resumed": _Target("whole", "run/model.safetensors", resumed, run),
+            "export": _Target("exported", "model.onnx", answers("model.onnx"), rows),
+            "canvases": _Target("cached", "cache/64/canvases", trained, weights),
+            "index of canvases": _Target("cached", "cache/64/index.jsonl", trained, weights),
+            "predictions": _Target("shards", "out/part-*", scenarios.predicting(model, data), parts),
+            "plan of predictions": _Target("shards", "out/plan.json", scenarios.predicting(model, data), parts),
+            "archive": _Target("downloaded", "data/.archives/*/*.tgz", server.command, tree, server.install),
+            "results of a comparison": _Target("compared", "out/results/*.json", scenarios.comparing(halves), tables),
         }
-        measured = {}
-        for name, target in targets.items():
-            place = folder / "good"
-            shutil.copytree(target.start, place)
-            ended = Command(target.command(place), folder / "log", setup=target.setup).wait()
-            if ended.code:
-                raise RuntimeError(f"{name}: undamaged it ended with {ended.code}: {ended.err[-600:]}")
-            measured[name] = _Target(
-                target.start, target.file, target.command, target.state, target.setup, target.may_differ,
-                target.state(place),
-            )  # fmt: skip
-            shutil.rmtree(place)
-        return measured
+        return _Measured(folder, targets, makers)
 
     def attempt(self, prepared: Any, seed: int, numbers: Sequence[int], folder: Path) -> list[Outcome]:
         """Damage one file, go on, and see whether it was believed."""
         outcomes = []
         for number in numbers:
             random = random_of(seed, self.name, number)
-            names = list(prepared)
-            name = names[number % len(names)]
+            name = _ORDER[number % len(_ORDER)]
             target, place = prepared[name], (folder / str(number)).resolve()
             shutil.copytree(target.start, place)
             files = sorted(place.glob(target.file))
@@ -181,15 +194,18 @@ def _judged(kind: str, target: _Target, place: Path, path: Path, same: bool, log
 def _made(
     folder: Path, command: Callable[[Path], scenarios.Arguments], setup: Callable[[], None] = lambda: None
 ) -> Path:
-    folder.mkdir(exist_ok=True)
-    ended = Command(command(folder), folder.with_name(f"{folder.name}.log"), setup=setup).wait()
-    if ended.code:
-        raise RuntimeError(f"{folder.name} ended with {ended.code}: {ended.err[-600:]}")
+    if not folder.exists():
+        folder.mkdir()
+        scenarios.finished(Command(command(folder), folder.with_name(f"{folder.name}.log"), setup=setup).wait())
+        if folder.name == "downloaded":
+            shutil.rmtree(folder / "data" / "CUB_200_2011")
     return folder
 
 
-def _stopped(folder: Path, _: Path, command: Callable[[Path], scenarios.Arguments]) -> Path:
-    """Return a folder with a run that was killed when it had seen two best epochs and three checkpoints."""
+def _stopped(folder: Path, command: Callable[[Path], scenarios.Arguments]) -> Path:
+    """Return a folder with a run that was killed after its third step of four."""
+    if folder.exists():
+        return folder
     folder.mkdir()
     running = Command(command(folder), folder.with_name("half.log"))
     checkpoints = folder / "run" / "checkpoints"

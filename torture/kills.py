@@ -20,9 +20,9 @@ _GRACE = 5.0
 
 
 _ORDER = (
-    "train", "download", "predict", "cache", "train, a localiser that learns", "predict, two processes", "download",
-    "export", "cache", "train", "predict", "compare", "train, two loaders", "download", "cache",
-    "predict, two processes", "train", "train, with a cache", "export", "predict",
+    "train", "download", "cache", "predict", "predict, two processes", "export", "download", "cache",
+    "train, with a cache", "predict", "predict, two processes", "download", "cache", "compare", "predict", "download",
+    "cache", "train, a localiser that learns", "predict", "train, two loaders", "cache", "download",
 )  # fmt: skip
 """What is killed, in turns; what takes long comes less often."""
 

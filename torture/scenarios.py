@@ -10,7 +10,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def run_state(run: Path) -> dict[str, Any]:
         "state": status["state"],
         "history": rows,
         "data": facts,
-        "settings": (run / "config.yaml").read_text(),
+        "settings": (run / "config.yaml").read_text().replace(str(run.parent), "FOLDER"),
         "weights": digest(run / "model.safetensors"),
         "description": (run / "config.json").read_text(),
         "masks": digest(masks) if masks.exists() else None,
@@ -240,8 +240,6 @@ def publisher(images: Path) -> Publisher:
     port = server.server_address[1]
 
     def install() -> None:
-        from dataclasses import replace
-
         from tlaam.data import archives
 
         known = archives.DATA_SETS["cub"]
@@ -301,8 +299,26 @@ class Victim:
     good: Any = None
 
 
+class _Measured(dict[str, Victim]):
+    """Pieces of work with what they take and come to undisturbed, each of which is done when it is first asked for."""
+
+    def __init__(self, folder: Path, victims: dict[str, Victim]) -> None:
+        super().__init__()
+        self._folder, self._victims = folder, victims
+
+    def __missing__(self, name: str) -> Victim:
+        victim = self._victims[name]
+        place = self._folder / name.replace(", ", "-").replace(" ", "-")
+        place.mkdir(parents=True)
+        log = place.with_name(f"{place.name}.log")
+        ended = Command(victim.command(place), log, setup=victim.setup, below=place).wait()
+        finished(ended)
+        self[name] = replace(victim, seconds=ended.seconds, changes=changes(log), good=victim.state(place))
+        return self[name]
+
+
 def undisturbed(folder: Path) -> dict[str, Victim]:
-    """Do everything once, in forks of this process, and return it with what it takes and comes to."""
+    """Return all pieces of work; each is done once, in a fork of this process, when it is first asked for."""
     imported()
     data = photographs(folder / "data")
     halves = photographs(folder / "halves", ("train", "test"))
@@ -310,10 +326,14 @@ def undisturbed(folder: Path) -> dict[str, Victim]:
     server = publisher(data)
     model = write_model(folder / "colours.onnx")
     train = training(data)
-    trained = folder / "trained"
-    trained.mkdir()
-    _finished(Command(train(trained), folder / "log").wait())
-    run, predict = trained / "run", predicting(model, many)
+    predict = predicting(model, many)
+
+    def exports(place: Path) -> Arguments:
+        trained = folder / "trained"
+        if not trained.exists():
+            trained.mkdir()
+            finished(Command(train(trained), folder / "log").wait())
+        return exporting(trained / "run", data)(place)
 
     def trained_state(place: Path) -> dict[str, Any]:
         return run_state(place / "run")
@@ -333,24 +353,14 @@ def undisturbed(folder: Path) -> dict[str, Victim]:
         "compare": Victim(comparing(halves), compared_state),
         "download": Victim(server.command, server.state, server.install),
         "cache": Victim(caching(many), cache_state(many)),
-        "export": Victim(exporting(run, data), exported_state),
+        "export": Victim(exports, exported_state),
         "predict": Victim(predict, shards),
         "predict, two processes": Victim(predict, shards, ranks=2),
     }
-    measured = {}
-    for name, victim in victims.items():
-        place = folder / "good" / name.replace(", ", "-").replace(" ", "-")
-        place.mkdir(parents=True)
-        log = place.with_name(f"{place.name}.log")
-        ended = Command(victim.command(place), log, setup=victim.setup, below=place).wait()
-        _finished(ended)
-        measured[name] = Victim(
-            victim.command, victim.state, victim.setup, victim.ranks, ended.seconds, changes(log),
-            victim.state(place),
-        )  # fmt: skip
-    return measured
+    return _Measured(folder / "good", victims)
 
 
-def _finished(ended: Ended) -> None:
+def finished(ended: Ended) -> None:
+    """Raise an error where what was not disturbed failed."""
     if ended.code:
         raise RuntimeError(f"undisturbed it ended with {ended.code}: {ended.err[-600:]}")

@@ -86,6 +86,9 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / f"step-{step:09d}.ckpt", state)
+        self._drop_old()
+
+    def _drop_old(self) -> None:
         # The newest checkpoint refers to the newest best weights, the one before to the same or to those before them.
         for path in (*self.paths()[:-_KEPT], *self._best_paths()[:-_KEPT]):
             path.unlink(missing_ok=True)
@@ -132,7 +135,9 @@ class Checkpoints:
         complaints: list[str] = []
         for path in reversed(self.paths()):
             try:
-                return Found(load_state(path), complaints)
+                found = Found(load_state(path), complaints)
+                self._drop_old()  # a process killed behind its last checkpoint has not
+                return found
             except RunError as error:
                 path.replace(path.with_suffix(".damaged"))  # else it would count as the newest for ever
                 complaints.append(f"{error} The one before it is used.")
