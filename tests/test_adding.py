@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from tlaam.errors import ConfigError, ModelError
 from tlaam.model.heatmaps import LinearHead
 from tlaam.model.localizer import Evidence
 from tlaam.registry import unregister
+from tlaam.sealed import sealed
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding.md").read_text(encoding="utf-8")
 EXAMPLE, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -70,10 +73,10 @@ def test_of_the_groups_it_is_in_all_only(example: dict[str, Any]) -> None:
 
 
 def test_without_the_registration_its_model_is_refused(photos: Path, run: Path, tmp_path: Path) -> None:
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes(
-            (run / name).read_bytes().replace(b'"localizer": null', b'"localizer": "brightest"')
-        )
+    shutil.copy(run / "model.safetensors", tmp_path)
+    description = json.loads((run / "config.json").read_text())
+    description["model"]["localizer"] = "brightest"
+    (tmp_path / "config.json").write_text(json.dumps(sealed(description)))
     with pytest.raises(ModelError, match="localizer 'brightest' is not registered here"):
         tlaam.predict(tmp_path, photos)
 

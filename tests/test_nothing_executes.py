@@ -24,6 +24,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import TlaamError
 from tlaam.model.pretrained import _read
 from tlaam.model.store import load_model
+from tlaam.sealed import sealed
 from tlaam.training.checkpoint import load_state
 from tlaam.training.masks import read_pseudo_masks
 
@@ -247,7 +248,7 @@ def test_modules_that_a_description_names(model: Path, tmp_path: Path, kind: str
     description = json.loads((run / "config.json").read_text())
     description["model"][kind] = name
     description["registered_by"] = {kind: name}
-    (run / "config.json").write_text(json.dumps(description))
+    (run / "config.json").write_text(json.dumps(sealed(description)))
     with pytest.raises(TlaamError, match=r"config\.json.* is not registered here"):
         load_model(run)
 

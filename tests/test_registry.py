@@ -19,6 +19,7 @@ from tlaam.model.build import build_model
 from tlaam.model.fixed_box import FixedBox
 from tlaam.model.store import load_model, save_model
 from tlaam.registry import Kind, find, maker, names, register_localizer, register_parts, unregister
+from tlaam.sealed import sealed
 
 SMALL: dict[str, Any] = {
     "backbone": "resnet18", "pretrained": "none", "image_size": 64, "source_size": 64, "parts": "none",
@@ -175,7 +176,8 @@ def test_a_model_of_an_unregistered_module_is_refused_and_nothing_is_imported(
     for name in ("tlaam_trap", "tlaam_trap:make", "tlaam_trap.make"):
         for kind in registry.KINDS:
             model = {**description["model"], "localizer": "oaam", kind: name}
-            path.write_text(json.dumps({**description, "model": model, "registered_by": {kind: "tlaam_trap:make"}}))
+            changed = {**description, "model": model, "registered_by": {kind: "tlaam_trap:make"}}
+            path.write_text(json.dumps(sealed(changed)))
             with pytest.raises(ModelError, match=f"{kind} '{name}' is not registered here"):
                 load_model(tmp_path)
             with pytest.raises(ConfigError, match=f"{kind} = '{name}'"):

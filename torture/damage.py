@@ -13,7 +13,7 @@ from typing import Any
 from torture import scenarios
 from torture.attempts import Outcome, random_of
 from torture.colours import write_model
-from torture.forks import Command, imported
+from torture.forks import Command, imported, imported_for_export
 from torture.mutate import flipped, mangled_line, removed, truncated, zeroed
 
 _WAYS = {"truncated": truncated, "flipped bits": flipped, "zeroed stretch": zeroed, "removed bytes": removed}
@@ -91,7 +91,7 @@ class Damage:
             "half": lambda: _stopped(folder / "half", foreground),
             "shards": lambda: _made(folder / "shards", scenarios.predicting(model, data)),
             "cached": lambda: _made(folder / "cached", scenarios.caching(data)),
-            "exported": lambda: _made(folder / "exported", scenarios.exporting(makers["whole"]() / "run", data)),
+            "exported": lambda: _exported(folder / "exported", makers["whole"]() / "run", data),
             "compared": lambda: _made(folder / "compared", scenarios.comparing(halves)),
             "downloaded": lambda: _made(folder / "downloaded", server.command, server.install),
         }
@@ -200,6 +200,12 @@ def _made(
         if folder.name == "downloaded":
             shutil.rmtree(folder / "data" / "CUB_200_2011")
     return folder
+
+
+def _exported(folder: Path, run: Path, data: Path) -> Path:
+    if not folder.exists():
+        imported_for_export()
+    return _made(folder, scenarios.exporting(run, data))
 
 
 def _stopped(folder: Path, command: Callable[[Path], scenarios.Arguments]) -> Path:

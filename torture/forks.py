@@ -46,24 +46,27 @@ class Ended:
 
 def imported() -> None:
     """Import what the commands need, without starting a thread or a kernel that forks could not use."""
-    import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
-    import onnxscript  # noqa: F401
     import torch
-    import torch.onnx._internal.exporter._core
     import torch.utils.tensorboard
 
     import tlaam.cli.compare
     import tlaam.cli.download
-    import tlaam.cli.export
     import tlaam.cli.predict
     import tlaam.cli.train
     import tlaam.comparison.run
-    import tlaam.export.onnx
-    import tlaam.run_page
     import tlaam.training.run  # noqa: F401
 
     torch.set_num_threads(1)
+
+
+def imported_for_export() -> None:
+    """Import what exporting needs besides, which is much."""
+    import onnx  # noqa: F401
+    import onnxscript  # noqa: F401
+
+    import tlaam.cli.export
+    import tlaam.export.onnx  # noqa: F401
 
 
 class Command:

@@ -20,9 +20,10 @@ _GRACE = 5.0
 
 
 _ORDER = (
-    "train", "download", "cache", "predict", "predict, two processes", "export", "download", "cache",
-    "train, with a cache", "predict", "predict, two processes", "download", "cache", "compare", "predict", "download",
-    "cache", "train, a localiser that learns", "predict", "train, two loaders", "cache", "download",
+    "download", "predict", "cache", "predict, two processes", "train", "download", "cache", "predict",
+    "predict, two processes", "download", "cache", "predict", "train, two loaders", "download", "cache",
+    "predict", "compare", "download", "predict", "cache", "train, a localiser that learns", "export", "download",
+    "predict", "cache", "train, with a cache",
 )  # fmt: skip
 """What is killed, in turns; what takes long comes less often."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from torture.colours import write_model
-from torture.forks import Command, Ended, changes, imported
+from torture.forks import Command, Ended, changes, imported, imported_for_export
 
 Arguments = list[str | Path] | Callable[[], int]
 
@@ -331,6 +331,7 @@ def undisturbed(folder: Path) -> dict[str, Victim]:
     def exports(place: Path) -> Arguments:
         trained = folder / "trained"
         if not trained.exists():
+            imported_for_export()
             trained.mkdir()
             finished(Command(train(trained), folder / "log").wait())
         return exporting(trained / "run", data)(place)

@@ -18,6 +18,7 @@ from tlaam.cli.main import main
 from tlaam.errors import MissingPackageError, ModelError
 from tlaam.hub.names import hub_name, is_hub_name
 from tlaam.prediction import Prediction
+from tlaam.sealed import sealed
 
 NAME = "hf://somebody/birds"
 
@@ -91,7 +92,7 @@ def test_a_revision_is_what_is_loaded(repository: Repository) -> None:
     old = repository.commit
     tlaam.from_pretrained(NAME)
     description = json.loads(repository.files["config.json"])
-    repository.files["config.json"] = json.dumps({**description, "classes": ["a", "b", "c"]}).encode()
+    repository.files["config.json"] = json.dumps(sealed({**description, "classes": ["a", "b", "c"]})).encode()
     assert tlaam.from_pretrained(NAME).classes == ("a", "b", "c")
     assert tlaam.from_pretrained(f"{NAME}@{old}").classes == ("crow", "jay", "wren")
     assert tlaam.from_pretrained("somebody/birds", revision=old).classes == ("crow", "jay", "wren")
@@ -111,7 +112,7 @@ def changed(**values: object) -> Callable[[Repository], None]:
     def change(repository: Repository) -> None:
         description = json.loads(repository.files["config.json"])
         description["model"].update(values)
-        repository.files["config.json"] = json.dumps(description).encode()
+        repository.files["config.json"] = json.dumps(sealed(description)).encode()
 
     return change
 
@@ -121,7 +122,7 @@ def described(**values: object) -> Callable[[Repository], None]:
 
     def change(repository: Repository) -> None:
         description = {**json.loads(repository.files["config.json"]), **values}
-        repository.files["config.json"] = json.dumps(description).encode()
+        repository.files["config.json"] = json.dumps(sealed(description)).encode()
 
     return change
 

@@ -12,6 +12,7 @@ from tlaam.config import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.model.build import build_model
 from tlaam.model.store import load_model, save_model
+from tlaam.sealed import sealed
 
 CONFIG = ModelConfig(backbone="test_vit", image_size=64, source_size=64, part_size=32, pretrained="none")
 
@@ -76,7 +77,7 @@ def test_weights_that_are_not_those_of_the_description_are_refused(saved: Path, 
     with pytest.raises(ModelError, match=r"model\.safetensors is damaged or of another model: its checksum"):
         load_model(saved)
     description = json.loads((saved / "config.json").read_text())
-    del description["weights_sha256"]  # as older versions wrote it
+    del description["weights_sha256"], description["sha256"]  # as older versions wrote it
     (saved / "config.json").write_text(json.dumps(description))
     load_model(saved)
     weights.write_bytes(good)
@@ -90,7 +91,7 @@ def test_weights_that_are_not_those_of_the_description_are_refused(saved: Path, 
 def test_a_description_beyond_measure_is_refused_by_name(saved: Path, option: str, value: object) -> None:
     description = json.loads((saved / "config.json").read_text())
     description["model"][option] = value
-    (saved / "config.json").write_text(json.dumps(description))
+    (saved / "config.json").write_text(json.dumps(sealed(description)))
     with pytest.raises(ModelError, match=r"config\.json") as caught:
         load_model(saved)
     assert len(str(caught.value)) < 2000
