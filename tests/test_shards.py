@@ -86,7 +86,7 @@ def test_what_is_there_is_not_done_again(tmp_path: Path, manifest: Path) -> None
     (tmp_path / "out" / ".part-000002.jsonl.1.tmp").write_text("half")
     done = into(tmp_path / "out", manifest)
     assert (done.predicted, done.found, done.failures) == (5, 19, 0)
-    assert kept.read_text() == "kept\n" and not list((tmp_path / "out").glob(".*"))
+    assert kept.read_text() == "kept\n" and not list((tmp_path / "out").glob(".*.tmp"))
 
 
 def test_processes_share_the_files(tmp_path: Path, manifest: Path) -> None:
