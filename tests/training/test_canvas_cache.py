@@ -164,7 +164,7 @@ def test_a_damaged_index_is_said_and_what_it_lost_is_cached_anew(
     cache.fill(samples)
     index = cache.folder / "index.jsonl"
     lines = index.read_text().splitlines(keepends=True)
-    index.write_text("".join([lines[0], lines[1].replace(" 120, 91,", " 120, 95,"), *lines[2:]]))  # an image's height
+    index.write_text("".join([lines[0], lines[1].replace(" 120, 90,", " 120, 95,"), *lines[2:]]))  # an image's height
     assert index.read_text() != "".join(lines)
     again = CanvasCache(tmp_path / "cache", SIZE)
     assert again.fill(samples) == 4
