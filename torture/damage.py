@@ -59,10 +59,11 @@ class _Measured(dict[str, _Target]):
 
 
 _ORDER = (
-    "newest checkpoint", "predictions", "export", "archive", "plan of predictions", "weights", "predictions", "archive",
-    "index of canvases", "export", "best weights", "predictions", "archive", "pseudo masks", "export", "description",
-    "plan of predictions", "settings of a run", "predictions", "state of a run", "archive", "canvases", "export",
-    "history of a run", "predictions", "weights, resumed", "plan of predictions", "results of a comparison", "export",
+    "predictions", "archive", "plan of predictions", "predictions", "archive", "predictions", "archive", "predictions",
+    "plan of predictions", "archive", "predictions", "archive", "predictions", "plan of predictions", "archive",
+    "newest checkpoint", "settings of a run", "pseudo masks", "state of a run", "best weights", "history of a run",
+    "description", "weights", "weights, resumed", "index of canvases", "canvases", "results of a comparison", "export",
+    "description", "weights", "export", "export",
 )  # fmt: skip
 """What is damaged, in turns; what takes long to go on with comes less often."""
 
