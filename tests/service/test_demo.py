@@ -246,12 +246,39 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
     page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
     card = choose(page, a__png=picture("red"))
     expect(card.locator(".verdict")).to_have_text("Unlike what it has learnt")
-    expect(card.locator(".advice")).to_have_text("These are only the nearest names that it knows.")
+    expect(card.locator(".advice")).to_contain_text("do not rely on them")
     expect(card.locator(".alike li")).to_have_text(["red thing91.3 % alike", "bad50.0 % alike"])
     assert card.locator(".alike img").evaluate_all("(images) => images.map((image) => image.getAttribute('src'))") == [
         shown,
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "probability", "said"),
+    [
+        ("sure", 0.97, "Sure"),
+        ("sure", 0.55, "Probably"),  # the model has no doubts of its own; 55 % are no certainty for all that
+        ("unsure", 0.9, "Not sure"),
+        ("stranger", 0.99, "Unlike what it has learnt"),
+        (None, 0.9, "Sure"),
+        (None, 0.4, "Not sure"),
+    ],
+)
+def test_what_an_answer_is_worth_is_said(
+    visit: Open, site: str, confidence: str | None, probability: float, said: str
+) -> None:
+    page = visit(site)
+    answer = page.request.post(f"{site}/v1/predict", data=picture("red")).json()
+    (row,) = answer["results"]
+    row["confidence"] = confidence
+    row["predictions"][0]["probability"] = probability
+    page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
+    card = choose(page, a__png=picture("red"))
+    expect(card.locator(".verdict")).to_have_text(said)
+    doubtful = said not in ("Sure", "Probably")
+    expect(card.locator(".advice")).to_be_visible(visible=doubtful)
+    expect(card.locator(".answer.doubtful")).to_have_count(int(doubtful))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -21,8 +21,8 @@ const RETRIED = new Set(["busy", "offline", "stopped", "failed", "too_slow", "un
 const VERDICTS = {
   sure: ["sure", "Sure"],
   likely: ["likely", "Probably"],
-  unsure: ["unsure", "Not sure", "Other names fit nearly as well."],
-  stranger: ["stranger", "Unlike what it has learnt", "These are only the nearest names that it knows."],
+  unsure: ["unsure", "Not sure", "It may well be another: do not rely on this name."],
+  stranger: ["stranger", "Unlike what it has learnt", "These are only the nearest names that it knows: do not rely on them."],
 };
 
 /** A class name as it is shown. */
@@ -97,7 +97,8 @@ export class Card {
     this.$(".progress").hidden = true;
     this.$(".answer").hidden = false;
     const [best] = row.predictions;
-    const [kind, words, advice] = VERDICTS[row.confidence] ?? VERDICTS[verdict(best.probability)];
+    const [kind, words, advice] = VERDICTS[verdict(row.confidence, best.probability)];
+    this.$(".answer").classList.toggle("doubtful", Boolean(advice));
     this.$(".verdict").className = `verdict ${kind}`;
     this.$(".verdict").textContent = words;
     this.$(".answer h3").textContent = shown(best.label);
@@ -188,7 +189,9 @@ function ranked({ label, probability }) {
   return item;
 }
 
-function verdict(probability) {
+/** The model's own word where it has doubts; its "sure" means only that it has none, which 51 % can be. */
+function verdict(confidence, probability) {
+  if (confidence === "stranger" || confidence === "unsure") return confidence;
   if (probability < UNSURE) return "unsure";
   return probability < SURE ? "likely" : "sure";
 }
