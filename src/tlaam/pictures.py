@@ -10,8 +10,22 @@ from PIL import Image
 from tlaam.atomic import write_atomically
 from tlaam.data.sample import Box
 from tlaam.drawing import prediction_panel
+from tlaam.gallery import Confidence
 from tlaam.images import load_image
 from tlaam.prediction import Prediction
+
+VERDICTS: dict[Confidence, str] = {
+    "sure": "sure",
+    "unsure": "unsure",
+    "stranger": "unlike what the model learnt from",
+}
+"""What people read of `Prediction.confidence`."""
+
+
+def doubt_of(prediction: Prediction) -> str:
+    """Return what people read of an answer that is not sure; nothing of one that is, or where nothing is known."""
+    confidence = prediction.confidence
+    return "" if confidence is None or confidence == "sure" else VERDICTS[confidence]
 
 
 def picture_of(
@@ -30,10 +44,9 @@ def picture_of(
     """
     image = load_image(Path(prediction.path), banner=prediction.banner)
     (name, probability), *others = prediction.top(3)
-    said = {"stranger": ["unlike what the model learnt from"], "unsure": ["unsure"]}.get(
-        prediction.confidence or "", []
-    )
-    subtitle = " · ".join([*said, *(f"{other} {share:.0%}" for other, share in others)])
+    # Doubt comes before the name: this is what is read first, and often alone.
+    doubt = f"{said}: " if (said := doubt_of(prediction)) else ""
+    subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
     if label is not None:
         verdict = "right" if label == name else f"wrong, it is {label}"
         subtitle = f"{verdict} · {subtitle}" if subtitle else verdict
@@ -42,7 +55,7 @@ def picture_of(
         prediction.heatmap,
         None if prediction.object_box is None else _box(prediction.object_box),
         [] if prediction.part_boxes is None else [_box(box) for box in prediction.part_boxes],
-        title=f"{name} {probability:.0%}",
+        title=f"{doubt}{name} {probability:.0%}",
         subtitle=subtitle,
         true_box=true_box,
         height=height,

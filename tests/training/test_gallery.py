@@ -68,12 +68,18 @@ def test_a_stranger_is_marked_in_the_table_and_counted(
     (tmp_path / "none.png").write_bytes(b"no image")
     assert main(["predict", str(run), str(photos / "jay"), str(tmp_path / "none.png")]) == 0
     out, err = capsys.readouterr()
-    rows = out.splitlines()[1:]
-    assert all(row.endswith("  stranger") for row in rows[:6]) and rows[6].endswith("remove it.")
-    assert "6 of 7 images do not look like what this model learnt from." in err
+    heading, *rows = out.splitlines()
+    place = heading.index("answer")
+    assert place < heading.index("best class")  # long names would push it out of sight
+    assert all(row[place:].startswith("stranger  ") for row in rows[:6]) and rows[6].endswith("remove it.")
+    assert "6 of 7 images do not look like what this model learnt from (stranger)" in err
     assert main(["predict", str(run), str(photos / "jay" / "0.png"), "--json", "--overlays", str(tmp_path / "o")]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["confidence"] == "stranger" and "1 of 1 images does not look like" in err
+    doubting = replace(gallery.judge, threshold=-1.0, sure_from=1.0)
+    replace(gallery, judge=doubting).write(run / "gallery.npz")
+    assert main(["predict", str(run), str(photos / "jay"), "--json"]) == 0
+    assert "6 of 6 answers are unsure" in capsys.readouterr().err
 
 
 def test_it_is_not_written_unless_wanted_and_later_by_its_own_command(

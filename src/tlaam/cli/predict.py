@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
+_WIDEST_VERDICT = len("stranger")
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's name is longer
 
 
@@ -101,10 +102,14 @@ def predict(
     predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision, compiled=compiled)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
-    table = None if json_file == "-" else _Table(paths, predictor.model.classes, min(top_k, _SHOWN))
+    table = (
+        None
+        if json_file == "-"
+        else _Table(paths, predictor.model.classes, min(top_k, _SHOWN), judged=predictor.judge is not None)
+    )
     if table is not None:
         click.echo(table.heading())
-    failures = strangers = 0
+    failures = strangers = unsure = 0
     with (
         json_lines(json_file) as write_line,
         # Rows on a terminal show well enough how far it is; a bar would run into them.
@@ -119,11 +124,20 @@ def predict(
             write_line(record)
             failures += prediction.error is not None
             strangers += prediction.confidence == "stranger"
+            unsure += prediction.confidence == "unsure"
             progress(number, len(paths))
     if strangers:
         do = "does" if strangers == 1 else "do"
         click.echo(
-            f"tlaam: {strangers} of {len(paths)} images {do} not look like what this model learnt from.", err=True
+            f"tlaam: {strangers} of {len(paths)} images {do} not look like what this model learnt from (stranger); "
+            "do not rely on the names.",
+            err=True,
+        )
+    if unsure:
+        are = "is" if unsure == 1 else "are"
+        click.echo(
+            f"tlaam: {unsure} of {len(paths)} answers {are} unsure: less probable than those that can be relied on.",
+            err=True,
         )
     if failures:
         click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
@@ -206,27 +220,34 @@ def _end_on_request(number: int, frame: FrameType | None) -> None:
 
 
 class _Table:
-    """Aligned rows that can be printed one by one, since all paths and classes are known beforehand."""
+    """Aligned rows that can be printed one by one, since all paths and classes are known beforehand.
 
-    def __init__(self, paths: Sequence[str], classes: Sequence[str], shown: int) -> None:
+    What an answer is worth stands before it: behind long names it would be out of sight.
+    """
+
+    def __init__(self, paths: Sequence[str], classes: Sequence[str], shown: int, *, judged: bool) -> None:
+        self.judged = judged
         self.titles = ("best class", "second", "third")[: min(shown, len(classes))]
         self.path_width = _width(["image", *paths], _WIDEST_PATH)
         self.class_width = _width(["best class", *classes], _WIDEST_CLASS)
 
     def heading(self) -> str:
-        return self._line("image", [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)])
+        return self._line(
+            "image", "answer", [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)]
+        )
 
     def row(self, prediction: Prediction) -> str:
         path = printable(prediction.path)
         if prediction.error is not None:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
         top = prediction.top(len(self.titles))
-        line = self._line(path, [(printable(label), f"{probability:.1%}") for label, probability in top])
-        return line if prediction.confidence in (None, "sure") else f"{line}  {prediction.confidence}"
+        cells = [(printable(label), f"{probability:.1%}") for label, probability in top]
+        return self._line(path, prediction.confidence or "", cells)
 
-    def _line(self, path: str, cells: Sequence[tuple[str, str]]) -> str:
+    def _line(self, path: str, verdict: str, cells: Sequence[tuple[str, str]]) -> str:
+        verdicts = [padded(verdict, _WIDEST_VERDICT)] if self.judged else []
         texts = [f"{padded(label, self.class_width)} {share:>6}" for label, share in cells]
-        return "  ".join([padded(path, self.path_width), *texts]).rstrip()
+        return "  ".join([padded(path, self.path_width), *verdicts, *texts]).rstrip()
 
 
 def _width(texts: Sequence[str], limit: int) -> int:

@@ -12,7 +12,7 @@ from tlaam.data.sample import LabelledImages, Sample
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
 from tlaam.page import Gallery, Picture, Table, write_page
-from tlaam.pictures import picture_of
+from tlaam.pictures import doubt_of, picture_of
 from tlaam.prediction import Prediction, Predictor
 
 PICTURES = 40
@@ -62,11 +62,16 @@ def write_evaluation_page(
 
 
 def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
-    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
+    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong.
+
+    The caption says what was answered too: on a narrow screen the picture's own text is too small to be read.
+    """
     label = classes[sample.label]
     true_box = sample.box_in_picture(prediction.size[1])
     panel = picture_of(prediction, label=label, true_box=true_box, height=240)
-    return Picture(panel, f"{sample.name}: {label}", good=prediction.top(1)[0][0] == label)
+    (name, probability), *_ = prediction.top(1)
+    answer = f"{name} {probability:.0%}" + ("" if name == label else f", it is {label}")
+    return Picture(panel, " · ".join(filter(None, (answer, doubt_of(prediction), sample.name))), good=name == label)
 
 
 def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
