@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import pytest
 import tlaam
 from tlaam.cli.main import main
 from tlaam.errors import RunError
+from tlaam.gallery import read_gallery
 from tlaam.page import Chart, Gallery, Section, Table
+from tlaam.pictures import VERDICTS
 from tlaam.run_page import write_run_page
 from tlaam.training.folder import RunFolder
+from tlaam.training.gallery import write_gallery
 
 SETTINGS = {
     "backbone": "resnet18",
@@ -78,12 +83,35 @@ def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path,
     assert mistakes.note == f"{wrong} mistakes in all."
     assert len(pictures.pictures) == min(wrong, 6) > 0
     assert all(picture.good is False for picture in pictures.pictures)
+    assert all(re.match(r"\w+ \d+%, it is \w+ · ", picture.caption) for picture in pictures.pictures)
     right = sections["Surest right answers"]
     assert isinstance(right, Gallery) and all(picture.good for picture in right.pictures)
+    pairs = sections["Side by side"]
+    assert isinstance(pairs, Gallery) and all(" taken for " in picture.caption for picture in pairs.pictures)
     settings = sections["Settings"]
     assert isinstance(settings, Table) and ("image_size", "64") in settings.rows
+    assert ("pretrained", "none") in settings.rows and ("cache", "—") in settings.rows
+    assert "What it says of its own answers" not in sections  # without a gallery it says nothing
     for name in ("Can its probabilities be believed?", "How it learnt: validation images", "How it learnt: losses"):
         assert isinstance(sections[name], Chart)
+
+
+def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(
+    trained: Path, written: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    judge = read_gallery(write_gallery(run)).judge
+    write_run_page(run)
+    source = json.loads((run / "data.json").read_text())["source"]
+    report = tlaam.evaluate(run, source, split="val", gallery=read_gallery(run / "gallery.npz"))
+    table = titled(written["sections"])["What it says of its own answers"]
+    assert isinstance(table, Table) and judge.chosen_on in table.note
+    by_word = {row[0]: row[1:] for row in table.rows}
+    for verdict, word in VERDICTS.items():
+        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
+        assert by_word[word] == (len(right), sum(right) / len(right) if right else None)
+    assert sum(count for count, _ in by_word.values() if isinstance(count, int)) == report.images
 
 
 def test_another_data_set_can_be_measured(trained: Path, photos: Path, written: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ STYLE = """
 _ALONE = "svg { --ink: #202226; --grey: #666a70; --line: #e3e3dc; font-family: sans-serif; }"
 
 _WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 14, 44
 
 
 def line_chart(series: Mapping[str, Sequence[Point]], *, x: str, y: str, share: bool = False) -> str:

@@ -24,9 +24,11 @@ from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, measurable_split
 from tlaam.evaluation.page import picture_beside_truth, tables_of
 from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport
+from tlaam.gallery import Judge
 from tlaam.images import load_image
 from tlaam.machine import machine
 from tlaam.page import Chart, Gallery, Picture, Section, Table, write_page
+from tlaam.pictures import VERDICTS
 from tlaam.prediction import Prediction, Predictor
 from tlaam.training.folder import RunFolder
 
@@ -76,9 +78,13 @@ def write_run_page(
     report, speed = None, None
     if chosen is not None:
         began = time.monotonic()
-        report = evaluate(folder.path, images, split=chosen, skip_unreadable=True, progress=progress, **options)
+        predictor = Predictor(folder.path, **options)
+        report = evaluate(
+            folder.path, images, split=chosen, skip_unreadable=True, progress=progress, gallery=predictor.gallery,
+            **options,
+        )  # fmt: skip
         speed = report.images / (time.monotonic() - began)
-        sections += _measured(report, images, Predictor(folder.path, **options))
+        sections += _measured(report, images, predictor)
     history = _history(folder.history)
     sections += [*_curves(history), *_facts(config, status, history, speed)]
     return write_page(
@@ -136,6 +142,8 @@ def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predi
         pictures = [picture_beside_truth(*answers[r.name], images.classes) for r in found[:SHOWN] if r.name in answers]
         sections.append(Gallery(title, pictures, note))
     sections.append(_calibration(report))
+    if predictor.judge is not None:
+        sections.append(_verdicts(report, predictor.judge))
     return sections
 
 
@@ -184,7 +192,9 @@ def _pair_gallery(
                 subtitle=f"{pair.example.confidence:.0%} sure" + (f"; right: a {taken}" if len(views) > 1 else ""),
                 height=240,
             )
-            pictures.append(Picture(panel, " | ".join(r.name for r in (pair.example, pair.other) if r is not None)))
+            names = " | ".join(r.name for r in (pair.example, pair.other) if r is not None)
+            what = f"{classes[pair.example.label]} taken for {taken}, {pair.example.confidence:.0%} sure"
+            pictures.append(Picture(panel, f"{what} · {names}"))
     return Gallery(
         "Side by side",
         pictures,
@@ -208,6 +218,21 @@ def _calibration(report: EvaluationReport) -> Chart:
         reliability_chart(calibration_bins(confidences, correct)),
         "On the dashed line, of answers given with 80 % probability 80 % are right. Larger dots are more images. "
         f"Expected calibration error: {100 * report.classification['fused'].ece:.1f} %.",
+    )
+
+
+def _verdicts(report: EvaluationReport, judge: Judge) -> Table:
+    rows: list[Sequence[str | int | float | None]] = []
+    for verdict, title in VERDICTS.items():
+        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
+        rows.append((title, len(right), sum(right) / len(right) if right else None))
+    return Table(
+        "What it says of its own answers",
+        ("It says", "Images", "Of them right"),
+        rows,
+        f"Every answer comes with one of these words. Unsure: less than {judge.sure_from:.0%} probable. Unlike what "
+        "the model learnt from: what pictures of something else are, and a few of its own. Where they "
+        f"begin was chosen on {judge.chosen_on}.",
     )
 
 
@@ -256,8 +281,15 @@ def _facts(
     here = machine()
     rows.append(("this page's machine", here["gpu"] or here["processor"]))
     rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]
-    settings = [(n, json.dumps(v)) for section in config.to_nested().values() for n, v in section.items()]
+    settings = [(n, _setting(v)) for section in config.to_nested().values() for n, v in section.items()]
     return [Table("Time and machine", ("What", "How much"), rows), Table("Settings", ("Option", "Value"), settings)]
+
+
+def _setting(value: Any) -> str:
+    """Return a value as one gives it on the command line, where it is one word; none is a dash."""
+    if value is None:
+        return "—"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _duration(seconds: float) -> str:

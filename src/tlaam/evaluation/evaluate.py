@@ -172,8 +172,15 @@ def _report(
     predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
     sure: list[float] = by_branch["fused"].amax(1).tolist()
     per_image = [
-        ImageResult(sample.name, label, {n: values[row] for n, values in predicted.items()}, sure[row], ious[row])
-        for row, (sample, _, label) in enumerate(rows)
+        ImageResult(
+            sample.name,
+            label,
+            {n: values[row] for n, values in predicted.items()},
+            sure[row],
+            ious[row],
+            prediction.confidence,
+        )
+        for row, (sample, prediction, label) in enumerate(rows)
     ]
     return EvaluationReport(
         images.name,

@@ -11,6 +11,7 @@ from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
 from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
+from tlaam.gallery import Confidence
 
 BRANCHES = ("raw", "object", "parts", "fused")
 FINAL_BRANCH = "fused"
@@ -40,6 +41,7 @@ class ImageResult:
         predicted: the most probable class by branch.
         confidence: probability of the fused answer.
         iou: intersection over union of the found with the true box; None where either is missing.
+        verdict: what the model says of its answer; None of a model without a gallery (docs/strangers.md).
     """
 
     name: str
@@ -47,6 +49,7 @@ class ImageResult:
     predicted: Mapping[str, int]
     confidence: float
     iou: float | None
+    verdict: Confidence | None = None
 
 
 @dataclass(frozen=True)
