@@ -71,7 +71,7 @@ class SharedFolder:
 
     def keep(self, name: str, result: RunResult) -> None:
         """Write down what a run came to."""
-        self._result(name).parent.mkdir(exist_ok=True)
+        self._result(name).parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._result(name).parent, self._result(name).name)
         write_json(self._result(name), sealed(result.to_dict()))
 

@@ -249,7 +249,6 @@ def finished(
     onnx.helper.set_model_props(proto, facts)
     if proto.ByteSize() > _LARGEST:
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
-    del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, {**facts, CHECKSUM: checksum(proto.SerializeToString())})
     return bytes(proto.SerializeToString())
 
