@@ -108,3 +108,12 @@ def test_a_description_that_was_altered_is_refused(saved: Path) -> None:
     description["classes"][1] = "c"
     (saved / "config.json").write_text(json.dumps(description))
     assert load_model(saved).classes[1] == "c"
+
+
+def test_a_giant_that_the_weights_cannot_be_of_takes_no_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    description = json.loads((saved / "config.json").read_text())
+    description["model"]["backbone"] = "eva02_enormous_patch14_clip_224"
+    (saved / "config.json").write_text(json.dumps(sealed(description)))
+    monkeypatch.setattr("tlaam.model.store.build_model", lambda *_args, **_options: pytest.fail("it was built"))
+    with pytest.raises(ModelError, match=r"of another model: it holds .* 'eva02_enormous_patch14_clip_224' .* has 4,"):
+        load_model(saved)

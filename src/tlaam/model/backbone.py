@@ -219,6 +219,16 @@ class _Tap:
         return output
 
 
+def parameter_count(name: str, image_size: int) -> int:
+    """Return how many parameters a timm network has, its head left out, without taking memory for them.
+
+    Raises:
+        ModelError: as by `Backbone`.
+    """
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in _create(name, image_size).parameters())
+
+
 def _create(name: str, image_size: int) -> nn.Module:
     """Build a timm model without head, able to take other sizes than its own where its family can."""
     if not timm.is_model(name):

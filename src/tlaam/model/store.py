@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
 from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.model.architecture import Architecture
+from tlaam.model.backbone import parameter_count
 from tlaam.model.build import build_model, default_device
 from tlaam.model.output import TLAAMOutput
 from tlaam.reading import read_text, require_regular
@@ -33,6 +35,8 @@ from tlaam.sealed import ENTRY, is_intact, sealed
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
 _CHECKSUM = "weights_sha256"
+_LARGE = 500_000_000
+"""Most parameters of a network that is built without asking whether the weights can be its own: 2 GB."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> Traine
         classes = _classes(description)
     except (ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
+    _require_of_size(folder, config)
     try:
         network = build_model(config, len(classes), load_pretrained=False)
     except (ConfigError, ModelError) as error:
@@ -186,6 +191,22 @@ def _require_checksum(folder: Path, description: dict[str, Any]) -> None:
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: its checksum is not the one in {DESCRIPTION}. Copy "
             f"the model anew; a run that was stopped while it wrote it is mended by tlaam train --resume {folder}."
+        )
+
+
+def _require_of_size(folder: Path, config: ModelConfig) -> None:
+    """Refuse a description of a network far larger than its weights, before memory is taken for it."""
+    try:
+        require_regular(folder / WEIGHTS)
+        with safe_open(folder / WEIGHTS, "pt") as weights:
+            held = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+        described = parameter_count(str(config.backbone), config.image_size or 224)
+    except (SafetensorError, OSError, ConfigError, ModelError, ArithmeticError, LookupError, TypeError, ValueError):
+        return  # what is wrong is said where the network is built or its weights are read
+    if described > max(_LARGE, 2 * held):
+        raise ModelError(
+            f"{folder / WEIGHTS} is of another model: it holds {held:,} numbers, and the backbone "
+            f"'{config.backbone}' that {DESCRIPTION} names has {described:,}."
         )
 
 
