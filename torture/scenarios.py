@@ -145,11 +145,11 @@ def caching(data: Path) -> Callable[[Path], Arguments]:
 
     def command(folder: Path) -> Arguments:
         def fill() -> int:
+            from tlaam.cli.main import ended
             from tlaam.data.open import open_images
             from tlaam.training.canvas_cache import CanvasCache
 
-            CanvasCache(folder / "cache", 64).fill(open_images(data).samples, workers=2)
-            return 0
+            return ended(lambda: CanvasCache(folder / "cache", 64).fill(open_images(data).samples, workers=2))
 
         return fill
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -204,6 +205,7 @@ class OutOfMemoryError(RuntimeError):
     (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"), "2 GiB). Lower --batch-size"),
     (torch.cuda.OutOfMemoryError("CUDA out of memory."), "--resume RUN"),
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "Lower --batch-size"),
+    (RuntimeError("could not create a primitive"), "out of memory (could not create a primitive)"),
 ])  # fmt: skip
 def test_a_fault_of_the_machine_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
@@ -214,6 +216,23 @@ def test_a_fault_of_the_machine_is_one_line(
     monkeypatch.setattr(tlaam.cli.main._Verbs, "get_command", lambda *_: click.Command("train", callback=fail))
     code, out, err = call(capsys, "train")
     assert (code, out) == (1, "") and message in err and err.startswith("tlaam: ") and err.count("\n") == 1
+
+
+def test_what_breaks_a_line_of_a_log_prints_no_stack_trace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the signal that tells of a dead loader process arrives in the middle of it."""
+
+    class Interrupted(logging.StreamHandler):  # type: ignore[type-arg]
+        def format(self, record: logging.LogRecord) -> str:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    logger = logging.Logger("some library's")
+    logger.addHandler(Interrupted())
+    command = click.Command("train", callback=lambda: logger.warning("something"))
+    monkeypatch.setattr(tlaam.cli.main._Verbs, "get_command", lambda *_: command)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    assert call(capsys, "train") == (0, "", "")
 
 
 def test_a_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

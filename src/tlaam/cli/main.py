@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import click
@@ -46,6 +47,13 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "Give a shorter path.",
     errno.EMFILE: "Allow more open files (ulimit -n) or lower --workers.",
 }
+
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "could not create a primitive",  # oneDNN, which found no memory for its code or scratch
+    "could not execute a primitive",
+)
 
 
 class _Verbs(click.Group):
@@ -88,8 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     accept_all_names()
     quiet_decoders()
+    # A signal that says a loader has died can arrive while a line is logged, which would print a stack trace for it.
+    logging.raiseExceptions = False
+    return ended(lambda: tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False))
+
+
+def ended(work: Callable[[], object]) -> int:
+    """Do some work and return the exit code; an error that a user can mend is said in one line."""
     try:
-        result = tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False)
+        result = work()
     except click.UsageError as error:
         return _fail(error.format_message(), 2)
     except click.ClickException as error:
@@ -128,7 +143,7 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
     return (
         isinstance(error, MemoryError)
         or (kind.__name__ == "OutOfMemoryError" and kind.__module__.partition(".")[0] == "torch")
-        or any(text in str(error) for text in ("DefaultCPUAllocator", "CUDA error: out of memory"))
+        or any(text in str(error) for text in _OUT_OF_MEMORY)
     )
 
 
