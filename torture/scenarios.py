@@ -149,7 +149,10 @@ def caching(data: Path) -> Callable[[Path], Arguments]:
             from tlaam.data.open import open_images
             from tlaam.training.canvas_cache import CanvasCache
 
-            return ended(lambda: CanvasCache(folder / "cache", 64).fill(open_images(data).samples, workers=2))
+            def filled() -> None:
+                CanvasCache(folder / "cache", 64).fill(open_images(data).samples, workers=2)
+
+            return ended(filled)
 
         return fill
 
