@@ -145,7 +145,8 @@ class Command:
         )
 
     def _said(self, stream: str) -> str:
-        return (self._log / stream).read_text("utf-8", "backslashreplace")
+        said = self._log / stream
+        return said.read_text("utf-8", "backslashreplace") if said.exists() else ""  # it was killed at once
 
 
 def changes(log: Path) -> int:

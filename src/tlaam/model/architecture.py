@@ -85,12 +85,17 @@ class Architecture(nn.Module):
     def normalise(self, images: Tensor) -> Tensor:
         """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them.
 
-        They lie in memory as crops are read fastest (`tlaam.model.crops.by_columns`).
+        They lie in memory as crops are read fastest: as `tlaam.model.crops.by_columns` lays them; in graphs, as they
+        came.
         """
-        pixels, scale = by_columns(images), self.std.reciprocal().flatten()
+        in_graph = torch.compiler.is_compiling()
+        pixels, shape = (images, (3, 1, 1)) if in_graph else (by_columns(images), (3,))
+        scale = self.std.reciprocal().reshape(shape)
+        offset = -(self.mean / self.std).reshape(shape)
         if not pixels.is_floating_point():
             pixels, scale = pixels.to(scale.dtype), scale / 255
-        return torch.addcmul(-(self.mean / self.std).flatten(), pixels, scale).permute(0, 3, 2, 1)
+        normalised = torch.addcmul(offset, pixels, scale)
+        return normalised if in_graph else normalised.permute(0, 3, 2, 1)
 
 
 class TakesTurns(Architecture):

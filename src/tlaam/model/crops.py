@@ -35,7 +35,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
     x0, y0, x1, y1 = boxes.detach().to(exact).unbind(-1)  # (B, N) each
     x = x0[..., None] + (x1 - x0)[..., None] * steps  # (B, N, size * samples), pixel coordinates with centres at +0.5
     y = y0[..., None] + (y1 - y0)[..., None] * steps
-    return _sampled(images, x, y, samples, even=True)
+    return _sampled(images, x, y, samples, reach)
 
 
 def resize_whole(images: Tensor, size: int) -> Tensor:
@@ -66,7 +66,7 @@ def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
     samples = max(1, math.ceil(max(images.shape[2:]) / size - 1e-6))
     height, width = images.shape[2:]
     columns, rows = _between(x, samples) * width, _between(y, samples) * height
-    return _sampled(images, columns[:, None], rows[:, None], samples, even=False)
+    return _sampled(images, columns[:, None], rows[:, None], samples)
 
 
 def _between(positions: Tensor, samples: int) -> Tensor:
@@ -78,7 +78,7 @@ def _between(positions: Tensor, samples: int) -> Tensor:
     return (edges[:, :-1] + (edges[:, 1:] - edges[:, :-1]) * steps).flatten(1)
 
 
-def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, *, even: bool) -> Tensor:
+def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, reach: float | None = None) -> Tensor:
     """Sample bilinearly at crossings of x and y ``(B, N, fine)``, in pixels, and average samples × samples.
 
     The mean of bilinear samples on a lattice is one weighted sum along x and then one along y, which costs a sixth of
@@ -89,25 +89,21 @@ def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, *, even: bool) 
         x: with pixel centres at + 0.5; beyond the edge the outermost pixel counts.
         y: likewise.
         samples: how many are averaged along each axis.
-        even: whether x and y are at most ``1 / fine`` of the sides apart, as in every box within an image.
+        reach: the largest share of the sides that evenly spaced x and y span; None where they are not evenly spaced.
 
     Returns:
-        ``(B * N, 3, fine / samples, fine / samples)``, images' dtype, channels-last.
+        ``(B * N, 3, fine / samples, fine / samples)``, images' dtype; channels-last, but in graphs.
     """
-    batch, channels, height, width = images.shape
-    count, size = x.shape[1], x.shape[2] // samples
-    crops = batch * count
+    channels, height, width = images.shape[1:]
+    size = x.shape[2] // samples
     # What is no number would be an index from anywhere; a network that has diverged says so by its loss.
     x = (x - 0.5).nan_to_num(0.0).clamp(0.0, width - 1.0)
     y = (y - 0.5).nan_to_num(0.0).clamp(0.0, height - 1.0)
-    table = by_columns(images).flatten(2)  # [B, P', P * 3]
     if torch.compiler.is_compiling():
-        narrow = _resampled(table, x, samples, even).reshape(-1, size, height, channels).transpose(1, 2).flatten(2)
-        squares = _resampled(narrow, y.reshape(-1, 1, y.shape[2]), samples, even)
-    else:
-        narrow = _weighted_rows(table, *_taps(x, width, samples))  # [B * N * size, P * 3]
-        narrow = narrow.reshape(crops, size, height, channels).transpose(1, 2).flatten(2)
-        squares = _weighted_rows(narrow, *_taps(y.reshape(crops, 1, -1), height, samples))
+        return _sampled_by_products(images, x, y, samples, reach)
+    narrow = _weighted_rows(by_columns(images).flatten(2), *_taps(x, width, samples))  # [B * N * size, P * 3]
+    narrow = narrow.reshape(-1, size, height, channels).transpose(1, 2).flatten(2)
+    squares = _weighted_rows(narrow, *_taps(y.flatten(0, 1)[:, None], height, samples))
     return squares.reshape(-1, size, size, channels).permute(0, 3, 1, 2)
 
 
@@ -128,8 +124,8 @@ def _taps(positions: Tensor, length: int, samples: int) -> tuple[Tensor, Tensor]
         long and floating point ``(B, N · outputs, 2 · samples)``.
     """
     left = positions.floor().clamp(max=max(length - 2.0, 0.0))
-    share = (positions - left).reshape(len(positions), -1, samples)
-    left = left.long().reshape(len(positions), -1, samples)
+    share = (positions - left).reshape(positions.shape[0], -1, samples)
+    left = left.long().reshape(positions.shape[0], -1, samples)
     weights = torch.cat([1 - share, share], dim=2) / samples
     return torch.cat([left, (left + 1).clamp(max=length - 1)], dim=2), weights
 
@@ -145,21 +141,45 @@ def _weighted_rows(pictures: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     )
 
 
-def _resampled(pictures: Tensor, positions: Tensor, samples: int, even: bool) -> Tensor:
-    """Do what `_taps` and `_weighted_rows` do, for graphs: ONNX has no weighted bags, but fast products of matrices.
+def _sampled_by_products(images: Tensor, x: Tensor, y: Tensor, samples: int, reach: float | None) -> Tensor:
+    """Do what `_sampled` does, for graphs: ONNX has no weighted bags, but fast products of matrices.
+
+    Along y first and along x last, so that values move in whole rows: runtimes turn matrices of three-channel pixels
+    slowly.
+
+    Args:
+        images: ``(B, 3, P, P')``.
+        x: of the samples, ``(B, N, fine)``, from 0 to P' - 1.
+        y: likewise, from 0 to P - 1.
+        samples, reach: as of `_sampled`.
+    """
+    channels, width, size = images.shape[1], images.shape[3], x.shape[2] // samples
+    low = _resampled(images.transpose(1, 2).flatten(2), y, samples, reach)  # [B, N, size, 3 * P']
+    taps, weights = _taps(x.flatten(0, 1)[:, None], width, samples)  # [B * N, size, 2 * samples]
+    weights = weights.to(low.dtype).transpose(1, 2)
+    along_x = torch.zeros(weights.shape[0], width, size, dtype=low.dtype, device=low.device)
+    along_x = along_x.scatter_add(1, taps.transpose(1, 2), weights)
+    crops = along_x.shape[0]
+    squares = low.reshape(crops, size * channels, width) @ along_x  # [B * N, size * 3, size]
+    return squares.reshape(crops, size, channels, size).transpose(1, 2)
+
+
+def _resampled(pictures: Tensor, positions: Tensor, samples: int, reach: float | None) -> Tensor:
+    """Do what `_taps` and `_weighted_rows` do, by products of small matrices with the few rows that they see.
 
     Args:
         pictures: ``(B, P, M)``.
         positions: ``(B, N, outputs · samples)``, from 0 to P - 1.
         samples: how many are averaged into an output.
-        even: whether positions are at most ``P / (outputs · samples)`` apart. Then blocks of them see but a few rows.
+        reach: the largest share of P that evenly spaced positions span. Then blocks of them see but a few rows.
 
     Returns:
         ``(B, N, outputs, M)``.
     """
     length, size = pictures.shape[1], positions.shape[2] // samples
+    even = reach is not None
     block = next(count for count in range(_BLOCK, 0, -1) if size % count == 0) if even else size
-    seen = min(length, math.ceil(block * length / size) + 2) if even else length
+    seen = length if reach is None else min(length, math.ceil(block * length * reach / size) + 2)
     at = positions.reshape(*positions.shape[:2], -1, block * samples)  # [B, N, K, block · samples]
     first = at[..., :1].floor().clamp(max=length - seen) if even else torch.zeros_like(at[..., :1])
     taps = first + torch.arange(seen, device=at.device)  # [B, N, K, L]
