@@ -4,13 +4,13 @@
 
 Agreement and top-1 are of all test images of the run's data; ranges for int8 are read from 32 of its training images.
 An image is timed from its decoded pixels to its answers, the squash to the canvas included, in rounds in which every
-way has its turn. Medians are given of the clock and of the processor's time, which other work disturbs less.
+way has its turn; PyTorch's ways are those of `tlaam predict`, in float32 and, where the processor has it, in bfloat16.
+Medians are given of the clock and of the processor's time, which other work disturbs less.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import platform
 import statistics
@@ -33,11 +33,13 @@ from tlaam.export.graph import Answers
 from tlaam.export.onnx import finished, to_onnx
 from tlaam.export.parity import compare, images_to_compare, photograph
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
-from tlaam.inference import infer
-from tlaam.model.store import load_model
+from tlaam.inference import best_precision
+from tlaam.model.store import TrainedModel, load_model
 
 ROUNDS, IMAGES = 3, 10
 Photo = NDArray[np.uint8]
+Way = Callable[[list[Photo]], object]
+"""What answers for photographs of one size."""
 
 
 def main() -> None:
@@ -65,11 +67,8 @@ def main() -> None:
 
     contents = {"fp32": finished(proto, model, "fp32"), **contents}
 
-    channels_last = copy.deepcopy(model.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ways: dict[str, Callable[[list[Photo]], object]] = {
-        "torch": lambda batch: infer(model.network, squashed(batch, model.source_size)),
-        "torch, channels last": lambda batch: infer(channels_last, squashed(batch, model.source_size)),
-    }
+    arithmetics = sorted({"32-true", best_precision("cpu")})
+    ways = {f"torch, {arithmetic}": predicting(model.ready("cpu", arithmetic)) for arithmetic in arithmetics}
     for precision, content in contents.items():
         ways[f"onnxruntime, {precision}"] = answering(content, threads)
     chosen = images[:: -(-len(images) // IMAGES)]
@@ -91,11 +90,12 @@ def main() -> None:
     print(json.dumps({name: results[name] for name in ("bytes", "milliseconds_an_image", "parity")}, indent=1))
 
 
-def squashed(batch: list[Photo], size: int) -> torch.Tensor:
-    return torch.from_numpy(np.stack([to_canvas(Image.fromarray(photo), size) for photo in batch]))
+def predicting(model: TrainedModel) -> Way:
+    size = model.source_size
+    return lambda batch: model.answer(np.stack([to_canvas(Image.fromarray(photo), size) for photo in batch]))
 
 
-def answering(content: bytes, threads: int) -> Callable[[list[Photo]], object]:
+def answering(content: bytes, threads: int) -> Way:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -103,9 +103,7 @@ def answering(content: bytes, threads: int) -> Callable[[list[Photo]], object]:
     return lambda batch: session.run(None, {"photos": np.stack(batch)})
 
 
-def timings(
-    ways: dict[str, Callable[[list[Photo]], object]], photos: list[Photo], size: int
-) -> dict[str, dict[str, float]]:
+def timings(ways: dict[str, Way], photos: list[Photo], size: int) -> dict[str, dict[str, float]]:
     """Return medians in milliseconds an image, of batches of `size` copies of a photograph."""
     clock: dict[str, list[float]] = {name: [] for name in ways}
     processor_time: dict[str, list[float]] = {name: [] for name in ways}
