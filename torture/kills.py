@@ -80,6 +80,8 @@ def _attempt(random: np.random.Generator, victim: scenarios.Victim, kind: str, p
                 kills += 1
                 if fault := _of_term(ended[0], place / "run"):
                     return Outcome(kind, "wrong", fault)
+            elif all("ended from outside by SIGKILL" in each.err for each in ended):
+                kills += 1  # of a comparison's trainings, which change the disk, too
             elif any(each.code for each in ended):
                 return Outcome(kind, "crash", f"after {kills} kills: {ended}"[:900])
             elif kills:

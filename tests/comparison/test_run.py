@@ -209,8 +209,16 @@ def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_g
     with pytest.raises(RunError, match="stopped as asked; the same command goes on with plain-larger-1"):
         compare_it(seeds=2)
     monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or 1)
+    said: list[str] = []
     with pytest.raises(RunError, match="could not be trained"):
-        compare_it(seeds=2)
+        compare_it(seeds=2, say=said.append)
+    assert said[-1].endswith("seed 1: failed, what it said stands above; going on with the others")
+    monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or -9)
+    with pytest.raises(RunError, match="could not be trained"):
+        compare_it(seeds=2, say=said.append)
+    assert said[-1].endswith(
+        "seed 1: ended from outside by SIGKILL, often because the memory was full; going on with the others"
+    )
     assert commands[-1][3:] == [
         "train",
         "--no-report",

@@ -173,9 +173,9 @@ def compare(
             say(f"{system.title}, seed {seed} ...")
             run = folder.run(name)
             _wait_for_leftover(run, say)
-            if not _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
+            if fault := _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
                 failed.append(name)
-                say(f"{system.title}, seed {seed}: failed, what it said stands above; going on with the others")
+                say(f"{system.title}, seed {seed}: {fault}; going on with the others")
                 continue
             report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
             status = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -331,8 +331,8 @@ def _wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
             time.sleep(_PATIENCE)
 
 
-def _train(run: Path, data: str, config: Config) -> bool:
-    """Train a run in a process of its own, or continue it; return whether that worked.
+def _train(run: Path, data: str, config: Config) -> str:
+    """Train a run in a process of its own, or continue it; return what went wrong, nothing where it worked.
 
     Raises:
         RunError: it was asked to stop.
@@ -349,7 +349,9 @@ def _train(run: Path, data: str, config: Config) -> bool:
     code = run_child(command)
     if code in _STOPPED:
         raise RunError(f"stopped as asked; the same command goes on with {run.name}.")
-    return code == 0
+    if code < 0:  # it could not say so itself
+        return f"ended from outside by {signal.Signals(-code).name}, often because the memory was full"
+    return "failed, what it said stands above" if code else ""
 
 
 _PATIENCE = 0.5
