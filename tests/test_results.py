@@ -91,6 +91,18 @@ def test_the_page_on_exports_shows_the_measured() -> None:
     assert rows["PyTorch"][:2] == [str(best) for best in faster]
 
 
+def test_the_page_on_speed_shows_what_fast_answers_change() -> None:
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    ways = json.loads((RESULTS.parent / "agreement-cub10.json").read_text())["ways"]
+    assert list(ways) == ["32-true", "bf16-mixed", "32-true, compiled", "bf16-mixed, compiled"]
+    for way, found in ways.items():
+        shares = [found[name] for name in ("same_top1", "top1", "object_boxes_within_a_pixel", "object_iou")]
+        changes = [found[f"{name}_probability"] for name in ("mean_change_of_the_best", "largest_change_of_a")]
+        cells = [*(f"{100 * share:.1f} %" for share in shares), *(f"{change:.1g}" for change in changes)]
+        precision, _, compiled = way.partition(", ")
+        assert f"| `--precision {precision}{' --compile' if compiled else ''}` | {' | '.join(cells)} |" in page
+
+
 def test_the_page_on_strangers_shows_what_was_measured() -> None:
     page = (ROOT / "docs" / "strangers.md").read_text(encoding="utf-8")
     for run in json.loads((RESULTS.parent / "strangers-cub10.json").read_text())["runs"].values():
