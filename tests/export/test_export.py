@@ -152,6 +152,23 @@ def test_the_file_alone_tells_strangers_and_its_gallery_shows_look_alikes(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("most", "said"), [(1 << 23, "without it the file still tells strangers"), (1, "too much for the file itself")]
+)
+def test_what_the_gallery_is_worth_is_said(
+    exported_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], most: int, said: str,
+) -> None:  # fmt: skip
+    def export(run: Path, out: Path, *_: object, **__: object) -> dict[str, object]:
+        out.write_bytes(b"a model")
+        return {}
+
+    monkeypatch.setattr(tlaam.export.onnx, "export_onnx", export)
+    monkeypatch.setattr("tlaam.gallery._MAX_TEXT", most)
+    assert main(["export", str(exported_run), "--out", str(tmp_path / "m.onnx"), "--images", str(photos)]) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_a_gallery_of_another_model_beside_the_file_is_said(
     exported_file: Path, exported_run: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import click
 from tlaam.cli.options import PATH, config_option
 from tlaam.cli.output import progress_bar
 from tlaam.data.sample import SPLITS, Split
-from tlaam.gallery import FILE
+from tlaam.gallery import FILE, read_gallery
 
 if TYPE_CHECKING:
     from tlaam.export.precision import Precision
@@ -59,7 +59,8 @@ def export(
     """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
 
     The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
-    A gallery in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself.
+    A gallery in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself, too, up
+    to 8 MB.
     For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
     """
     from tlaam.export.onnx import export_onnx, gallery_file, parity_file, require_packages
@@ -74,6 +75,12 @@ def export(
         click.echo(parity.table())
     click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {parity_file(out)}")
     if (run / FILE).exists():
-        click.echo(f"Gallery: {gallery_file(out)} (look-alikes; without it the file still tells strangers)")
+        in_file = read_gallery(run / FILE).judge.to_text() is not None
+        worth = (
+            "look-alikes; without it the file still tells strangers"
+            if in_file
+            else "look-alikes and what tells strangers, which is too much for the file itself: keep both together"
+        )
+        click.echo(f"Gallery: {gallery_file(out)} ({worth})")
     else:
         click.echo(f"No gallery in {run}: the file neither tells strangers nor shows look-alikes (tlaam gallery RUN).")
