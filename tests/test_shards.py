@@ -232,6 +232,42 @@ def test_a_damaged_file_is_said_and_made_anew(tmp_path: Path, manifest: Path) ->
     assert stated.endswith("  part-000001.jsonl\n") and len(stated.split()[0]) == 64
 
 
+_PATIENT = """
+import subprocess, sys
+from tlaam.cli import predict
+
+begin = subprocess.Popen
+
+def patient(command, env):
+    process = begin([sys.executable, "-c", "import time; time.sleep(600)"], env=env)
+    print(process.pid, flush=True)
+    return process
+
+subprocess.Popen = patient
+predict._together(2, ["predict"])
+"""
+
+
+def test_a_request_to_end_ends_all_processes() -> None:
+    with subprocess.Popen([sys.executable, "-c", _PATIENT], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        children = [int(command.stdout.readline()) for _ in range(2)]
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(20) == 143
+    until = time.monotonic() + 20
+    while any(_runs(child) for child in children):
+        assert time.monotonic() < until, "a process outlived the command"
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process, perhaps somebody else's child by now, still runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def test_two_processes_of_one_number_do_not_share_a_folder(tmp_path: Path, manifest: Path) -> None:
     (tmp_path / "out").mkdir()
     held = "import sys, tlaam.lock, pathlib; p = pathlib.Path(sys.argv[1])\n"

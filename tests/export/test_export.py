@@ -169,6 +169,18 @@ def test_what_the_gallery_is_worth_is_said(
     assert said in capsys.readouterr().out
 
 
+def test_what_a_killed_export_left_half_written_is_removed(
+    exported_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("m.onnx", "m.parity.json", "m.gallery.npz")
+    for name in (*names, "other.onnx"):
+        (tmp_path / f".{name}.x1y2.tmp").write_bytes(b"half")
+    monkeypatch.setattr(tlaam.export.onnx, "_contents", lambda *_: {"fp32": b"a model"})
+    monkeypatch.setattr(tlaam.export.onnx, "compare", lambda *_, **__: {})
+    export_onnx(exported_run, tmp_path / "m.onnx", [photos / "crow" / "0.png"])
+    assert {path.name for path in tmp_path.iterdir()} == {*names, ".other.onnx.x1y2.tmp"}
+
+
 def test_a_gallery_of_another_model_beside_the_file_is_said(
     exported_file: Path, exported_run: Path, tmp_path: Path
 ) -> None:

@@ -110,3 +110,15 @@ def test_best_weights_stay_until_no_checkpoint_refers_to_them(tmp_path: Path) ->
     checkpoints.save_best(4, {"w": torch.ones(1)})
     checkpoints.save(50, {"best_epoch": 4})
     assert [path.name for path in sorted(tmp_path.glob("best-*"))] == ["best-000002.ckpt", "best-000004.ckpt"]
+
+
+def test_what_a_killed_process_had_not_dropped_yet_is_dropped_when_it_goes_on(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    for step in range(4):
+        save_state(tmp_path / f"step-{step:09d}.ckpt", {"step": step})
+        save_state(tmp_path / f"best-{step:06d}.ckpt", {"epoch": step, "model": {}})
+    (tmp_path / ".step-000000003.ckpt.x1y2.tmp").write_bytes(b"half")
+    assert store.newest().state == {"step": 3}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-000002.ckpt", "best-000003.ckpt", "step-000000002.ckpt", "step-000000003.ckpt",
+    ]  # fmt: skip

@@ -198,14 +198,12 @@ def _device_of(share: Share, model: Path) -> str | None:
 def _together(processes: int, arguments: Sequence[str]) -> None:
     """Run a command of tlaam as several processes and end as the first of them that failed does."""
     command = [sys.executable, "-m", "tlaam", *arguments]
-    running = [
-        subprocess.Popen(
-            command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
-        )
-        for rank in range(processes)
-    ]
+    running: list[subprocess.Popen[bytes]] = []
     before = signal.signal(signal.SIGTERM, _end_on_request)
     try:
+        for rank in range(processes):
+            shared = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
+            running.append(subprocess.Popen(command, env={**os.environ, **shared}))
         statuses = [process.wait() for process in running]
     finally:
         for process in running:
