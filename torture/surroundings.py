@@ -77,7 +77,10 @@ def _judged(kind: str, ended: Ended, victim: Victim, place: Path, words: Sequenc
     if ended.code:
         lines = [line for line in ended.err.splitlines() if line.startswith("tlaam: ")]
         if "Traceback" in ended.err or ended.code < 0 or ended.code == 70:
-            return Outcome(kind, "crash", f"{ended.code}: {ended.err[-700:]}")
+            fatal = ended.err.find("Fatal Python error")
+            return Outcome(
+                kind, "crash", f"{ended.code}: {ended.err[fatal:][:1500] if fatal >= 0 else ended.err[-700:]}"
+            )
         # A comparison's trainings have a line each before its own.
         many = kind.startswith("compare")
         if not lines or (len(lines) > 1 and not many) or (words and not any(word in "".join(lines) for word in words)):
@@ -124,7 +127,11 @@ def _read_only(kind: str, victim: Victim, place: Path, random: Random, _: Path) 
             time.sleep(random.uniform(0, victim.seconds))
             running.send(signal.SIGKILL, all_of_them=True)
             running.wait()
-        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        until = time.monotonic() + 30
+        while subprocess.run(["mount", "-o", "remount,ro", str(place)], stderr=subprocess.DEVNULL).returncode:
+            if time.monotonic() > until:  # what was killed may have left a process that writes still
+                raise TimeoutError("the folder stayed in use")
+            time.sleep(0.1)
         ended = _run(victim, place)
         subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
         if not ended.code and ended.err.strip() == "" and victim.state(place) != victim.good:
