@@ -41,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(1)
     side = given.source_size
     files = sorted(given.folder.rglob("*.jpg"))[: given.images]
-    samples = [Sample(file, file.name, 0, "train") for file in files]
+    samples = [Sample(str(file), file.name, 0, "train") for file in files]
     sizes = [Image.open(file).size for file in files]
 
     plain = transforms.Compose([

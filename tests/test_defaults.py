@@ -13,7 +13,7 @@ from tlaam.model.network import TLAAM
 
 
 def _images(count: int) -> LabelledImages:
-    samples = tuple(Sample(Path(f"{i}.png"), f"{i}.png", i % 2, "train") for i in range(count))
+    samples = tuple(Sample(f"{i}.png", f"{i}.png", i % 2, "train") for i in range(count))
     return LabelledImages("some", Path(), "folder", ("a", "b"), samples)
 
 

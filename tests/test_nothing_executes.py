@@ -203,7 +203,7 @@ def test_pseudo_masks(tmp_path: Path, bomb: Callable[[], bytes]) -> None:
     path = tmp_path / "pseudo_masks.npy"
     path.write_bytes(bomb())
     with pytest.raises(TlaamError, match=r"pseudo_masks\.npy"):
-        read_pseudo_masks(path, [Sample(Path("a"), "a", 0, "train")])
+        read_pseudo_masks(path, [Sample("a", "a", 0, "train")])
 
 
 @bombs

@@ -86,14 +86,14 @@ def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
     path = make(tmp_path / "whole.png", 90, 70)
     Image.open(path).crop((0, 0, 90, 50)).save(tmp_path / "cut.png")
     predictor = Predictor(run)
-    (of_sample,) = predictor.predict([Sample(path, "whole.png", 0, "test", banner=20)])
+    (of_sample,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", banner=20)])
     (of_cut_file,) = predictor.predict([tmp_path / "cut.png"])
     assert (of_sample.path, of_sample.size, of_sample.banner) == (str(path), (90, 50), 20)
     assert of_sample.top() == of_cut_file.top()
     np.testing.assert_array_equal(of_sample.object_box, of_cut_file.object_box)
     pictures = [picture_of(prediction, true_box=(1, 2, 30, 40)) for prediction in (of_sample, of_cut_file)]
     np.testing.assert_array_equal(*map(np.asarray, pictures))
-    (unreadable,) = predictor.predict([Sample(path, "whole.png", 0, "test", banner=70)])
+    (unreadable,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", banner=70)])
     assert unreadable.error is not None and "banner of 70" in unreadable.error
 
 

@@ -83,7 +83,7 @@ def test_no_reader_waits_or_swells(model: Path, tmp_path: Path, make: Callable[[
         "manifest.csv": open_images,
         "settings.yaml": Config.from_yaml,
         "step-1.ckpt": load_state,
-        "pseudo_masks.npy": lambda path: read_pseudo_masks(path, [Sample(Path("a"), "a", 0, "train")]),
+        "pseudo_masks.npy": lambda path: read_pseudo_masks(path, [Sample("a", "a", 0, "train")]),
         "weights.pth": _read,
         "weights.safetensors": _read,
         "run.json": lambda path: RunFolder(path.parent).read_json(path),

@@ -132,7 +132,7 @@ def _npy() -> Callable[[Path], Any]:
     from tlaam.data.sample import Sample
     from tlaam.training.masks import read_pseudo_masks
 
-    samples = [Sample(Path(name), name, 0, "train") for name in "abc"]
+    samples = [Sample(name, name, 0, "train") for name in "abc"]
     return lambda path: read_pseudo_masks(path, samples)
 
 

@@ -355,7 +355,7 @@ def _masks(kind: str, path: Path, good: bytes, *_: Any) -> Outcome:
     from tlaam.data.sample import Sample
     from tlaam.training.masks import read_pseudo_masks
 
-    samples = [Sample(Path(name), name, 0, "train") for name in "abc"]
+    samples = [Sample(name, name, 0, "train") for name in "abc"]
     masks, outcome = refusal(lambda: read_pseudo_masks(path, samples), kind, path)
     if outcome is not None:
         return outcome

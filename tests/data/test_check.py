@@ -23,7 +23,7 @@ class _Builder:
         self.samples: list[Sample] = []
 
     def add(self, name: str, label: int = 0, split: Split = "train", box: Box | None = None) -> Path:
-        self.samples.append(Sample(self.root / name, name, label, split, box))
+        self.samples.append(Sample(str(self.root / name), name, label, split, box))
         return self.root / name
 
     def image(

@@ -16,7 +16,7 @@ def _images(sizes: dict[str, int], *, test: int = 0) -> LabelledImages:
     for label, (name, size) in enumerate(sizes.items()):
         for number in range(size + test):
             split: Split = "train" if number < size else "test"
-            samples.append(Sample(Path(f"{name}/{number}.jpg"), f"{name}/{number}.jpg", label, split))
+            samples.append(Sample(f"{name}/{number}.jpg", f"{name}/{number}.jpg", label, split))
     return LabelledImages("x", Path("x"), "folder", tuple(sizes), tuple(samples))
 
 

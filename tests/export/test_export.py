@@ -194,7 +194,8 @@ def test_a_gallery_of_another_model_beside_the_file_is_said(
 def test_a_smaller_file_says_what_it_loses(
     precision: Precision, exported_run: Path, exported_file: Path, photos: Path, tmp_path: Path
 ) -> None:
-    samples = [Sample(path, path.name, index // 6, "test") for index, path in enumerate(sorted(photos.glob("*/*.png")))]
+    paths = sorted(photos.glob("*/*.png"))
+    samples = [Sample(str(path), path.name, index // 6, "test") for index, path in enumerate(paths)]
     out = tmp_path / "m.onnx"
     found = export_onnx(exported_run, out, samples[::2], precision=precision, calibration=samples[1::2])
     assert found["fp32"].top1 == found[precision].pytorch_top1 and 0 < found[precision].raw_difference < 0.2

@@ -2,7 +2,8 @@
 
 PyTorch is imported once, then every run is a fork: ``python stub_runs.py JOBS.json``. A job is a list of attempts, each
 a mapping: ``verb`` (train or resume), ``out``, ``source``, ``settings`` and ``kill``, which names what the process is
-killed at (``forward`` or ``fsync``) and the how-manieth. The exit statuses are printed as JSON.
+killed at (``forward`` or ``fsync``; at ``forward, all`` its loaders are killed with it) and the how-manieth. The exit
+statuses are printed as JSON.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,14 +41,19 @@ def use_stub() -> dict[str, Callable[..., Any]]:
     return {"build_model": build, "save_model": save, "require_intact": lambda folder: None}
 
 
-def _killed_at(calls: int, function: Callable[..., Any], number: int) -> Callable[..., Any]:
+def _killed_at(calls: int, function: Callable[..., Any], number: int, *, group: bool = False) -> Callable[..., Any]:
     count = 0
 
     def counted(*args: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
         if count == calls:
-            os.kill(os.getpid(), number)
+            if group:  # by a stranger: loaders take it otherwise from their parent
+                kill = ["kill", f"-{number}", "--", f"-{os.getpgrp()}"]
+                subprocess.run(kill, check=True, start_new_session=True)
+                time.sleep(0.5)  # what has become of the loaders is known by then
+            else:
+                os.kill(os.getpid(), number)
         return function(*args, **options)
 
     return counted
@@ -56,8 +64,12 @@ def _attempt(verb: str, out: str, source: str, settings: dict[str, Any], kill: l
         setattr(run, name, replacement)
     if kill is not None:
         what, calls, number = kill
-        if what == "forward":
-            StubNetwork.forward = _killed_at(calls, StubNetwork.forward, number)  # type: ignore[method-assign]
+        if what.startswith("forward"):
+            if group := what.endswith("all"):
+                os.setpgrp()
+            StubNetwork.forward = _killed_at(  # type: ignore[method-assign]
+                calls, StubNetwork.forward, number, group=group
+            )
         else:
             os.fsync = _killed_at(calls, os.fsync, number)
     try:

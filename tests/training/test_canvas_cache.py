@@ -30,7 +30,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     for number in range(5):
         path = tmp_path / f"{number}.jpg"
         Image.fromarray(rng.integers(0, 256, (90 + number, 120, 3), dtype=np.uint8)).save(path)
-        found.append(Sample(path, path.name, number % 2, "train", (10.0, 20.0, 60.0, 80.0), banner=number))
+        found.append(Sample(str(path), path.name, number % 2, "train", (10.0, 20.0, 60.0, 80.0), banner=number))
     return found
 
 

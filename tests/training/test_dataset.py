@@ -22,7 +22,7 @@ def sample(tmp_path: Path) -> Sample:
     pixels = np.full((600, 800, 3), 40, dtype=np.uint8)
     pixels[200:400, 100:500, 0] = 250
     Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95)
-    return Sample(tmp_path / "large.jpg", "large.jpg", 2, "train", (100.0, 200.0, 500.0, 400.0))
+    return Sample(str(tmp_path / "large.jpg"), "large.jpg", 2, "train", (100.0, 200.0, 500.0, 400.0))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_banner_is_neither_seen_nor_measured(sample: Sample, side: int) -> Non
     pixels[-20:] = 255
     Image.fromarray(pixels).save(sample.path.with_suffix(".png"))
     box = (100.0, 200.0, 500.0, 590.0)  # reaches into the banner
-    with_banner = replace(sample, path=sample.path.with_suffix(".png"), box=box, banner=20)
+    with_banner = replace(sample, file=str(sample.path.with_suffix(".png")), box=box, banner=20)
     item = EvaluationImages([with_banner], side)[0]
     assert item.size.tolist() == [800, 580]
     assert item.canvas[1].max() < 60  # green: neither the photograph's ground nor its object has much of it
@@ -80,7 +80,7 @@ def test_batches_of_items(sample: Sample) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_one_plain_line(tmp_path: Path, workers: int) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    images = EvaluationImages([Sample(tmp_path / "broken.jpg", "broken.jpg", 0, "val")], 32)
+    images = EvaluationImages([Sample(str(tmp_path / "broken.jpg"), "broken.jpg", 0, "val")], 32)
     with pytest.raises(DataError) as caught:
         list(with_plain_errors(batch_loader(images, [[0]], workers, pin=False)))
     message = str(caught.value)

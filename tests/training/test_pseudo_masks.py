@@ -93,7 +93,7 @@ def test_masks_stay_with_their_images_however_these_are_listed(tmp_path: Path) -
     path = tmp_path / "pseudo_masks.npy"
     stored = np.arange(3, dtype=np.uint8)[:, None, None].repeat(MASK_SIZE, 1).repeat(MASK_SIZE, 2)  # of a, b, c
     np.save(path, stored)
-    samples = [Sample(Path(name), name, 0, "train") for name in ("c", "a", "b")]
+    samples = [Sample(name, name, 0, "train") for name in ("c", "a", "b")]
     masks = read_pseudo_masks(path, samples)
     assert [int(masks[index][0, 0]) for index in range(3)] == [2, 0, 1]
 
@@ -128,11 +128,11 @@ def test_a_damaged_or_foreign_file_is_named(tmp_path: Path, content: bytes | Non
     else:
         path.write_bytes(content)
     with pytest.raises(RunError, match=r"pseudo_masks\.npy"):
-        read_pseudo_masks(path, [Sample(Path(name), name, 0, "train") for name in "ab"])
+        read_pseudo_masks(path, [Sample(name, name, 0, "train") for name in "ab"])
 
 
 def test_a_bit_turned_in_the_masks_is_noticed(tmp_path: Path) -> None:
-    path, samples = tmp_path / "pseudo_masks.npy", [Sample(Path(name), name, 0, "train") for name in "ab"]
+    path, samples = tmp_path / "pseudo_masks.npy", [Sample(name, name, 0, "train") for name in "ab"]
     np.save(path, np.zeros((2, MASK_SIZE, MASK_SIZE), dtype=np.uint8))
     plain = path.read_bytes()
     read_pseudo_masks(path, samples)  # as older versions wrote it

@@ -60,6 +60,9 @@ def outcome(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Outc
         "killed, 2 workers": killed("killed, 2 workers", [["forward", 11, KILL]], workers=2),
         "checkpoint an epoch": killed("checkpoint an epoch", [["forward", 11, KILL]], checkpoint_every=1e9),
         "terminated": killed("terminated", [["forward", 11, TERM]], checkpoint_every=1e9),
+        "terminated with its loaders": killed(
+            "terminated with its loaders", [["forward, all", 11, TERM]], workers=2, checkpoint_every=1e9
+        ),
         "terminated while validating": killed(
             "terminated while validating", [["forward", 13, TERM], ["forward", 1, TERM]], checkpoint_every=1e9
         ),
@@ -150,6 +153,12 @@ def test_number_of_workers_changes_nothing(outcome: Outcome) -> None:
 def test_sigterm_saves_a_checkpoint_and_says_how_to_continue(outcome: Outcome) -> None:
     assert outcome.statuses["terminated"] == [128 + TERM, 0]
     _assert_same_run(outcome.folder / "whole", outcome.folder / "terminated")
+
+
+def test_sigterm_to_all_processes_finds_the_loaders_at_work(outcome: Outcome) -> None:
+    """A scheduler's, or that of ``timeout``: who dies of it first would have the last word otherwise."""
+    assert outcome.statuses["terminated with its loaders"] == [128 + TERM, 0]
+    _assert_same_run(outcome.folder / "whole", outcome.folder / "terminated with its loaders")
 
 
 def test_sigterm_does_not_wait_for_the_end_of_validation(outcome: Outcome) -> None:

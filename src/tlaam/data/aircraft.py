@@ -79,7 +79,7 @@ def read_aircraft(root: str | Path, *, level: Level = "variant", strict: bool = 
                 box_place = Place(box_list, box_line)
                 box = box_of(numbers.split(), "xmin ymin xmax ymax", inclusive_from_0, box_place, strict=strict)
             name = f"data/images/{image}.jpg"
-            samples.append(Sample(home / name, name, label_of[label], split, box, banner=BANNER))
+            samples.append(Sample(str(home / name), name, label_of[label], split, box, banner=BANNER))
     folder = home.resolve().name
     return official_images(
         home,

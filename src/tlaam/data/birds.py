@@ -65,7 +65,7 @@ def read_birds(home: Path, title: str, kind: str, parse_id: Callable[[str], Key]
             box = box_of(numbers.split(), "x y width height", _xyxy, Place(box_list, box_line), strict=strict)
         name = f"images/{file}"
         parts = tuple(keypoints[image_id]) if image_id in keypoints else None
-        samples.append(Sample(home / name, name, label_of[class_of[image_id]], _SPLITS[flag], box, parts))
+        samples.append(Sample(str(home / name), name, label_of[class_of[image_id]], _SPLITS[flag], box, parts))
     # Counted over all labels, not this subset's alone: a class has the same name in every subset.
     labelled = {label.lstrip("0") for _, label in labels.values()}
     uses = Counter(name for class_id, (_, name) in names.items() if str(class_id) in labelled)

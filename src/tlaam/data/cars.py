@@ -68,7 +68,7 @@ def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
             raise place.fault(f"class {class_id} is none of the {len(classes)} that have a name")
         corners = [record[name] for name in _BOX]
         box = box_of(corners, "x1 y1 x2 y2", inclusive_from_1, place, strict=strict)
-        samples.append(Sample(home / image, image, class_id - 1, split, box))
+        samples.append(Sample(str(home / image), image, class_id - 1, split, box))
     return official_images(home, "cars", classes, samples, strict=strict)
 
 

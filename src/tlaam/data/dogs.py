@@ -72,7 +72,7 @@ def read_dogs(root: str | Path, *, strict: bool = True) -> LabelledImages:
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
     samples = [
         Sample(
-            home / "Images" / file,
+            str(home / "Images" / file),
             f"Images/{file}",
             label_of[class_id],
             split,

@@ -56,7 +56,7 @@ def read_flowers(root: str | Path, *, strict: bool = True) -> LabelledImages:
                 raise place.fault(f"there is no image {number}; '{_LABELS}' has labels of {len(labels)}")
             name = f"jpg/image_{number:05d}.jpg"
             require_new(seen, name, place)
-            samples.append(Sample(home / name, name, label_of[labels[number - 1]], split))
+            samples.append(Sample(str(home / name), name, label_of[labels[number - 1]], split))
     names = _names(home / _NAMES)
     classes = [names.get(str(class_id), f"{class_id:03d}") for class_id in class_ids]
     return official_images(home, "flowers", classes, samples, strict=strict)

@@ -44,7 +44,7 @@ def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
         if strict and not found:
             raise DataError(_no_image_in(folder))
         prefix = folder.relative_to(root).as_posix()
-        samples += [Sample(folder / file, f"{prefix}/{file}", labels[folder.name], split) for file in found]
+        samples += [Sample(str(folder / file), f"{prefix}/{file}", labels[folder.name], split) for file in found]
     if strict and len(folders) == 1 and (inner := _class_folders_inside(folders[0][1])):
         raise DataError(
             f"'{root}' has only one class, '{classes[0]}', but there are folders of images inside it. "

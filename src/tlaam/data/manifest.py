@@ -9,6 +9,7 @@ import math
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -95,9 +96,10 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
         raise _no_image(path)
     classes = _sorted_labels({entry.label for _, entry in entries})
     labels = {name: label for label, name in enumerate(classes)}
-    root = path.parent
+    root = str(path.parent)
     samples = tuple(
-        Sample(root / entry.image, name, labels[entry.label], entry.split, entry.box) for name, entry in entries
+        Sample(os.path.join(root, entry.image), name, labels[entry.label], entry.split, entry.box)  # noqa: PTH118
+        for name, entry in entries
     )
     title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
     images = LabelledImages(title or path.stem, path, "manifest", classes, samples)
@@ -203,7 +205,7 @@ def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
                 raise _fault(path, line, f"column '{'label' if image else 'image'}' is empty", "Fill it in.")
             split = _split(path, line, row[split_at]) if split_at is not None else "train"
             box = _box(path, line, [row[at] for at in box_at], strict=strict) if box_at else None
-            yield _Entry(line, image, label, split, box)
+            yield _Entry(line, image, sys.intern(label), split, box)
     except csv.Error as error:
         raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
 

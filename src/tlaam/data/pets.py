@@ -59,7 +59,7 @@ def read_pets(root: str | Path, *, strict: bool = True) -> LabelledImages:
     class_ids = sorted(breeds)
     label_of = {class_id: label for label, class_id in enumerate(class_ids)}
     samples = [
-        Sample(home / name, name, label_of[class_id], split, mask=_trimap(home, name))
+        Sample(str(home / name), name, label_of[class_id], split, mask=_trimap(home, name))
         for name, class_id, split in listed
     ]
     return official_images(home, "pets", [breeds[class_id] for class_id in class_ids], samples, strict=strict)

@@ -38,7 +38,7 @@ class Sample:
     """One labelled image.
 
     Attributes:
-        path: where the image lies.
+        file: where the image lies; as text, since a million `Path`s would take 0.4 GB.
         name: its stable name: the path relative to the data set's root, with forward slashes.
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
@@ -50,7 +50,7 @@ class Sample:
         mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
     """
 
-    path: Path
+    file: str
     name: str
     label: int
     split: Split
@@ -58,6 +58,11 @@ class Sample:
     keypoints: tuple[Point, ...] | None = None
     banner: int = 0
     mask: Mask | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the image lies."""
+        return Path(self.file)
 
     def box_in_picture(self, height: float) -> Box | None:
         """Return the box, less what of it reaches into the banner.

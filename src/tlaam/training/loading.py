@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]]
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_leave_interrupts_to_parent if workers else None,
+        worker_init_fn=_leave_signals_to_parent if workers else None,
     )
 
 
@@ -53,6 +55,17 @@ def lost_loaders_named(run: Path) -> Iterator[None]:
         ) from error
 
 
-def _leave_interrupts_to_parent(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent still needs its loaders to finish the step it is in.
+def _leave_signals_to_parent(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM all that a job has started; the parent still
+    # needs its loaders to finish the step it is in.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for_parent, daemon=True).start()
+
+
+def _end_for_parent() -> None:
+    """Wait until the parent itself asks this process to end, as it does when it ends; others are not heard."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

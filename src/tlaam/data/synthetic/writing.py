@@ -102,7 +102,7 @@ def _sample(folder: Path, row: dict[str, str], label_of: dict[str, int]) -> Samp
     split: Split = next(known for known in SPLITS if known == row["split"])
     name, box = row["image"], (x0, y0, x1, y1)
     mask = Mask(_mask_of(folder, name), object=range(255, 256), background=range(1))
-    return Sample(folder / name, name, label_of[row["label"]], split, box, mask=mask)
+    return Sample(str(folder / name), name, label_of[row["label"]], split, box, mask=mask)
 
 
 def _mask_of(folder: Path, image: str) -> Path:
