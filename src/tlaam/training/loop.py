@@ -349,10 +349,12 @@ class _Fit:
         row["seconds"] = round(state.seconds + time.monotonic() - began, 2)
         state.history.append(row)
         state.seconds = 0.0
-        self._save()
-        self._write_history()
+        # Before the checkpoint, behind which a killed run would not do it again; what comes twice is purged.
         if self.fabric.is_global_zero:
             logger.log_metrics({f"epoch/{name}": value for name, value in row.items() if value is not None}, state.step)
+            logger.save()
+        self._save()
+        self._write_history()
         self.bar.close()
         if self.progress:
             tqdm.write(described(row, self.epochs), file=sys.stderr)
