@@ -6,7 +6,7 @@ import pytest
 
 from tlaam.config import Config
 from tlaam.data.sample import LabelledImages, Sample
-from tlaam.defaults import default_epochs, resolve
+from tlaam.defaults import default_epochs, resolve, resolve_machine
 from tlaam.errors import ConfigError
 from tlaam.model.build import build_model
 from tlaam.model.network import TLAAM
@@ -106,3 +106,12 @@ def test_some_epochs_are_left_for_the_object_level(raw_epochs: int, epochs: int,
 
 def test_tiny_sets_need_no_loader_processes() -> None:
     assert resolve(Config.from_flat({"accelerator": "cpu"}), _images(20)).training.workers == 0
+
+
+def test_torchrun_has_said_how_many_devices_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "6")):
+        monkeypatch.setenv(name, value)
+    training = resolve_machine(Config.from_flat({"accelerator": "cpu"})).training
+    assert (training.devices, training.nodes) == ("2", 3)
+    training = resolve_machine(Config.from_flat({"accelerator": "cpu", "devices": 4})).training
+    assert training.devices == "4"

@@ -192,7 +192,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
             assert len(list((tmp_path / f"out{count}").glob("part-*"))) == count // 1000
 
     fewer, more = peak(10_000), peak(30_000)  # from some thousands on, Python's own table of path parts has its size
-    assert more - fewer < 1 << 18  # bytes; the list alone would be six times as much
+    assert more - fewer < 1 << 18, (fewer, more)  # bytes; the list alone would be six times as much
 
 
 def test_a_killed_command_is_finished_by_the_same_command(tmp_path: Path, manifest: Path) -> None:
@@ -214,6 +214,40 @@ def test_a_killed_command_is_finished_by_the_same_command(tmp_path: Path, manife
         )
         assert [entry["label"] for entry in found["predictions"]] == [label for label, _ in answer.top(5)]
     assert main([*arguments, "--json", "x"]) != 0 and main([*arguments[:3], "--processes", "2"]) != 0
+
+
+def test_what_a_folder_would_be_bound_to_in_vain_is_refused_before(
+    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_onnx, out = written(tmp_path / "model.onnx", small_model()), tmp_path / "out"
+    begin = ["predict", str(small_onnx)]
+    assert main([*begin, str(tmp_path / "nobody"), "--into", str(out)]) == 1
+    assert "there is no" in capsys.readouterr().err and not out.exists()
+    assert main([*begin, str(manifest), "--format", "parquet"]) == 1
+    assert "--format goes with --into" in capsys.readouterr().err
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*begin, str(manifest), "--into", str(out), "--processes", "2"]) == 1
+    assert "this is one of 2" in capsys.readouterr().err and not out.exists()
+
+
+def test_the_exit_code_tells_that_no_image_could_be_read(tmp_path: Path) -> None:
+    small_onnx = written(tmp_path / "model.onnx", small_model())
+    (tmp_path / "list.csv").write_text("image\nmissing.png\nlost.png\n")
+    assert main(["predict", str(small_onnx), str(tmp_path / "list.csv"), "--into", str(tmp_path / "out")]) == 1
+    assert [row["error"] is not None for row in rows(tmp_path / "out")] == [True, True]
+
+
+def test_answers_of_another_precision_are_not_mixed_in(tmp_path: Path, manifest: Path) -> None:
+    into(tmp_path / "out", manifest)
+    plan = tmp_path / "out" / "plan.json"
+    begun = json.loads(plan.read_text())
+    plan.write_text(json.dumps({**begun, "precision": "bf16-mixed"}))
+    with pytest.raises(RunError, match="begun with other precision; give a new folder"):
+        into(tmp_path / "out", manifest)
+    del begun["precision"]  # as older versions left it
+    plan.write_text(json.dumps(begun))
+    assert into(tmp_path / "out", manifest).predicted == 0
 
 
 def test_a_damaged_file_is_said_and_made_anew(tmp_path: Path, manifest: Path) -> None:

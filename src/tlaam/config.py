@@ -125,8 +125,8 @@ class TrainingConfig(_Section):
     raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
     """First epochs that train the raw branch only."""
     batch_size: Positive | None = 16
-    """Images a step and device; auto is as many as the memory holds, at most 64, found by trying. The learning rate is
-    not changed with it."""
+    """Images a step and device; auto is as many as the memory holds, found by trying, at most 64 and a quarter of an
+    epoch. The learning rate is not changed with it."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""
     lr: NotNegative = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from tlaam.config import Config, ModelConfig
@@ -44,7 +45,7 @@ def resolve_machine(config: Config) -> Config:
         ConfigError: as `resolve`.
     """
     model, training = config.model, config.training
-    gpu = _uses_gpu(training.accelerator)
+    gpu, started = _uses_gpu(training.accelerator), started_by_torchrun()
     image_size = model.image_size or (448 if gpu else 224)
     # Pseudo masks come from pretrained features; random ones know no objects.
     localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
@@ -61,6 +62,7 @@ def resolve_machine(config: Config) -> Config:
         accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
+        nodes=started[1] if started and training.nodes == 1 else training.nodes,
     )
 
 
@@ -97,4 +99,14 @@ def _precision(gpu: bool) -> str:
 def _devices(gpu: bool) -> str:
     import torch
 
+    if started := started_by_torchrun():
+        return str(started[0])
     return str(torch.cuda.device_count()) if gpu else "1"
+
+
+def started_by_torchrun() -> tuple[int, int] | None:
+    """Return how many processes torchrun has started on each machine, and on how many; None where it has not."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    return here, int(os.environ["WORLD_SIZE"]) // here

@@ -197,6 +197,7 @@ def _settle_plan(
         "top_k": top_k,
         "format": kind,
         "shard_size": shard_size,
+        "precision": getattr(predictor.model, "precision", None),
     }
     path = folder / _PLAN
     if not path.exists():
@@ -209,10 +210,11 @@ def _settle_plan(
     if not isinstance(begun, dict):
         raise RunError(f"{path} is damaged; give a new folder.")
     others = {"images": "images", "of": "images", "model": "model", "classes": "model"}
+    begun.setdefault("precision", plan["precision"])  # older versions did not note it
     differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
     if differing:
         raise RunError(
-            f"{folder} holds predictions that were begun with another {' and '.join(differing)}; give a new folder, or "
+            f"{folder} holds predictions that were begun with other {' and '.join(differing)}; give a new folder, or "
             "the same again to continue."
         )
     return count

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tlaam.data.manifest import read_manifest
+from tlaam.data.manifest import _beside, read_manifest
 from tlaam.errors import DataError
 
 
@@ -193,3 +193,9 @@ def test_cars196(shared_data: Path) -> None:
     assert (images.name, len(images.classes), len(images.samples)) == ("cars196", 196, 4123)
     assert images.split("test") == ()
     assert images.samples[0].path.is_file()
+
+
+@pytest.mark.parametrize("manifest", ["a.csv", "x/a.csv", "./x/a.csv", "/a.csv", "/x/y/a.csv"])
+def test_an_image_lies_where_pathlib_says(manifest: str) -> None:
+    for image in ("b.jpg", "c/b.jpg", "./b.jpg", "c/./b.jpg", "c//b.jpg", "../b.jpg", "/q/b.jpg", "c/", "c/.", "c."):
+        assert _beside(Path(manifest), image) == str(Path(manifest).parent / image)

@@ -10,6 +10,7 @@ import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import progress_bar, write_json
+from tlaam.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="GPUs, or processes on a CPU, that share it.",
+    help="GPUs, or processes on a CPU, that share it; under torchrun those that it has started.",
 )
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
@@ -95,12 +96,19 @@ def evaluate(
 
 def _launched(devices: int) -> tuple[torch.device | None, bool]:
     """Start or join the processes that share the work; return this one's device, and whether it is the first."""
-    if devices == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    from tlaam.defaults import started_by_torchrun
+
+    here, nodes = started_by_torchrun() or (devices, 1)
+    if devices not in (1, here):
+        raise ConfigError(
+            f"--devices {devices} does not fit the {here} processes that torchrun has started; leave it out."
+        )
+    if here * nodes == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None, True
     from lightning.fabric import Fabric
 
     from tlaam.model.build import default_device
 
-    fabric = Fabric(accelerator=default_device().type, devices=devices)
+    fabric = Fabric(accelerator=default_device().type, devices=here, num_nodes=nodes)
     fabric.launch()
     return fabric.device, fabric.is_global_zero

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import subprocess
@@ -98,6 +99,8 @@ def predict(
         return
     if processes > 1:
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
+    if kind != "jsonl":
+        raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
     paths = find_images(images)
     predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision, compiled=compiled)
     if overlays is not None:
@@ -163,13 +166,19 @@ def _predict_into(
     from tlaam.prediction import Predictor
     from tlaam.shards import Share, predict_into
 
+    if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
+        raise ConfigError(f"there is no '{missing[0]}'.")  # said now: what is begun in a folder is bound to its images
+    share = Share.of_environment()
+    if processes > 1 and share.world_size > 1:
+        raise ConfigError(
+            f"--processes {processes} is for one process, and this is one of {share.world_size}; leave it out."
+        )
     if processes > 1:
         options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", asked.top_k]
         options += ["--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
         options += [*(["--compile"] if asked.compiled else []), "--", asked.model, *asked.images]
         _together(processes, ["predict", *map(str, options)])
         return
-    share = Share.of_environment()
     predictor = Predictor(
         asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
         device=_device_of(share, asked.model),
@@ -183,6 +192,8 @@ def _predict_into(
         f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
         f"{done.failures} of them could not be read."
     )
+    if done.predicted and done.failures == done.predicted and not done.found:
+        raise click.exceptions.Exit(1)
 
 
 def _device_of(share: Share, model: Path) -> str | None:
@@ -199,11 +210,15 @@ def _together(processes: int, arguments: Sequence[str]) -> None:
     """Run a command of tlaam as several processes and end as the first of them that failed does."""
     command = [sys.executable, "-m", "tlaam", *arguments]
     running: list[subprocess.Popen[bytes]] = []
-    before = signal.signal(signal.SIGTERM, _end_on_request)
+    asked: list[int] = []  # to end, while they are being started: none may be left out
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     try:
         for rank in range(processes):
             shared = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
             running.append(subprocess.Popen(command, env={**os.environ, **shared}))
+        signal.signal(signal.SIGTERM, _end_on_request)
+        if asked:
+            _end_on_request(asked[0], None)
         statuses = [process.wait() for process in running]
     finally:
         for process in running:

@@ -96,10 +96,8 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
         raise _no_image(path)
     classes = _sorted_labels({entry.label for _, entry in entries})
     labels = {name: label for label, name in enumerate(classes)}
-    root = str(path.parent)
     samples = tuple(
-        Sample(os.path.join(root, entry.image), name, labels[entry.label], entry.split, entry.box)  # noqa: PTH118
-        for name, entry in entries
+        Sample(_beside(path, entry.image), name, labels[entry.label], entry.split, entry.box) for name, entry in entries
     )
     title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
     images = LabelledImages(title or path.stem, path, "manifest", classes, samples)
@@ -136,7 +134,7 @@ def image_paths(path: str | Path) -> Iterator[str]:
                     if not image:
                         raise _fault(path, reader.line_num + 1, "column 'image' is empty", "Fill it in.")
                     count += 1
-                    yield str(path.parent / image)
+                    yield _beside(path, image)
             except csv.Error as error:
                 raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
             if not count:
@@ -291,6 +289,15 @@ def _box_fault(path: Path, line: int, texts: list[str]) -> DataError:
     axis, low, high = ("x", values[0], values[2]) if values[2] <= values[0] else ("y", values[1], values[3])
     fault = f"column '{axis}_max' is {high:g}, but must be greater than '{axis}_min', {low:g}"
     return _fault(path, line, fault, "Boxes are corners, not width and height.")
+
+
+def _beside(manifest: Path, image: str) -> str:
+    """Return ``str(manifest.parent / image)``; of a plain name without a `Path`, whose parts Python would keep."""
+    odd = "./" in image or "//" in image or image.endswith(("/", "/."))
+    if odd or os.sep != "/" or os.path.isabs(image):  # noqa: PTH117 (a million rows)
+        return str(manifest.parent / image)
+    folder = str(manifest.parent)
+    return image if folder == "." else f"{folder.rstrip('/')}/{image}"
 
 
 def _sample_name(base: Path, image: str) -> str:

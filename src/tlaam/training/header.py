@@ -30,6 +30,8 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}",
     ]
+    if training.compile:
+        lines.append("The network is compiled first: the first steps take minutes, in which nothing is shown.")
     if training.select_on == "test":
         lines.append("The epoch is chosen on the test split: what is then measured on it flatters (select_on=test).")
     elif not images.split("val"):
