@@ -133,7 +133,7 @@ class Predictor:
         assert not isinstance(given, (str, Path))
         ready = given.ready(device, precision)
         self.model = ready.compiled(batch_size) if compiled else ready
-        self.gallery = gallery or (None if path is None else _gallery_of(path, given))
+        self.gallery = gallery or (getattr(given, "gallery", None) if path is None else _gallery_of(path, given))
         # An ONNX file brings one in its metadata; what a run folder has is its gallery's.
         self.judge: Judge | None = self.gallery.judge if self.gallery else getattr(given, "judge", None)
         if self.gallery is not None and self.gallery.classes != given.classes:

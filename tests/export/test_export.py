@@ -62,6 +62,10 @@ def test_the_figures_and_the_facts_are_written(exported_file: Path) -> None:
         and figures["fp32"]["object_iou"] > 0.999
         and figures["fp32"]["top1"] is None
     )
+    graph = onnx.load(exported_file).graph
+    graphs = [graph, *(attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))]
+    read = {name for each in graphs for node in each.node for name in node.input}
+    assert {constant.name for each in graphs for constant in each.initializer} <= read, "constants that no node reads"
     assert b"/tlaam/" not in exported_file.read_bytes(), "paths of this machine"
     facts = onnxruntime.InferenceSession(exported_file).get_modelmeta().custom_metadata_map
     assert json.loads(facts["classes"]) == ["crow", "jay", "wren"]

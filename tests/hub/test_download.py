@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tlaam.errors import MissingPackageError, ModelError
 from tlaam.hub.names import hub_name, is_hub_name
 from tlaam.prediction import Prediction
 from tlaam.sealed import sealed
+from tlaam.training.gallery import write_gallery
 
 NAME = "hf://somebody/birds"
 
@@ -60,6 +62,19 @@ def test_the_answers_are_those_of_the_run_and_nothing_else_is_downloaded(
     assert kept == {"model.safetensors", "config.json"}
     fetched = {line.split("/")[-1] for line in hub_server.log if "/resolve/" in line}
     assert fetched == kept and not any("/sub/" in line for line in hub_server.log)
+
+
+def test_a_loaded_model_has_its_gallery(run: Path, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(run, folder)
+    image = sorted((photos / "jay").iterdir())[:1]
+    (alone,) = tlaam.Predictor(tlaam.from_pretrained(folder)).predict(image)
+    assert alone.confidence is None
+    write_gallery(folder, photos)
+    of_folder, of_model = tlaam.Predictor(folder), tlaam.Predictor(tlaam.from_pretrained(folder))
+    (one,), (other,) = of_folder.predict(image), of_model.predict(image)
+    assert one.confidence == other.confidence and other.confidence is not None
+    assert of_folder.look_alikes(one, 2) == of_model.look_alikes(other, 2) != []
 
 
 @pytest.mark.usefixtures("repository")

@@ -9,7 +9,7 @@ import click
 
 from tlaam.cli.options import PATH, config_option
 from tlaam.cli.output import progress_bar
-from tlaam.data.sample import SPLITS, Split
+from tlaam.data.sample import SPLITS, Sample, Split
 from tlaam.gallery import FILE, read_gallery
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def export(
         found = export_onnx(run, out, chosen, precision=precision, calibration=ranges, progress=progress)
     for parity in found.values():
         click.echo(parity.table())
+    if split is None and any(isinstance(image, Sample) and image.split == "train" for image in chosen):
+        click.echo("  (of the run's training images; --images or --split test compares on others)")
     click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {parity_file(out)}")
     if (run / FILE).exists():
         in_file = read_gallery(run / FILE).judge.to_text() is not None

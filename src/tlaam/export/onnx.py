@@ -225,15 +225,17 @@ def _traced(
 def finished(
     proto: onnx.ModelProto, model: TrainedModel, precision: Precision, gallery: Gallery | None = None
 ) -> bytes:
-    """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes.
+    """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes and leftovers.
 
-    These are longer than some graphs, and hold paths of this machine.
+    Notes are longer than some graphs, and hold paths of this machine; leftovers are constants that no node reads, of
+    each of which ONNX Runtime warns whoever loads the file.
 
     Raises:
         ExportError: it would be too large for one file.
     """
     import onnx
 
+    _drop_unread(proto.graph)
     for node in proto.graph.node:
         del node.metadata_props[:]
         for attribute in node.attribute:
@@ -251,6 +253,20 @@ def finished(
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
     onnx.helper.set_model_props(proto, {**facts, CHECKSUM: checksum(proto.SerializeToString())})
     return bytes(proto.SerializeToString())
+
+
+def _drop_unread(graph: onnx.GraphProto) -> set[str]:
+    """Remove constants that no node of the graph, or of the graphs within its nodes, reads; return what is read."""
+    read = {output.name for output in graph.output}
+    for node in graph.node:
+        read.update(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                read |= _drop_unread(attribute.g)
+    kept = [constant for constant in graph.initializer if constant.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return read
 
 
 def metadata(model: TrainedModel, precision: Precision, gallery: Gallery | None = None) -> dict[str, str]:

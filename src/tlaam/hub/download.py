@@ -7,11 +7,13 @@ only name what is installed here already, and the gallery is arrays that are rea
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlaam.errors import ModelError
 from tlaam.extras import require_extra
+from tlaam.gallery import FILE, read_gallery
 from tlaam.hub.names import HubName, hub_name, is_hub_name, is_repository
 from tlaam.reading import read_text
 
@@ -31,7 +33,7 @@ def from_pretrained(
     """Load a model from a folder, or from the Hugging Face hub through `huggingface_hub.snapshot_download`.
 
     Of a repository ``model.safetensors``, ``config.json`` and ``gallery.npz`` alone are downloaded, into the client's
-    own cache, which is used where there is no way to the hub.
+    own cache, which is used where there is no way to the hub. A `tlaam.Predictor` of the model has its gallery, too.
 
     Args:
         name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that
@@ -49,10 +51,13 @@ def from_pretrained(
 
     if isinstance(name_or_folder, str) and not Path(name_or_folder).exists() and is_repository(name_or_folder):
         name = hub_name(name_or_folder, revision)
-        return load_model(_snapshot(name, f" There is no folder '{name_or_folder}' here either."), device)
-    if revision is not None and not is_hub_name(name_or_folder):
+        folder = _snapshot(name, f" There is no folder '{name_or_folder}' here either.")
+    elif revision is not None and not is_hub_name(name_or_folder):
         raise ModelError(f"revision '{revision}' goes with a model of the hub; '{name_or_folder}' is a folder.")
-    return load_model(local_folder(name_or_folder, revision), device)
+    else:
+        folder = local_folder(name_or_folder, revision)
+    kept = folder / FILE
+    return replace(load_model(folder, device), gallery=read_gallery(kept) if kept.exists() else None)
 
 
 def local_folder(model: str | Path, revision: str | None = None) -> Path:

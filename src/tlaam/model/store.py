@@ -22,6 +22,7 @@ from tlaam import __version__
 from tlaam.atomic import write_atomically, write_json
 from tlaam.config import Config, ModelConfig
 from tlaam.errors import ConfigError, ModelError
+from tlaam.gallery import Gallery
 from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.model.architecture import Architecture
 from tlaam.model.backbone import parameter_count
@@ -50,6 +51,7 @@ class TrainedModel:
         source_size: side of the canvas that its images are brought to.
         precision: the arithmetic it answers in.
         batch_size: the only number of canvases that the network takes; None where any number will do.
+        gallery: of what it learnt from; None where it came without one.
     """
 
     network: Architecture
@@ -58,6 +60,7 @@ class TrainedModel:
     source_size: int
     precision: Precision = "32-true"
     batch_size: int | None = None
+    gallery: Gallery | None = None
 
     def ready(self, device: torch.device | str | None = None, precision: Precision | None = None) -> TrainedModel:
         """Return a copy that answers fast (`tlaam.inference.prepared`) and is not to be trained.
