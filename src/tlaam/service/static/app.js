@@ -144,7 +144,7 @@ function showClasses(classes) {
 /** A limit in whole units, as whoever set it wrote it. */
 function megabytes(bytes) {
   const mebi = bytes / 2 ** 20;
-  return mebi >= 1 ? `${Number(mebi.toFixed(1))} MB` : size(bytes);
+  return mebi >= 1 ? `${Number(mebi.toFixed(1))} MiB` : size(bytes);
 }
 
 function notice(text) {

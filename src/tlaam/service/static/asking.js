@@ -52,7 +52,7 @@ function turn() {
 function send(picture, says, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "v1/predict?top_k=5&heatmap=1&look_alikes=5");
+    request.open("POST", "v1/predict?top_k=5&heatmap=1&look_alikes=4");
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) says.sending(event.loaded / event.total);

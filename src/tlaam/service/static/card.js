@@ -76,7 +76,7 @@ export class Card {
     this.$(".progress").hidden = true;
     this.$(".failed").hidden = false;
     this.$(".failed h3").textContent = title;
-    this.$(".failed p").textContent = about || message;
+    this.$(".failed p").textContent = about || message.replace(/^'image' has/, "It has"); // how the form names it
     this.$(".again").hidden = !RETRIED.has(code);
     return title;
   }
