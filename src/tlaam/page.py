@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tlaam.atomic import write_atomically
+from tlaam.atomic import remove_leftovers, write_atomically
 from tlaam.charts import STYLE
 from tlaam.errors import RunError
 
@@ -164,6 +164,7 @@ def _data_uri(image: Image.Image) -> str:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)
         write_atomically(path, content)
     except OSError as error:
         reason = error.strerror or str(error)

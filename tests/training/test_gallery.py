@@ -144,6 +144,12 @@ def test_thresholds_come_from_validation_images_where_there_are_enough(
     assert not good or np.mean(good) >= 0.95
 
 
+def test_what_a_killed_process_left_half_written_is_removed(trained: Path, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / ".of-birds.npz.123.tmp").write_bytes(b"half")
+    write_gallery(trained, photos, path=tmp_path / "of-birds.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["of-birds.npz"]
+
+
 def test_other_data_are_refused(trained: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / "jay", tmp_path / "data" / "magpie")
     shutil.copytree(photos / "wren", tmp_path / "data" / "wren")

@@ -77,7 +77,7 @@ def label_components(masks: Tensor) -> Tensor:
 
 
 def _block_edges(masks: Tensor, rows: int, columns: int) -> Tensor:
-    """Return whether blocks of 2×2 cells touch their neighbours, ``(B, 8, rows, columns)``, in `_around`'s order.
+    """Return whether blocks of 2×2 cells touch those around them, ``(B, rows, columns, 9)``, in `_around`'s order.
 
     Args:
         masks: bool ``(B, H, W)``.
@@ -88,25 +88,18 @@ def _block_edges(masks: Tensor, rows: int, columns: int) -> Tensor:
     cells = functional.pad(masks, (2, 2 * columns - width + 2, 2, 2 * rows - height + 2))  # a rim of empty blocks
     a, b, c, d = cells[:, ::2, ::2], cells[:, ::2, 1::2], cells[:, 1::2, ::2], cells[:, 1::2, 1::2]
     top, bottom, left, right = a | b, c | d, a | c, b | d
-    mine, theirs = (a, top, b, left, right, c, bottom, d), (d, bottom, c, right, left, b, top, a)
-    there = torch.stack([_around(side)[:, index] for index, side in enumerate(theirs)], dim=1)
-    return there & torch.stack(mine, dim=1)[:, :, 1:-1, 1:-1]
+    mine, theirs = (a, top, b, left, a, right, c, bottom, d), (d, bottom, c, right, a, left, b, top, a)
+    there = [side[:, n // 3 : n // 3 + rows, n % 3 : n % 3 + columns] for n, side in enumerate(theirs)]
+    return torch.stack(there, dim=3) & torch.stack(mine, dim=3)[:, 1:-1, 1:-1]
 
 
 def _around(grid: Tensor) -> Tensor:
-    """Return the eight neighbours of a grid ``(B, rows + 2, columns + 2)``'s inner cells, in raster order.
+    """Return the 3×3 surroundings of a grid ``(B, rows + 2, columns + 2)``'s inner cells, in raster order.
 
     Returns:
-        ``(B, 8, rows, columns)``.
+        ``(B, rows, columns, 9)``.
     """
-    rows, columns = grid.shape[1] - 2, grid.shape[2] - 2
-    return torch.stack(
-        [
-            grid[:, y : y + rows, x : x + columns]
-            for y, x in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2))
-        ],
-        dim=1,
-    )
+    return grid.unfold(1, 3, 1).unfold(2, 3, 1).flatten(3)
 
 
 def _join(roots: Tensor, own: Tensor, edges: Tensor, chain: int) -> Tensor:
@@ -118,9 +111,9 @@ def _join(roots: Tensor, own: Tensor, edges: Tensor, chain: int) -> Tensor:
         edges: see `_block_edges`.
         chain: most trees that there can be.
     """
-    grid = roots.reshape(-1, *edges.shape[2:])
+    grid = roots.reshape(-1, *edges.shape[1:3])
     near = _around(functional.pad(grid, (1, 1, 1, 1), value=-1))
-    touching = torch.where(edges & (near != grid[:, None]), near, -1).amax(1).flatten(1)
+    touching = torch.where(edges & (near != grid[..., None]), near, -1).amax(3).flatten(1)
     hook = torch.full_like(roots, -1).scatter_reduce(1, roots, touching, reduce="amax")
     back = hook.gather(1, hook.clamp(min=0))
     stays = (hook < 0) | ((back == own) & (own > hook))  # of two that chose each other the larger stays a root

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.atomic import full_disk_named
+from tlaam.atomic import full_disk_named, remove_leftovers
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import DataError, ModelError
@@ -111,6 +111,7 @@ def write_gallery(
     target = folder.path / FILE if path is None else Path(path)
     with full_disk_named(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, target.name)
         gallery.write(target)
     return target
 
