@@ -50,7 +50,7 @@ def _squash(photos: Tensor, size: int, rows_first: bool) -> Tensor:
     turned = planes if rows_first else planes.transpose(1, 2)
     once = _resample(turned, size).transpose(1, 2)  # the other axis first, now
     twice = _resample(once, size)  # [B * 3, P, P]
-    return (twice.transpose(1, 2) if rows_first else twice).reshape(-1, 3, size, size)
+    return (twice.transpose(1, 2) if rows_first else twice).reshape(-1, 3, size, size).contiguous()
 
 
 def _resample(pixels: Tensor, size: int) -> Tensor:
