@@ -10,7 +10,9 @@ from html import escape
 Point = tuple[float, float]
 
 STYLE = """
-.chart { display: block; width: 100%; height: auto; font-size: 13px; fill: var(--grey); }
+.chart { display: block; width: 100%; max-width: 31rem; height: auto; margin: 0 auto; }
+.chart { font-size: 13px; fill: var(--grey); }
+.chart.broad { max-width: none; }
 .chart .name { fill: var(--ink); }
 .chart .grid { stroke: var(--line); fill: none; }
 .chart .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; stroke: var(--tone); }
@@ -23,8 +25,9 @@ STYLE = """
 
 _ALONE = "svg { --ink: #202226; --grey: #666a70; --line: #e3e3dc; font-family: sans-serif; }"
 
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 14, 44
+_WIDTH, _HEIGHT = 400, 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 22, 14, 46
+"""As narrow as a phone, so that its letters are not made small there."""
 
 
 def line_chart(series: Mapping[str, Sequence[Point]], *, x: str, y: str, share: bool = False) -> str:
@@ -139,7 +142,7 @@ def spread_chart(
     label = f'role="img" aria-label="{escape(", ".join(measures))} of {len(rows)} systems"'
     drawn = "\n".join([*legend, *ticks, *blocks])
     if not alone:
-        return f'<svg class="chart" style="height: {height}px" {label}>\n{drawn}\n</svg>'
+        return f'<svg class="chart broad" style="height: {height}px" {label}>\n{drawn}\n</svg>'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {alone} {height}" {label}>\n'
         f'<style>{_ALONE}{STYLE}</style>\n<rect width="100%" height="100%" fill="white"/>\n{drawn}\n</svg>\n'
@@ -203,10 +206,10 @@ def _dot(frame: _Frame, point: Point, number: int) -> str:
 
 
 def _svg(parts: Sequence[str], label: str, legend: Sequence[str]) -> str:
-    rows, row_height = -(-len(legend) // 4), 22
+    rows, row_height = -(-len(legend) // 2), 20
     entries = []
     for number, name in enumerate(legend):
-        x, y = _LEFT + 148 * (number % 4), _HEIGHT + row_height * (number // 4) + 14
+        x, y = _LEFT + 160 * (number % 2), _HEIGHT + row_height * (number // 2) + 14
         entries.append(f'<circle class="dot s{number % 6}" cx="{x}" cy="{y - 4}" r="5"/>')
         entries.append(f'<text x="{x + 10}" y="{y}">{escape(name)}</text>')
     return (

@@ -183,27 +183,57 @@ def prediction_panel(
     return _arranged(tiles, title, subtitle, height)
 
 
-def pair_panel(
-    views: Sequence[tuple[str, Image.Image, Box | None]], *, title: str, subtitle: str, height: int = 240
-) -> Image.Image:
-    """Show images side by side under a caption, each with its object box and, beside it, what lies in that.
+def prediction_views(
+    image: Image.Image,
+    heatmap: NDArray[np.floating] | None,
+    object_box: Box | None,
+    part_boxes: Sequence[Box],
+    *,
+    true_box: Box | None = None,
+    side: int = 320,
+) -> dict[str, Image.Image]:
+    """Return what `prediction_panel` shows as pictures of their own by name, without letters and of their own shapes.
 
     Args:
-        views: name, raw image, and object box in its pixels (None draws none and leaves the crop out).
-        title: one line.
-        subtitle: one smaller line.
-        height: of the tiles, pixels; the caption adds a little.
+        image, heatmap, object_box, part_boxes, true_box: as of `prediction_panel`.
+        side: pixels of a picture's longer side.
 
     Returns:
-        RGB.
+        RGB; a crop whose box lies outside the image is left out.
     """
-    tiles = []
-    for name, image, box in views:
-        size = _tile_size(image.width / image.height, height, 0.75, 1.5)
-        tiles.append((name, _tile(_boxed_view(image, box, [], None, size), size)))
-        if box is not None:
-            tiles.append(("object", _crop_tile(image, box, _tile_size(_shape(box), height, 0.6, 1.5), OBJECT_COLOUR)))
-    return _arranged(tiles, title, subtitle, height)
+    size = (side, side)
+    caption = "boxes" if object_box is not None or part_boxes else "image"
+    boxed = f"{caption} (dashed: true)" if true_box is not None else caption
+    views = {boxed: _boxed_view(image, object_box, part_boxes, true_box, size)}
+    if heatmap is not None:
+        views["heat map"] = overlay_heatmap(_contained(image, size), heatmap)
+    for name, boxes in (("object", [] if object_box is None else [object_box]), ("parts", part_boxes[:_MAX_PARTS])):
+        colours = [OBJECT_COLOUR] if name == "object" else part_colours(boxes)
+        rows = max(1, math.ceil(math.sqrt(len(boxes))))
+        pixels = [(_pixels(box, image.size), colour) for box, colour in zip(boxes, colours, strict=False)]
+        crops = [_marked(image.crop(box), colour, side // rows) for box, colour in pixels if box is not None]
+        if crops:
+            views[name] = _collage(crops, rows)
+    return views
+
+
+def _marked(crop: Image.Image, colour: Colour, side: int) -> Image.Image:
+    """Fit a crop into a square and draw a bar at its foot."""
+    fitted = _contained(crop, (side, side))
+    ImageDraw.Draw(fitted).rectangle((0, fitted.height - max(2, side // 50), *fitted.size), fill=colour)
+    return fitted
+
+
+def _collage(pictures: Sequence[Image.Image], rows: int) -> Image.Image:
+    """Put pictures into columns of so many rows, each in the middle of a cell as large as the largest."""
+    width, height = (max(sizes) for sizes in zip(*(picture.size for picture in pictures), strict=True))
+    gap, columns = 4 if len(pictures) > 1 else 0, math.ceil(len(pictures) / rows)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, min(rows, len(pictures)) * (height + gap) - gap), _TILE)
+    for index, picture in enumerate(pictures):
+        column, row = divmod(index, rows)
+        x, y = column * (width + gap), row * (height + gap)
+        sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
+    return sheet
 
 
 def contact_sheet(panels: Sequence[Image.Image], columns: int = 1) -> Image.Image:

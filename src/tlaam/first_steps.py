@@ -12,7 +12,7 @@ from tlaam.data.sample import LabelledImages
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import RunError
 from tlaam.evaluation.evaluate import evaluate
-from tlaam.evaluation.page import in_turns, picture_beside_truth, tables_of
+from tlaam.evaluation.page import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.machine import machine
 from tlaam.page import Gallery, write_page
@@ -33,7 +33,7 @@ SETTINGS: dict[str, object] = {
 RATES = {"plain": 0.02, "tlaam": 0.01}
 """Learning rates: of 0.01 and 0.02 the one that serves each model better (docs/decisions.md)."""
 
-_PICTURES = 12
+_PICTURES, _LEAD = 12, 3
 
 
 def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say: Callable[[str], None] = print) -> Path:
@@ -105,9 +105,12 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
             "backbone and settings, but for the learning rate: each has what serves it better. TL-AAM also looks "
             "at the object it finds, and at parts of it.\n\n"
-            "The pictures show, from left to right: the image with the box found (and, dashed, the true one), the heat "
-            "map it was found by, the object found, and the parts. The first test images are "
-            "shown, right or wrong."
+            f"{measured_in(reports['tlaam'])}."
         ),
-        sections=[*tables_of(reports, _TITLES), Gallery("Pictures", pictures)],
+        figures=figures_of(reports["tlaam"]),
+        lead=Gallery("", pictures[:_LEAD], f"What TL-AAM saw. {VIEWS}"),
+        sections=[
+            *tables_of(reports, _TITLES),
+            Gallery("More pictures", pictures[_LEAD:], "The first test images, right or wrong."),
+        ],
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tlaam.atomic import write_atomically
 from tlaam.data.sample import Box
-from tlaam.drawing import prediction_panel
+from tlaam.drawing import prediction_panel, prediction_views
 from tlaam.gallery import Confidence
 from tlaam.images import load_image
 from tlaam.prediction import Prediction
@@ -53,12 +53,31 @@ def picture_of(
     return prediction_panel(
         image,
         prediction.heatmap,
-        None if prediction.object_box is None else _box(prediction.object_box),
-        [] if prediction.part_boxes is None else [_box(box) for box in prediction.part_boxes],
+        *_boxes(prediction),
         title=f"{doubt}{name} {probability:.0%}",
         subtitle=subtitle,
         true_box=true_box,
         height=height,
+    )
+
+
+def views_of(prediction: Prediction, *, true_box: Box | None = None, side: int = 320) -> dict[str, Image.Image]:
+    """Return the image with boxes, its heat map, the object and the parts as pictures of their own, by name.
+
+    Args:
+        prediction: a prediction without error.
+        true_box: the true box in pixels of the image, drawn dashed.
+        side: pixels of a picture's longer side.
+
+    Raises:
+        DataError: the image cannot be read any more.
+    """
+    return prediction_views(
+        load_image(Path(prediction.path), banner=prediction.banner),
+        prediction.heatmap,
+        *_boxes(prediction),
+        true_box=true_box,
+        side=side,
     )
 
 
@@ -73,6 +92,12 @@ def write_picture(prediction: Prediction, path: Path) -> None:
     buffer = BytesIO()
     picture_of(prediction).save(buffer, "PNG")
     write_atomically(path, buffer.getbuffer())
+
+
+def _boxes(prediction: Prediction) -> tuple[Box | None, list[Box]]:
+    """Return the object box and the part boxes."""
+    parts = [] if prediction.part_boxes is None else [_box(box) for box in prediction.part_boxes]
+    return None if prediction.object_box is None else _box(prediction.object_box), parts
 
 
 def _box(values: object) -> Box:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,27 @@ from tlaam.charts import Point, line_chart, reliability_chart
 from tlaam.config import Config
 from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample, Split
-from tlaam.drawing import pair_panel
+from tlaam.drawing import prediction_views
 from tlaam.errors import RunError
 from tlaam.evaluation.classification import calibration_bins
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, measurable_split
-from tlaam.evaluation.page import picture_beside_truth, tables_of
+from tlaam.evaluation.page import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
 from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport
 from tlaam.gallery import Judge
 from tlaam.images import load_image
 from tlaam.machine import machine
-from tlaam.page import Chart, Gallery, Picture, Section, Table, write_page
+from tlaam.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
 from tlaam.pictures import VERDICTS
 from tlaam.prediction import Prediction, Predictor
 from tlaam.training.folder import RunFolder
 
-PAIRS = 5
+PAIRS = 6
 """Pairs of classes that are shown, those most mixed up."""
+LEAD = 3
+"""Images shown before anything else."""
+MATRIX = 40
+"""Classes up to which there is a confusion matrix; of more, its cells could not be told apart."""
 SHOWN = 6
 """Images of each kind (surest mistakes, least sure answers, ...)."""
 
@@ -75,7 +79,7 @@ def write_run_page(
     images = data if isinstance(data, LabelledImages) else open_images(data or facts["source"], strict=False)
     chosen = split or measurable_split(images, folder.path)
     sections: list[Section] = []
-    report, speed = None, None
+    report, speed, lead = None, None, None
     if chosen is not None:
         began = time.monotonic()
         predictor = Predictor(folder.path, **options)
@@ -84,14 +88,16 @@ def write_run_page(
             **options,
         )  # fmt: skip
         speed = report.images / (time.monotonic() - began)
-        sections += _measured(report, images, predictor)
+        lead, sections = _measured(report, images, predictor)
     history = _history(folder.history)
-    sections += [*_curves(history), *_facts(config, status, history, speed)]
+    sections += [*_curves(history), *_facts(config, status, history, speed, report)]
     return write_page(
         path or folder.path / "report.html",
         title=f"{images.name}: what the model learnt",
         intro=_intro(config, facts, report),
         sections=sections,
+        figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
+        lead=lead,
     )
 
 
@@ -113,10 +119,11 @@ def measured_on(report: EvaluationReport, config: Config) -> str:
         flattering = " " + BEST_EPOCH
     elif report.split == "val" and config.training.keep == "best":
         flattering = " The epoch was chosen by these images, so the figures flatter a little."
-    return f"Measured on the {report.images} images of the {report.split} split.{flattering}"
+    return f"{measured_in(report)}.{flattering}"
 
 
-def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predictor) -> list[Section]:
+def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predictor) -> tuple[Gallery, list[Section]]:
+    """Return the pictures that are seen first, and the sections on what was measured."""
     by_name = {sample.name: sample for sample in images.samples}
     results = report.per_image
     right = [r for r in results if r.predicted["fused"] == r.label]
@@ -131,20 +138,34 @@ def _measured(report: EvaluationReport, images: LabelledImages, predictor: Predi
         ),
         "Surest right answers": (sorted(right, key=_sureness)[::-1], ""),
     }
-    shown = {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
+    first = _one_of_some_classes([by_name[r.name] for r in results])
+    shown = {sample.name for sample in first} | {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
     shown |= {r.name for pair in pairs[:PAIRS] for r in (pair.example, pair.other) if r is not None}
     samples = [by_name[name] for name in sorted(shown)]
     answers = {s.name: (s, p) for s, p in zip(samples, predictor.predict(samples), strict=True) if p.error is None}
-    sections: list[Section] = list(tables_of({"": report}, {}))
-    sections += [_branches(report), _mixed_up(pairs, report.classes)] if wrong else [_branches(report)]
-    sections.append(_pair_gallery(pairs[:PAIRS], report.classes, answers))
-    for title, (found, note) in galleries.items():
-        pictures = [picture_beside_truth(*answers[r.name], images.classes) for r in found[:SHOWN] if r.name in answers]
-        sections.append(Gallery(title, pictures, note))
-    sections.append(_calibration(report))
+
+    def pictures(names: Iterable[str]) -> list[Picture]:
+        return [picture_beside_truth(*answers[name], images.classes) for name in names if name in answers]
+
+    sections: list[Section] = [*tables_of({"": report}, {}), _branches(report)]
+    if len(report.classes) <= MATRIX:
+        sections.append(_matrix(report))
+    if wrong:
+        sections.append(_mixed_up(pairs, report.classes))
+    sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), _calibration(report)]
     if predictor.judge is not None:
         sections.append(_verdicts(report, predictor.judge))
-    return sections
+    for title, (found, note) in galleries.items():
+        sections.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
+    lead = pictures(sample.name for sample in first)
+    return Gallery("", lead, f"The first image of each of {len(lead)} classes, whatever came out. {VIEWS}"), sections
+
+
+def _one_of_some_classes(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the first image of each of a few classes that lie as far apart in the data set's order as they can."""
+    first = in_turns(samples, len({sample.label for sample in samples}))
+    count = min(LEAD, len(first))
+    return [first[number * len(first) // count] for number in range(count)]
 
 
 def _branches(report: EvaluationReport) -> Table:
@@ -164,8 +185,19 @@ def _branches(report: EvaluationReport) -> Table:
     )
 
 
+def _matrix(report: EvaluationReport) -> Matrix:
+    return Matrix(
+        "What was taken for what",
+        report.classes,
+        report.classification["fused"].confusion.tolist(),
+        "Rows are the true classes, columns what they were taken for, by their numbers; right answers lie on the "
+        "diagonal. The stronger the colour, the more of the class.",
+    )
+
+
 def _mixed_up(pairs: Sequence[MixedUp], classes: Sequence[str]) -> Table:
-    rows = [(f"{classes[p.first]} and {classes[p.second]}", p.count, p.forth, p.back) for p in pairs[: 3 * PAIRS]]
+    shown = PAIRS if len(classes) <= MATRIX else 3 * PAIRS  # the rest is to be seen in the matrix
+    rows = [(f"{classes[p.first]} and {classes[p.second]}", p.count, p.forth, p.back) for p in pairs[:shown]]
     return Table(
         "Most mixed up",
         ("Classes", "Images", "First taken for second", "Second taken for first"),
@@ -179,22 +211,20 @@ def _pair_gallery(
 ) -> Gallery:
     pictures = []
     for pair in pairs:
-        views = []
-        for result in (pair.example, pair.other):
-            if result is not None and result.name in answers:
-                sample, prediction = answers[result.name]
-                views.append((classes[result.label], *_view(sample, prediction)))
         taken = classes[pair.example.predicted["fused"]]
-        if views:
-            panel = pair_panel(
-                views,
-                title=f"{classes[pair.example.label]} taken for {taken}",
-                subtitle=f"{pair.example.confidence:.0%} sure" + (f"; right: a {taken}" if len(views) > 1 else ""),
-                height=240,
+        shown = [result for result in (pair.example, pair.other) if result is not None and result.name in answers]
+        columns = [(classes[result.label], _views(*answers[result.name])) for result in shown]
+        panels = [Panel(name, views[0]) for name, views in columns]
+        if all(len(views) > 1 for _, views in columns):
+            panels += [Panel("object", views[1]) for _, views in columns]
+        if panels:
+            pictures.append(
+                Picture(
+                    panels,
+                    f"{classes[pair.example.label]} taken for {taken}, {pair.example.confidence:.0%} sure",
+                    detail=" | ".join(result.name for result in shown),
+                )
             )
-            names = " | ".join(r.name for r in (pair.example, pair.other) if r is not None)
-            what = f"{classes[pair.example.label]} taken for {taken}, {pair.example.confidence:.0%} sure"
-            pictures.append(Picture(panel, f"{what} · {names}"))
     return Gallery(
         "Side by side",
         pictures,
@@ -202,12 +232,12 @@ def _pair_gallery(
     )
 
 
-def _view(sample: Sample, prediction: Prediction) -> tuple[Image.Image, tuple[float, float, float, float] | None]:
+def _views(sample: Sample, prediction: Prediction) -> list[Image.Image]:
+    """Return the image with its object box, and the object where there is one."""
     image = load_image(sample.path, banner=sample.banner)
-    if prediction.object_box is None:
-        return image, None
-    x0, y0, x1, y1 = map(float, prediction.object_box)
-    return image, (x0, y0, x1, y1)
+    found = prediction.object_box
+    box = None if found is None else (float(found[0]), float(found[1]), float(found[2]), float(found[3]))
+    return list(prediction_views(image, None, box, []).values())
 
 
 def _calibration(report: EvaluationReport) -> Chart:
@@ -226,13 +256,14 @@ def _verdicts(report: EvaluationReport, judge: Judge) -> Table:
     for verdict, title in VERDICTS.items():
         right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
         rows.append((title, len(right), sum(right) / len(right) if right else None))
+    strangers = sum(r.verdict == "stranger" for r in report.per_image)
     return Table(
         "What it says of its own answers",
         ("It says", "Images", "Of them right"),
         rows,
         f"Every answer comes with one of these words. Unsure: less than {judge.sure_from:.0%} probable. Unlike what "
-        "the model learnt from: what pictures of something else are, and a few of its own. Where they "
-        f"begin was chosen on {judge.chosen_on}.",
+        f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
+        f"which are all of its own classes. Where the words begin was chosen on {judge.chosen_on}.",
     )
 
 
@@ -265,10 +296,24 @@ def _curves(history: Sequence[dict[str, float | None]]) -> list[Section]:
     return sections
 
 
+def _seconds(history: Sequence[dict[str, float | None]]) -> list[float]:
+    """Return what each epoch took, where that is known."""
+    return [row["seconds"] for row in history if row["seconds"] is not None]
+
+
+def _time_spent(history: Sequence[dict[str, float | None]]) -> list[Figure]:
+    seconds = _seconds(history)
+    return [Figure(_duration(sum(seconds)), "of training", f"{len(seconds)} epochs")] if seconds else []
+
+
 def _facts(
-    config: Config, status: dict[str, Any], history: Sequence[dict[str, float | None]], speed: float | None
+    config: Config,
+    status: dict[str, Any],
+    history: Sequence[dict[str, float | None]],
+    speed: float | None,
+    report: EvaluationReport | None,
 ) -> list[Section]:
-    seconds = [row["seconds"] for row in history if row["seconds"] is not None]
+    seconds = _seconds(history)
     rows: list[tuple[str, str]] = []
     if seconds:
         rows += [("training", _duration(sum(seconds))), ("an epoch", _duration(sum(seconds) / len(seconds)))]
@@ -278,11 +323,16 @@ def _facts(
         rows.append(("memory at most", f"{status['memory_bytes'] / 2**30:.1f} GiB"))
     if speed is not None:
         rows.append(("measuring", f"{speed:.1f} images a second, with all measures"))
+    if report is not None and report.precision:
+        rows.append(("measured in", report.precision))
     here = machine()
     rows.append(("this page's machine", here["gpu"] or here["processor"]))
     rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]
     settings = [(n, _setting(v)) for section in config.to_nested().values() for n, v in section.items()]
-    return [Table("Time and machine", ("What", "How much"), rows), Table("Settings", ("Option", "Value"), settings)]
+    return [
+        Table("Time and machine", ("What", "How much"), rows, facts=True),
+        Table("Settings", ("Option", "Value"), settings, facts=True),
+    ]
 
 
 def _setting(value: Any) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tlaam.charts import spread_chart
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
 from tlaam.data.sample import LabelledImages, Sample, Split
-from tlaam.evaluation.page import in_turns, picture_beside_truth
+from tlaam.evaluation.page import VIEWS, in_turns, picture_beside_truth
 from tlaam.page import Cell, Chart, Gallery, Picture, Section, Table, write_page
 from tlaam.prediction import Predictor
 
@@ -100,12 +101,16 @@ def write_comparison_page(
         title=f"{images.name}: systems compared",
         intro=(
             f"All systems were trained on the same images under the same settings and measured on the "
-            f"{len(images.split(split))} images of the {split} split. {note}\n\n"
-            "The pictures show the first of them as each system's first run saw them, right or wrong: the image "
-            "with the box found (and, dashed, the true one), "
-            "the map it was found by, the object and the parts, where a system has them."
+            f"{len(images.split(split))} images of the {split} split. {note}"
         ),
-        sections=[*sections, Gallery("Pictures", pictures)],
+        sections=[
+            *sections,
+            Gallery(
+                "Pictures",
+                pictures,
+                f"The first images as each system's first run saw them, right or wrong. {VIEWS}",
+            ),
+        ],
     )
 
 
@@ -116,5 +121,5 @@ def _pictures(
     for system in titles:
         predictions = Predictor(folder / "runs" / runs[system]).predict(samples)
         pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
-        found.append([Picture(p.image, f"{titles[system]} ({runs[system]}). {p.caption}", p.good) for p in pictures])
+        found.append([replace(p, caption=f"{titles[system]} ({runs[system]}): {p.caption}") for p in pictures])
     return [picture for of_image in zip(*found, strict=True) for picture in of_image]

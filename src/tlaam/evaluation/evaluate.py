@@ -102,7 +102,8 @@ def evaluate(
         accuracy = None if others is None else others.accuracy
         report = replace(report, heatmaps=replace(report.heatmaps, validation=accuracy))
     flattered = not isinstance(run, TrainedModel) and _selected_on(Path(run)) == chosen == "test"
-    return replace(report, selected_on_these=flattered)
+    assert isinstance(predictor.model, TrainedModel)
+    return replace(report, selected_on_these=flattered, precision=predictor.model.precision)
 
 
 def measurable_split(images: LabelledImages, run: Path) -> Split | None:

@@ -11,11 +11,16 @@ from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
-from tlaam.page import Gallery, Picture, Table, write_page
-from tlaam.pictures import doubt_of, picture_of
+from tlaam.page import Figure, Gallery, Panel, Picture, Table, write_page
+from tlaam.pictures import doubt_of, views_of
 from tlaam.prediction import Prediction, Predictor
 
 PICTURES = 40
+VIEWS = (
+    "Of each image: the boxes found (dashed: the true one, where it is known), the heat map that the object was found "
+    "by, the object and its parts, where the model has them."
+)
+"""What pictures of predictions show."""
 
 
 def write_evaluation_page(
@@ -50,28 +55,59 @@ def write_evaluation_page(
     return write_page(
         path,
         title=f"{report.data}: what the model saw",
-        intro=(
-            f"Measured on the {report.images} images of the {report.split} split. Of each class the first images are "
-            f"shown, in turn, whatever came out: {len(pictures)} images, {wrong} of them wrong."
-            f"{' ' + BEST_EPOCH if report.selected_on_these else ''}\n\n"
-            "From left to right: the image with the box found (and, dashed, the true one where it is known), the map "
-            "it was found by, the object found, and the parts."
-        ),
-        sections=[*tables_of({"": report}, {}), Gallery("Pictures", pictures)],
+        intro=(f"{measured_in(report)}.{' ' + BEST_EPOCH if report.selected_on_these else ''}"),
+        figures=figures_of(report),
+        sections=[
+            *tables_of({"": report}, {}),
+            Gallery(
+                "Pictures",
+                pictures,
+                f"Of each class the first images, in turn, whatever came out: {len(pictures)} images, {wrong} of them "
+                f"wrong. {VIEWS}",
+            ),
+        ],
     )
 
 
 def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
-    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong.
-
-    The caption says what was answered too: on a narrow screen the picture's own text is too small to be read.
-    """
+    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
     label = classes[sample.label]
-    true_box = sample.box_in_picture(prediction.size[1])
-    panel = picture_of(prediction, label=label, true_box=true_box, height=240)
-    (name, probability), *_ = prediction.top(1)
+    views = views_of(prediction, true_box=sample.box_in_picture(prediction.size[1]))
+    (name, probability), *others = prediction.top(3)
     answer = f"{name} {probability:.0%}" + ("" if name == label else f", it is {label}")
-    return Picture(panel, " · ".join(filter(None, (answer, doubt_of(prediction), sample.name))), good=name == label)
+    others_said = "else " + ", ".join(f"{other} {share:.0%}" for other, share in others) if others else ""
+    return Picture(
+        [Panel(view, image) for view, image in views.items()],
+        answer,
+        good=name == label,
+        detail=" · ".join(filter(None, (doubt_of(prediction), others_said, sample.name))),
+    )
+
+
+def measured_in(report: EvaluationReport) -> str:
+    """Say in which arithmetic and on what a model was measured, without a full stop."""
+    arithmetic = f"in {report.precision} " if report.precision else ""
+    return f"Measured {arithmetic}on the {report.images} images of the {report.split} split"
+
+
+def figures_of(report: EvaluationReport) -> list[Figure]:
+    """Return the numbers of a measurement that are read first."""
+    fused, whole = report.classification["fused"], report.classification.get("raw")
+    measured = f"; measured in {report.precision}" if report.precision else ""
+    about = f"of {report.images} images, {len(report.classes)} classes{measured}"
+    found = [Figure(_per_cent(fused.top1), "right", about)]
+    if whole is not None and len(report.classification) > 2:
+        gained = f"{100 * (fused.top1 - whole.top1):+.1f}".replace("-", "−")
+        found.append(Figure(gained, "points by looking closer", f"the whole image alone: {_per_cent(whole.top1)}"))
+    if report.localization is not None:
+        share, known = report.localization.measures()["gt_known_0.5"], report.localization.images
+        found.append(Figure(_per_cent(share), "objects found", f"IoU ≥ 0.5, on {known} images with a true box"))
+    found.append(Figure(_per_cent(fused.ece), "calibration error", "how far its probabilities are off, on average"))
+    return found
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
@@ -86,7 +122,7 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
                 level = title if len(reports) == 1 else f"{titles.get(name, name)}: {title}"
                 rows.append((level, measured.top1, measured.macro_f1))
     corner = "Level" if len(reports) == 1 else "Model and level"
-    found = [Table("How often it is right", (corner, "Top-1", "Macro-F1"), rows)]
+    found = [Table("How often it is right", (corner, "Top-1", "Macro-F1"), rows, ranked=True)]
     located = {name: report.localization for name, report in reports.items() if report.localization is not None}
     for localization in located.values():
         boxes = {"box found": localization.measures()}
@@ -97,6 +133,7 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
                 ("Box", *_BOX_COLUMNS.values()),
                 [(name, *(measured[column] for column in _BOX_COLUMNS)) for name, measured in boxes.items()],
                 note="No box was used in training. The last two rows are fixed boxes that need no model.",
+                ranked=True,
             )
         )
     for report in reports.values():

@@ -70,6 +70,7 @@ class EvaluationReport:
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
         images_with_boxes: how many images have a true box, whether or not the model draws one.
+        precision: the arithmetic it was measured in, ``32-true`` or ``bf16-mixed``; empty where it is not known.
     """
 
     data: str
@@ -84,6 +85,7 @@ class EvaluationReport:
     per_image: Sequence[ImageResult] = field(default=(), repr=False)
     selected_on_these: bool = False
     images_with_boxes: int = 0
+    precision: str = ""
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -104,6 +106,7 @@ class EvaluationReport:
             "images": self.images,
             "images_with_boxes": self.images_with_boxes,
             "selected_on_these": self.selected_on_these,
+            "precision": self.precision or None,
             "classes": list(self.classes),
             "classification": {name: self.classification[name].summary() for name in self._branches()},
         }
@@ -123,6 +126,7 @@ class EvaluationReport:
         """Return the report as lines of plain ASCII text (given an ASCII data set name), without a trailing newline."""
         rows = {name: self.classification[name].summary() for name in self._branches()}
         heading = f"{self.data}, {self.split} split: {self.images} images, {len(self.classes)} classes"
+        heading += f", measured in {self.precision}" if self.precision else ""
         if self.selected_on_these:
             heading += f"\n{BEST_EPOCH}"
         blocks = [heading, _text_table("branch", _CLASSIFICATION_TITLES, rows)]

@@ -15,12 +15,13 @@ from tlaam.data.open import open_images
 from tlaam.data.sample import LabelledImages, Split
 from tlaam.errors import DataError, ModelError, RunError
 from tlaam.evaluation.evaluate import evaluate, measurable_split
-from tlaam.evaluation.page import in_turns, picture_beside_truth
+from tlaam.evaluation.page import in_turns, measured_in
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.gallery import FILE, read_gallery
 from tlaam.hub.card import Facts, card
 from tlaam.hub.names import hub_name
 from tlaam.model.store import DESCRIPTION, WEIGHTS, load_model
+from tlaam.pictures import picture_of
 from tlaam.prediction import Predictor
 from tlaam.run_page import measured_on
 from tlaam.sealed import sealed
@@ -138,7 +139,8 @@ def _write_pictures(
         label, (found, probability) = images.classes[sample.label], answer.top(1)[0]
         name = f"{PICTURES}/example-{number:02d}.jpg"
         buffer = BytesIO()  # drawn anew, so that nothing that the file says of camera or place is in it
-        picture_beside_truth(sample, answer, images.classes).image.convert("RGB").save(buffer, "JPEG", quality=85)
+        true_box = sample.box_in_picture(answer.size[1])
+        picture_of(answer, label=label, true_box=true_box, height=240).save(buffer, "JPEG", quality=85)
         (target / PICTURES).mkdir(exist_ok=True)
         write_atomically(target / name, buffer.getbuffer())
         verdict = "right" if found == label else f"wrong, it is {label}"
@@ -150,8 +152,7 @@ def _measured_on(run: Path, report: EvaluationReport) -> str:
     config = RunFolder(run).config
     if config.is_file():
         return measured_on(report, Config.from_yaml(config))
-    said = f"Measured on the {report.images} images of the {report.split} split."
-    return f"{said} Whether they were seen in training is not recorded."
+    return f"{measured_in(report)}. Whether they were seen in training is not recorded."
 
 
 def _recorded(run: Path) -> dict[str, Any]:
