@@ -22,6 +22,7 @@ from tlaam.drawing import (
     overlay_heatmap,
     part_colours,
     prediction_panel,
+    prediction_views,
 )
 
 NAN_BOX: Box = (math.nan, 0.0, 5.0, 5.0)
@@ -138,6 +139,28 @@ def test_panel_of_any_image(size: tuple[int, int], parts: int) -> None:
     assert panel.mode == "RGB"
     assert 120 < panel.height < 220
     assert panel.width < 120 * 8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (900, 18), (300, 200)])
+@pytest.mark.parametrize("parts", [0, 1, 4, 6, 40])
+def test_views_of_any_image(size: tuple[int, int], parts: int) -> None:
+    image = Image.new("RGB", size, (30, 90, 60))
+    box: Box = (size[0] * 0.2, size[1] * 0.2, size[0] * 0.9, size[1] * 0.9)
+    views = prediction_views(image, np.eye(7), box, [box] * parts, true_box=box, side=120)
+    assert list(views) == ["boxes (dashed: true)", "heat map", "object", *(["parts"] if parts else [])]
+    assert all(view.mode == "RGB" and 1 <= max(view.size) <= 132 for view in views.values())
+    assert list(prediction_views(image, None, None, [])) == ["image"]
+    assert list(prediction_views(image, None, NAN_BOX, [NAN_BOX])) == ["boxes"], "nothing lies in such a box"
+
+
+def test_views_show_what_lies_in_the_boxes() -> None:
+    image = Image.new("RGB", (200, 100), (10, 10, 10))
+    image.paste((200, 30, 40), (100, 0, 200, 100))
+    views = prediction_views(image, None, (100, 0, 200, 100), [(0, 0, 50, 50), (100, 0, 150, 50)], side=100)
+    assert pixels(views["object"])[:90].reshape(-1, 3).std(axis=0).max() == 0 and views["object"].size == (100, 100)
+    assert views["object"].getpixel((50, 99)) == OBJECT_COLOUR and views["object"].getpixel((50, 50)) == (200, 30, 40)
+    parts = views["parts"]
+    assert parts.getpixel((25, 10)) == (10, 10, 10) and parts.getpixel((25, 10 + 54)) == (200, 30, 40)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK"])

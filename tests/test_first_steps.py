@@ -25,7 +25,7 @@ def test_it_writes_results_and_a_page_and_goes_on_where_it_was(tmp_path: Path, m
     said: list[str] = []
     page = module.quickstart(tmp_path / "out", say=said.append)
     html = page.read_text(encoding="utf-8")
-    assert html.count("data:image/") == 4 and "Mean IoU" in html
+    assert html.count("<figure") == 4 and html.count("data:image/") == 16 and "Mean IoU" in html
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert (
         set(results) == {"seed", "settings", "rates", "machine", "plain", "tlaam"} and results["tlaam"]["images"] == 4

@@ -14,6 +14,8 @@ from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
+from tlaam.inference import best_precision
+from tlaam.model.build import default_device
 from tlaam.model.store import load_model
 from tlaam.prediction import predict
 
@@ -29,6 +31,12 @@ def test_accuracy_is_what_prediction_says(run: Path, photos: Path) -> None:
         ]
         assert report.classification[branch].top1 == pytest.approx(sum(right) / len(right))
     assert report.localization is None and report.images == 18
+    assert report.precision == best_precision(default_device()) == report.to_dict()["precision"]
+
+
+def test_it_says_in_which_arithmetic_it_measured(run: Path, photos: Path) -> None:
+    assert evaluate(run, photos, precision="32-true").precision == "32-true"
+    assert evaluate(run, photos, precision="bf16-mixed").precision == "bf16-mixed"
 
 
 def test_labels_are_matched_by_name(run: Path, photos: Path, tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ def test_pictures_and_true_boxes_are_without_the_banner(
     data = opened.with_samples([replace(sample, box=(5, 6, 70, 55), banner=20) for sample in opened.samples])
     seen: list[tuple[int, tuple[int, int], Box | None]] = []
 
-    def picture_of(prediction: Prediction, *, true_box: Box | None = None, **_: object) -> Image.Image:
+    def views_of(prediction: Prediction, *, true_box: Box | None = None) -> dict[str, Image.Image]:
         seen.append((prediction.banner, prediction.size, true_box))
-        return Image.new("RGB", (8, 8))
+        return {"boxes": Image.new("RGB", (8, 8))}
 
-    monkeypatch.setattr(page, "picture_of", picture_of)
+    monkeypatch.setattr(page, "views_of", views_of)
     page.write_evaluation_page(tmp_path / "page.html", run, data, evaluate(run, data), count=2)
     assert seen == [(20, (80, 40), (5, 6, 70, 40))] * 2

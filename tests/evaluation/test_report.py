@@ -146,6 +146,8 @@ def test_table_is_aligned_and_shows_every_measure() -> None:
     assert table.isascii()
     heading, classification, localization = table.split("\n\n")
     assert heading == "cub10, test split: 5 images, 4 classes"
+    measured_so = replace(report, precision="bf16-mixed").table().partition("\n")[0]
+    assert measured_so == f"{heading}, measured in bf16-mixed"
     for block in (classification, localization):
         assert len({len(line) for line in block.splitlines()}) == 1
     assert [line.split()[0] for line in classification.splitlines()[2:]] == ["raw", "object", "parts", "fused"]

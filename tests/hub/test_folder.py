@@ -77,7 +77,9 @@ def test_a_round_trip_answers_bit_for_bit(trained: Path, folder: Path) -> None:
 
 def test_the_cards_figures_are_the_evaluations(trained: Path, folder: Path) -> None:
     text, report = (folder / "README.md").read_text(encoding="utf-8"), held_out(trained)
-    assert f"Measured on the {report.images} images of the val split." in text and "flatter" in text
+    assert (
+        f"Measured in {report.precision} on the {report.images} images of the val split." in text and "flatter" in text
+    )
     for branch, title in {
         "raw": "whole image",
         "object": "object",
@@ -112,7 +114,7 @@ def test_boxes_are_measured_where_they_are_known(trained: Path, photos: Path, tm
     names = ("mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5")
     assert f"| box found | {' | '.join(f'{100 * shares[name]:.1f} %' for name in names)} |" in text
     assert "| central 70 % |" in text and "On the 18 of these images whose box is known" in text
-    assert "Measured on the 18 images of the test split." in text and "What it sees" not in text
+    assert f"Measured in {report.precision} on the 18 images of the test split." in text and "What it sees" not in text
     assert front_matter(text)["license"] == "apache-2.0" and not (out / "pictures").exists()
 
 
