@@ -80,7 +80,8 @@ def test_text_is_data(tmp_path: Path) -> None:
     names = [tag for tag, _ in reader.tags]
     assert "script" not in names
     # title, h1, intro, figure, name and note; five titles in the contents; first pictures' view, caption, note;
-    # table title, two columns, two cells, note; chart's title, axes, legend, note; matrix's title, name in its list, note; facts' title, name, value, note; pictures' title, note, view, caption, detail
+    # table title, two columns, two cells, note; chart's title, axes, legend, note; matrix's title, name in its list,
+    # note; facts' title, name, value, note; pictures' title, note, view, caption, detail
     assert sum(text.strip() == EVIL for text in reader.texts) == 3 + 3 + 5 + 3 + 6 + 5 + 3 + 4 + 5
     assert [attributes["alt"] for tag, attributes in reader.tags if tag == "img"] == [f"{EVIL}: {EVIL}"] * 2
 

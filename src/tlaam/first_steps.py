@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tlaam.atomic import write_json, write_text
@@ -107,7 +108,10 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             "at the object it finds, and at parts of it.\n\n"
             f"{measured_in(reports['tlaam'])}."
         ),
-        figures=figures_of(reports["tlaam"]),
+        figures=[
+            *(replace(figures_of(reports[name])[0], name=f"right: {_TITLES[name]}") for name in ("tlaam", "plain")),
+            *figures_of(reports["tlaam"])[1:],
+        ],
         lead=Gallery("", pictures[:_LEAD], f"What TL-AAM saw. {VIEWS}"),
         sections=[
             *tables_of(reports, _TITLES),

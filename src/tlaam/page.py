@@ -110,11 +110,13 @@ class Chart:
         title: heading.
         svg: an ``<svg>`` element, as `tlaam.charts` makes them; not escaped.
         note: a sentence beneath.
+        wide: it takes the whole width.
     """
 
     title: str
     svg: str = field(repr=False)
     note: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def _prepared(section: Section) -> dict[str, object]:
         rows = _counts(section)
         return {"kind": "matrix", "section": section, "wide": large, "large": large, "named": named, "rows": rows}
     if isinstance(section, Chart):
-        return {"kind": "chart", "section": section, "wide": False}
+        return {"kind": "chart", "section": section, "wide": section.wide}
     pictures = [(p, [(panel, _data_uri(panel.image)) for panel in p.panels]) for p in section.pictures]
     return {"kind": "gallery", "section": section, "wide": True, "pictures": pictures}
 

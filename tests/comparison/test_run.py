@@ -55,7 +55,7 @@ def test_it_trains_measures_continues_and_compares(
     table = (out / "table.md").read_text()
     assert "| TL-AAM's default with OAAM's boxes (all modules) | `oaam` | 1 |" in table
     page = (out / "index.html").read_text()
-    assert '<svg class="chart broad"' in page and "top-1, fused" in page and ">oaam</td>" in page and "oaam-0" in page
+    assert '<svg class="chart broad"' in page and "top-1, fused" in page and ">oaam</th>" in page and "oaam-0" in page
     for said_of_it in (
         "data: photos: 3 classes, 12 training images, 0 for validation", "the 6 images of the test split",
         "protocol last", "backbone: resnet18, pretrained: none", "input, pixels: 64 (128 of plain-larger)",

@@ -60,10 +60,11 @@ def write_comparison_page(
         )
         for system, measures in summary.items()
     ]
-    columns = [name for name in MEASURES if any(name in measures for measures in summary.values())]
     numbers: list[Sequence[Cell]] = [
-        (titles[system], system, *(cell(name, measures.get(name)) for name in columns))
-        for system, measures in summary.items()
+        # No line is broken within "88.1 ± 0.4".
+        (title, *(cell(name, measures.get(name)).replace(" ", "\N{NO-BREAK SPACE}") for measures in summary.values()))
+        for name, title in MEASURES.items()
+        if any(name in measures for measures in summary.values())
     ]
     rows: list[Sequence[Cell]] = [
         (
@@ -80,12 +81,14 @@ def write_comparison_page(
             "At a glance",
             spread_chart(spreads, [_CHARTED[name] for name in shown]),
             "Dots are means over seeds, bars one standard deviation to each side.",
+            wide=True,
         ),
         Table(
             "Every measure",
-            ("System", "Name", *(MEASURES[name] for name in columns)),
+            ("Measure", *summary),
             numbers,
-            "Mean ± standard deviation over seeds. By its name a system is chosen, and its runs lie in runs/NAME-SEED.",
+            "Mean ± standard deviation over seeds. The names are those in brackets above: by them systems are chosen, "
+            "and their runs lie in runs/NAME-SEED.",
         ),
         Table(
             "Differences of top-1, in points",
@@ -101,25 +104,23 @@ def write_comparison_page(
         title=f"{images.name}: systems compared",
         intro=(
             f"All systems were trained on the same images under the same settings and measured on the "
-            f"{len(images.split(split))} images of the {split} split. {note}"
+            f"{len(images.split(split))} images of the {split} split. {note}\n\n"
+            "The pictures show the first of them as each system's first run saw them, right or wrong."
         ),
-        sections=[
-            *sections,
-            Gallery(
-                "Pictures",
-                pictures,
-                f"The first images as each system's first run saw them, right or wrong. {VIEWS}",
-            ),
-        ],
+        sections=[*sections, *pictures],
     )
 
 
 def _pictures(
     folder: Path, images: LabelledImages, samples: Sequence[Sample], runs: Mapping[str, str], titles: Mapping[str, str]
-) -> list[Picture]:
+) -> list[Gallery]:
+    """Return a gallery an image, in which every system shows what it saw of it."""
     found: list[list[Picture]] = []
     for system in titles:
         predictions = Predictor(folder / "runs" / runs[system]).predict(samples)
         pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
         found.append([replace(p, caption=f"{titles[system]} ({runs[system]}): {p.caption}") for p in pictures])
-    return [picture for of_image in zip(*found, strict=True) for picture in of_image]
+    return [
+        Gallery(f"Image {number}", of_image, f"It is {images.classes[sample.label]}. {VIEWS if number == 1 else ''}")
+        for number, (sample, of_image) in enumerate(zip(samples, zip(*found, strict=True), strict=True), start=1)
+    ]
