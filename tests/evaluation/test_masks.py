@@ -130,7 +130,7 @@ def test_real_trimaps(run: Path, shared_data: Path, tmp_path: Path) -> None:
         assert (found == 0).mean() == pytest.approx((levels == 2).mean(), abs=0.01)
         path = tmp_path / sample.path.name
         Image.fromarray(np.repeat((levels == 1)[..., None] * np.uint8(200), 3, axis=2)).save(path, "PNG")
-        samples.append(replace(sample, path=path, split="test"))
+        samples.append(replace(sample, file=str(path), split="test"))
     model = replace(load_model(run), classes=data.classes)
     report = evaluate(model, data.with_samples(samples)).masks
     assert report is not None and report.images == 3 and 0 < report.pxap < 1 and 0 < report.center_pxap < 1
