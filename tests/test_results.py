@@ -87,8 +87,16 @@ def test_the_page_on_exports_shows_the_measured() -> None:
             str(one[way]["processor"]), str(eight[way]["processor"]), f"{results['bytes'][precision] / 1e6:.1f}",
             *(f"{share:.1%}".replace("%", " %") for share in shares),
         ]  # fmt: skip
-    faster = [min(times[way]["processor"] for way in ("torch", "torch, channels last")) for times in (one, eight)]
-    assert rows["PyTorch"][:2] == [str(best) for best in faster]
+    for arithmetic in ("32-true", "bf16-mixed"):
+        way = f"torch, {arithmetic}"
+        assert rows[f"PyTorch, `--precision {arithmetic}"][:2] == [
+            str(one[way]["processor"]),
+            str(eight[way]["processor"]),
+        ]
+    gains = [
+        times["onnxruntime, fp32"]["processor"] / times["onnxruntime, int8"]["processor"] for times in (one, eight)
+    ]
+    assert f"`int8` is {gains[0]:.2f} times as fast as `fp32` for one image and {gains[1]:.2f} times for eight" in page
 
 
 def test_the_page_on_speed_shows_what_fast_answers_change() -> None:
