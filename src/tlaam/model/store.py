@@ -204,7 +204,17 @@ def _require_of_size(folder: Path, config: ModelConfig) -> None:
         with safe_open(folder / WEIGHTS, "pt") as weights:
             held = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
         described = parameter_count(str(config.backbone), config.image_size or 224)
-    except (SafetensorError, OSError, ConfigError, ModelError, ArithmeticError, LookupError, TypeError, ValueError):
+    except (
+        SafetensorError,
+        OSError,
+        MemoryError,
+        ConfigError,
+        ModelError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):
         return  # what is wrong is said where the network is built or its weights are read
     if described > max(_LARGE, 2 * held):
         raise ModelError(
