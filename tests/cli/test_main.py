@@ -421,3 +421,12 @@ def test_every_verb_takes_a_file_of_its_options(
     assert code == 1 and "Did you mean 'split'" in err
     for verb in VERBS:
         assert "--config" in call(capsys, verb, "--help")[1]
+
+
+def test_devices_that_torchrun_has_not_started_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path
+) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    code, _, err = call(capsys, "evaluate", run, photos, "--devices", "3")
+    assert code == 1 and "--devices 3 does not fit the 2 processes that torchrun has started" in err

@@ -38,7 +38,7 @@ class Sample:
     """One labelled image.
 
     Attributes:
-        file: where the image lies; as text, since a million `Path`s would take 0.4 GB.
+        file: where the image lies; as text, since a million `Path`s would take 0.3 GB more.
         name: its stable name: the path relative to the data set's root, with forward slashes.
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
