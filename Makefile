@@ -12,7 +12,7 @@ DOCS := $(VENV)-docs
 MINUTES ?= 60
 SEED ?= 0
 ONLY ?=
-OUT ?= runs/torture/report.json
+OUT ?= runs/stress/report.json
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
 	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
@@ -21,6 +21,7 @@ test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-light: light $(VENV)/.dev  ## try an installation without PyTorch
@@ -32,8 +33,8 @@ light:  ## install what predicting with an exported file needs, without PyTorch,
 	$(LIGHT)/bin/pip install --quiet .
 	rm -rf build
 
-torture: $(VENV)/.dev  ## attack the product (torture/README.md): MINUTES=60 SEED=0 ONLY=images,manifests OUT=report.json
-	$(BIN)/python -m torture --out $(OUT) --minutes $(MINUTES) --seed $(SEED) --only "$(ONLY)"
+torture: $(VENV)/.dev  ## attack the product (tests/stress/README.md): MINUTES=60 SEED=0 ONLY=images,manifests OUT=report.json
+	PYTHONPATH=tests $(BIN)/python -m stress --out $(OUT) --minutes $(MINUTES) --seed $(SEED) --only "$(ONLY)"
 
 docs: $(DOCS)/.installed  ## build the docs as a site in site/; anything amiss is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

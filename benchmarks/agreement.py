@@ -18,20 +18,20 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tlaam.atomic import write_json
-from tlaam.canvas import to_canvas
+from tlaam.data.input_image import to_input
 from tlaam.data.sample import Sample
 from tlaam.evaluation.localization import box_iou
 from tlaam.export.parity import images_to_compare, photograph
-from tlaam.machine import machine
-from tlaam.model.store import TrainedModel, load_model
-from tlaam.runtime.answers import Answers, Precision
+from tlaam.inference.backend import Answers, Precision
+from tlaam.inference.store import TrainedModel, load_model
+from tlaam.runs.environment import environment
+from tlaam.utils.atomic import write_json
 
 WAYS = ("32-true", "bf16-mixed", "32-true, compiled", "bf16-mixed, compiled")
 BATCH_SIZE = 16
 """As `tlaam predict` has it by itself."""
 PIXEL = 1.0
-"""Largest difference of two boxes' edges that counts as the same, in pixels of the canvas."""
+"""Largest difference of two boxes' edges that counts as the same, in pixels of the input image."""
 
 
 def main() -> None:
@@ -44,19 +44,19 @@ def main() -> None:
     ways = tuple(given.way or WAYS)
     model = load_model(given.run)
     samples = [image for image in images_to_compare(given.run, [], 10**6, "test") if isinstance(image, Sample)]
-    canvases = [to_canvas(photograph(sample, model.source_size), model.source_size) for sample in samples]
+    inputs = [to_input(photograph(sample, model.source_size), model.source_size) for sample in samples]
     labels = np.array([sample.label for sample in samples])
-    reference = together(model.answer, canvases, "as trained")
+    reference = together(model.answer, inputs, "as trained")
     found: dict[str, Any] = {
         "command": " ".join(["python benchmarks/agreement.py RUN", *(f'--way "{way}"' for way in given.way or ())]),
         "model": model.config.model_dump(mode="json"),
         "images": len(samples),
         "top1": right(reference, labels),
         "ways": {},
-        "machine": machine(),
+        "machine": environment(),
     }
     for way in ways:
-        answers = together(answering(model, way), canvases, way)
+        answers = together(answering(model, way), inputs, way)
         found["ways"][way] = beside(reference, answers, labels)
         print(way, found["ways"][way], flush=True)
         if given.out is not None:
@@ -70,10 +70,10 @@ def answering(model: TrainedModel, way: str) -> Callable[[NDArray[np.uint8]], An
 
 
 def together(
-    answer: Callable[[NDArray[np.uint8]], Answers], canvases: Sequence[NDArray[np.uint8]], title: str
+    answer: Callable[[NDArray[np.uint8]], Answers], inputs: Sequence[NDArray[np.uint8]], title: str
 ) -> Answers:
-    """Return the answers for all canvases ``(3, P, P)``, as `tlaam predict` batches them."""
-    batches = [np.stack(canvases[at : at + BATCH_SIZE]) for at in range(0, len(canvases), BATCH_SIZE)]
+    """Return the answers for all input images ``(3, P, P)``, as `tlaam predict` batches them."""
+    batches = [np.stack(inputs[at : at + BATCH_SIZE]) for at in range(0, len(inputs), BATCH_SIZE)]
     parts = [answer(batch) for batch in tqdm(batches, desc=title)]
     return Answers(
         {name: np.concatenate([part.probabilities[name] for part in parts]) for name in parts[0].probabilities},

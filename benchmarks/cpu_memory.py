@@ -21,9 +21,9 @@ def measure(keep: bool, channels_last: bool) -> list[float]:
     """Return the seconds of training steps after one to warm up."""
     import torch
 
-    from tlaam.allocator import keep_freed_memory
-    from tlaam.config import ModelConfig
-    from tlaam.model.build import build_model
+    from tlaam.config.sections import ModelConfig
+    from tlaam.models.build import build_model
+    from tlaam.utils.allocator import keep_freed_memory
 
     if keep and not keep_freed_memory():
         sys.exit("this C library cannot be told to keep freed memory")

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/export.py RUN --out benchmarks/results/export-cpu.json
 
 Agreement and top-1 are of all test images of the run's data; ranges for int8 are read from 32 of its training images.
-An image is timed from its decoded pixels to its answers, the squash to the canvas included, in rounds in which every
-way has its turn; PyTorch's ways are those of `tlaam predict`, in float32 and, where the processor has it, in bfloat16.
-Medians are given of the clock and of the processor's time, which other work disturbs less.
+An image is timed from its decoded pixels to its answers, the squash to the input image included, in rounds in which
+every way has its turn; PyTorch's ways are those of `tlaam predict`, in float32 and, where the processor has it, in
+bfloat16. Medians are given of the clock and of the processor's time, which other work disturbs less.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlaam.canvas import to_canvas
 from tlaam.cli.export import CALIBRATION_IMAGES
+from tlaam.data.input_image import to_input
 from tlaam.export.graph import Answers
 from tlaam.export.onnx import finished, to_onnx
 from tlaam.export.parity import compare, images_to_compare, photograph
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
-from tlaam.inference import best_precision
-from tlaam.model.store import TrainedModel, load_model
+from tlaam.inference.pytorch import best_precision
+from tlaam.inference.store import TrainedModel, load_model
 
 ROUNDS, IMAGES = 3, 10
 Photo = NDArray[np.uint8]
@@ -92,7 +92,7 @@ def main() -> None:
 
 def predicting(model: TrainedModel) -> Way:
     size = model.source_size
-    return lambda batch: model.answer(np.stack([to_canvas(Image.fromarray(photo), size) for photo in batch]))
+    return lambda batch: model.answer(np.stack([to_input(Image.fromarray(photo), size) for photo in batch]))
 
 
 def answering(content: bytes, threads: int) -> Way:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlaam.charts import spread_chart
+from tlaam.visualization.charts import spread_chart
 
 COLUMNS = {
     "raw.top1": "whole image",

@@ -23,9 +23,9 @@ from PIL import Image
 from torchvision import transforms
 
 from tlaam.data.sample import Sample
-from tlaam.machine import machine
-from tlaam.training.canvas_cache import CanvasCache
+from tlaam.runs.environment import environment
 from tlaam.training.dataset import TrainingImages
+from tlaam.training.input_cache import InputCache
 from tlaam.training.transforms import Augment
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     ours = TrainingImages(samples, side, augment, 0)
     cropping = TrainingImages(samples, side, Augment(side, flip=True, jitter=0.2, crop_scale=0.5), 0)
     with tempfile.TemporaryDirectory() as folder:
-        cache = CanvasCache(folder, side)
+        cache = InputCache(folder, side)
         cache.fill(samples, workers=1)
         cached = TrainingImages(samples, side, augment, 0, cache=cache)
         ways: dict[str, Callable[[], Any]] = {
@@ -77,7 +77,7 @@ def main() -> None:
     first = next(iter(ways))
     record = {
         "command": shlex.join(sys.argv),
-        "machine": machine(),
+        "machine": environment(),
         "images": len(files),
         "median size of a file": [statistics.median(values) for values in zip(*sizes, strict=True)],
         "source_size": side,

@@ -4,7 +4,7 @@
 
 The service is a process of its own, of as many threads of ONNX Runtime as OMP_NUM_THREADS says; this process asks. Each
 client sends a photograph as soon as it has the answer to its last one. Then ten times as many clients ask as the queue
-has places, and come again after a second when they are refused. Bare ONNX Runtime is given decoded canvases,
+has places, and come again after a second when they are refused. Bare ONNX Runtime is given decoded input images,
 and for one image the file as well, so that what decoding costs and what serving costs can be told apart.
 """
 
@@ -31,10 +31,10 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.canvas import load_for_canvas, to_canvas
-from tlaam.machine import machine
-from tlaam.prediction import find_images
-from tlaam.runtime.onnx_model import OnnxModel
+from tlaam.data.input_image import load_for_input, to_input
+from tlaam.inference.engine import find_images
+from tlaam.inference.onnx import OnnxModel
+from tlaam.runs.environment import environment
 
 CLIENTS, BATCHES = (1, 2, 8, 32), (1, 8)
 MOST_IMAGES, PLACES = 32, 8
@@ -55,7 +55,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "command": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')} python benchmarks/serving.py "
         f"{given.model.name} IMAGES --out {given.out.name} --seconds {given.seconds:g}",
-        "machine": machine(),
+        "machine": environment(),
         "packages": {name: version(name) for name in PACKAGES},
         "images": len(photos),
         "mean_image_bytes": round(statistics.mean(map(len, photos))),
@@ -78,17 +78,17 @@ def main() -> None:
 
 
 def bare(file: Path, paths: Sequence[Path], seconds: float) -> dict[str, Any]:
-    """Time ONNX Runtime in this process: decoded canvases in batches, and one image from its file on."""
+    """Time ONNX Runtime in this process: decoded input images in batches, and one image from its file on."""
     model = OnnxModel(file)
 
-    def canvas(path: Path) -> NDArray[np.uint8]:
-        return to_canvas(load_for_canvas(path, model.source_size)[0], model.source_size)
+    def input_image(path: Path) -> NDArray[np.uint8]:
+        return to_input(load_for_input(path, model.source_size)[0], model.source_size)
 
-    canvases = [canvas(path) for path in paths]
-    model.answer(np.stack(canvases[:1]))
+    inputs = [input_image(path) for path in paths]
+    model.answer(np.stack(inputs[:1]))
     found: dict[str, Any] = {}
     for size in BATCHES:
-        batches = [np.stack([canvases[(start + step) % len(canvases)] for step in range(size)]) for start in range(8)]
+        batches = [np.stack([inputs[(start + step) % len(inputs)] for step in range(size)]) for start in range(8)]
         times, until = [], time.perf_counter() + seconds / 2
         while time.perf_counter() < until:
             began = time.perf_counter()
@@ -98,7 +98,7 @@ def bare(file: Path, paths: Sequence[Path], seconds: float) -> dict[str, Any]:
     times, until = [], time.perf_counter() + seconds / 2
     while time.perf_counter() < until:
         began = time.perf_counter()
-        model.answer(np.stack([canvas(paths[len(times) % len(paths)])]))
+        model.answer(np.stack([input_image(paths[len(times) % len(paths)])]))
         times.append(time.perf_counter() - began)
     return {**found, "batch 1, from the file": summary(times, len(times), sum(times))}
 

@@ -28,22 +28,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlaam.allocator import keep_freed_memory
-from tlaam.config import Config
-from tlaam.defaults import resolve_machine
+from tlaam.config.defaults import resolve_machine
+from tlaam.config.schema import Config
 from tlaam.export.graph import Answers
 from tlaam.export.onnx import to_onnx
 from tlaam.export.precision import backbone_nodes, to_int8
-from tlaam.inference import asked_in, best_precision, compile_for_answers, infer, prepared
-from tlaam.machine import machine
-from tlaam.model.build import build_model
-from tlaam.model.crops import crop_and_resize, resize_whole, whole_image_boxes
-from tlaam.model.localization import heatmap_boxes
-from tlaam.model.network import TLAAM
-from tlaam.model.store import TrainedModel
-from tlaam.runtime.answers import Precision
+from tlaam.inference.backend import Precision
+from tlaam.inference.pytorch import asked_in, best_precision, compile_for_answers, infer, prepared
+from tlaam.inference.store import TrainedModel
+from tlaam.models.build import build_model
+from tlaam.models.crops import crop_and_resize, resize_whole, whole_image_boxes
+from tlaam.models.localization import heatmap_boxes
+from tlaam.models.network import TLAAM
+from tlaam.runs.environment import environment
 from tlaam.training.loss import TwoLevelLoss
 from tlaam.training.memory import kept_for_backward
+from tlaam.utils.allocator import keep_freed_memory
 
 BRANCHES: dict[str, dict[str, str]] = {
     "raw": {"localizer": "none", "parts": "none"},
@@ -345,7 +345,7 @@ def main() -> None:
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = best_precision(device)
-    record: dict[str, Any] = {"command": shlex.join(sys.argv), "machine": machine(), "best precision": best}
+    record: dict[str, Any] = {"command": shlex.join(sys.argv), "machine": environment(), "best precision": best}
     for backbone, side, batch in zip(given.backbone, given.image_size, given.batch, strict=True):
         for kind in ("answering", "training"):
             if kind in given.skip:

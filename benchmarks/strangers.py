@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.atomic import write_json
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import Sample
-from tlaam.machine import machine
-from tlaam.prediction import Prediction, Predictor
+from tlaam.inference.engine import Prediction, Predictor
+from tlaam.runs.environment import environment
+from tlaam.utils.atomic import write_json
 
 VERDICTS = ("sure", "unsure", "stranger")
 
@@ -46,7 +46,7 @@ def main() -> None:
             f"--count {given.count} --seed {given.seed}"
         ),
         "runs": runs,
-        "machine": machine(),
+        "machine": environment(),
     }
     print(json.dumps(found, indent=2))
     if given.out is not None:
@@ -59,7 +59,7 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
     judge = predictor.judge
     if judge is None:
         raise SystemExit(f"{run} has no gallery; write it with tlaam gallery.")
-    images = open_images(data)
+    images = open_dataset(data)
     samples = images.split("test")
     answers = list(predictor.predict(samples))
     right = [answer.top(1)[0][0] == images.classes[s.label] for s, answer in zip(samples, answers, strict=True)]
@@ -79,7 +79,7 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
         "strangers": {},
     }
     for other in others:
-        strangers = open_images(other)
+        strangers = open_dataset(other)
         drawn = _drawn(strangers.split("test") or strangers.samples, count, seed)
         of_strangers = list(predictor.predict(drawn))
         found["strangers"][strangers.name] = {

@@ -21,17 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from tlaam.visualization.drawing import OBJECT_COLOUR, PART_COLOURS, colormap, draw_boxes, overlay_heatmap, part_colours
 from torch import Tensor
 
-from tlaam.canvas import to_canvas
-from tlaam.charts import spread_chart
+from tlaam.data.input_image import to_input
 from tlaam.data.synthetic import SyntheticOptions, class_names, render
-from tlaam.drawing import OBJECT_COLOUR, PART_COLOURS, colormap, draw_boxes, overlay_heatmap, part_colours
-from tlaam.inference import infer
-from tlaam.model.attention import LCAM
-from tlaam.model.crops import crop_and_resize, resize_whole
-from tlaam.model.foreground import Foreground
-from tlaam.model.localization import (
+from tlaam.inference.pytorch import infer
+from tlaam.inference.store import TrainedModel, load_model
+from tlaam.models.attention.lcam import LCAM
+from tlaam.models.crops import crop_and_resize, resize_whole
+from tlaam.models.localization import (
     ThresholdRule,
     heatmap_mask,
     largest_component,
@@ -39,11 +38,12 @@ from tlaam.model.localization import (
     upsample_heatmap,
     widen_boxes,
 )
-from tlaam.model.network import OBJECT, TLAAM
-from tlaam.model.oaam import OAAM
-from tlaam.model.output import TLAAMOutput
-from tlaam.model.parts import MPALM, peak_positions
-from tlaam.model.store import TrainedModel, load_model
+from tlaam.models.localizers.foreground import Foreground
+from tlaam.models.localizers.oaam import OAAM
+from tlaam.models.network import OBJECT, TLAAM
+from tlaam.models.output import TLAAMOutput
+from tlaam.models.parts.mpalm import MPALM, peak_positions
+from tlaam.visualization.charts import spread_chart
 
 SIDE = 384
 """Of every picture, in pixels; what the network sees is enlarged to it without smoothing."""
@@ -59,11 +59,11 @@ def pictures(model: TrainedModel, index: int) -> dict[str, Image.Image | str]:
     options = SyntheticOptions(classes=len(model.classes))
     if class_names(options) != model.classes:
         raise SystemExit("The run was not trained on 'synthetic'.")
-    canvas = torch.from_numpy(to_canvas(render(options, "test", index).image, model.source_size))[None]
-    source = canvas / 255
+    input_image = torch.from_numpy(to_input(render(options, "test", index).image, model.source_size))[None]
+    source = input_image / 255
 
     head = network.localizer
-    found = infer(network, canvas)
+    found = infer(network, input_image)
     by_head = mask_picture(source, found, head.threshold, "value", head.upsample)
     made: dict[str, Image.Image | str] = {
         "source.jpg": picture(source),
@@ -77,7 +77,7 @@ def pictures(model: TrainedModel, index: int) -> dict[str, Image.Image | str]:
     # The paper's own object level on the same weights: it has none of its own.
     oaam = OAAM(threshold=1.0, upsample=1)
     network.localizer = oaam.eval()
-    explained = infer(network, canvas)
+    explained = infer(network, input_image)
     made["oaam-cells.png"] = cells(explained)
     made["oaam-map.jpg"] = over(source, explained)
     made["oaam-box.jpg"] = mask_picture(source, explained, oaam.threshold, oaam.rule, oaam.upsample)

@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with the model that `exported_file` holds, and a gallery of `photos`."""
-    from tlaam.training.gallery import write_gallery
+    from tlaam.workflows.reference_index import write_gallery
 
     folder = small_run(tmp_path_factory.mktemp("runs") / "exported", localizer="oaam")
     write_gallery(folder, photos, precision="32-true")
@@ -83,7 +83,7 @@ def archive_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveServer]:
 @pytest.fixture
 def published_cub(archive_server: ArchiveServer, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The archive of a tiny CUB-200-2011, which stands on this machine in place of the real one."""
-    from tlaam.data.archives import DATA_SETS, Archive
+    from tlaam.data.download.archives import DATA_SETS, Archive
 
     content = tiny_cub()
     archive_server.files["/CUB_200_2011.tgz"] = content

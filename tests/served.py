@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from onnx_files import written
 from PIL import Image
 
-from tlaam.prediction import Predictor, ReadImage
+from tlaam.inference.engine import Predictor, ReadImage
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
 

@@ -10,10 +10,10 @@ def small_run(folder: Path, *, seed: int = 0, **options: Any) -> Path:
     """Write a model of the classes crow, jay and wren, whose answers are as good as any, and return its folder."""
     import torch
 
-    from tlaam.config import ModelConfig
-    from tlaam.model.build import build_model
-    from tlaam.model.heatmaps import LinearHead
-    from tlaam.model.store import save_model
+    from tlaam.config.sections import ModelConfig
+    from tlaam.inference.store import save_model
+    from tlaam.models.build import build_model
+    from tlaam.models.heatmaps import LinearHead
 
     sizes = {"image_size": 64, "source_size": 96, "part_size": 32}
     config = ModelConfig(**{"backbone": "test_resnet", "pretrained": "none", **sizes, **options})

@@ -18,11 +18,11 @@ import torch
 import tlaam
 from tlaam.cli.main import main
 from tlaam.comparison.systems import GROUPS, unregister_system
+from tlaam.config.registry import unregister
 from tlaam.errors import ConfigError, ModelError
-from tlaam.model.heatmaps import LinearHead
-from tlaam.model.localizer import Evidence
-from tlaam.registry import unregister
-from tlaam.sealed import sealed
+from tlaam.models.heatmaps import LinearHead
+from tlaam.models.localizers.base import Evidence
+from tlaam.utils.checksums import with_checksum
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding.md").read_text(encoding="utf-8")
 EXAMPLE, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -76,7 +76,7 @@ def test_without_the_registration_its_model_is_refused(photos: Path, run: Path, 
     shutil.copy(run / "model.safetensors", tmp_path)
     description = json.loads((run / "config.json").read_text())
     description["model"]["localizer"] = "brightest"
-    (tmp_path / "config.json").write_text(json.dumps(sealed(description)))
+    (tmp_path / "config.json").write_text(json.dumps(with_checksum(description)))
     with pytest.raises(ModelError, match="localizer 'brightest' is not registered here"):
         tlaam.predict(tmp_path, photos)
 

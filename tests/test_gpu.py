@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tlaam import evaluate, train
-from tlaam.config import Config, ModelConfig
-from tlaam.model.build import build_model
-from tlaam.model.store import TrainedModel, load_model
-from tlaam.runtime.answers import Precision
+from tlaam.config.schema import Config
+from tlaam.config.sections import ModelConfig
+from tlaam.inference.backend import Precision
+from tlaam.inference.store import TrainedModel, load_model
+from tlaam.models.build import build_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -70,10 +71,10 @@ def test_compiled_it_answers_as_before_from_cuda_graphs(precision: Precision) ->
     torch.manual_seed(0)
     config = _config("oaam")
     trained = TrainedModel(build_model(config, 5).eval(), config, tuple("abcde"), 128).ready("cuda", precision)
-    canvases = np.random.default_rng(0).integers(0, 256, (6, 3, 128, 128), dtype=np.uint8)
-    expected = [trained.answer(canvases[:4]), trained.answer(canvases[4:])]
+    inputs = np.random.default_rng(0).integers(0, 256, (6, 3, 128, 128), dtype=np.uint8)
+    expected = [trained.answer(inputs[:4]), trained.answer(inputs[4:])]
     compiled = trained.compiled(batch_size=4)
-    found = [compiled.answer(canvases[:4]), compiled.answer(canvases[4:])]  # the first is not overwritten by the second
+    found = [compiled.answer(inputs[:4]), compiled.answer(inputs[4:])]  # the first is not overwritten by the second
     for one, other in zip(expected, found, strict=True):
         atol = 1e-4 if precision == "32-true" else 0.05
         np.testing.assert_allclose(other.probabilities["raw"], one.probabilities["raw"], atol=atol)

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from tlaam.cli.main import VERBS, main
-from tlaam.extras import SERVE, TRAIN
+from tlaam.utils.extras import SERVE, TRAIN
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -137,7 +137,7 @@ def test_the_answers_and_pictures_are_those_of_the_run_folder(
         assert Path(got["overlay"]).name == Path(wanted["overlay"]).name
         pixels, others = (np.asarray(Image.open(tmp_path / line["overlay"]), dtype=int) for line in (got, wanted))
         assert pixels.shape == others.shape and (np.abs(pixels - others) <= 2).mean() > 0.999
-    assert max(line["object_box"][3] for line in found if line["object_box"]) > 96, "boxes were left on the canvas"
+    assert max(line["object_box"][3] for line in found if line["object_box"]) > 96, "boxes were left on the input image"
 
 
 def test_the_reader_of_the_docs_needs_onnx_runtime_alone(

@@ -12,7 +12,7 @@ from chromium import chromium
 
 import tlaam
 from tlaam.cli.main import main
-from tlaam.run_page import write_run_page
+from tlaam.reports.run_report import write_run_page
 
 LABELS = (
     "</td><script>alert(1)</script>",

@@ -19,14 +19,14 @@ from small_runs import small_run
 
 import tlaam
 from tlaam.cli.main import main
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import Sample
 from tlaam.errors import TlaamError
-from tlaam.model.pretrained import _read
-from tlaam.model.store import load_model
-from tlaam.sealed import sealed
+from tlaam.inference.store import load_model
+from tlaam.models.pretrained import _read
 from tlaam.training.checkpoint import load_state
 from tlaam.training.masks import read_pseudo_masks
+from tlaam.utils.checksums import with_checksum
 
 SOURCE = Path(tlaam.__file__).parent
 
@@ -223,7 +223,7 @@ def test_lists_of_matlab(tmp_path: Path, bomb: Callable[[], bytes], file: str) -
     for name in ("cars_meta.mat", "cars_train_annos.mat"):
         (tmp_path / "devkit" / name).write_bytes(bomb())
     with pytest.raises(TlaamError, match="cars_meta"):
-        open_images(tmp_path)
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("text", [
@@ -248,7 +248,7 @@ def test_modules_that_a_description_names(model: Path, tmp_path: Path, kind: str
     description = json.loads((run / "config.json").read_text())
     description["model"][kind] = name
     description["registered_by"] = {kind: name}
-    (run / "config.json").write_text(json.dumps(sealed(description)))
+    (run / "config.json").write_text(json.dumps(with_checksum(description)))
     with pytest.raises(TlaamError, match=r"config\.json.* is not registered here"):
         load_model(run)
 

@@ -11,7 +11,7 @@ import tlaam
 def test_the_public_names_are_these() -> None:
     assert tlaam.__all__ == [
         "TLAAM", "Config", "ModelConfig", "Prediction", "Predictor", "TLAAMOutput", "TlaamError", "TrainingConfig",
-        "build_model", "check", "evaluate", "from_pretrained", "load_model", "open_images", "predict", "push_to_hub",
+        "build_model", "check", "evaluate", "from_pretrained", "load_model", "open_dataset", "predict", "push_to_hub",
         "quickstart", "resume", "save_pretrained", "train",
     ]  # fmt: skip
     for name in tlaam.__all__:
@@ -19,6 +19,6 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
-    modules = "tlaam, tlaam.config, tlaam.data.open, tlaam.prediction, tlaam.pictures, tlaam.runtime.onnx_model"
+    modules = "tlaam, tlaam.config.schema, tlaam.data.open, tlaam.inference.engine, tlaam.inference.onnx"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -19,7 +19,7 @@ from onnx_files import FACTS, small_model, written
 from served import command
 
 from tlaam.cli.main import main
-from tlaam.config import Config
+from tlaam.config.schema import Config
 from tlaam.data.sample import LabelledImages
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -1,94 +1,123 @@
 """tlaam tells apart things that look alike, from labelled photographs alone.
 
-It implements TL-AAM, the two-level attention activation model. The public names below are loaded on first use, so
-that importing the package, or predicting with an exported file, does not import PyTorch.
+It implements TL-AAM, the two-level attention activation model. Five verbs do most of it:
+
+    classifier = tlaam.fit("photos", epochs=20)     # train
+    classifier = tlaam.load("runs/photos")          # or "model.onnx", or "hf://owner/name"
+    classifier.predict("a.jpg").plot()              # a name, and what was looked at
+    classifier.evaluate("photos").table()           # measure
+    classifier.export("model.onnx")                 # one file, for machines without PyTorch
+
+The public names below are loaded on first use, so that importing the package, or predicting with an exported file, does
+not import PyTorch.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from tlaam.extras import require_extra
+from tlaam._version import __version__
 
 if TYPE_CHECKING:
-    from tlaam.config import Config, ModelConfig, TrainingConfig
+    from tlaam.api.classifier import Classifier, fit, load
+    from tlaam.config.registry import (
+        register_architecture,
+        register_attention,
+        register_localizer,
+        register_parts,
+    )
+    from tlaam.config.schema import Config
+    from tlaam.config.sections import ModelConfig, TrainingConfig
     from tlaam.data.check import check
-    from tlaam.data.open import open_images
+    from tlaam.data.open import open_dataset
     from tlaam.errors import TlaamError
-    from tlaam.evaluation.evaluate import evaluate
-    from tlaam.first_steps import quickstart
-    from tlaam.hub.download import from_pretrained
-    from tlaam.hub.folder import save_pretrained
-    from tlaam.hub.upload import push_to_hub
-    from tlaam.model.build import build_model
-    from tlaam.model.network import TLAAM
-    from tlaam.model.output import TLAAMOutput
-    from tlaam.model.store import load_model
-    from tlaam.prediction import Prediction, Predictor, predict
-    from tlaam.training.run import resume, train
+    from tlaam.inference.prediction import Prediction, Predictions
+    from tlaam.models.build import build_model
+    from tlaam.models.network import TLAAM
+    from tlaam.models.output import TLAAMOutput
+    from tlaam.training.run import resume
+    from tlaam.workflows.quickstart import quickstart
 
 _HOMES = {
-    "Config": "tlaam.config",
-    "ModelConfig": "tlaam.config",
-    "Prediction": "tlaam.prediction",
-    "Predictor": "tlaam.prediction",
-    "TLAAM": "tlaam.model.network",
-    "TLAAMOutput": "tlaam.model.output",
+    "Classifier": "tlaam.api.classifier",
+    "Config": "tlaam.config.schema",
+    "ModelConfig": "tlaam.config.sections",
+    "Prediction": "tlaam.inference.prediction",
+    "Predictions": "tlaam.inference.prediction",
+    "TLAAM": "tlaam.models.network",
+    "TLAAMOutput": "tlaam.models.output",
     "TlaamError": "tlaam.errors",
-    "TrainingConfig": "tlaam.config",
-    "build_model": "tlaam.model.build",
+    "TrainingConfig": "tlaam.config.sections",
+    "build_model": "tlaam.models.build",
     "check": "tlaam.data.check",
-    "evaluate": "tlaam.evaluation.evaluate",
-    "from_pretrained": "tlaam.hub.download",
-    "load_model": "tlaam.model.store",
-    "open_images": "tlaam.data.open",
-    "predict": "tlaam.prediction",
-    "push_to_hub": "tlaam.hub.upload",
-    "quickstart": "tlaam.first_steps",
+    "fit": "tlaam.api.classifier",
+    "load": "tlaam.api.classifier",
+    "open_dataset": "tlaam.data.open",
+    "quickstart": "tlaam.workflows.quickstart",
+    "register_architecture": "tlaam.config.registry",
+    "register_attention": "tlaam.config.registry",
+    "register_localizer": "tlaam.config.registry",
+    "register_parts": "tlaam.config.registry",
     "resume": "tlaam.training.run",
-    "save_pretrained": "tlaam.hub.folder",
-    "train": "tlaam.training.run",
 }
-
-__all__ = [
-    "TLAAM",
-    "Config",
-    "ModelConfig",
-    "Prediction",
+_FORMER = (
     "Predictor",
-    "TLAAMOutput",
-    "TlaamError",
-    "TrainingConfig",
-    "build_model",
-    "check",
     "evaluate",
     "from_pretrained",
     "load_model",
     "open_images",
     "predict",
     "push_to_hub",
-    "quickstart",
-    "resume",
     "save_pretrained",
     "train",
-]
+)
+"""Names of version 0.1.0 (`tlaam.api.deprecated`)."""
+_OF_TRAINING = ("fit", *(name for name in _FORMER if name not in ("Predictor", "open_images", "predict")))
+"""Names whose modules go without PyTorch, but not what they do."""
 
-try:
-    __version__ = version("tlaam")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__all__ = [
+    "TLAAM",
+    "Classifier",
+    "Config",
+    "ModelConfig",
+    "Prediction",
+    "Predictions",
+    "TLAAMOutput",
+    "TlaamError",
+    "TrainingConfig",
+    "__version__",
+    "build_model",
+    "check",
+    "fit",
+    "load",
+    "open_dataset",
+    "quickstart",
+    "register_architecture",
+    "register_attention",
+    "register_localizer",
+    "register_parts",
+    "resume",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    home = "tlaam.api.deprecated" if name in _FORMER else _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tlaam' has no attribute '{name}'")
+    from tlaam.errors import MissingAttributeError, MissingPackageError
+    from tlaam.utils.extras import require_extra
+
+    try:
+        if name in _OF_TRAINING:
+            require_extra(f"tlaam.{name}")
         try:
-            return getattr(import_module(_HOMES[name]), name)
+            return getattr(import_module(home), name)
         except ModuleNotFoundError:
             require_extra(f"tlaam.{name}")
             raise
-    raise AttributeError(f"module 'tlaam' has no attribute '{name}'")
+    except MissingPackageError as missing:
+        raise MissingAttributeError(str(missing)) from missing  # so that `hasattr` is False
 
 
 def __dir__() -> list[str]:

@@ -39,6 +39,14 @@ class MissingPackageError(TlaamError):
     exit_code = 2
 
 
+class MissingAttributeError(MissingPackageError, AttributeError):
+    """A public name of the package needs packages that are not installed, so that ``hasattr`` is False."""
+
+
+class InputError(DataError, TypeError):
+    """An image or a data set is given as something that is not accepted; the message says what is."""
+
+
 def did_you_mean(received: str, allowed: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the name closest to `received`, or an empty string when none is close."""
     matches = get_close_matches(received, list(allowed), n=1, cutoff=0.6)

@@ -12,8 +12,8 @@ from archive_server import ArchiveServer, Honest, status
 
 from tlaam.cli.main import main
 from tlaam.cli.output import progress_bar
-from tlaam.data import fetch
-from tlaam.data.archives import DATA_SETS
+from tlaam.data.download import fetch
+from tlaam.data.download.archives import DATA_SETS
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -20,9 +20,9 @@ from PIL import Image
 import tlaam.cli.main
 from tlaam.cli.main import VERBS, main
 from tlaam.cli.output import columns, json_lines, padded
-from tlaam.config import ModelConfig, TrainingConfig
+from tlaam.config.sections import ModelConfig, TrainingConfig
 from tlaam.errors import DataError, RunError
-from tlaam.text import printable
+from tlaam.utils.text import printable
 
 QUICK = ["--backbone", "resnet18", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--raw-epochs", "1",
          "--workers", "0", "--accelerator", "cpu"]  # fmt: skip
@@ -333,7 +333,7 @@ def test_every_impossible_path_is_a_row(capsys: pytest.CaptureFixture[str], run:
 def test_lines_are_written_as_they_come(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    from tlaam.prediction import Prediction, Predictor
+    from tlaam.inference.engine import Prediction, Predictor
 
     seen: list[str] = []
 
@@ -366,9 +366,9 @@ def test_a_full_disk_names_the_file_of_lines(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_picture_that_fails_costs_only_itself(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    import tlaam.pictures
+    import tlaam.visualization.pictures
 
-    write = tlaam.pictures.write_picture
+    write = tlaam.visualization.pictures.write_picture
     faults = iter([RunError("The disk is full."), OSError(5, "Input/output error"), DataError("gone")])
 
     def failing(prediction: object, path: Path) -> None:
@@ -376,7 +376,7 @@ def test_a_picture_that_fails_costs_only_itself(
             raise fault
         write(prediction, path)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tlaam.pictures, "write_picture", failing)
+    monkeypatch.setattr(tlaam.visualization.pictures, "write_picture", failing)
     code, out, err = call(capsys, "predict", run, photos / "jay", "--json", "--overlays", tmp_path / "seen")
     overlays = [json.loads(line)["overlay"] for line in out.splitlines()]
     assert code == 0 and overlays[:3] == [None] * 3

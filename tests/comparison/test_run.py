@@ -15,7 +15,7 @@ import pytest
 from tlaam.cli.main import main
 from tlaam.comparison.run import _config, compare
 from tlaam.comparison.systems import SYSTEMS, variant
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
@@ -101,8 +101,8 @@ def test_a_variant_has_settings_of_its_own_and_what_another_process_has_is_left_
     options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
     command = ["compare", str(data), "--out", str(tmp_path / "out"), "--seeds=1", "--protocol=last", *options]
     command += ["--systems=plain-larger", "--variant=gentle=plain lr=0.001 image_size=96", "--first=gentle"]
-    held = "import sys, tlaam.lock, pathlib; p = pathlib.Path(sys.argv[1])\n"
-    held += "with tlaam.lock.locked(p, p): print('', flush=True); sys.stdin.read()"
+    held = "import sys, tlaam.utils.lock, pathlib; p = pathlib.Path(sys.argv[1])\n"
+    held += "with tlaam.utils.lock.locked(p, p): print('', flush=True); sys.stdin.read()"
     assert main(command) == 0
     table = capsys.readouterr().out
     assert "plain backbone, lr=0.001, image_size=96" in table
@@ -122,7 +122,7 @@ def test_a_variant_has_settings_of_its_own_and_what_another_process_has_is_left_
 
 
 def test_a_variant_of_the_rival_has_the_input_it_is_given(data: Path) -> None:
-    images = open_images(data)
+    images = open_dataset(data)
     sizes = [
         _config(system, SETTINGS, images).model.image_size
         for system in (SYSTEMS["plain-larger"], variant("larger-still", "plain-larger", {"image_size": 160}))

@@ -79,8 +79,8 @@ def test_a_damaged_result_is_as_good_as_none(tmp_path: Path) -> None:
 def test_a_training_that_outlived_its_comparison_is_waited_for(tmp_path: Path) -> None:
     run = tmp_path / "compared" / "runs" / "plain-0"
     run.mkdir(parents=True)
-    held = "import sys, tlaam.lock, pathlib, time; p = pathlib.Path(sys.argv[1])\n"
-    held += "with tlaam.lock.locked(p, p): print('', flush=True); time.sleep(1)"
+    held = "import sys, tlaam.utils.lock, pathlib, time; p = pathlib.Path(sys.argv[1])\n"
+    held += "with tlaam.utils.lock.locked(p, p): print('', flush=True); time.sleep(1)"
     with subprocess.Popen([sys.executable, "-c", held, str(run / ".lock")], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"\n"
         said: list[str] = []

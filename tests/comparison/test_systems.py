@@ -10,9 +10,10 @@ import pytest
 from tlaam.comparison.budget import larger_input, passes
 from tlaam.comparison.conditions import command
 from tlaam.comparison.systems import GROUPS, RIVAL, SYSTEMS, chosen, variant
-from tlaam.config import Config, ModelConfig
+from tlaam.config.schema import Config
+from tlaam.config.sections import ModelConfig
 from tlaam.errors import ConfigError
-from tlaam.model.build import build_model
+from tlaam.models.build import build_model
 
 SMALL = {"backbone": "resnet18", "image_size": 64, "source_size": 128, "part_size": 32, "pretrained": "none"}
 

@@ -355,7 +355,7 @@ def test_where_there_is_nothing_to_list_the_fault_is_raised(tmp_path: Path) -> N
 
 
 def test_real_birds(shared_data: Path) -> None:
-    from tlaam.data.cub import read_cub
+    from tlaam.data.public.cub import read_cub
 
     report = check_images(read_cub(shared_data / "cub10"))
     assert report.images == {"train": 300, "val": 0, "test": 243}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import tlaam.data.synthetic
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.errors import ConfigError, DataError
 
@@ -50,52 +50,52 @@ def test_each_layout_is_recognised(tmp_path: Path) -> None:
         _fill(tmp_path / "splits", "train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg"): "folder",
     }
     for path, kind in kinds.items():
-        assert open_images(path).kind == open_images(str(path)).kind == kind
+        assert open_dataset(path).kind == open_dataset(str(path)).kind == kind
 
 
 def test_home_and_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fill(tmp_path / "birds", "a/1.jpg", "b/1.jpg")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert open_images("~/birds").name == "birds"
+    assert open_dataset("~/birds").name == "birds"
     monkeypatch.chdir(tmp_path / "birds")
-    assert open_images(".").name == "birds"
+    assert open_dataset(".").name == "birds"
 
 
 def test_synthetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = LabelledImages("synthetic", tmp_path, "synthetic", ("a", "b"), ())
     monkeypatch.setattr(tlaam.data.synthetic, "synthetic_images", lambda options: drawn, raising=False)
     monkeypatch.chdir(tmp_path)
-    assert open_images("synthetic") is drawn
-    assert open_images("synthetic:classes=3") is drawn
+    assert open_dataset("synthetic") is drawn
+    assert open_dataset("synthetic:classes=3") is drawn
     with pytest.raises(ConfigError, match="Did you mean 'classes'"):
-        open_images("synthetic:clases=3")
+        open_dataset("synthetic:clases=3")
     _fill(tmp_path / "synthetic", "a/1.jpg", "b/1.jpg")
-    assert open_images("synthetic").kind == "folder"
+    assert open_dataset("synthetic").kind == "folder"
 
 
 def test_options_behind_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _fill(tmp_path / "birds", "a/1.jpg", "b/1.jpg")
     with pytest.raises(ConfigError, match=r"'birds': unknown option 'level=family'; one folder .* has none"):
-        open_images("birds:level=family")
+        open_dataset("birds:level=family")
     with pytest.raises(DataError, match=r"no file or folder 'bird'.*Did you mean 'birds'"):
-        open_images("bird:level=family")
+        open_dataset("bird:level=family")
     (tmp_path / "planes" / "data").mkdir(parents=True)
     (tmp_path / "planes" / "data" / "variants.txt").write_text("a\nb\n")
     allowed = r"'planes': unknown option 'level=famly'; allowed are level=variant, level=family, .*mean 'level=family'"
     with pytest.raises(ConfigError, match=allowed):
-        open_images("planes:level=famly")
+        open_dataset("planes:level=famly")
     _fill(tmp_path / "birds:level=family", "a/1.jpg", "b/1.jpg", "c/1.jpg")  # what exists is what is meant
-    assert len(open_images("birds:level=family").classes) == 3
+    assert len(open_dataset("birds:level=family").classes) == 3
 
 
 def test_of_several_data_sets_side_by_side_none_is_chosen(tmp_path: Path) -> None:
     _cub(tmp_path / "CUB_200_2011")
-    assert open_images(tmp_path).kind == "cub"
+    assert open_dataset(tmp_path).kind == "cub"
     (tmp_path / "fgvc-aircraft-2013b" / "data").mkdir(parents=True)
     (tmp_path / "fgvc-aircraft-2013b" / "data" / "variants.txt").write_text("a\nb\n")
     with pytest.raises(DataError, match=r"several data sets: CUB_200_2011, fgvc-aircraft-2013b\. Give the path of one"):
-        open_images(tmp_path)
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_missing_path_names_the_closest(
     monkeypatch.chdir(tmp_path)
     _manifest(tmp_path / "birds" / "pets.csv")
     with pytest.raises(DataError, match=fault):
-        open_images(source)
+        open_dataset(source)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_what_was_found_is_said(tmp_path: Path, files: list[str], fault: str) ->
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(b"")
     with pytest.raises(DataError, match=fault):
-        open_images(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_a_file_that_is_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a file that is no CSV manifest.*'.jpg'"):
-        open_images(_fill(tmp_path, "1.jpg") / "1.jpg")
+        open_dataset(_fill(tmp_path, "1.jpg") / "1.jpg")
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,20 +163,20 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(DataError, match="Permission denied"):
-        open_images(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_reading_needs_no_torch() -> None:
-    modules = "tlaam.images, tlaam.data.open, tlaam.data.split, tlaam.data.check"
+    modules = "tlaam.data.images, tlaam.data.open, tlaam.data.split, tlaam.data.check"
     code = f"import sys, {modules}; assert not {{'torch', 'timm', 'torchvision', 'pandas'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_real_sources(shared_data: Path) -> None:
     kinds = {"cub10": "cub", "cars196": "manifest", "flowers17": "folder"}
-    assert {name: open_images(shared_data / name).kind for name in kinds} == kinds
+    assert {name: open_dataset(shared_data / name).kind for name in kinds} == kinds
     with pytest.raises(DataError, match=r"data sets of its own, 'cars196', 'cub10/CUB_200_2011' \(CUB"):
-        open_images(shared_data)
+        open_dataset(shared_data)
 
 
 def test_leniently_every_layout_keeps_what_check_lists(tmp_path: Path) -> None:
@@ -188,12 +188,12 @@ def test_leniently_every_layout_keeps_what_check_lists(tmp_path: Path) -> None:
     (cub / "bounding_boxes.txt").write_text("1 0 0 0 0\n")
     for source in (folder, table, cub):
         with pytest.raises(DataError):
-            open_images(source)
-        assert len(open_images(source, strict=False).samples) == 2
+            open_dataset(source)
+        assert len(open_dataset(source, strict=False).samples) == 2
     with pytest.raises(DataError, match="expected one of"):
-        open_images(_fill(tmp_path / "loose", "1.jpg"), strict=False)
+        open_dataset(_fill(tmp_path / "loose", "1.jpg"), strict=False)
 
 
 def test_the_home_of_nobody(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot open '~nobody-of-this-name/photos': there is no such user"):
-        open_images("~nobody-of-this-name/photos")
+        open_dataset("~nobody-of-this-name/photos")

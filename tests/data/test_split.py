@@ -97,7 +97,7 @@ def test_names_that_are_not_unicode() -> None:
 
 
 def test_real_training_images(shared_data: Path) -> None:
-    from tlaam.data.cub import read_cub
+    from tlaam.data.public.cub import read_cub
 
     images = read_cub(shared_data / "cub10")
     cut = with_validation(images, 0.2, seed=0)

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
-from tlaam.inference import best_precision
-from tlaam.model.build import default_device
-from tlaam.model.store import load_model
-from tlaam.prediction import predict
+from tlaam.inference.engine import predict
+from tlaam.inference.pytorch import best_precision
+from tlaam.inference.store import load_model
+from tlaam.models.build import default_device
 
 
 def test_accuracy_is_what_prediction_says(run: Path, photos: Path) -> None:
     report = evaluate(run, photos)
-    samples = open_images(photos).samples
+    samples = open_dataset(photos).samples
     answers = predict(run, [sample.path for sample in samples])
     for branch in ("raw", "object", "parts", "fused"):
         right = [
@@ -86,7 +86,7 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
 
 def split_photos(photos: Path, *, box_in: Split, val: int = 2) -> LabelledImages:
     """The photos with their first images as validation images, the others as test images; boxes in one split."""
-    opened = open_images(photos)
+    opened = open_dataset(photos)
     splits: list[Split] = ["val" if int(Path(s.name).stem) < val else "test" for s in opened.samples]
     return opened.with_samples(
         [
@@ -122,7 +122,7 @@ def test_without_boxes_in_both_splits_no_threshold_is_chosen(run: Path, photos: 
 
 
 def test_a_fixed_box_draws_no_map_to_choose_a_threshold_for(run: Path, photos: Path) -> None:
-    from tlaam.model.build import build_model
+    from tlaam.models.build import build_model
 
     model = load_model(run)
     config = model.config.model_copy(update={"localizer": "center"})
@@ -149,7 +149,7 @@ def test_an_unreadable_validation_image_is_refused_or_left_out_on_request(
 
 
 def test_a_box_is_measured_without_what_of_it_lies_in_the_banner(run: Path, photos: Path) -> None:
-    opened = open_images(photos)
+    opened = open_dataset(photos)
     samples = [replace(sample, split="test", box=(0, 0, 80, 55), banner=20) for sample in opened.samples]
     report = evaluate(run, opened.with_samples(samples))
     assert report.localization is not None
@@ -165,7 +165,7 @@ def test_the_runs_own_data_is_measured_on_what_it_held_out(run: Path, photos: Pa
     data, folder = tmp_path / "photos", tmp_path / "run"
     shutil.copytree(photos, data)
     shutil.copytree(run, folder)
-    opened = open_images(data)
+    opened = open_dataset(data)
     record = {
         "root": str(opened.root), "source_fingerprint": opened.fingerprint(),
         "test_fraction": 0.25, "val_fraction": 0.25, "seed": 3,

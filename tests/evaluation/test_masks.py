@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Mask
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.masks import UNKNOWN, mask_report, measured_mask
 from tlaam.evaluation.wsol import SIDE, pixel_average_precision
-from tlaam.model.store import load_model
-from tlaam.prediction import Predictor
+from tlaam.inference.engine import Predictor
+from tlaam.inference.store import load_model
 
 
 def written(path: Path, levels: NDArray[np.uint8], **options: object) -> Mask:
@@ -88,7 +88,7 @@ def test_a_map_that_is_the_mask_reaches_one_and_beats_the_middle(tmp_path: Path)
 
 def with_masks(photos: Path, folder: Path) -> LabelledImages:
     """The photos, half of them with masks of their left half, and none with a box."""
-    opened = open_images(photos)
+    opened = open_dataset(photos)
     samples = []
     for number, sample in enumerate(opened.samples):
         mask = written(folder / f"{number}.png", halves(60, 80)) if number % 2 else None
@@ -98,7 +98,7 @@ def with_masks(photos: Path, folder: Path) -> LabelledImages:
 
 def test_evaluate_measures_masks_without_boxes(run: Path, photos: Path, tmp_path: Path) -> None:
     data = with_masks(photos, tmp_path)
-    assert data.fingerprint() == open_images(photos).fingerprint()
+    assert data.fingerprint() == open_dataset(photos).fingerprint()
     report = evaluate(run, data)
     masked = [sample for sample in data.samples if sample.mask is not None]
     maps = [prediction.heatmap for prediction in Predictor(run).predict(masked)]
@@ -117,7 +117,7 @@ def test_evaluate_measures_masks_without_boxes(run: Path, photos: Path, tmp_path
 
 def test_real_trimaps(run: Path, shared_data: Path, tmp_path: Path) -> None:
     """The lists' three images whose trimaps are there; drawn images of their size stand for the photographs."""
-    data = open_images(shared_data / "formats" / "oxford-iiit-pet")
+    data = open_dataset(shared_data / "formats" / "oxford-iiit-pet")
     masked = [sample for sample in data.samples if sample.mask is not None]
     assert {sample.path.stem for sample in masked} == {"Abyssinian_100", "american_bulldog_100", "Bengal_189"}
     samples = []

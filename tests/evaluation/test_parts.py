@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.errors import DataError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.parts import part_report
-from tlaam.model.store import load_model
-from tlaam.prediction import Predictor
+from tlaam.inference.engine import Predictor
+from tlaam.inference.store import load_model
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> NDArray[np.float64]:
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_real_parts_of_real_birds(run: Path, shared_data: Path, tmp_path: Path) -> None:
     """Images of cub10 with lines of the real lists, the places brought to the images' smaller size."""
-    small, whole = open_images(shared_data / "cub10"), open_images(shared_data / "formats" / "CUB_200_2011")
+    small, whole = open_dataset(shared_data / "cub10"), open_dataset(shared_data / "formats" / "CUB_200_2011")
     originals = {sample.name: sample for sample in whole.samples}
     chosen = [small.split("test")[index] for index in (0, 1, 60, 100)]
     folder = tmp_path / "CUB_200_2011"
@@ -107,7 +107,7 @@ def test_real_parts_of_real_birds(run: Path, shared_data: Path, tmp_path: Path) 
             rows.append(f"{image} {part} {float(x) * scale} {float(y) * scale} {visible}")
     (folder / "parts" / "part_locs.txt").write_text("\n".join(rows) + "\n")
 
-    data = open_images(tmp_path, strict=False)
+    data = open_dataset(tmp_path, strict=False)
     model = replace(load_model(run), classes=(*data.classes, "unseen", "other")[:3])
     report = evaluate(model, data).parts
     assert report is not None and report.images == 4

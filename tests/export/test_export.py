@@ -19,9 +19,9 @@ from tlaam.errors import ModelError
 from tlaam.export.graph import PhotoModel
 from tlaam.export.onnx import export_onnx, to_onnx
 from tlaam.export.precision import Precision
-from tlaam.gallery import read_gallery
-from tlaam.model.store import load_model
-from tlaam.prediction import Predictor
+from tlaam.inference.engine import Predictor
+from tlaam.inference.store import load_model
+from tlaam.reference.index import read_gallery
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -168,7 +168,7 @@ def test_what_the_gallery_is_worth_is_said(
         return {}
 
     monkeypatch.setattr(tlaam.export.onnx, "export_onnx", export)
-    monkeypatch.setattr("tlaam.gallery._MAX_TEXT", most)
+    monkeypatch.setattr("tlaam.reference.index._MAX_TEXT", most)
     assert main(["export", str(exported_run), "--out", str(tmp_path / "m.onnx"), "--images", str(photos)]) == 0
     assert said in capsys.readouterr().out
 

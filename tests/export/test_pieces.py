@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tlaam.model.aolm import AOLM
-from tlaam.model.appm import APPM
-from tlaam.model.cam import CAM
-from tlaam.model.fixed_box import FixedBox
-from tlaam.model.heatmaps import LinearHead
-from tlaam.model.localizer import Evidence
-from tlaam.model.parts import MPALM
+from tlaam.models.heatmaps import LinearHead
+from tlaam.models.localizers.aolm import AOLM
+from tlaam.models.localizers.base import Evidence
+from tlaam.models.localizers.cam import CAM
+from tlaam.models.localizers.fixed_box import FixedBox
+from tlaam.models.parts.appm import APPM
+from tlaam.models.parts.mpalm import MPALM
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -14,13 +14,13 @@ import pytest
 from hub_server import TOKEN, HubServer, Repository
 
 import tlaam
-import tlaam.extras
+import tlaam.utils.extras
 from tlaam.cli.main import main
 from tlaam.errors import MissingPackageError, ModelError
 from tlaam.hub.names import hub_name, is_hub_name
-from tlaam.prediction import Prediction
-from tlaam.sealed import sealed
-from tlaam.training.gallery import write_gallery
+from tlaam.inference.engine import Prediction
+from tlaam.utils.checksums import with_checksum
+from tlaam.workflows.reference_index import write_gallery
 
 NAME = "hf://somebody/birds"
 
@@ -107,7 +107,7 @@ def test_a_revision_is_what_is_loaded(repository: Repository) -> None:
     old = repository.commit
     tlaam.from_pretrained(NAME)
     description = json.loads(repository.files["config.json"])
-    repository.files["config.json"] = json.dumps(sealed({**description, "classes": ["a", "b", "c"]})).encode()
+    repository.files["config.json"] = json.dumps(with_checksum({**description, "classes": ["a", "b", "c"]})).encode()
     assert tlaam.from_pretrained(NAME).classes == ("a", "b", "c")
     assert tlaam.from_pretrained(f"{NAME}@{old}").classes == ("crow", "jay", "wren")
     assert tlaam.from_pretrained("somebody/birds", revision=old).classes == ("crow", "jay", "wren")
@@ -127,7 +127,7 @@ def changed(**values: object) -> Callable[[Repository], None]:
     def change(repository: Repository) -> None:
         description = json.loads(repository.files["config.json"])
         description["model"].update(values)
-        repository.files["config.json"] = json.dumps(sealed(description)).encode()
+        repository.files["config.json"] = json.dumps(with_checksum(description)).encode()
 
     return change
 
@@ -137,7 +137,7 @@ def described(**values: object) -> Callable[[Repository], None]:
 
     def change(repository: Repository) -> None:
         description = {**json.loads(repository.files["config.json"]), **values}
-        repository.files["config.json"] = json.dumps(sealed(description)).encode()
+        repository.files["config.json"] = json.dumps(with_checksum(description)).encode()
 
     return change
 
@@ -248,8 +248,8 @@ def test_names_are_taken_apart() -> None:
 
 
 def test_without_the_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
-    real = tlaam.extras.find_spec
-    monkeypatch.setattr(tlaam.extras, "find_spec", lambda name: None if name == "huggingface_hub" else real(name))
+    real = tlaam.utils.extras.find_spec
+    monkeypatch.setattr(tlaam.utils.extras, "find_spec", lambda name: None if name == "huggingface_hub" else real(name))
     with pytest.raises(
         MissingPackageError,
         match=r"^a model of the Hugging Face hub \(hf://somebody/birds\) needs huggingface-hub: "

@@ -15,8 +15,8 @@ from PIL import Image
 from served import SlowPredictor, colour_file, form, picture
 from starlette.testclient import TestClient
 
-from tlaam.gallery import LookAlike
-from tlaam.prediction import Prediction, Predictor
+from tlaam.inference.engine import Prediction, Predictor
+from tlaam.reference.index import LookAlike
 from tlaam.service.app import create_app, resource
 from tlaam.service.decoding import MAX_SCANS
 from tlaam.service.guard import ROUTES

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from served import COLOURS, SlowPredictor, picture, until
 
-from tlaam.images import ImageBytes
+from tlaam.data.images import ImageBytes
 from tlaam.service.batching import Batcher
 from tlaam.service.limits import Limits
 from tlaam.service.metrics import Metrics

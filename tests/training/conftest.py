@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # so that the tests and the proc
 
 from stub_network import SETTINGS
 
-from tlaam.config import Config
+from tlaam.config.schema import Config
 
 CLASSES, PER_CLASS = 3, 9
 

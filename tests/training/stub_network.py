@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlaam.model.output import TLAAMOutput
+from tlaam.models.output import TLAAMOutput
 
 SETTINGS: dict[str, Any] = {
     "backbone": "stub",

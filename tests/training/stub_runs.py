@@ -23,7 +23,7 @@ import torch.utils.tensorboard  # the forks would import it anew, each of them
 from safetensors.torch import save_file
 from stub_network import StubNetwork
 
-from tlaam.config import Config
+from tlaam.config.schema import Config
 from tlaam.errors import TlaamError
 from tlaam.training import run
 

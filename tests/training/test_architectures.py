@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tlaam
-from tlaam.config import preset
-from tlaam.model.store import load_model
+from tlaam.config.presets import preset
+from tlaam.inference.store import load_model
 
 
 @pytest.mark.parametrize("name", ["racnn", "macnn", "tasn"])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.model.build import build_model
+from tlaam.config.schema import Config
+from tlaam.models.build import build_model
 from tlaam.training import batch_size
 from tlaam.training.run import train
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tlaam import atomic
 from tlaam.errors import RunError
 from tlaam.training.checkpoint import Checkpoints, load_state, save_state
+from tlaam.utils import atomic
 
 STATE: dict[str, Any] = {"step": 3, "model": {"w": torch.arange(5.0)}, "names": ["é", None], "best": (0.5, -1.0)}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tlaam.canvas import load_for_canvas
+from tlaam.data.input_image import load_for_input
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.training.dataset import EvaluationImages, TrainingImages
@@ -26,19 +26,21 @@ def sample(tmp_path: Path) -> Sample:
 
 
 @pytest.mark.parametrize(
-    ("canvas", "decoded"), [(64, (100, 75)), (80, (200, 150)), (200, (400, 300)), (400, (800, 600))]
+    ("input image", "decoded"), [(64, (100, 75)), (80, (200, 150)), (200, (400, 300)), (400, (800, 600))]
 )
-def test_decoding_is_reduced_but_never_below_the_canvas(sample: Sample, canvas: int, decoded: tuple[int, int]) -> None:
-    image, size = load_for_canvas(sample.path, canvas)
+def test_decoding_is_reduced_but_never_below_the_input_image(
+    sample: Sample, input_image: int, decoded: tuple[int, int]
+) -> None:
+    image, size = load_for_input(sample.path, input_image)
     assert image.size == decoded
     assert size == (800, 600)
-    assert load_for_canvas(sample.path, canvas, smallest_side=canvas / 601)[0].size == (800, 600)
+    assert load_for_input(sample.path, input_image, smallest_side=input_image / 601)[0].size == (800, 600)
 
 
 @pytest.mark.parametrize("side", [64, 300])
 def test_evaluation_item(sample: Sample, side: int) -> None:
     item = EvaluationImages([sample], side)[0]
-    assert item.canvas.shape == (3, side, side)
+    assert item.input_image.shape == (3, side, side)
     assert (int(item.label), int(item.position), item.size.tolist()) == (2, 0, [800, 600])
     torch.testing.assert_close(item.box, torch.tensor([1 / 8, 1 / 3, 5 / 8, 2 / 3]) * side)
 
@@ -48,7 +50,7 @@ def test_training_boxes_fit_images_decoded_at_a_reduced_size(sample: Sample, sid
     images = TrainingImages([sample], side, Augment(side, flip=True, jitter=0, crop_scale=0.6), seed=0)
     for epoch in range(8):
         item = images[epoch, 0]
-        rows, columns = torch.nonzero(item.canvas[0] > 145, as_tuple=True)
+        rows, columns = torch.nonzero(item.input_image[0] > 145, as_tuple=True)
         found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         assert (found - item.box).abs().max() <= 2.0
 
@@ -62,10 +64,10 @@ def test_a_banner_is_neither_seen_nor_measured(sample: Sample, side: int) -> Non
     with_banner = replace(sample, file=str(sample.path.with_suffix(".png")), box=box, banner=20)
     item = EvaluationImages([with_banner], side)[0]
     assert item.size.tolist() == [800, 580]
-    assert item.canvas[1].max() < 60  # green: neither the photograph's ground nor its object has much of it
+    assert item.input_image[1].max() < 60  # green: neither the photograph's ground nor its object has much of it
     torch.testing.assert_close(item.box, torch.tensor([1 / 8, 200 / 580, 5 / 8, 1]) * side)
     trained = TrainingImages([with_banner], side, Augment(side, flip=False, jitter=0, crop_scale=1), seed=0)[0, 0]
-    assert trained.canvas[1].max() < 60
+    assert trained.input_image[1].max() < 60
     torch.testing.assert_close(trained.box, item.box)
 
 
@@ -73,7 +75,7 @@ def test_batches_of_items(sample: Sample) -> None:
     images = TrainingImages([sample] * 5, 32, Augment(32, flip=True, jitter=0.1, crop_scale=1), seed=0)
     batches = list(batch_loader(images, StepBatches(5, 2, 1, seed=0), 0, pin=False))
     assert [len(batch.label) for batch in batches] == [2, 3]
-    assert batches[0].canvas.shape == (2, 3, 32, 32) and batches[0].box.shape == (2, 4)
+    assert batches[0].input_image.shape == (2, 3, 32, 32) and batches[0].box.shape == (2, 4)
     assert sorted(torch.cat([batch.position for batch in batches]).tolist()) == [0, 1, 2, 3, 4]
 
 

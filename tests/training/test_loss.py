@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlaam.model.output import TLAAMOutput
+from tlaam.models.output import TLAAMOutput
 from tlaam.training.loss import TwoLevelLoss
 
 

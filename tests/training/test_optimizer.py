@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from stub_network import StubNetwork
 
-from tlaam.config import TrainingConfig
+from tlaam.config.sections import TrainingConfig
 from tlaam.training.optimizer import build_optimizer, parameter_groups, set_lr
 
 

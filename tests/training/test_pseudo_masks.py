@@ -11,20 +11,20 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.data.open import open_images
+from tlaam.config.defaults import resolve
+from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import Sample
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
-from tlaam.defaults import resolve
 from tlaam.errors import ModelError, RunError
 from tlaam.evaluation.localization import box_iou, trivial_boxes
-from tlaam.model.build import build_model
-from tlaam.model.localization import largest_component, mask_boxes
-from tlaam.sealed import seal
+from tlaam.models.build import build_model
+from tlaam.models.localization import largest_component, mask_boxes
 from tlaam.training import loop
 from tlaam.training.masks import MASK_SIZE, read_pseudo_masks
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.run import resume, train
+from tlaam.utils.checksums import trailer
 
 QUICK = {
     "backbone": "resnet18", "pretrained": "none", "localizer": "foreground", "image_size": 64, "source_size": 96,
@@ -99,7 +99,7 @@ def test_masks_stay_with_their_images_however_these_are_listed(tmp_path: Path) -
 
 
 def test_half_precision_of_the_network_leaves_the_sums_whole(photographs: Path, tmp_path: Path) -> None:
-    images = open_images(photographs)
+    images = open_dataset(photographs)
     given = {"backbone": "tf_efficientnet_lite0", "pretrained": "package", "image_size": 64, "accelerator": "cpu"}
     config = resolve(Config.from_flat({**given, "pseudo_mask_size": 192, "workers": 0}), images)
     model = build_model(config.model, 3)
@@ -136,9 +136,9 @@ def test_a_bit_turned_in_the_masks_is_noticed(tmp_path: Path) -> None:
     np.save(path, np.zeros((2, MASK_SIZE, MASK_SIZE), dtype=np.uint8))
     plain = path.read_bytes()
     read_pseudo_masks(path, samples)  # as older versions wrote it
-    path.write_bytes(plain + seal(plain))
+    path.write_bytes(plain + trailer(plain))
     assert read_pseudo_masks(path, samples)[1].max() == 0
-    for damaged in (b"".join((plain[:-5], b"\x01", plain[-4:], seal(plain))), plain + seal(plain)[:-1]):
+    for damaged in (b"".join((plain[:-5], b"\x01", plain[-4:], trailer(plain))), plain + trailer(plain)[:-1]):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match=r"pseudo_masks\.npy is damaged: its checksum"):
             read_pseudo_masks(path, samples)

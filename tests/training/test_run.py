@@ -16,20 +16,20 @@ from stub_network import SETTINGS, StubNetwork
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from tlaam import atomic
 from tlaam.cli.main import main
-from tlaam.config import Config
-from tlaam.data.open import open_images
+from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split import with_validation
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import ConfigError, DataError, ModelError, RunError
-from tlaam.model.output import TLAAMOutput
+from tlaam.models.output import TLAAMOutput
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.history import COLUMNS
 from tlaam.training import checkpoint
 from tlaam.training.checkpoint import Checkpoints
-from tlaam.training.folder import RunFolder
-from tlaam.training.history import COLUMNS
 from tlaam.training.run import resume, train
+from tlaam.utils import atomic
 
 pytestmark = pytest.mark.usefixtures("stubbed")
 Settings = Callable[..., Config]
@@ -170,11 +170,11 @@ def test_moved_data_is_said_with_what_helps(
     run = _interrupted(copy, tmp_path, settings, monkeypatch)
     moved = copy.rename(tmp_path / "moved")
     with pytest.raises(
-        RunError, match=rf"was at {copy}.*tlaam train --resume {run}.*source=tlaam\.open_images"
+        RunError, match=rf"was at {copy}.*tlaam train --resume {run}.*source=tlaam\.open_dataset"
     ) as caught:
         resume(run, progress=False)
     assert "\n" not in str(caught.value)
-    resume(run, source=open_images(moved), progress=False)
+    resume(run, source=open_dataset(moved), progress=False)
     status = RunFolder(run).read_json(RunFolder(run).status)
     assert status["state"] == "finished" and "reason" not in status
 
@@ -347,7 +347,7 @@ def test_unreadable_images_are_refused_or_recorded(copy: Path, tmp_path: Path, s
     assert {entry["name"] for entry in skipped} == {f"class1/{number}.png" for number in range(7)}
     data = run.read_json(run.data)  # the validation images are cut from those that can be read, of every class
     assert sorted({name.split("/")[0] for name in data["val"]}) == ["class0", "class1", "class2"]
-    opened = open_images(copy)
+    opened = open_dataset(copy)
     assert data["source_fingerprint"] == opened.fingerprint()
     names = {entry["name"] for entry in skipped}
     left = opened.with_samples([sample for sample in opened.samples if sample.name not in names])
@@ -374,7 +374,7 @@ def test_without_validation_images_the_last_weights_are_kept(
 def test_a_running_process_locks_its_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     program = (
-        "import sys; from pathlib import Path; from tlaam.training.folder import RunFolder\n"
+        "import sys; from pathlib import Path; from tlaam.runs.folder import RunFolder\n"
         f"with RunFolder(Path({str(tmp_path)!r})).locked(): print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -394,7 +394,7 @@ def test_settings_that_cannot_be_had_are_one_line(photographs: Path, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-def test_sizes_are_those_of_the_canvas(photographs: Path, tmp_path: Path, settings: Settings) -> None:
+def test_sizes_are_those_of_the_input_image(photographs: Path, tmp_path: Path, settings: Settings) -> None:
     assert Image.open(next(photographs.rglob("*.png"))).size == (48, 40)
     path = train(photographs, tmp_path / "run", settings(source_size=48, epochs=1), progress=False)
     assert (path / "model.safetensors").is_file()

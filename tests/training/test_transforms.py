@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from tlaam.canvas import to_canvas
-from tlaam.training.transforms import Augment, relit
+from tlaam.data.input_image import to_input
+from tlaam.training.transforms import Augment, jitter_colors
 
 BOX = np.array([48.0, 30.0, 140.0, 90.0])
 
@@ -23,19 +23,19 @@ def test_boxes_follow_the_pixels(crop_scale: float, jitter: float) -> None:
     augment = Augment(128, flip=True, jitter=jitter, crop_scale=crop_scale)
     places = set()
     for seed in range(25):
-        canvas, box, _, _ = augment(_picture(), BOX, seed)
-        assert canvas.shape == (3, 128, 128) and canvas.dtype == torch.uint8
-        rows, columns = torch.nonzero(canvas[0] > canvas[0].max() / 2, as_tuple=True)
+        input_image, box, _, _ = augment(_picture(), BOX, seed)
+        assert input_image.shape == (3, 128, 128) and input_image.dtype == torch.uint8
+        rows, columns = torch.nonzero(input_image[0] > input_image[0].max() / 2, as_tuple=True)
         found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         assert (found - box).abs().max() <= 1.0
         places.add(tuple(box.tolist()))
     assert len(places) == (2 if crop_scale == 1 else 25)
 
 
-def test_without_augmentation_it_is_the_canvas() -> None:
-    canvas, box, mask, light = Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0)
-    assert np.array_equal(canvas.numpy(), to_canvas(_picture(), 64))
-    assert box.isnan().all() and mask is None and light.tolist() == [1, 1]
+def test_without_augmentation_it_is_the_input_image() -> None:
+    input_image, box, mask, color_jitter = Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0)
+    assert np.array_equal(input_image.numpy(), to_input(_picture(), 64))
+    assert box.isnan().all() and mask is None and color_jitter.tolist() == [1, 1]
 
 
 def test_a_box_that_the_crop_lost_is_none() -> None:
@@ -63,40 +63,42 @@ def test_masks_follow_the_pixels(crop_scale: float) -> None:
     mask = torch.zeros(50, 50, dtype=torch.uint8)
     mask[10:30, 12:35] = 255  # the red rectangle's cells, of 3 × 4 pixels
     for seed in range(25):
-        canvas, _, cells, _ = augment(_picture(), BOX, seed, mask)
+        input_image, _, cells, _ = augment(_picture(), BOX, seed, mask)
         assert cells is not None and cells.shape == (50, 50) and set(cells.unique().tolist()) <= {0, 255}
-        red = torch.nn.functional.interpolate((canvas[:1] > canvas[0].max() / 2)[None].float(), (50, 50), mode="area")
+        red = torch.nn.functional.interpolate(
+            (input_image[:1] > input_image[0].max() / 2)[None].float(), (50, 50), mode="area"
+        )
         assert ((cells > 0) != (red[0, 0] > 0.5)).float().mean() < 0.04  # rounding along the edges only
 
 
 def test_a_mask_changes_nothing_else() -> None:
     augment = Augment(64, flip=True, jitter=0.2, crop_scale=0.5)
     without, with_mask = augment(_picture(), BOX, 3), augment(_picture(), BOX, 3, torch.zeros(8, 8, dtype=torch.uint8))
-    assert torch.equal(without.canvas, with_mask.canvas) and torch.equal(without.box, with_mask.box)
+    assert torch.equal(without.input_image, with_mask.input_image) and torch.equal(without.box, with_mask.box)
 
 
-def test_a_canvas_made_before_becomes_what_its_image_does() -> None:
+def test_a_input_image_made_before_becomes_what_its_image_does() -> None:
     augment = Augment(64, flip=True, jitter=0.2, crop_scale=1)
-    canvas, scale = to_canvas(_picture(), 64), np.array([64 / 200, 64 / 150] * 2)
+    input_image, scale = to_input(_picture(), 64), np.array([64 / 200, 64 / 150] * 2)
     for seed in range(4):
-        ours, theirs = augment(canvas, BOX * scale, seed), augment(_picture(), BOX, seed)
-        assert torch.equal(ours.canvas, theirs.canvas) and torch.equal(ours.light, theirs.light)
+        ours, theirs = augment(input_image, BOX * scale, seed), augment(_picture(), BOX, seed)
+        assert torch.equal(ours.input_image, theirs.input_image) and torch.equal(ours.color_jitter, theirs.color_jitter)
         torch.testing.assert_close(ours.box, theirs.box)
 
 
 def test_light_is_pillows_brightness_and_then_contrast() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
-    light = torch.tensor([[1.4, 0.7], [0.6, 1.5]])
-    found = relit(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()), light)
-    for image, (brightness, contrast), made in zip(pixels, light.tolist(), found, strict=True):
+    color_jitter = torch.tensor([[1.4, 0.7], [0.6, 1.5]])
+    found = jitter_colors(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()), color_jitter)
+    for image, (brightness, contrast), made in zip(pixels, color_jitter.tolist(), found, strict=True):
         bright = ImageEnhance.Brightness(Image.fromarray(image)).enhance(brightness)
         expected = np.asarray(ImageEnhance.Contrast(bright).enhance(contrast)).transpose(2, 0, 1)
         assert np.abs(made.numpy() * 255 - expected).max() < 2.5  # Pillow rounds after each step
 
 
 def test_light_of_one_changes_nothing_and_factors_stay_within_their_range() -> None:
-    canvases = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    torch.testing.assert_close(relit(canvases, torch.ones(2, 2)), canvases / 255)
+    inputs = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(jitter_colors(inputs, torch.ones(2, 2)), inputs / 255)
     augment = Augment(8, flip=False, jitter=0.3, crop_scale=1)
-    lights = torch.stack([augment(canvases[0].numpy(), None, seed).light for seed in range(100)])
+    lights = torch.stack([augment(inputs[0].numpy(), None, seed).color_jitter for seed in range(100)])
     assert (lights.amin() >= 0.7) and (lights.amax() <= 1.3) and (lights.std(0) > 0.1).all()

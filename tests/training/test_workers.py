@@ -9,9 +9,9 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.data.open import open_images
-from tlaam.model.build import build_model
+from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
+from tlaam.models.build import build_model
 from tlaam.training import workers
 from tlaam.training.dataset import TrainingImages, training_images
 from tlaam.training.run import train
@@ -40,7 +40,7 @@ def test_as_many_as_keep_up(loading: float, training: float, cores: int, expecte
 def test_slower_loading_is_measured_and_asks_for_more(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_cores", lambda: 1000)
     config = Config.from_flat(OPTIONS)
-    images = training_images(open_images(photos).split("train"), config)
+    images = training_images(open_dataset(photos).split("train"), config)
     torch.manual_seed(0)
     model = build_model(config.model, 3).eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -54,7 +54,7 @@ def test_slower_loading_is_measured_and_asks_for_more(photos: Path, monkeypatch:
 
 
 def test_the_run_records_what_was_found(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlaam.defaults._TINY", 0)
+    monkeypatch.setattr("tlaam.config.defaults._TINY", 0)
     monkeypatch.setattr("tlaam.training.run.needed_workers", lambda *_: 2)
     run = train(photos, tmp_path / "run", Config.from_flat(OPTIONS), progress=False)
     assert Config.from_yaml(run / "config.yaml").training.workers == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from tlaam.cli.options import JsonCommand, JsonOption, config_option
-from tlaam.cli.output import progress_bar, write_json
+from tlaam.cli.output import write_json
+from tlaam.utils.progress import progress_bar
 
 SHOWN = 5
 """Findings of each kind that are printed; the JSON has all."""

@@ -11,7 +11,8 @@ import click
 
 from tlaam.cli.options import PATH
 from tlaam.cli.settings import flat_settings, setting_of
-from tlaam.config import option_names, shared_settings
+from tlaam.config.options import option_names
+from tlaam.config.presets import shared_settings
 from tlaam.errors import ConfigError
 
 
@@ -19,7 +20,7 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
     if not wanted:
         return
     from tlaam.comparison.systems import GROUPS, SYSTEMS
-    from tlaam.registry import load_installed
+    from tlaam.config.registry import load_installed
 
     load_installed()
     width = max(map(len, [*SYSTEMS, *GROUPS]))

@@ -15,7 +15,7 @@ from tlaam.cli.serving import serve_model, serving_options
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from tlaam.prediction import Predictor
+    from tlaam.inference.engine import Engine
 
 
 @click.command()
@@ -36,11 +36,11 @@ def demo(model: Path | str, examples: tuple[Path, ...], opens: bool, **options: 
     `tlaam serve` serves as well.
     """
 
-    def pages_of(predictor: Predictor) -> Sequence[BaseRoute]:
+    def pages_of(engine: Engine) -> Sequence[BaseRoute]:
         from tlaam.service.demo import pages
         from tlaam.service.examples import default_examples, examples_from
 
-        return pages(examples_from(examples) if examples else default_examples(predictor.model.classes))
+        return pages(examples_from(examples) if examples else default_examples(engine.classes))
 
     def ready(address: str) -> None:
         if opens:

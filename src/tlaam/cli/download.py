@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from tlaam.cli.options import PATH, config_option
-from tlaam.cli.output import progress_bar
-from tlaam.data.archives import DATA_SETS, PublicDataSet
+from tlaam.data.download.archives import DATA_SETS, PublicDataSet
+from tlaam.utils.progress import progress_bar
 
 
 def _help() -> str:
@@ -43,7 +43,7 @@ def _line(data_set: PublicDataSet) -> str:
 @config_option
 def download(name: str, folder: Path, archives: tuple[Path, ...], unverified: bool) -> None:
     """See `_help`."""
-    from tlaam.data.download import download as get
+    from tlaam.data.download.data_sets import download as get
 
     try:
         home = get(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import progress_bar, write_json
-from tlaam.errors import ConfigError
+from tlaam.cli.output import write_json
+from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
-    import torch
-
-    from tlaam.runtime.answers import Precision
+    from tlaam.inference.backend import Precision
 
 
 @click.command(cls=JsonCommand)
@@ -27,8 +24,8 @@ if TYPE_CHECKING:
     help="What to measure on. [test, else val, else all images]",
 )
 @click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
-@click.option("--page", type=PATH, metavar="FILE.html", help="Write a page with the measures and pictures.")
-@click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images on that page.")
+@click.option("--page", type=PATH, metavar="FILE.html", help="Write a report with the measures and pictures.")
+@click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images in that report.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
 @config_option
@@ -54,24 +51,26 @@ def evaluate(
 ) -> None:
     """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes.
 
-    RUN may also name a model on the Hugging Face hub, hf://owner/name; what it was trained on is then not known.
+    RUN may also be an ONNX file that `tlaam export` wrote, or name a model on the Hugging Face hub, hf://owner/name;
+    what that one was trained on is not known.
     """
     from tlaam.evaluation.evaluate import evaluate as measure
-    from tlaam.hub.download import local_folder
+    from tlaam.inference.engine import load_engine
+    from tlaam.inference.prediction_cache import PredictionCache
+    from tlaam.models.build import default_device
+    from tlaam.utils.work_sharing import joined_process_group
 
-    run = local_folder(run)
-
-    device, first = _launched(devices)
+    device, first = joined_process_group(devices, default_device().type)
+    engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
+    answers = PredictionCache(engine)
     with progress_bar("evaluating", hidden=not first) as progress:
         report = measure(
-            run,
+            engine,
             data,
             split=split,  # type: ignore[arg-type]
-            batch_size=batch_size,
-            precision=precision,
-            device=device,
             skip_unreadable=skip_unreadable,
             progress=progress,
+            answers=answers,
         )
     if not first:
         return
@@ -86,29 +85,7 @@ def evaluate(
     if json_file is not None:
         write_json(json_file, report.to_dict())
     if page is not None:
-        from tlaam.evaluation.page import write_evaluation_page
+        from tlaam.reports.evaluation_report import write_evaluation_report
 
-        written = write_evaluation_page(
-            page, run, data, report, count=pictures, batch_size=batch_size, precision=precision
-        )
-        click.echo(f"Pictures: {written}", err=json_file == "-")
-
-
-def _launched(devices: int) -> tuple[torch.device | None, bool]:
-    """Start or join the processes that share the work; return this one's device, and whether it is the first."""
-    from tlaam.defaults import started_by_torchrun
-
-    here, nodes = started_by_torchrun() or (devices, 1)
-    if devices not in (1, here):
-        raise ConfigError(
-            f"--devices {devices} does not fit the {here} processes that torchrun has started; leave it out."
-        )
-    if here * nodes == 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None, True
-    from lightning.fabric import Fabric
-
-    from tlaam.model.build import default_device
-
-    fabric = Fabric(accelerator=default_device().type, devices=here, num_nodes=nodes)
-    fabric.launch()
-    return fabric.device, fabric.is_global_zero
+        written = write_evaluation_report(page, answers, data, report, count=pictures)
+        click.echo(f"Report: {written}", err=json_file == "-")

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tlaam.cli.options import PATH, config_option
-from tlaam.cli.output import progress_bar
-from tlaam.data.sample import SPLITS, Sample, Split
-from tlaam.gallery import FILE, read_gallery
+from tlaam.data.sample import SPLITS, Split
+from tlaam.reference.file import read_index
+from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from tlaam.export.precision import Precision
-
-CALIBRATION_IMAGES = 32
 
 
 @click.command()
@@ -59,30 +57,31 @@ def export(
     """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
 
     The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
-    A gallery in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself, too, up
-    to 8 MB.
+    A reference index in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself,
+    too, up to 8 MB.
     For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
     """
-    from tlaam.export.onnx import export_onnx, gallery_file, parity_file, require_packages
-    from tlaam.export.parity import images_to_compare
+    from tlaam.export.onnx import export_run, require_packages
 
     require_packages()
-    chosen = images_to_compare(run, images, count, split)
-    ranges = images_to_compare(run, calibration, CALIBRATION_IMAGES, "train") if precision == "int8" else []
     with progress_bar("comparing") as progress:
-        found = export_onnx(run, out, chosen, precision=precision, calibration=ranges, progress=progress)
-    for parity in found.values():
-        click.echo(parity.table())
-    if split is None and any(isinstance(image, Sample) and image.split == "train" for image in chosen):
-        click.echo("  (of the run's training images; --images or --split test compares on others)")
-    click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {parity_file(out)}")
-    if (run / FILE).exists():
-        in_file = read_gallery(run / FILE).judge.to_text() is not None
-        worth = (
-            "look-alikes; without it the file still tells strangers"
-            if in_file
-            else "look-alikes and what tells strangers, which is too much for the file itself: keep both together"
+        done = export_run(
+            run, out, images, split=split, count=count, precision=precision, calibration=calibration, progress=progress
         )
-        click.echo(f"Gallery: {gallery_file(out)} ({worth})")
-    else:
-        click.echo(f"No gallery in {run}: the file neither tells strangers nor shows look-alikes (tlaam gallery RUN).")
+    for parity in done.parities.values():
+        click.echo(parity.table())
+    if done.seen_in_training:
+        click.echo("  (of the run's training images; --images or --split test compares on others)")
+    click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {done.figures}")
+    if done.index is None:
+        click.echo(
+            f"No reference index in {run}: the file neither tells strangers nor shows look-alikes (tlaam index RUN)."
+        )
+        return
+    in_file = read_index(done.index).detector.to_text() is not None
+    worth = (
+        "look-alikes; without it the file still tells strangers"
+        if in_file
+        else "look-alikes and what tells strangers, which is too much for the file itself: keep both together"
+    )
+    click.echo(f"Reference index: {done.index} ({worth})")

@@ -11,17 +11,17 @@ from importlib import import_module
 
 import click
 
-from tlaam.allocator import keep_freed_memory
 from tlaam.cli.output import accept_all_names, quiet_decoders
 from tlaam.errors import TlaamError, did_you_mean
-from tlaam.extras import require_extra
-from tlaam.text import printable
+from tlaam.utils.allocator import keep_freed_memory
+from tlaam.utils.extras import require_extra
+from tlaam.utils.text import printable
 
 VERBS = {
     "train": "Train a model on labelled photographs.",
     "evaluate": "Measure a trained model: every branch, and the boxes.",
-    "report": "Write the page of a finished run: results, mistakes, pictures, curves.",
-    "gallery": "Write the gallery of a finished run: look-alikes, and what tells strangers.",
+    "report": "Write the report of a finished run: results, mistakes, pictures, curves.",
+    "index": "Write the reference index of a finished run: look-alikes, and what is out of distribution.",
     "predict": "Name what photographs show, and show why.",
     "demo": "Open a page in the browser that shows what a model sees in your pictures.",
     "serve": "Answer over HTTP, in JSON.",
@@ -34,12 +34,15 @@ VERBS = {
 }
 
 _EXTRAS = {
-    **dict.fromkeys(("train", "evaluate", "report", "gallery", "push", "compare"), "train"),
+    **dict.fromkeys(("train", "evaluate", "report", "index", "push", "compare"), "train"),
     "export": "export",
     "quickstart": "quickstart",
     **dict.fromkeys(("demo", "serve"), "serve"),
 }
 """What brings the packages that a verb needs; the others do without."""
+
+_FORMER = {"gallery": "index"}
+"""Former names of verbs, which still do what they did."""
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space; train --resume RUN continues a run.",
@@ -63,6 +66,7 @@ class _Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = _FORMER.get(cmd_name, cmd_name)
         if cmd_name not in VERBS:
             raise click.UsageError(
                 f"there is no command '{cmd_name}'; commands are {', '.join(VERBS)}.{did_you_mean(cmd_name, VERBS)}"

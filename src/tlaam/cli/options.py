@@ -10,7 +10,7 @@ import click
 
 from tlaam.errors import ConfigError, did_you_mean
 from tlaam.hub.names import is_hub_name
-from tlaam.yaml_file import read_yaml
+from tlaam.utils.yaml_file import read_yaml
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

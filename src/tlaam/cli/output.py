@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from tlaam import atomic
+from tlaam.utils import atomic
 
 
 def write_json(target: str, value: Any) -> None:
@@ -95,20 +95,3 @@ def columns(text: str) -> int:
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
     )
-
-
-@contextmanager
-def progress_bar(what: str, *, unit: str = " images", hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that draws a bar on the error stream; silent where that is no terminal."""
-    from tqdm import tqdm
-
-    bar = tqdm(desc=what, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=hidden or None, leave=False)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    try:
-        yield show
-    finally:
-        bar.close()

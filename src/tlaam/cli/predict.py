@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import glob
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded, progress_bar
+from tlaam.cli.output import columns, json_lines, padded
 from tlaam.errors import ConfigError, TlaamError
-from tlaam.text import printable
+from tlaam.utils.progress import progress_bar
+from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
-    from tlaam.prediction import Prediction
-    from tlaam.runtime.answers import Precision
-    from tlaam.shards import Share
+    from tlaam.inference.backend import Precision
+    from tlaam.inference.prediction import Prediction
 
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
@@ -89,7 +86,8 @@ def predict(
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
     from tlaam.hub.download import local_folder
-    from tlaam.prediction import Predictor, find_images
+    from tlaam.inference.engine import load_engine
+    from tlaam.inference.inputs import find_images
 
     if into is not None:
         if json_file is not None or overlays is not None:
@@ -102,13 +100,15 @@ def predict(
     if kind != "jsonl":
         raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
     paths = find_images(images)
-    predictor = Predictor(local_folder(model), batch_size=batch_size, precision=precision, compiled=compiled)
+    engine = load_engine(
+        model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
+    )
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = (
         None
         if json_file == "-"
-        else _Table(paths, predictor.model.classes, min(top_k, _SHOWN), judged=predictor.judge is not None)
+        else _Table(paths, engine.classes, min(top_k, _SHOWN), judged=engine.detector is not None)
     )
     if table is not None:
         click.echo(table.heading())
@@ -118,7 +118,7 @@ def predict(
         # Rows on a terminal show well enough how far it is; a bar would run into them.
         progress_bar("predicting", hidden=table is not None and sys.stdout.isatty()) as progress,
     ):
-        for number, prediction in enumerate(predictor.predict(paths), start=1):
+        for number, prediction in enumerate(engine.predict(paths), start=1):
             if table is not None:
                 click.echo(table.row(prediction))
             record = prediction.to_dict(top_k)
@@ -126,8 +126,8 @@ def predict(
                 record["overlay"] = _write_overlay(prediction, overlays, number)
             write_line(record)
             failures += prediction.error is not None
-            strangers += prediction.confidence == "stranger"
-            unsure += prediction.confidence == "unsure"
+            strangers += prediction.verdict == "stranger"
+            unsure += prediction.verdict == "unsure"
             progress(number, len(paths))
     if strangers:
         do = "does" if strangers == 1 else "do"
@@ -163,8 +163,9 @@ class _Asked:
 def _predict_into(
     folder: Path, asked: _Asked, kind: Literal["jsonl", "parquet"], shard_size: int, processes: int
 ) -> None:
-    from tlaam.prediction import Predictor
-    from tlaam.shards import Share, predict_into
+    from tlaam.inference.engine import load_engine
+    from tlaam.inference.shards import predict_into
+    from tlaam.utils.work_sharing import Share, run_processes
 
     if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
         raise ConfigError(f"there is no '{missing[0]}'.")  # said now: what is begun in a folder is bound to its images
@@ -177,15 +178,16 @@ def _predict_into(
         options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", asked.top_k]
         options += ["--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
         options += [*(["--compile"] if asked.compiled else []), "--", asked.model, *asked.images]
-        _together(processes, ["predict", *map(str, options)])
+        if failed := run_processes(processes, ["predict", *map(str, options)]):
+            raise click.exceptions.Exit(failed)
         return
-    predictor = Predictor(
+    engine = load_engine(
         asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
-        device=_device_of(share, asked.model),
+        device=share.gpu() if asked.model.is_dir() else None,
     )  # fmt: skip
     with progress_bar("predicting") as progress:
         done = predict_into(
-            folder, predictor, asked.images, model=asked.model, top_k=asked.top_k, kind=kind, shard_size=shard_size,
+            folder, engine, asked.images, top_k=asked.top_k, kind=kind, shard_size=shard_size,
             share=share, progress=progress, say=lambda line: click.echo(f"tlaam: {line}", err=True),
         )  # fmt: skip
     click.echo(
@@ -194,42 +196,6 @@ def _predict_into(
     )
     if done.predicted and done.failures == done.predicted and not done.found:
         raise click.exceptions.Exit(1)
-
-
-def _device_of(share: Share, model: Path) -> str | None:
-    """Return a process's own GPU where several share the work of a run folder; else None, what suits the machine."""
-    if share.world_size == 1 or not model.is_dir():
-        return None
-    import torch
-
-    count = torch.cuda.device_count()
-    return f"cuda:{share.local_rank % count}" if count else None
-
-
-def _together(processes: int, arguments: Sequence[str]) -> None:
-    """Run a command of tlaam as several processes and end as the first of them that failed does."""
-    command = [sys.executable, "-m", "tlaam", *arguments]
-    running: list[subprocess.Popen[bytes]] = []
-    asked: list[int] = []  # to end, while they are being started: none may be left out
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-    try:
-        for rank in range(processes):
-            shared = {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
-            running.append(subprocess.Popen(command, env={**os.environ, **shared}))
-        signal.signal(signal.SIGTERM, _end_on_request)
-        if asked:
-            _end_on_request(asked[0], None)
-        statuses = [process.wait() for process in running]
-    finally:
-        for process in running:
-            process.terminate()
-        signal.signal(signal.SIGTERM, before)
-    if failed := next((status for status in statuses if status), 0):
-        raise click.exceptions.Exit(abs(failed))
-
-
-def _end_on_request(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # through the `finally` that ends the others
 
 
 class _Table:
@@ -255,7 +221,7 @@ class _Table:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
         top = prediction.top(len(self.titles))
         cells = [(printable(label), f"{probability:.1%}") for label, probability in top]
-        return self._line(path, prediction.confidence or "", cells)
+        return self._line(path, prediction.verdict or "", cells)
 
     def _line(self, path: str, verdict: str, cells: Sequence[tuple[str, str]]) -> str:
         verdicts = [padded(verdict, _WIDEST_VERDICT)] if self.judged else []
@@ -271,11 +237,9 @@ def _write_overlay(prediction: Prediction, folder: Path, number: int) -> str | N
     """Write the picture of one prediction and return its path; a fault costs this picture only."""
     if prediction.error is not None:
         return None
-    from tlaam.pictures import write_picture
-
     path = folder / _overlay_name(prediction.path, number)
     try:
-        write_picture(prediction, path)
+        prediction.save_plot(path)
     except (TlaamError, OSError) as error:
         click.echo(f"tlaam: no picture of {printable(prediction.path)}: {printable(str(error))}", err=True)
         return None

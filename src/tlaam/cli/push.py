@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tlaam.cli.options import PATH, config_option, precision_option
-from tlaam.cli.output import progress_bar
+from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
-    from tlaam.runtime.answers import Precision
+    from tlaam.inference.backend import Precision
 
 
 @click.command()
@@ -51,8 +51,8 @@ def push(
     Weights, description, card and pictures of a few images measured are sent; log in before by `hf auth login`, or set
     HF_TOKEN. Others then use hf://OWNER/NAME as MODEL.
     """
-    from tlaam.hub.folder import save_pretrained
-    from tlaam.hub.upload import push_to_hub
+    from tlaam.publish.folder import save_pretrained
+    from tlaam.publish.upload import push_to_hub
 
     with progress_bar("measuring") as progress:
         shared = {

@@ -15,7 +15,7 @@ from tlaam.cli.options import PATH, config_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of data and training.")
 def quickstart(out: Path, seed: int) -> None:
     """Train on an embedded data set, beside the plain backbone, and show what was looked at."""
-    from tlaam.first_steps import quickstart as begin
+    from tlaam.workflows.quickstart import quickstart as begin
 
     page = begin(out, seed=seed, say=click.echo)
     click.echo(f"Pictures: {page}")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tlaam.cli.options import PATH, config_option, precision_option
-from tlaam.cli.output import progress_bar
+from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
-    from tlaam.runtime.answers import Precision
+    from tlaam.inference.backend import Precision
 
 
 @click.command()
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 def report(
     run: Path, data: str | None, split: str | None, out: Path | None, batch_size: int, precision: Precision | None
 ) -> None:
-    """Write the page of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
-    worst images, curves, settings and times, measured on DATA (by itself the data it was trained on).
+    """Write the report of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
+    worst images, curves, settings and times, measured on DATA (default: the data it was trained on).
 
     `tlaam train` ends with it.
     """
-    from tlaam.run_page import write_run_page
+    from tlaam.reports.run_report import write_run_report
 
     with progress_bar("measuring") as progress:
-        written = write_run_page(
+        written = write_run_report(
             run,
             data,
             split=split,  # type: ignore[arg-type]
@@ -42,4 +42,4 @@ def report(
             batch_size=batch_size,
             precision=precision,
         )
-    click.echo(f"Page: {written}")
+    click.echo(f"Report: {written}")

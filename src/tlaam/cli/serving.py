@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlaam.cli.options import Command, config_option, precision_option
-from tlaam.text import printable
+from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from tlaam.prediction import Predictor
-    from tlaam.runtime.answers import Precision
+    from tlaam.inference.backend import Precision
+    from tlaam.inference.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,18 @@ def serve_model(
     model: Path | str,
     options: dict[str, Any],
     *,
-    pages: Callable[[Predictor], Sequence[BaseRoute]] = lambda predictor: (),
+    pages: Callable[[Engine], Sequence[BaseRoute]] = lambda engine: (),
     ready: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve a model until the process is asked to stop.
 
     Args:
-        model: as `tlaam.prediction.Predictor` takes it.
+        model: as `tlaam.inference.engine.load_engine` takes it.
         options: those of `serving_options`.
         pages: further routes, for the model.
         ready: called with the address when requests are answered.
     """
-    from tlaam.hub.download import local_folder
-    from tlaam.prediction import Predictor
+    from tlaam.inference.engine import load_engine
     from tlaam.service.app import create_app
     from tlaam.service.limits import MIB, Limits
     from tlaam.service.server import address_of, bound, is_loopback, server
@@ -96,14 +95,14 @@ def serve_model(
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
     with bound(given.host, given.port) as listening:  # before the model is loaded: a port that is taken is said at once
-        predictor = Predictor(local_folder(model), batch_size=given.batch_size, precision=given.precision)
+        engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
         hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}
         app = create_app(
-            predictor,
+            engine,
             name=_name(model),
             limits=limits,
             hosts=hosts if is_loopback(given.host) else None,
-            pages=pages(predictor),
+            pages=pages(engine),
         )
         if not is_loopback(given.host):
             click.echo(
@@ -114,7 +113,7 @@ def serve_model(
         address = address_of(listening)
 
         def begin() -> None:
-            classes = len(predictor.model.classes)
+            classes = len(engine.classes)
             click.echo(f"{printable(str(model))} ({classes} classes) on {address} - Ctrl-C ends it.")
             ready(address)
 

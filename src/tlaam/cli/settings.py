@@ -11,9 +11,11 @@ import click
 from click.core import ParameterSource
 
 from tlaam.cli.options import PATH, Command
-from tlaam.config import PRESETS, SECTIONS, Config, choices, flattened, named_in_errors, preset, section_of
+from tlaam.config.options import SECTIONS, choices, section_of
+from tlaam.config.presets import PRESETS, preset
+from tlaam.config.schema import Config, flattened, named_in_errors
 from tlaam.errors import ConfigError
-from tlaam.yaml_file import read_yaml
+from tlaam.utils.yaml_file import read_yaml
 
 
 def settings_options(command: Command) -> Command:

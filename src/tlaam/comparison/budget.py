@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from tlaam.config import ModelConfig
-from tlaam.model.build import build_model
-from tlaam.model.network import TLAAM
+from tlaam.config.sections import ModelConfig
+from tlaam.models.build import build_model
+from tlaam.models.network import TLAAM
 
 STEP = 32
 """Inputs are multiples of it: what most backbones reduce an image by."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlaam.comparison.systems import SYSTEMS, System
-from tlaam.config import SECTIONS
+from tlaam.config.options import SECTIONS
 
 WEIGHTS = {
     "validation": "of the epoch that was best on the validation images",

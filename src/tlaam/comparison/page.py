@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tlaam.charts import spread_chart
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
 from tlaam.data.sample import LabelledImages, Sample, Split
-from tlaam.evaluation.page import VIEWS, in_turns, picture_beside_truth
-from tlaam.page import Cell, Chart, Gallery, Picture, Section, Table, write_page
-from tlaam.prediction import Predictor
+from tlaam.inference.engine import load_engine
+from tlaam.reports.evaluation_report import VIEWS, in_turns, picture_beside_truth
+from tlaam.reports.page import Cell, Chart, Gallery, Picture, Section, Table, write_page
+from tlaam.visualization.charts import spread_chart
 
 PICTURES = 4
 """Images that every system's view is shown of."""
@@ -117,7 +117,7 @@ def _pictures(
     """Return a gallery an image, in which every system shows what it saw of it."""
     found: list[list[Picture]] = []
     for system in titles:
-        predictions = Predictor(folder / "runs" / runs[system]).predict(samples)
+        predictions = load_engine(folder / "runs" / runs[system]).predict(samples)
         pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
         found.append([replace(p, caption=f"{titles[system]} ({runs[system]}): {p.caption}") for p in pictures])
     return [

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlaam.config.names import BRANCHES
 from tlaam.evaluation.bootstrap import paired_bootstrap
-from tlaam.evaluation.report import BEST_EPOCH, BRANCHES, EvaluationReport
+from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
 
 MEASURES: dict[str, str] = {
     **{f"{branch}.top1": f"{branch} top-1 %" for branch in BRANCHES},

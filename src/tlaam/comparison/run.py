@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
-from tlaam import __version__
-from tlaam.atomic import remove_leftovers, write_json, write_text
+from tlaam._version import __version__
 from tlaam.comparison.budget import larger_input
 from tlaam.comparison.child import run_child
 from tlaam.comparison.conditions import WEIGHTS, command, conditions
@@ -38,18 +37,21 @@ from tlaam.comparison.results import (
 )
 from tlaam.comparison.share import SharedFolder
 from tlaam.comparison.systems import OF_COMPARISON, RIVAL, SYSTEMS, System, chosen
-from tlaam.config import MACHINE_OPTIONS, Config
+from tlaam.config.defaults import resolve
+from tlaam.config.schema import Config
+from tlaam.config.sections import MACHINE_OPTIONS
 from tlaam.data.check import find_unreadable
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, LabelledImages, Split
 from tlaam.data.split import with_validation
-from tlaam.defaults import resolve
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
-from tlaam.machine import machine
-from tlaam.training.folder import RunFolder
-from tlaam.training.source import reopenable
+from tlaam.inference.engine import load_engine
+from tlaam.runs.data import reopenable
+from tlaam.runs.environment import environment
+from tlaam.runs.folder import RunFolder
+from tlaam.utils.atomic import remove_leftovers, write_json, write_text
 
 Protocol = Literal["validation", "last", "best-epoch"]
 
@@ -111,7 +113,7 @@ def compare(
     Data without one is measured on the validation split that it marks, if no epoch is chosen by it (protocol last).
 
     Args:
-        data: what `tlaam.data.open.open_images` understands. The split that is measured is measured once a run,
+        data: what `tlaam.data.open.open_dataset` understands. The split that is measured is measured once a run,
             after training.
         out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
             seeds.
@@ -144,7 +146,7 @@ def compare(
     leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
     if leader not in {system.name for system in grid}:
         raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
-    images = open_images(data)
+    images = open_dataset(data)
     split = _measured_split(images, protocol)
     if protocol == "validation" and not _with_validation(images, given).split("val"):
         raise ConfigError(
@@ -177,7 +179,7 @@ def compare(
                 failed.append(name)
                 say(f"{system.title}, seed {seed}: {fault}; going on with the others")
                 continue
-            report = evaluate(run, images, split=split, skip_unreadable=skip_unreadable)
+            report = evaluate(load_engine(run), images, split=split, skip_unreadable=skip_unreadable)
             status = json.loads((run / "run.json").read_text(encoding="utf-8"))
             folder.keep(name, result_of(system.name, seed, report, status, protocol))
             chosen_by = ", which its epoch was chosen by" if protocol == "best-epoch" else ""
@@ -428,7 +430,7 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
             name: {"title": title, **{o: value for o, value in settings[name].items() if o not in shared}}
             for name, title in comparison.titles.items()
         },
-        "machine": machine(),
+        "machine": environment(),
         "versions": _versions(comparison),
         "summary": {
             system: {name: {"mean": spread.mean, "std": spread.std} for name, spread in measures.items()}

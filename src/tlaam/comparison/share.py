@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tlaam.atomic import remove_leftovers, write_json
 from tlaam.comparison.results import RunResult
 from tlaam.errors import RunError
-from tlaam.lock import locked
-from tlaam.reading import read_text
-from tlaam.sealed import is_intact, sealed
+from tlaam.utils.atomic import remove_leftovers, write_json
+from tlaam.utils.checksums import is_intact, with_checksum
+from tlaam.utils.lock import locked
+from tlaam.utils.reading import read_text
+from tlaam.utils.work_sharing import claimed
 
 _PATIENCE = 0.1
 
@@ -49,17 +50,9 @@ class SharedFolder:
                     time.sleep(_PATIENCE)
             yield
 
-    @contextmanager
-    def claimed(self, name: str) -> Iterator[bool]:
+    def claimed(self, name: str) -> AbstractContextManager[bool]:
         """Have a run to oneself; yields whether that is so, or another process has it."""
-        self.run(name).parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / "runs" / f"{name}.lock", self.run(name)))
-                mine = True
-            except RunError:
-                mine = False
-            yield mine
+        return claimed(self.path / "runs" / f"{name}.lock", self.run(name))
 
     def has_result(self, name: str) -> bool:
         """Return whether a run was measured, and what it came to is still what was written."""
@@ -73,7 +66,7 @@ class SharedFolder:
         """Write down what a run came to."""
         self._result(name).parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._result(name).parent, self._result(name).name)
-        write_json(self._result(name), sealed(result.to_dict()))
+        write_json(self._result(name), with_checksum(result.to_dict()))
 
     def result(self, name: str) -> RunResult:
         """Return what a run came to.

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tlaam.config.registry import KINDS, in_this_process_only, load_installed, require_name
 from tlaam.errors import ConfigError, did_you_mean
-from tlaam.registry import KINDS, in_this_process_only, load_installed, require_name
 
 _PLAIN: dict[str, Any] = {"localizer": "none", "parts": "none", "attention": "none"}
 _AS_STATED: dict[str, Any] = {

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from tlaam.data.folder import class_folders, unsupported_files, unsupported_types
-from tlaam.data.open import open_images
+from tlaam.data.images import ImageError, load_image
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError
-from tlaam.images import ImageError, image_size, load_image
-from tlaam.text import printable
+from tlaam.utils.text import printable
 
 Kind = Literal[
     "unreadable",
@@ -123,14 +123,14 @@ class _Scan:
 
 
 def check(source: str | Path, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
-    """Open a source as `tlaam.data.open.open_images` does, and report all that is wrong with it; nothing is changed.
+    """Open a source as `tlaam.data.open.open_dataset` does, and report all that is wrong with it; nothing is changed.
 
     What opening would refuse with its first fault (empty classes, impossible boxes, an image listed twice with
     different content) is listed along with what `check_images` finds, and class folders with pictures of a type that is
     not read (``unsupported``).
 
     Args:
-        source: what `open_images` understands.
+        source: what `open_dataset` understands.
         workers: number of threads; as many as there are processors where None.
         progress: called after every image.
 
@@ -140,9 +140,9 @@ def check(source: str | Path, *, workers: int | None = None, progress: Progress 
     """
     refusal = None
     try:
-        images = open_images(source)
+        images = open_dataset(source)
     except DataError as error:
-        images, refusal = open_images(source, strict=False), str(error)
+        images, refusal = open_dataset(source, strict=False), str(error)
     if refusal is None and not images.split("train"):
         present = " and ".join(split for split in SPLITS if images.split(split))
         refusal = f"'{images.root}' holds no training images, only {present}."
@@ -232,8 +232,7 @@ def _in_order(
 def _fault_of(sample: Sample, max_side: int) -> str:
     try:
         load_image(sample.path, max_side=max_side)
-        if sample.banner:
-            image_size(sample.path, banner=sample.banner)  # an image no higher than its banner shows in the header
+        sample.picture_size()  # an image no higher than what is cut off shows in the header
     except ImageError as error:
         return f"'{sample.name}': {error.fault}"
     return ""
@@ -241,7 +240,7 @@ def _fault_of(sample: Sample, max_side: int) -> str:
 
 def _scan(sample: Sample) -> _Scan:
     try:
-        image = load_image(sample.path, banner=sample.banner)
+        image = sample.picture()
     except ImageError as error:
         return _Scan(fault=f"{error.fault[:1].upper()}{error.fault[1:]}.")
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tlaam.data.images import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
-from tlaam.images import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 
 
 def is_class_folders(root: Path) -> bool:

@@ -19,8 +19,8 @@ from typing import NamedTuple, TextIO
 from tlaam.data.rules import NO_NUMBERS, SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import Box, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
-from tlaam.reading import bounded_lines, require_regular
-from tlaam.text import shortened
+from tlaam.utils.reading import bounded_lines, require_regular
+from tlaam.utils.text import shortened
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
@@ -72,8 +72,8 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark, or UTF-16
     with one; comma, semicolon or tab. Image paths are relative to the file's folder, or absolute; images are neither
     opened nor looked for. An empty split is ``train``; others may be spelt as in `SPLIT_NAMES`. A box is xyxy in pixels
-    of the image as `tlaam.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none. Classes
-    are the labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
+    of the image as `tlaam.data.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none.
+    Classes are the labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
 
     Args:
         strict: refuse impossible boxes, images that are listed twice with different content, and classes that cannot

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tlaam.data import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.folder import (
     has_split_folders,
     is_class_folders,
@@ -19,12 +18,13 @@ from tlaam.data.folder import (
     visible_folders,
 )
 from tlaam.data.manifest import manifest_in, read_manifest
+from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
 from tlaam.errors import ConfigError, DataError, did_you_mean
 
 
 class Reader(Protocol):
-    """Reads a layout; with ``strict=False`` it keeps what `tlaam.data.check` is to list (see `open_images`)."""
+    """Reads a layout; with ``strict=False`` it keeps what `tlaam.data.check` is to list (see `open_dataset`)."""
 
     def __call__(self, root: Path, /, *, strict: bool) -> LabelledImages: ...
 
@@ -75,7 +75,7 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
-def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
+def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a source of labelled images, recognised by looking at it.
 
     Args:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlaam.data.images import image_size, load_image, load_levels, reduced, unreadable
+from tlaam.utils.checksums import checksum_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -45,8 +52,9 @@ class Sample:
         box: the object's box, where the source has one. Only ever used to *measure*.
         keypoints: where the object's visible parts are, as the source writes it; empty if none is visible, None where
             the source does not say. Only ever used to *measure*.
-        banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. They are cut
-            off wherever the image is decoded; `box` and `keypoints` count from the top left, so they stay as they are.
+        banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. `picture`,
+            `picture_size` and `mask_levels` cut them off; `box` and `keypoints` count from the top left, so they stay
+            as they are.
         mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
     """
 
@@ -63,6 +71,52 @@ class Sample:
     def path(self) -> Path:
         """Where the image lies."""
         return Path(self.file)
+
+    @property
+    def pixels(self) -> tuple[str, int]:
+        """What the picture is made of: the file, as an absolute path, and how many of its lowest rows are cut off."""
+        return os.fspath(self.path.absolute()), self.banner
+
+    def picture(self, max_side: int | None = None) -> Image.Image:
+        """Decode the picture to 8-bit RGB, upright and without its banner (`tlaam.data.images.load_image`).
+
+        Args:
+            max_side: most pixels of the longer side; a larger picture is reduced.
+
+        Raises:
+            ImageError: the file cannot be read as an image, or is no higher than its banner.
+        """
+        if not self.banner:
+            return load_image(self.path, max_side=max_side)
+        # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
+        image = load_image(self.path)
+        return reduced(image.crop((0, 0, image.width, self._height(image.height))), max_side)
+
+    def picture_size(self) -> tuple[int, int]:
+        """Return ``(width, height)`` of `picture` in pixels, reading only the file's header.
+
+        Raises:
+            ImageError: as of `picture`, except that damage behind the header goes unnoticed.
+        """
+        width, height = image_size(self.path)
+        return width, self._height(height)
+
+    def mask_levels(self) -> NDArray[np.uint8]:
+        """Return the levels ``(H, W)`` of `mask`, which is not None, on the picture's pixels.
+
+        Raises:
+            ImageError: it cannot be read, or is no higher than the banner.
+        """
+        assert self.mask is not None
+        levels = load_levels(self.mask.path)
+        return levels[: self._height(len(levels))]
+
+    def _height(self, rows: int) -> int:
+        if rows <= self.banner:
+            raise unreadable(
+                self.path, f"nothing is left of its {rows} rows of pixels without the banner of {self.banner}"
+            )
+        return rows - self.banner
 
     def box_in_picture(self, height: float) -> Box | None:
         """Return the box, less what of it reaches into the banner.
@@ -108,9 +162,6 @@ class LabelledImages:
 
     def fingerprint(self) -> str:
         """Return a hash of class names and of every sample's name, label and split (not of the pixels)."""
-        digest = hashlib.sha256()
-        for name in self.classes:
-            digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-        for sample in sorted(self.samples, key=lambda s: s.name):
-            digest.update(f"{sample.name}\0{sample.label}\0{sample.split}\0".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        names = (f"{name}\0" for name in self.classes)
+        samples = (f"{s.name}\0{s.label}\0{s.split}\0" for s in sorted(self.samples, key=lambda s: s.name))
+        return checksum_of(text.encode("utf-8", "surrogateescape") for text in (*names, *samples))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import replace
 
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import ConfigError
+from tlaam.utils.checksums import checksum
 
 
 def with_validation(images: LabelledImages, fraction: float, seed: int) -> LabelledImages:
@@ -61,4 +61,4 @@ def _cut(images: LabelledImages, split: Split, fraction: float, seed: int) -> La
 
 def _rank(split: Split, seed: int, name: str) -> bytes:
     """Return a number drawn by seed and name; the split is part of it so that two cuts are independent."""
-    return hashlib.sha256(f"{split}\0{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+    return bytes.fromhex(checksum(f"{split}\0{seed}\0{name}".encode("utf-8", "surrogateescape")))

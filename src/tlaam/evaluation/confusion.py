@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlaam.evaluation.report import FINAL_BRANCH, ImageResult
+from tlaam.config.names import FINAL_BRANCH
+from tlaam.evaluation.report import ImageResult
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def mixed_up(results: Sequence[ImageResult]) -> list[MixedUp]:
         if mistakes[second, first] > mistakes[first, second]:
             first, second = second, first
         both = {(first, second), (second, first)}
-        example = max((r for r in results if (r.label, r.predicted[FINAL_BRANCH]) in both), key=lambda r: r.confidence)
+        example = max((r for r in results if (r.label, r.predicted[FINAL_BRANCH]) in both), key=lambda r: r.score)
         taken_for = example.predicted[FINAL_BRANCH]
         others = [r for r in results if r.label == taken_for]
-        other = max(others, key=lambda r: (r.predicted[FINAL_BRANCH] == r.label, r.confidence), default=None)
+        other = max(others, key=lambda r: (r.predicted[FINAL_BRANCH] == r.label, r.score), default=None)
         pairs.append(MixedUp(first, second, mistakes[first, second], mistakes[second, first], example, other))
     return sorted(pairs, key=lambda pair: (-pair.count, pair.first, pair.second))

@@ -1,4 +1,4 @@
-"""Measuring a trained run on a data set, through the same path that predicts."""
+"""Measuring a model on a data set, through the same path that predicts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tlaam.config import Config
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
-from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError, ModelError, did_you_mean
 from tlaam.evaluation.classification import classification_report
 from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
@@ -23,68 +20,63 @@ from tlaam.evaluation.localization import box_iou, localization_report
 from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
-from tlaam.evaluation.together import predicted_together
-from tlaam.hub.download import local_folder
-from tlaam.model.store import TrainedModel, load_model
-from tlaam.prediction import Prediction, Predictor
-from tlaam.training.folder import RunFolder
+from tlaam.inference.engine import Engine
+from tlaam.inference.prediction import Prediction
+from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.runs.splits import TrainingData, preferred_split, with_the_runs_splits
 
 
 def evaluate(
-    run: TrainedModel | Path | str,
+    engine: Engine,
     data: LabelledImages | Path | str,
     *,
     split: Split | None = None,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    answers: PredictionCache | None = None,
 ) -> EvaluationReport:
     """Measure every branch and the fusion, and boxes, part windows and heat maps where the data says what is true.
 
     Where `torch.distributed` is set up, each process answers for its share of the images, and all return the same.
 
     Args:
-        run: a run folder; or a loaded model, or the name of one on the hub (``hf://owner/name``), which bring no record
-            of what it was trained on.
+        engine: a model, in PyTorch or ONNX alike (`tlaam.inference.engine.load_engine`).
         data: a data set, or where it lies.
-        split: what to measure on; by itself the test split, else the validation split (the one that the run held out,
-            where this is its data set), else all images.
+        split: what to measure on; by default the test split, else the validation split (the one that training held out,
+            where this is the data it was trained on), else all images.
         skip_unreadable: measure without images that cannot be read instead of refusing.
         progress: called with (images done, images in all), the validation images of `_threshold_images` among them.
-        **options: see `tlaam.prediction.Predictor`.
+        answers: the engine's answers so far; what is in there is not asked again.
 
     Raises:
         DataError: a class is unknown to the model, the split is empty, an image cannot be read, a mask cannot be read
             or has another size than its image, or the run's own data set has changed, so that what it has seen is not
             known.
-        ModelError: the run holds no usable model, or one of a single class, of which there is nothing to measure.
+        ModelError: the model knows a single class, of which there is nothing to measure.
         RunError: a record of the run is damaged, so that what it has seen is not known.
     """
-    if not isinstance(run, TrainedModel):
-        run = local_folder(run)
-    model = run if isinstance(run, TrainedModel) else load_model(run)
-    if len(model.classes) < 2:
-        where = "The model" if isinstance(run, TrainedModel) else f"The model in {run}"
-        raise ModelError(f"{where} knows one class alone, '{model.classes[0]}': it is always right, or always wrong.")
+    if len(engine.classes) < 2:
+        where = "The model" if engine.origin is None else f"The model in {engine.origin}"
+        raise ModelError(f"{where} knows one class alone, '{engine.classes[0]}': it is always right, or always wrong.")
     # What one could not learn from (a single class, say) can still be measured.
-    images = data if isinstance(data, LabelledImages) else open_images(data, strict=False)
-    if not isinstance(run, TrainedModel):
-        images = with_the_runs_splits(images, Path(run))
-    chosen = split if split is not None else _preferred_split(images)
+    images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
+    seen = trained_on(engine)
+    images = with_the_runs_splits(images, seen, engine.origin)
+    chosen = split if split is not None else preferred_split(images)
     samples = images.split(chosen)
     if not samples:
         present = [s for s in SPLITS if images.split(s)]
         raise DataError(f"{images.name} has no images in split '{chosen}'; it has {', '.join(present)}.")
-    labels = labels_of_model(images, samples, model.classes)
-    validation = _threshold_images(images, chosen) if model.network.draws_maps else []
+    labels = labels_of_model(images, samples, engine.classes)
+    validation = _threshold_images(images, chosen) if engine.model.draws_maps else []
     _require_possible_boxes([*samples, *validation])
 
-    predictor, before = Predictor(model, **options), 0
+    cache, before, began = answers or PredictionCache(engine), 0, engine.seconds
 
-    def answers(asked: Sequence[Sample], what: str) -> list[Prediction]:
+    def answered(asked: Sequence[Sample], what: str) -> list[Prediction]:
         nonlocal before
         total = len(samples) + len(validation)
-        found = predicted_together(predictor, asked, lambda done: progress and progress(before + done, total))
+        found = cache.of(asked, lambda done: progress(before + done, total) if progress else None)
         before += len(asked)
         failed = [prediction for prediction in found if prediction.error]
         if failed and not skip_unreadable:
@@ -95,25 +87,34 @@ def evaluate(
         return found
 
     report = _report(
-        images, chosen, samples, answers(samples, "images"), labels, model.classes, draws_maps=model.network.draws_maps
-    )
+        images, chosen, samples, answered(samples, "images"), labels, engine.classes,
+        draws_maps=engine.model.draws_maps,
+    )  # fmt: skip
+    seconds = engine.seconds - began
     if report.heatmaps is not None and validation:
-        others = _heatmaps(validation, answers(validation, "validation images"))
+        others = _heatmaps(validation, answered(validation, "validation images"))
         accuracy = None if others is None else others.accuracy
         report = replace(report, heatmaps=replace(report.heatmaps, validation=accuracy))
-    flattered = not isinstance(run, TrainedModel) and _selected_on(Path(run)) == chosen == "test"
-    assert isinstance(predictor.model, TrainedModel)
-    return replace(report, selected_on_these=flattered, precision=predictor.model.precision)
+    flattered = seen is not None and seen.select_on == chosen == "test"
+    return replace(report, selected_on_these=flattered, precision=engine.model.precision, seconds=seconds)
 
 
-def measurable_split(images: LabelledImages, run: Path) -> Split | None:
-    """Return the images that a run's own page measures: those held out for validation, else a test split, else None.
+def trained_on(engine: Engine) -> TrainingData | None:
+    """Return what a model was trained on, as far as its run folder or its file says; None where neither does.
 
     Raises:
-        DataError: as `evaluate`.
+        ModelError: what the file says is no such record.
+        RunError: a record of the run is damaged.
     """
-    images = with_the_runs_splits(images, run)
-    return next((split for split in ("val", "test") if images.split(split)), None)  # type: ignore[arg-type]
+    if engine.origin is not None and engine.origin.is_dir():
+        return TrainingData.of_run(engine.origin)
+    record = getattr(engine.model, "training_data", None)
+    if record is None:
+        return None
+    try:
+        return TrainingData.from_dict(record)
+    except ValueError as error:
+        raise ModelError(f"{engine.origin}: 'training_data' of its metadata cannot be used: {error}.") from error
 
 
 def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
@@ -121,19 +122,6 @@ def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
     if measured == "val" or not any(sample.box is not None for sample in images.split(measured)):
         return []
     return [sample for sample in images.split("val") if sample.box is not None]
-
-
-def _selected_on(run: Path) -> str:
-    """Return the split that a run chose its epoch on."""
-    if not (run / "config.yaml").exists():  # a model without its run folder's records
-        return "val"
-    return Config.from_yaml(run / "config.yaml").training.select_on
-
-
-def _preferred_split(images: LabelledImages) -> Split:
-    if images.split("test"):
-        return "test"
-    return "val" if images.split("val") else "train"
 
 
 def _report(
@@ -171,15 +159,15 @@ def _report(
         if draws_maps:
             heatmaps = _heatmaps([sample for sample, *_ in rows], answered)
     predicted = {name: values.argmax(1).tolist() for name, values in by_branch.items()}
-    sure: list[float] = by_branch["fused"].amax(1).tolist()
+    scores: list[float] = by_branch["fused"].amax(1).tolist()
     per_image = [
         ImageResult(
             sample.name,
             label,
             {n: values[row] for n, values in predicted.items()},
-            sure[row],
+            scores[row],
             ious[row],
-            prediction.confidence,
+            prediction.verdict,
         )
         for row, (sample, prediction, label) in enumerate(rows)
     ]
@@ -229,7 +217,7 @@ def _masks(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Mask
     for sample, prediction in zip(samples, predictions, strict=True):
         if sample.mask is not None and prediction.heatmap is not None:
             heatmaps.append(prediction.heatmap)
-            masks.append((sample.mask, prediction.size, sample.banner))
+            masks.append((sample, prediction.size))
     return mask_report(heatmaps, masks)
 
 
@@ -259,36 +247,3 @@ def labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: 
                 f"{did_you_mean(name, classes)} Only classes that the model was trained on can be measured."
             )
     return [index[images.classes[sample.label]] for sample in samples]
-
-
-def with_the_runs_splits(images: LabelledImages, run: Path) -> LabelledImages:
-    """Cut the splits that the run cut from this data set, so that it is measured on what it was not trained on.
-
-    Raises:
-        DataError: the data set has changed since, so that what was trained on is no longer known.
-    """
-    folder = RunFolder(run)
-    if not folder.data.exists():  # a model without its run folder's records
-        return images
-    record = folder.read_json(folder.data, "source_fingerprint", "root", "seed", "test_fraction", "val_fraction")
-    if record["source_fingerprint"] == images.fingerprint():
-        skipped = _skipped(run)
-        images = images.with_samples([sample for sample in images.samples if sample.name not in skipped])
-        return with_validation(
-            with_test(images, record["test_fraction"], record["seed"]), record["val_fraction"], record["seed"]
-        )
-    unmarked = not images.split("test") and not images.split("val")
-    if unmarked and Path(record["root"]).resolve() == images.root.resolve():
-        raise DataError(
-            f"{images.root} has changed since {run} was trained on it, so which images it has seen is not known. "
-            "Measure on other images, or on a test split."
-        )
-    return images
-
-
-def _skipped(run: Path) -> set[str]:
-    """Return the names of unreadable images that the run left out before it cut its splits."""
-    folder = RunFolder(run)
-    if not folder.skipped.exists():
-        return set()
-    return {entry["name"] for entry in folder.read_json(folder.skipped, "skipped")["skipped"]}

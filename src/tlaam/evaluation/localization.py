@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tlaam.errors import DataError
-from tlaam.model.fixed_box import CENTER_SHARE
+from tlaam.models.localizers.fixed_box import CENTER_SHARE
 
 IOU_LEVELS = (0.3, 0.5, 0.7)
 

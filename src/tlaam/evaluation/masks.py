@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.data.sample import Mask
+from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.evaluation.wsol import SIDE, PixelScores
-from tlaam.images import load_levels
 
 UNKNOWN = 255
 """Marks pixels of a mask that nobody knows about; they do not count."""
@@ -39,13 +38,13 @@ class MaskReport:
 
 
 def mask_report(
-    heatmaps: Iterable[NDArray[np.floating]], masks: Iterable[tuple[Mask, tuple[int, int], int]]
+    heatmaps: Iterable[NDArray[np.floating]], masks: Iterable[tuple[Sample, tuple[int, int]]]
 ) -> MaskReport | None:
     """Measure heat maps by the masks of their images, one image at a time.
 
     Args:
         heatmaps: N maps ``(h, w)`` over the whole image, of any range.
-        masks: of each image the mask, the image's (width, height) and its banner, see `measured_mask`.
+        masks: of each image the sample, which has a mask, and the picture's (width, height), see `measured_mask`.
 
     Returns:
         The report, or None when there is no image.
@@ -56,28 +55,29 @@ def mask_report(
     across = (np.arange(SIDE) + 0.5) / SIDE - 0.5
     center = np.exp(-(across[:, None] ** 2 + across**2) / (2 * CENTER_SIGMA**2))
     own, trivial, images = PixelScores(), PixelScores(), 0
-    for heatmap, (mask, size, banner) in zip(heatmaps, masks, strict=True):
-        truth = measured_mask(mask, size, banner)
+    for heatmap, (sample, size) in zip(heatmaps, masks, strict=True):
+        truth = measured_mask(sample, size)
         own.add(heatmap, truth)
         trivial.add(center, truth)
         images += 1
     return MaskReport(images, own.average_precision(), trivial.average_precision()) if images else None
 
 
-def measured_mask(mask: Mask, size: tuple[int, int], banner: int = 0) -> NDArray[np.uint8]:
+def measured_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return a mask as it is measured: ``(224, 224)``, 1 where the object is, 0 where it is not, else `UNKNOWN`.
 
     It is brought to this size by taking the nearest pixel towards the upper left, as wsolevaluation does.
 
     Args:
-        mask: which file, and what its levels mean.
-        size: width and height of its image in pixels, upright and without the banner.
-        banner: pixels at the bottom that the image, and so its mask, has beyond that.
+        sample: an image with a mask.
+        size: width and height of its picture in pixels, upright.
 
     Raises:
         DataError: the mask cannot be read, or has another size than the image.
     """
-    levels = load_levels(mask.path, banner=banner)
+    mask = sample.mask
+    assert mask is not None
+    levels = sample.mask_levels()
     height, width = levels.shape
     if (width, height) != size:
         raise DataError(

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlaam.config.names import BRANCHES, FINAL_BRANCH
 from tlaam.evaluation.classification import ClassificationReport
 from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
 from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
-from tlaam.gallery import Confidence
-
-BRANCHES = ("raw", "object", "parts", "fused")
-FINAL_BRANCH = "fused"
-"""The branch that `predict` answers with; per-class measures are those of it."""
+from tlaam.reference.ood_detector import Verdict
 
 BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
 """What every output says of such a measurement."""
@@ -39,17 +36,17 @@ class ImageResult:
         name: the image within its data set.
         label: its class, as the model counts.
         predicted: the most probable class by branch.
-        confidence: probability of the fused answer.
+        score: probability of the fused answer.
         iou: intersection over union of the found with the true box; None where either is missing.
-        verdict: what the model says of its answer; None of a model without a gallery (docs/strangers.md).
+        verdict: what the model says of its answer; None of a model without a reference index (docs/strangers.md).
     """
 
     name: str
     label: int
     predicted: Mapping[str, int]
-    confidence: float
+    score: float
     iou: float | None
-    verdict: Confidence | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,9 @@ class EvaluationReport:
         selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
             flatter.
         images_with_boxes: how many images have a true box, whether or not the model draws one.
-        precision: the arithmetic it was measured in, ``32-true`` or ``bf16-mixed``; empty where it is not known.
+        precision: the arithmetic it was measured in, ``32-true`` or ``bf16-mixed``, of an exported file ``fp32``,
+            ``fp16`` or ``int8``; empty where it is not known.
+        seconds: time spent on reading and answering, loading the model not; 0 where it was not measured.
     """
 
     data: str
@@ -86,6 +85,7 @@ class EvaluationReport:
     selected_on_these: bool = False
     images_with_boxes: int = 0
     precision: str = ""
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         branches = set(self.classification)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from tlaam.export.resize import resize_like_pillow
-from tlaam.model.architecture import Architecture
+from tlaam.models.architecture import Architecture
 
 
-class Canvas(nn.Module):
-    """The way in: photographs as they were decoded become canvases.
+class Input(nn.Module):
+    """The way in: photographs as they were decoded become input images.
 
     Args:
-        size: side P of the canvases.
+        size: side P of the input images.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,7 +27,7 @@ class Canvas(nn.Module):
             photos: uint8 RGB ``(B, H, W, 3)``, upright.
 
         Returns:
-            uint8 canvases ``(B, 3, P, P)``, and ``(W, H, W, H) / P``: what boxes on them are to be multiplied by.
+            uint8 input images ``(B, 3, P, P)``, and ``(W, H, W, H) / P``: what boxes on them are to be multiplied by.
         """
         height, width = photos.shape[1:3]
         one = torch.ones(1, device=photos.device)
@@ -36,7 +36,7 @@ class Canvas(nn.Module):
 
 
 class Answers(nn.Module):
-    """The rest of the way: canvases become answers.
+    """The rest of the way: input images become answers.
 
     Args:
         network: in evaluation mode.
@@ -46,9 +46,9 @@ class Answers(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, canvases: Tensor, scale: Tensor) -> dict[str, Tensor]:
-        """Answer for canvases ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``; returns as `PhotoModel` does."""
-        output = self.network(canvases)
+    def forward(self, inputs: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Answer for input images ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``, as `PhotoModel` does."""
+        output = self.network(inputs)
         branches = {f"{name}_probabilities": rows for name, rows in output.branch_probabilities().items()}
         answers = {"probabilities": branches.pop("fused_probabilities"), **branches}
         if output.heatmaps is not None:
@@ -67,12 +67,12 @@ class PhotoModel(nn.Module):
 
     Args:
         network: in evaluation mode.
-        source_size: side P of the canvas that photographs are squashed to.
+        source_size: side P of the input image that photographs are squashed to.
     """
 
     def __init__(self, network: Architecture, source_size: int) -> None:
         super().__init__()
-        self.canvas, self.answers = Canvas(source_size), Answers(network)
+        self.input_image, self.answers = Input(source_size), Answers(network)
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """Answer for a batch of photographs of one size.
@@ -86,5 +86,5 @@ class PhotoModel(nn.Module):
             normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
             in pixels of the photograph, x1/y1 exclusive; ``embeddings`` ``(B, E)``. All float32.
         """
-        answers: dict[str, Tensor] = self.answers(*self.canvas(photos))
+        answers: dict[str, Tensor] = self.answers(*self.input_image(photos))
         return answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlaam import __version__
-from tlaam.atomic import remove_leftovers, write_atomically, write_json
+from tlaam._version import __version__
+from tlaam.data.sample import Sample, Split
 from tlaam.errors import ExportError
-from tlaam.export.graph import Answers, Canvas
+from tlaam.evaluation.evaluate import trained_on
+from tlaam.export.graph import Answers, Input
 from tlaam.export.parity import (
     EMBEDDING,
     PIXEL,
@@ -30,13 +31,20 @@ from tlaam.export.parity import (
     Image,
     Parity,
     compare,
+    images_to_compare,
     photograph,
 )
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
-from tlaam.gallery import FILE, Gallery, read_gallery
-from tlaam.model.network import TLAAM
-from tlaam.model.store import TrainedModel, load_model
-from tlaam.runtime.onnx_file import CHECKSUM, checksum
+from tlaam.hub.download import local_folder
+from tlaam.inference.engine import Engine
+from tlaam.inference.onnx_file import CHECKSUM, model_checksum
+from tlaam.inference.pytorch import TorchModel
+from tlaam.inference.store import load_model
+from tlaam.models.network import TLAAM
+from tlaam.reference.file import digest_of, index_file_of, read_index, to_bytes, write_index
+from tlaam.reference.index import ReferenceIndex
+from tlaam.runs.splits import TrainingData
+from tlaam.utils.atomic import remove_leftovers, write_atomically, write_json
 
 if TYPE_CHECKING:
     import onnx
@@ -44,12 +52,16 @@ if TYPE_CHECKING:
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 INPUT = "photos"
+COMPARED = 64
+"""Most photographs that answers are compared on, where nothing else is said."""
+CALIBRATION_IMAGES = 32
+"""Training images that int8 reads the activations' ranges from, where no others are given."""
 _LARGEST = 2**31 - 1  # bytes of one protobuf message
 _BATCH = torch.export.Dim("batch", min=1, max=65535)
 
 
 def export_onnx(
-    run: Path | str,
+    model: Engine | Path | str,
     out: Path | str,
     images: Sequence[Image],
     *,
@@ -60,10 +72,10 @@ def export_onnx(
     """Write the model of a run as one ONNX file, from uint8 photographs to boxes in their pixels.
 
     The figures by which the file was judged are written beside it, ``model.parity.json`` for ``model.onnx``, and the
-    run's gallery, where it has one, as ``model.gallery.npz``.
+    run's reference index, where it has one, as ``model.gallery.npz``.
 
     Args:
-        run: a run folder.
+        model: a run folder, or its engine; the network is loaded for it, as it was trained.
         out: the file; one that is there is replaced, if the new one is good.
         images: on which ONNX Runtime and PyTorch have to agree.
         precision: of the backbone. Whatever is asked for, the float32 file is made and compared first.
@@ -77,15 +89,16 @@ def export_onnx(
         ExportError: a package is missing, the model cannot be expressed, or the file would not answer as the model
             does; then nothing is written.
         DataError: an image cannot be read.
-        ModelError: the run holds no usable model, or its gallery is damaged.
+        ModelError: the run holds no usable model, or its reference index is damaged.
     """
     require_packages()
     out = Path(out)
-    model = load_model(run, "cpu")
-    kept = Path(run) / FILE
-    gallery = read_gallery(kept) if kept.exists() else None
-    contents = _contents(model, precision, calibration, gallery)
-    found = compare(model, contents, images, progress=progress)
+    engine = _unfolded(model)
+    network = engine.model
+    assert isinstance(network, TorchModel)
+    seen = trained_on(engine)
+    contents = _contents(network, precision, calibration, engine.index, seen)
+    found = compare(network, contents, images, progress=progress)
     for parity in found.values():
         if faults := parity.faults():
             raise ExportError(
@@ -93,17 +106,79 @@ def export_onnx(
                 f"{parity.images} images ({'; '.join(faults)})."
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    for file in (out, parity_file(out), gallery_file(out)):
+    for file in (out, parity_file(out), index_file_of(out)):
         remove_leftovers(file.parent, file.name)
-    if gallery is not None:
-        write_atomically(gallery_file(out), kept.read_bytes())
+    if engine.index is not None:
+        write_index(engine.index, index_file_of(out))
     write_atomically(out, contents[precision])
     write_json(parity_file(out), _figures(precision, found))
     return found
 
 
+@dataclass(frozen=True)
+class Export:
+    """What was exported, and how closely it answers.
+
+    Attributes:
+        file: the ONNX file.
+        figures: the file of the comparisons' figures.
+        index: the reference index beside it; None where the run has none.
+        parities: the comparisons, by precision.
+        seen_in_training: whether answers were compared on images that the model was trained on.
+    """
+
+    file: Path
+    figures: Path
+    index: Path | None
+    parities: dict[Precision, Parity]
+    seen_in_training: bool
+
+
+def export_run(
+    model: Engine | Path | str,
+    out: Path,
+    images: Sequence[str] = (),
+    *,
+    split: Split | None = None,
+    count: int = COMPARED,
+    precision: Precision = "fp32",
+    calibration: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Export:
+    """Export a run, compared on images of its own where none are given.
+
+    Args:
+        model, out, precision, progress: as of `export_onnx`.
+        images: files, folders and patterns of photographs to compare answers on; by default the run's own.
+        split: of the run's own images; by default its validation images, or else its training images.
+        count: most photographs that are compared.
+        calibration: photographs that int8 reads the activations' ranges from; by default `CALIBRATION_IMAGES` of the
+            run's training images.
+
+    Raises:
+        ExportError, DataError, ModelError: as of `export_onnx`.
+    """
+    require_packages()
+    run = _origin_of(model)
+    chosen = images_to_compare(run, images, count, split)
+    ranges = images_to_compare(run, calibration, CALIBRATION_IMAGES, "train") if precision == "int8" else []
+    parities = export_onnx(model, out, chosen, precision=precision, calibration=ranges, progress=progress)
+    index = index_file_of(out)
+    return Export(
+        out,
+        parity_file(out),
+        index if index_file_of(run).exists() else None,
+        parities,
+        split is None and any(isinstance(image, Sample) and image.split == "train" for image in chosen),
+    )
+
+
 def _contents(
-    model: TrainedModel, precision: Precision, calibration: Sequence[Image], gallery: Gallery | None
+    model: TorchModel,
+    precision: Precision,
+    calibration: Sequence[Image],
+    index: ReferenceIndex | None,
+    seen: TrainingData | None,
 ) -> dict[Precision, bytes]:
     """Return the bytes of the float32 file, and of that of another precision where one is asked for.
 
@@ -114,12 +189,12 @@ def _contents(
         raise ExportError("int8 needs photographs to read the activations' ranges from; give some by --calibration.")
     proto = to_onnx(model)
     inside = backbone_nodes(proto, Answers(model.network))  # by notes that a finished file lacks
-    contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32", gallery)}
+    contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32", index, seen)}
     if precision == "fp16":
-        contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16", gallery)
+        contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16", index, seen)
     elif precision == "int8":
         photos = (np.asarray(photograph(image, model.source_size)) for image in calibration)
-        contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8", gallery)
+        contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8", index, seen)
     return contents
 
 
@@ -144,9 +219,33 @@ def parity_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.parity.json")
 
 
-def gallery_file(out: Path) -> Path:
-    """Return where a file's gallery lies: ``model.gallery.npz`` beside ``model.onnx``."""
-    return out.with_name(f"{out.stem}.{FILE}")
+def _unfolded(model: Engine | Path | str) -> Engine:
+    """Return an engine whose network is on the CPU as it was trained, nothing folded, with its reference index.
+
+    Raises:
+        ExportError: the model is an exported file already.
+        ModelError: the run holds no usable model.
+    """
+    origin = _origin_of(model)
+    kept = getattr(model.model, "trained", None) if isinstance(model, Engine) else None
+    file = index_file_of(origin)
+    index = model.index if isinstance(model, Engine) else read_index(file) if file.exists() else None
+    return Engine(kept or load_model(origin, "cpu"), index=index, origin=origin)
+
+
+def _origin_of(model: Engine | Path | str) -> Path:
+    """Return the folder that a model lies in.
+
+    Raises:
+        ExportError: it is an exported file already, or was not loaded from a folder.
+        ModelError: it is on the hub and cannot be had.
+    """
+    origin = model.origin if isinstance(model, Engine) else local_folder(model)
+    if origin is None:
+        raise ExportError("a model is exported from the folder it lies in; this one was not loaded from one.")
+    if origin.is_file():
+        raise ExportError(f"{origin} is no run folder; a file that was exported is not exported again.")
+    return origin
 
 
 def require_packages() -> None:
@@ -159,7 +258,7 @@ def require_packages() -> None:
         raise ExportError(f"exporting needs {', '.join(missing)}: pip install 'tlaam[export]'.")
 
 
-def to_onnx(model: TrainedModel) -> onnx.ModelProto:
+def to_onnx(model: TorchModel) -> onnx.ModelProto:
     """Return a model as an ONNX graph, not yet `finished`; inputs and outputs as of `PhotoModel.forward`.
 
     Raises:
@@ -169,24 +268,24 @@ def to_onnx(model: TrainedModel) -> onnx.ModelProto:
 
     _require_no_gradients(model)
     size = model.source_size
-    canvases, scale = torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.ones(4)
+    inputs, scale = torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.ones(4)
     answers = Answers(model.network).eval()
     with torch.no_grad():
-        names = list(answers(canvases, scale))
-    back = _traced(answers, (canvases, scale), ("canvases", "scale"), names, ({0: _BATCH}, None))
+        names = list(answers(inputs, scale))
+    back = _traced(answers, (inputs, scale), ("inputs", "scale"), names, ({0: _BATCH}, None))
     # Prefixed, since both count their values from 0.
     onnx.compose.add_prefix(back, "answers/", rename_inputs=False, rename_outputs=False, inplace=True)
-    proto = onnx.compose.merge_models(_canvas_graph(size), back, [(name, name) for name in ("canvases", "scale")])
+    proto = onnx.compose.merge_models(_input_image_graph(size), back, [(name, name) for name in ("inputs", "scale")])
     del proto.opset_import[1:]  # merging names the one operator set twice
     return proto
 
 
 @cache
-def _canvas_graph(size: int) -> onnx.ModelProto:
-    """Return the graph of `Canvas`, for itself: where height and width are free, tracing takes long."""
+def _input_image_graph(size: int) -> onnx.ModelProto:
+    """Return the graph of `Input image`, for itself: where height and width are free, tracing takes long."""
     free = {0: _BATCH, 1: torch.export.Dim("height", min=1, max=65535), 2: torch.export.Dim("width", min=1, max=65535)}
     photos = torch.zeros(2, size, size + 8, 3, dtype=torch.uint8)
-    return _traced(Canvas(size).eval(), (photos,), (INPUT,), ("canvases", "scale"), (free,))
+    return _traced(Input(size).eval(), (photos,), (INPUT,), ("inputs", "scale"), (free,))
 
 
 def _traced(
@@ -223,7 +322,11 @@ def _traced(
 
 
 def finished(
-    proto: onnx.ModelProto, model: TrainedModel, precision: Precision, gallery: Gallery | None = None
+    proto: onnx.ModelProto,
+    model: TorchModel,
+    precision: Precision,
+    index: ReferenceIndex | None = None,
+    seen: TrainingData | None = None,
 ) -> bytes:
     """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes and leftovers.
 
@@ -247,11 +350,11 @@ def finished(
     proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
     proto.producer_name, proto.producer_version = "tlaam", __version__
     del proto.metadata_props[:]
-    facts = metadata(model, precision, gallery)
+    facts = metadata(model, precision, index, seen)
     onnx.helper.set_model_props(proto, facts)
     if proto.ByteSize() > _LARGEST:
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
-    onnx.helper.set_model_props(proto, {**facts, CHECKSUM: checksum(proto.SerializeToString())})
+    onnx.helper.set_model_props(proto, {**facts, CHECKSUM: model_checksum(proto.SerializeToString())})
     return bytes(proto.SerializeToString())
 
 
@@ -269,7 +372,9 @@ def _drop_unread(graph: onnx.GraphProto) -> set[str]:
     return read
 
 
-def metadata(model: TrainedModel, precision: Precision, gallery: Gallery | None = None) -> dict[str, str]:
+def metadata(
+    model: TorchModel, precision: Precision, index: ReferenceIndex | None = None, seen: TrainingData | None = None
+) -> dict[str, str]:
     """Return what the file says of itself: texts by name, of which all but version, precision and gallery are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
@@ -284,15 +389,17 @@ def metadata(model: TrainedModel, precision: Precision, gallery: Gallery | None 
         },
         "model": model.config.model_dump(mode="json"),
     }
+    if seen is not None:
+        facts["training_data"] = seen.to_dict()
     texts = {"tlaam_version": __version__, "precision": precision}
-    if gallery is not None:
-        texts["gallery"] = gallery.digest
-        if (judge := gallery.judge.to_text()) is not None:
-            texts["familiarity"] = judge
+    if index is not None:  # by the names of version 0.1.0, which reads these files too
+        texts["gallery"] = digest_of(to_bytes(index))
+        if (detector := index.detector.to_text()) is not None:
+            texts["familiarity"] = detector
     return {**texts, **{name: json.dumps(value) for name, value in facts.items()}}
 
 
-def _require_no_gradients(model: TrainedModel) -> None:
+def _require_no_gradients(model: TorchModel) -> None:
     localizer = model.network.localizer if isinstance(model.network, TLAAM) else None
     if localizer is not None and localizer.needs_gradient and localizer.layer is not None:
         raise ExportError(

@@ -9,25 +9,24 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
 from numpy.typing import NDArray
 
-from tlaam.canvas import canvas_to_image, load_for_canvas, to_canvas
+from tlaam.data.input_image import input_to_image, load_for_input, to_input
 from tlaam.data.sample import Sample, Split
 from tlaam.errors import ExportError, TlaamError
 from tlaam.export.precision import Precision
-from tlaam.inference import infer
-from tlaam.model.store import TrainedModel
-from tlaam.prediction import find_images
-from tlaam.training.folder import RunFolder
-from tlaam.training.source import opened_again
+from tlaam.inference.backend import Answers, Backend
+from tlaam.inference.inputs import find_images
+from tlaam.inference.onnx import OnnxModel
+from tlaam.runs.data import opened_again
+from tlaam.runs.folder import RunFolder
 
 PROBABILITY = 1e-3
 """Largest difference of two probabilities that counts as agreement."""
 EMBEDDING = 1e-3
 """Largest 1 - cosine of two embeddings that counts as agreement."""
 PIXEL = 1.0
-"""Largest difference of two boxes' edges: in pixels of the photograph, or of the canvas where these are larger."""
+"""Largest difference of two boxes' edges: in pixels of the photograph, or of the input image where these are larger."""
 SAME_BOXES, SAME_TOP1 = 0.99, 0.995
 """Least shares of images."""
 SAME_TOP1_REDUCED = 0.9
@@ -100,7 +99,7 @@ def _too_few(name: str, share: float, least: float) -> list[str]:
 
 
 def compare(
-    model: TrainedModel,
+    model: Backend,
     contents: Mapping[Precision, bytes],
     images: Sequence[Image],
     *,
@@ -108,7 +107,7 @@ def compare(
 ) -> dict[Precision, Parity]:
     """Ask all the same of each image: PyTorch by the way of `tlaam predict`, ONNX Runtime by its photograph's pixels.
 
-    A JPEG file much larger than the canvas is decoded at a reduced size, as for prediction; both get that.
+    A JPEG file much larger than the input image is decoded at a reduced size, as for prediction; both get that.
 
     Args:
         model: on the CPU.
@@ -129,7 +128,10 @@ def compare(
     right: list[bool] = []
     for number, given in enumerate(images, start=1):
         image = photograph(given, model.source_size)
-        expected = _expected(model, to_canvas(image, model.source_size), image.size)
+        expected = _by_output(model.answer(to_input(image, model.source_size)[None]))
+        for name in ("object_boxes", "part_boxes"):
+            if name in expected:
+                expected[name] = input_to_image(expected[name], model.source_size, *image.size)
         pixel = PIXEL * max(1.0, *(side / model.source_size for side in image.size))
         label = given.label if isinstance(given, Sample) else None
         for tally in tallies.values():
@@ -144,13 +146,7 @@ class _Tally:
     """One file's answers, beside PyTorch's."""
 
     def __init__(self, precision: Precision, content: bytes) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # unused initialisers are worth no line
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.names = [output.name for output in self.session.get_outputs()]
+        self.model = OnnxModel(Path(f"the {precision} file"), content)
         self.precision = precision
         self.raw: list[float] = []
         self.of_any = [0.0]
@@ -164,17 +160,17 @@ class _Tally:
         self, photo: NDArray[np.uint8], expected: Mapping[str, NDArray[Any]], pixel: float, label: int | None
     ) -> None:
         """Ask of one photograph ``(H, W, 3)``; boxes are the same if no edge is more than `pixel` away."""
-        found = dict(zip(self.names, self.session.run(None, {"photos": photo[None]}), strict=True))
-        differences = {name: float(np.abs(found[name][0] - values).max()) for name, values in expected.items()}
-        best = int(found["probabilities"][0].argmax())
+        found = _by_output(self.model.answer_photos(photo[None]))
+        differences = {name: float(np.abs(found[name] - values).max()) for name, values in expected.items()}
+        best = int(found["probabilities"].argmax())
         self.raw.append(differences["raw_probabilities"])
         self.boxes.append(all(moved <= pixel for name, moved in differences.items() if name.endswith("_boxes")))
         if self.boxes[-1]:
             self.of_any.append(max(d for name, d in differences.items() if name.endswith("probabilities")))
             if "embeddings" in expected:
-                self.embeddings.append(1 - _cosine(found["embeddings"][0], expected["embeddings"]))
+                self.embeddings.append(1 - _cosine(found["embeddings"], expected["embeddings"]))
         if "object_boxes" in expected:
-            self.iou.append(_iou(found["object_boxes"][0], expected["object_boxes"]))
+            self.iou.append(_iou(found["object_boxes"], expected["object_boxes"]))
         self.top1.append(best == int(expected["probabilities"].argmax()))
         if label is not None:
             self.right.append(best == label)
@@ -214,8 +210,7 @@ def photograph(given: Image, source_size: int) -> PIL.Image.Image:
     Raises:
         DataError: it cannot be read.
     """
-    path, banner = (given.path, given.banner) if isinstance(given, Sample) else (Path(given), 0)
-    return load_for_canvas(path, source_size, banner=banner)[0]
+    return load_for_input(given if isinstance(given, Sample) else Path(given), source_size)[0]
 
 
 def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split | None = None) -> list[Image]:
@@ -225,7 +220,8 @@ def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split 
         run: a run folder; its data is only opened where no image is given.
         given: files, folders and patterns.
         count: how many.
-        split: of the run's data, where no image is given; by itself its validation images, or else its training images.
+        split: of the run's data, where no image is given; by default its validation images, or else its training
+            images.
 
     Raises:
         DataError: a folder or pattern holds no image.
@@ -246,15 +242,11 @@ def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split 
     return list(found[:: -(-len(found) // count)]) if found else []
 
 
-def _expected(model: TrainedModel, canvas: NDArray[np.uint8], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    """Return PyTorch's answers for one canvas by the names of the exported outputs, boxes in pixels of the image."""
-    output = infer(model.network, torch.from_numpy(canvas)[None])
-    branches = output.branch_probabilities()
-    answers = {"probabilities": branches.pop("fused")[0].numpy()}
-    answers |= {f"{name}_probabilities": rows[0].numpy() for name, rows in branches.items()}
-    for name, boxes in (("object_boxes", output.object_boxes), ("part_boxes", output.part_boxes)):
-        if boxes is not None:
-            answers[name] = canvas_to_image(boxes[0].numpy(), model.source_size, *size)
-    if output.embeddings is not None:
-        answers["embeddings"] = output.embeddings[0].numpy()
-    return answers
+def _by_output(answers: Answers) -> dict[str, NDArray[Any]]:
+    """Return the answers for a single image by the names of a file's outputs; heat maps are not compared."""
+    fields = {
+        "object_boxes": answers.object_boxes, "part_boxes": answers.part_boxes, "embeddings": answers.embeddings,
+    }  # fmt: skip
+    found = {name: values[0] for name, values in fields.items() if values is not None}
+    branches = {f"{name}_probabilities": values[0] for name, values in answers.probabilities.items()}
+    return {"probabilities": branches.pop("fused_probabilities"), **branches, **found}

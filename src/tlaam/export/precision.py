@@ -1,6 +1,6 @@
 """Smaller and faster files: the backbone in float16, or in 8-bit integers (static, per channel, QDQ).
 
-Only what stands inside a backbone is touched. The canvas, heat maps, masks, boxes, crops and classifiers stay in
+Only what stands inside a backbone is touched. The input image, heat maps, masks, boxes, crops and classifiers stay in
 float32, so that what moves a box is the features' own rounding alone.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tlaam.model.backbone import Backbone
+from tlaam.models.backbone import Backbone
 
 if TYPE_CHECKING:
     import onnx

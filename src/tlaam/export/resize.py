@@ -1,4 +1,4 @@
-"""Pillow's bilinear resize as tensor arithmetic, level for level: the canvas inside an exported graph.
+"""Pillow's bilinear resize as tensor arithmetic, level for level: the input image inside an exported graph.
 
 ONNX has an antialiased Resize, but what a runtime makes of it is up to one level away from Pillow's, and a heat map's
 cell near its threshold, or a peak with a close rival, then falls to the other side. So Pillow's own arithmetic is done
@@ -20,11 +20,11 @@ _BLOCK = 16
 
 
 def resize_like_pillow(photos: Tensor, size: int) -> Tensor:
-    """Squash photographs to square canvases as `tlaam.canvas.to_canvas` does.
+    """Squash photographs to square input images as `tlaam.data.input_image.to_input` does.
 
     Args:
         photos: uint8 RGB ``(B, H, W, 3)``, any H and W.
-        size: side P of the canvases.
+        size: side P of the input images.
 
     Returns:
         uint8 ``(B, 3, P, P)``.
@@ -32,13 +32,13 @@ def resize_like_pillow(photos: Tensor, size: int) -> Tensor:
     height, width = photos.shape[1:3]
     # Since release 13 Pillow begins with the height where it shrinks by more than twice as many pixels as the width.
     rows_first = (height > size) & (height - size > 2 * (width - size))
-    canvases: Tensor = torch.cond(
+    inputs: Tensor = torch.cond(
         rows_first,
         partial(_squash, size=size, rows_first=True),
         partial(_squash, size=size, rows_first=False),
         (photos,),
     )
-    return canvases
+    return inputs
 
 
 def _squash(photos: Tensor, size: int, rows_first: bool) -> Tensor:

@@ -7,64 +7,48 @@ only name what is installed here already, and the gallery is arrays that are rea
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tlaam.errors import ModelError
-from tlaam.extras import require_extra
-from tlaam.gallery import FILE, read_gallery
 from tlaam.hub.names import HubName, hub_name, is_hub_name, is_repository
-from tlaam.reading import read_text
-
-if TYPE_CHECKING:
-    import torch
-
-    from tlaam.model.store import TrainedModel
+from tlaam.utils.extras import require_extra
+from tlaam.utils.reading import read_text
 
 FILES = ("model.safetensors", "config.json")
 MORE = ("gallery.npz",)
 """What a repository need not hold."""
 
 
-def from_pretrained(
-    name_or_folder: str | Path, revision: str | None = None, *, device: torch.device | str = "cpu"
-) -> TrainedModel:
-    """Load a model from a folder, or from the Hugging Face hub through `huggingface_hub.snapshot_download`.
+def model_folder(name_or_folder: str | Path, revision: str | None = None) -> Path:
+    """Return where a model lies; one on the Hugging Face hub is downloaded by `huggingface_hub.snapshot_download`.
 
     Of a repository ``model.safetensors``, ``config.json`` and ``gallery.npz`` alone are downloaded, into the client's
-    own cache, which is used where there is no way to the hub. A `tlaam.Predictor` of the model has its gallery, too.
+    own cache, which is used where there is no way to the hub.
 
     Args:
         name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that
             begins with ``./``, ``../`` or ``/`` always a folder. Other text, ``owner/name``, is the folder where there
             is one, else the hub's.
-        revision: a branch, tag or commit of the repository; by itself its main branch.
-        device: where the network goes.
+        revision: a branch, tag or commit of the repository; by default its main branch.
 
     Raises:
-        ModelError: there is no such repository or revision, it is gated or private, there is no way to the hub and no
-            copy here, or what it holds is no model of this version, damaged, or of absurd size.
+        ModelError: there is no such repository or revision, it is gated or private, or the hub is offline and no copy
+            lies here.
+        MissingPackageError: the hub's client is not installed.
     """
-    require_extra("tlaam.from_pretrained")
-    from tlaam.model.store import load_model
-
     if isinstance(name_or_folder, str) and not Path(name_or_folder).exists() and is_repository(name_or_folder):
         name = hub_name(name_or_folder, revision)
-        folder = _snapshot(name, f" There is no folder '{name_or_folder}' here either.")
-    elif revision is not None and not is_hub_name(name_or_folder):
+        return _snapshot(name, f" There is no folder '{name_or_folder}' here either.")
+    if revision is not None and not is_hub_name(name_or_folder):
         raise ModelError(f"revision '{revision}' goes with a model of the hub; '{name_or_folder}' is a folder.")
-    else:
-        folder = local_folder(name_or_folder, revision)
-    kept = folder / FILE
-    return replace(load_model(folder, device), gallery=read_gallery(kept) if kept.exists() else None)
+    return local_folder(name_or_folder, revision)
 
 
 def local_folder(model: str | Path, revision: str | None = None) -> Path:
     """Return where a model lies: a path as it is, of ``hf://owner/name`` the folder that it was downloaded to.
 
     Raises:
-        ModelError: as of `from_pretrained`.
+        ModelError: as of `model_folder`.
         MissingPackageError: a hub name is given, and the hub's client is not installed.
     """
     return _snapshot(hub_name(model, revision)) if is_hub_name(model) else Path(model)

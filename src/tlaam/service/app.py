@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-import tlaam
-from tlaam.images import ImageBytes
-from tlaam.prediction import Prediction, Predictor
+from tlaam._version import __version__
+from tlaam.data.images import ImageBytes
+from tlaam.inference.engine import Engine
+from tlaam.inference.prediction import Prediction
 from tlaam.service.batching import Batcher
 from tlaam.service.guard import Guard
 from tlaam.service.limits import Limits
@@ -34,16 +35,16 @@ class Service:
     """The handlers of one model.
 
     Args:
-        predictor: answers.
+        engine: answers.
         name: what the model is called: text that is shown, not a path.
         limits: of everything.
     """
 
-    def __init__(self, predictor: Predictor, name: str, limits: Limits) -> None:
+    def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
         self.limits, self.metrics = limits, Metrics()
-        self.batcher = Batcher(predictor, limits, self.metrics)
+        self.batcher = Batcher(engine, limits, self.metrics)
         self._memory = Memory(limits.memory)
-        self._classes, self._name, self._look_alikes = predictor.model.classes, name, predictor.look_alikes
+        self._classes, self._name, self._look_alikes = engine.classes, name, engine.look_alikes
         self.metrics.watch("held_bytes", "Bytes of bodies that are held.", lambda: self._memory.held)
 
     @property
@@ -107,7 +108,7 @@ class Service:
         return Json(
             {
                 "name": self._name,
-                "tlaam_version": tlaam.__version__,
+                "tlaam_version": __version__,
                 "classes": list(self._classes),
                 "limits": {
                     "upload_bytes": limits.upload_bytes,
@@ -139,7 +140,7 @@ class Service:
 
 
 def create_app(
-    predictor: Predictor,
+    engine: Engine,
     *,
     name: str = "model",
     limits: Limits | None = None,
@@ -149,13 +150,13 @@ def create_app(
     """Return the application that serves a model.
 
     Args:
-        predictor: answers; nobody else may use it then.
+        engine: answers; nobody else may use it then.
         name: what the model is called.
         limits: of everything.
         hosts: names in the ``Host`` header that are answered; None is any.
         pages: further routes (`tlaam.service.demo.pages`).
     """
-    service = Service(predictor, name, limits or Limits())
+    service = Service(engine, name, limits or Limits())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tlaam.images import ImageBytes
-from tlaam.prediction import Prediction, Predictor, ReadImage
+from tlaam.data.images import ImageBytes
+from tlaam.inference.engine import Engine, ReadImage
+from tlaam.inference.prediction import Prediction
 from tlaam.service.decoding import read_upload
 from tlaam.service.limits import Limits
 from tlaam.service.metrics import Metrics
@@ -41,13 +42,13 @@ class Batcher:
     """One model that many threads may ask.
 
     Args:
-        predictor: used by the worker thread alone; only its `read` by others.
+        engine: used by the worker thread alone; only its `read` by others.
         limits: of images at once, of a pass, and of decoding.
         metrics: where passes are counted.
     """
 
-    def __init__(self, predictor: Predictor, limits: Limits, metrics: Metrics) -> None:
-        self.limits, self._predictor, self._metrics = limits, predictor, metrics
+    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+        self.limits, self._engine, self._metrics = limits, engine, metrics
         self._lock = threading.Lock()
         self._waiting = 0  # images admitted and not done
         self._decoding = 0  # of these, those on their way to the worker
@@ -111,8 +112,8 @@ class Batcher:
         fault: BaseException | None = None
         try:
             if upload is not None and not job.answer.cancelled():
-                job.read = read_upload(self._predictor, upload, self.limits)
-        except BaseException as error:  # whatever it is, its owner has to hear of it
+                job.read = read_upload(self._engine, upload, self.limits)
+        except BaseException as error:  # whatever it is, propagate to the request
             fault = error
         with self._lock:
             self._decoding -= 1
@@ -148,7 +149,7 @@ class Batcher:
     def _answer(self, batch: Sequence[_Job]) -> None:
         began = time.perf_counter()
         try:
-            answers = self._predictor.answer([job.read for job in batch if job.read is not None])
+            answers = self._engine.answer([job.read for job in batch if job.read is not None])
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} answers for {len(batch)} images")
         except Exception as error:

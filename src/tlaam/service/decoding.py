@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image, UnidentifiedImageError
 
-from tlaam.images import ImageBytes, ImageError, image_size
-from tlaam.prediction import Predictor, ReadImage
+from tlaam.data.images import ImageBytes, ImageError, image_size
+from tlaam.inference.engine import Engine, ReadImage
 from tlaam.service.limits import MIB, Limits
 from tlaam.service.refusal import Refusal
 
@@ -15,8 +15,8 @@ MAX_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 
 
-def read_upload(predictor: Predictor, upload: ImageBytes, limits: Limits) -> ReadImage:
-    """Decode an upload to a canvas.
+def read_upload(engine: Engine, upload: ImageBytes, limits: Limits) -> ReadImage:
+    """Decode an upload to an input image.
 
     Raises:
         Refusal: it is empty, too large, no image or damaged.
@@ -34,7 +34,7 @@ def read_upload(predictor: Predictor, upload: ImageBytes, limits: Limits) -> Rea
         )
     if upload.content.startswith(b"\xff\xd8") and upload.content.count(_START_OF_SCAN) > MAX_SCANS:
         raise Refusal(422, "corrupt", f"'{upload}' is a JPEG file of more than {MAX_SCANS} scans, as no camera writes.")
-    read = predictor.read(upload)
+    read = engine.read(upload)
     if read.error is not None:
         raise Refusal(422, "corrupt", read.error)
     return read

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from tlaam.data.images import load_image
 from tlaam.data.synthetic import SyntheticOptions, class_names, render
 from tlaam.errors import ConfigError, DataError
-from tlaam.images import load_image
-from tlaam.prediction import find_images
+from tlaam.inference.inputs import find_images
 
 MOST = 8
 _SIDE, _THUMBNAIL_SIDE = 1280, 240  # pixels

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tlaam.gallery import LookAlike
-from tlaam.prediction import Prediction
-from tlaam.runtime.answers import Floats
+from tlaam.inference.backend import Floats
+from tlaam.inference.prediction import Prediction
+from tlaam.reference.index import LookAlike
 from tlaam.service.refusal import Refusal
 
 
@@ -48,7 +48,7 @@ def _alike(each: LookAlike) -> dict[str, Any]:
 
 
 def _levels(heatmap: Floats) -> list[list[float]]:
-    """Stretch a map to 0..1, by rows; a flat one is 0 everywhere, as in `tlaam.drawing.overlay_heatmap`."""
+    """Stretch a map to 0..1, by rows; a flat one is 0, as of `tlaam.visualization.annotate.overlay_heatmap`."""
     values = np.nan_to_num(heatmap, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     stretched = (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from tlaam.images import ImageBytes
+from tlaam.data.images import ImageBytes
 from tlaam.service.limits import MIB, Limits
 from tlaam.service.refusal import Refusal, busy
 

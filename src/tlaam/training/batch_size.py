@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.model.architecture import Architecture
+from tlaam.config.schema import Config
+from tlaam.models.architecture import Architecture
 from tlaam.training.memory import kept_for_backward
 from tlaam.training.trials import left_as_it_was, trial_step
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tlaam.atomic import remove_leftovers, write_atomically
 from tlaam.errors import RunError
-from tlaam.reading import require_regular
-from tlaam.sealed import MARK, SEAL_SIZE, seal
+from tlaam.utils.atomic import remove_leftovers, write_atomically
+from tlaam.utils.checksums import MARK, TRAILER_SIZE, trailer
+from tlaam.utils.reading import require_regular
 
 _KEPT = 2
 
@@ -26,7 +26,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
-    write_atomically(path, payload, seal(payload))
+    write_atomically(path, payload, trailer(payload))
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def load_state(path: Path) -> dict[str, Any]:
         content = _content(path)
     except OSError as error:
         raise RunError(f"Cannot read checkpoint {path}: {error.strerror}.") from error
-    payload, trailer = memoryview(content)[:-SEAL_SIZE], content[-SEAL_SIZE:]
-    if trailer != seal(payload):
+    payload, end = memoryview(content)[:-TRAILER_SIZE], content[-TRAILER_SIZE:]
+    if end != trailer(payload):
         raise RunError(f"Checkpoint {path} is damaged: its checksum does not fit its content.")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -53,7 +53,7 @@ def _content(path: Path) -> bytes:
     """Return the bytes of a file; of one that does not end in a checksum, which nothing can come of, the end alone."""
     require_regular(path)
     with path.open("rb") as stream:
-        stream.seek(-min(SEAL_SIZE, path.stat().st_size), os.SEEK_END)
+        stream.seek(-min(TRAILER_SIZE, path.stat().st_size), os.SEEK_END)
         end = stream.read()
         if not end.startswith(MARK):
             return end

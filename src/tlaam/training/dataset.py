@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tlaam.canvas import image_to_canvas, load_for_canvas, to_canvas
-from tlaam.config import Config
+from tlaam.config.schema import Config
+from tlaam.data.input_image import image_to_input, load_for_input, to_input
 from tlaam.data.sample import Sample
-from tlaam.training.canvas_cache import CanvasCache
+from tlaam.training.input_cache import InputCache
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.sampler import Key
 from tlaam.training.seeds import derive
@@ -26,23 +26,25 @@ class Item(NamedTuple):
     """One image, or a batch of B of them.
 
     Attributes:
-        canvas: source images, uint8 RGB, ``(3, P, P)`` or ``(B, 3, P, P)``.
+        input_image: source images, uint8 RGB, ``(3, P, P)`` or ``(B, 3, P, P)``.
         label: class indices, int64, ``()`` or ``(B,)``.
         position: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
-        box: the objects' boxes in pixels of `canvas`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is none.
+        box: the objects' boxes in pixels of `input image`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is
+            none.
         size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
-        mask: pseudo masks over the whole of `canvas`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``; of side
-            0 where there are none.
-        light: factors of brightness and contrast (`tlaam.training.transforms.relit`), float32, ``(2,)`` or ``(B, 2)``.
+        mask: pseudo masks over the whole of `input image`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``;
+            of side 0 where there are none.
+        color_jitter: factors of brightness and contrast (`tlaam.training.transforms.jitter_colors`), float32, ``(2,)``
+            or ``(B, 2)``.
     """
 
-    canvas: Tensor
+    input_image: Tensor
     label: Tensor
     position: Tensor
     box: Tensor
     size: Tensor
     mask: Tensor
-    light: Tensor
+    color_jitter: Tensor
 
 
 class TrainingImages(Dataset[Item]):
@@ -50,11 +52,11 @@ class TrainingImages(Dataset[Item]):
 
     Args:
         samples: the images.
-        source_size: side of the canvas in pixels.
-        augment: makes canvases.
+        source_size: side of the input image in pixels.
+        augment: makes input images.
         seed: of everything random.
         masks: pseudo masks of the samples, which go through the same crops and mirrorings.
-        cache: where canvases lie ready; only for an `augment` that never crops.
+        cache: where input images lie ready; only for an `augment` that never crops.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class TrainingImages(Dataset[Item]):
         augment: Augment,
         seed: int,
         masks: PseudoMasks | None = None,
-        cache: CanvasCache | None = None,
+        cache: InputCache | None = None,
     ) -> None:
         self.samples, self.source_size, self.augment, self.seed = tuple(samples), source_size, augment, seed
         self.masks, self.cache = masks, cache
@@ -85,16 +87,14 @@ class TrainingImages(Dataset[Item]):
             image: Image.Image | NDArray[np.uint8] = cached[0]
             (width, height), decoded = cached[1], (self.source_size, self.source_size)
         else:
-            image, (width, height) = load_for_canvas(
-                sample.path, self.source_size, smallest_side=self.augment.smallest_side, banner=sample.banner
-            )
+            image, (width, height) = load_for_input(sample, self.source_size, smallest_side=self.augment.smallest_side)
             decoded = image.size
         box, true_box = None, sample.box_in_picture(height)
         if true_box is not None:  # the image may have been decoded at a reduced size
             box = np.array(true_box) * np.array([decoded[0] / width, decoded[1] / height] * 2)
         mask = None if self.masks is None else torch.from_numpy(self.masks[index])
         made = self.augment(image, box, derive(self.seed, "augment", epoch, index), mask)
-        return _item(made.canvas, sample, index, made.box, (width, height), made.mask, made.light)
+        return _item(made.input_image, sample, index, made.box, (width, height), made.mask, made.color_jitter)
 
 
 def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMasks | None = None) -> TrainingImages:
@@ -102,14 +102,14 @@ def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMask
     training, source_size = config.training, config.model.source_size
     assert source_size is not None
     augment = Augment(source_size, flip=training.flip, jitter=training.jitter, crop_scale=training.crop_scale)
-    cache = None if training.cache is None else CanvasCache(training.cache, source_size)
+    cache = None if training.cache is None else InputCache(training.cache, source_size)
     return TrainingImages(samples, source_size, augment, training.seed, masks, cache)
 
 
 class EvaluationImages(Dataset[Item]):
-    """Images as they are, in order; `cache` is where their canvases may lie ready."""
+    """Images as they are, in order; `cache` is where their input images may lie ready."""
 
-    def __init__(self, samples: Sequence[Sample], source_size: int, cache: CanvasCache | None = None) -> None:
+    def __init__(self, samples: Sequence[Sample], source_size: int, cache: InputCache | None = None) -> None:
         self.samples, self.source_size, self.cache = tuple(samples), source_size, cache
 
     def __len__(self) -> int:
@@ -124,25 +124,27 @@ class EvaluationImages(Dataset[Item]):
         sample = self.samples[index]
         cached = None if self.cache is None else self.cache.get(sample)
         if cached is not None:
-            canvas, (width, height) = cached
+            input_image, (width, height) = cached
         else:
-            image, (width, height) = load_for_canvas(sample.path, self.source_size, banner=sample.banner)
-            canvas = to_canvas(image, self.source_size)
+            image, (width, height) = load_for_input(sample, self.source_size)
+            input_image = to_input(image, self.source_size)
         box, true_box = torch.full((4,), torch.nan), sample.box_in_picture(height)
         if true_box is not None:
-            box = torch.from_numpy(image_to_canvas(np.array(true_box), self.source_size, width, height)).float()
-        return _item(torch.from_numpy(canvas), sample, index, box, (width, height))
+            box = torch.from_numpy(image_to_input(np.array(true_box), self.source_size, width, height)).float()
+        return _item(torch.from_numpy(input_image), sample, index, box, (width, height))
 
 
 def _item(
-    canvas: Tensor,
+    input_image: Tensor,
     sample: Sample,
     index: int,
     box: Tensor,
     size: tuple[int, int],
     mask: Tensor | None = None,
-    light: Tensor | None = None,
+    color_jitter: Tensor | None = None,
 ) -> Item:
     mask = torch.zeros(0, 0, dtype=torch.uint8) if mask is None else mask
-    light = torch.ones(2) if light is None else light
-    return Item(canvas, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size), mask, light)
+    color_jitter = torch.ones(2) if color_jitter is None else color_jitter
+    return Item(
+        input_image, torch.tensor(sample.label), torch.tensor(index), box, torch.tensor(size), mask, color_jitter
+    )

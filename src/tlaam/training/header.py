@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tlaam.config import Config, ModelConfig
+from tlaam.config.registry import Kind
+from tlaam.config.schema import Config
+from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import SPLITS, LabelledImages
-from tlaam.model.pretrained import weights_source
-from tlaam.registry import Kind
+from tlaam.models.pretrained import weights_source
 
 
 def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:

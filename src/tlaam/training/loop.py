@@ -23,17 +23,16 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
 
-from tlaam.atomic import full_disk_named, write_csv
-from tlaam.config import Config
+from tlaam.config.schema import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
-from tlaam.model.architecture import Architecture
-from tlaam.model.backbone import Backbone
+from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import Backbone
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training import sharding
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
-from tlaam.training.folder import RunFolder
-from tlaam.training.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss
 from tlaam.training.masks import PseudoMasks
@@ -42,8 +41,9 @@ from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
-from tlaam.training.transforms import relit
+from tlaam.training.transforms import jitter_colors
 from tlaam.training.validation import validate
+from tlaam.utils.atomic import full_disk_named, write_csv
 
 _SYNC_STEPS = 20
 """Steps between looks at values that live on the device, and between agreements of several devices."""
@@ -278,7 +278,7 @@ class _Fit:
         if epoch != self.told_epoch:
             self.learner.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
-        images = relit(batch.canvas, batch.light) if training.jitter else batch.canvas
+        images = jitter_colors(batch.input_image, batch.color_jitter) if training.jitter else batch.input_image
         output = self.wrapped(images, batch.label, raw_only=raw_only)
         losses: Losses = self.criterion(output, batch.label, batch.mask)
         self.fabric.backward(losses.total)
@@ -470,5 +470,5 @@ class _Fit:
 
 def _resolved(value: int | None) -> int:
     if value is None:
-        raise ValueError("the settings must be resolved first (tlaam.defaults.resolve)")
+        raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
     return value

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 
-from tlaam.model.output import TLAAMOutput
+from tlaam.models.output import TLAAMOutput
 
 
 class Losses(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
-from tlaam.reading import require_regular
-from tlaam.sealed import MARK, SEAL_SIZE
+from tlaam.utils.checksums import TRAILER_SIZE, trailer
+from tlaam.utils.reading import require_regular
 
 MASK_SIZE = 64
 """Side of a stored mask in cells."""
@@ -67,17 +67,13 @@ def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
 
 def _is_intact(path: Path, array: NDArray[np.uint8]) -> bool:
     """Return whether the checksum behind the masks fits them; files of older versions end with the last mask."""
-    digest = hashlib.sha256()
+    end = getattr(array, "offset", 0) + array.nbytes
     with path.open("rb") as stream:
-        end = getattr(array, "offset", 0) + array.nbytes
         size = stream.seek(0, os.SEEK_END)
         if size == end:
             return True
-        if size != end + SEAL_SIZE:
+        if size != end + TRAILER_SIZE:
             return False
         stream.seek(0)
-        left = end
-        while piece := stream.read(min(left, 1 << 22)):
-            digest.update(piece)
-            left -= len(piece)
-        return stream.read() == MARK + digest.digest()
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as held:
+            return bytes(held[end:]) == trailer(held[:end])

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from tlaam.config import TrainingConfig
-from tlaam.model.architecture import Architecture
+from tlaam.config.sections import TrainingConfig
+from tlaam.models.architecture import Architecture
 
 LOCALIZER_FACTOR = 10.0
 """A small head from nothing on features that it does not change learns too slowly at a backbone's rate."""

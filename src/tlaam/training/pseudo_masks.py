@@ -1,4 +1,4 @@
-"""Pseudo masks of the training images, made once, before the first epoch (method: `tlaam.model.pseudo_masks`)."""
+"""Pseudo masks of the training images, made once (method: `tlaam.models.localizers.pseudo_masks`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from tlaam.atomic import write_atomically
-from tlaam.config import Config
+from tlaam.config.schema import Config
 from tlaam.data.sample import Sample
-from tlaam.model.architecture import Architecture
-from tlaam.model.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
-from tlaam.sealed import seal
+from tlaam.models.architecture import Architecture
+from tlaam.models.localizers.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
 from tlaam.training.dataset import EvaluationImages
 from tlaam.training.loading import batch_loader, with_plain_errors
 from tlaam.training.masks import MASK_SIZE
+from tlaam.utils.atomic import write_atomically
+from tlaam.utils.checksums import trailer
 
 _FIT_IMAGES = 128
 """Images that the discriminant is fitted to, evenly spaced in the names; a bound on time, not a measured optimum."""
@@ -68,7 +68,7 @@ def write_pseudo_masks(
     stream = io.BytesIO()
     np.save(stream, np.concatenate(masks), allow_pickle=False)
     content = stream.getbuffer()
-    write_atomically(path, content, seal(content))
+    write_atomically(path, content, trailer(content))
 
 
 def _name(sample: Sample) -> str:
@@ -85,12 +85,12 @@ def _features(model: Architecture, samples: Sequence[Sample], config: Config, fa
     for batch in with_plain_errors(loader):
         # The contexts end before a batch is handed out: sums over cells are taken in full precision.
         with torch.no_grad(), fabric.autocast():
-            canvas = model.normalise(batch.canvas.to(fabric.device))
-            if canvas.shape[-1] != size:
-                canvas = functional.interpolate(
-                    canvas, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+            input_image = model.normalise(batch.input_image.to(fabric.device))
+            if input_image.shape[-1] != size:
+                input_image = functional.interpolate(
+                    input_image, size=(size, size), mode="bilinear", align_corners=False, antialias=True
                 )
-            features = model.backbone.pyramid(canvas.contiguous(memory_format=torch.channels_last))[1][-1].float()
+            features = model.backbone.pyramid(input_image.contiguous(memory_format=torch.channels_last))[1][-1].float()
         yield features
 
 

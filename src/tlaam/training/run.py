@@ -17,37 +17,38 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies import Strategy
 from tqdm import tqdm
 
-from tlaam.atomic import full_disk_named, remove_leftovers, write_json
-from tlaam.config import MACHINE_OPTIONS, Config, TrainingConfig
+from tlaam.config.defaults import resolve, resolve_machine
+from tlaam.config.schema import Config
+from tlaam.config.sections import MACHINE_OPTIONS, TrainingConfig
 from tlaam.data.check import find_unreadable
-from tlaam.data.open import open_images
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import with_test, with_validation
-from tlaam.defaults import resolve, resolve_machine
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
-from tlaam.model.architecture import Architecture
-from tlaam.model.backbone import probe_shape
-from tlaam.model.build import build_model
-from tlaam.model.localizer import Localizer
-from tlaam.model.store import require_intact, save_model
+from tlaam.inference.store import require_intact, save_model
+from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import probe_shape
+from tlaam.models.build import build_model
+from tlaam.models.localizers.base import Localizer
+from tlaam.runs.data import opened_again, reopenable
+from tlaam.runs.environment import versions
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.history import total_seconds
 from tlaam.training import sharding
 from tlaam.training.batch_size import largest_batch
-from tlaam.training.canvas_cache import CanvasCache
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import training_images
-from tlaam.training.folder import RunFolder
 from tlaam.training.header import header
-from tlaam.training.history import total_seconds
+from tlaam.training.input_cache import InputCache
 from tlaam.training.loading import lost_loaders_named
 from tlaam.training.loop import Diverged, fit, resume_command
 from tlaam.training.masks import read_pseudo_masks
 from tlaam.training.memory import peak_memory
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.seeds import derive
-from tlaam.training.source import opened_again, reopenable
-from tlaam.training.versions import versions
 from tlaam.training.workers import needed_workers
-from tlaam.yaml_file import read_yaml
+from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
+from tlaam.utils.yaml_file import read_yaml
 
 LOOKED_AT = 50_000
 """Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
@@ -79,10 +80,10 @@ def train(
     what can be read.
 
     Args:
-        source: what `tlaam.data.open.open_images` understands, or an opened data set.
+        source: what `tlaam.data.open.open_dataset` understands, or an opened data set.
         out: a new or empty folder; by itself ``runs/<name of the data>``, numbered where that is taken.
         config: settings, or a mapping of them such as ``{"epochs": 12}``; those left None are chosen by
-            `tlaam.defaults.resolve`.
+            `tlaam.config.defaults.resolve`.
         test_fraction: share of the training images to set apart for testing where the data has no test split.
         progress: report on standard error.
 
@@ -98,7 +99,7 @@ def train(
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
         if out is not None:
             RunFolder(Path(out)).require_new()  # said now, before every image is read and the network is built
-        images = source if isinstance(source, LabelledImages) else open_images(source)
+        images = source if isinstance(source, LabelledImages) else open_dataset(source)
         opened = images.fingerprint()
         if not images.split("train"):
             raise DataError(f"{images.root} holds no training images.")
@@ -155,7 +156,7 @@ def resume(
         run: the run folder.
         source: the data set, where it cannot be opened again from where it lay.
         progress: report on standard error.
-        machine: replacements for `tlaam.config.MACHINE_OPTIONS`; None keeps the run's own.
+        machine: replacements for `tlaam.config.sections.MACHINE_OPTIONS`; None keeps the run's own.
 
     Raises:
         ConfigError: another option is given.
@@ -230,7 +231,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
 
     if plan.config.training.cache is not None:
-        cache = CanvasCache(plan.config.training.cache, plan.config.model.source_size or 0)
+        cache = InputCache(plan.config.training.cache, plan.config.model.source_size or 0)
         _on_first(fabric, lambda: _fill(cache, [*train_samples, *val_samples], progress))
     masks = None
     if _learns_foreground(model):
@@ -268,7 +269,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     _on_first(fabric, finish)
 
 
-def _fill(cache: CanvasCache, samples: Sequence[Sample], progress: bool) -> None:
+def _fill(cache: InputCache, samples: Sequence[Sample], progress: bool) -> None:
     with tqdm(desc="caching images", file=sys.stderr, leave=False, disable=None if progress else True) as bar:
 
         def show(done: int, total: int) -> None:
@@ -448,7 +449,7 @@ def _at_its_place(folder: RunFolder, facts: Mapping[str, Any]) -> LabelledImages
         raise RunError(
             f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
             f"`{resume_command(folder)}` needs it there; from another place, NEW, it continues in Python: "
-            f"tlaam.resume({str(folder.path)!r}, source=tlaam.open_images(NEW))."
+            f"tlaam.resume({str(folder.path)!r}, source=tlaam.open_dataset(NEW))."
         ) from error
 
 

@@ -18,9 +18,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tlaam.errors import ModelError
-from tlaam.model.architecture import Architecture
-from tlaam.model.attention import stages_of
-from tlaam.model.backbone import Backbone
+from tlaam.models.architecture import Architecture
+from tlaam.models.attention.insertion import stages_of
+from tlaam.models.backbone import Backbone
 
 STRATEGY = "fsdp"
 """Its name among the settings."""

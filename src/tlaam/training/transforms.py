@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from tlaam.canvas import Rectangle, to_canvas
+from tlaam.data.input_image import Rectangle, to_input
 
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 _GREY = (0.299, 0.587, 0.114)
@@ -23,24 +23,24 @@ class Augmented(NamedTuple):
     """What an image became.
 
     Attributes:
-        canvas: uint8 ``(3, P, P)``.
-        box: in pixels of the canvas, float32 ``(4,)``, clipped to it; NaN where there is none or where the crop left
-            nothing of it.
-        mask: the pseudo mask over the canvas, uint8 ``(m, m)``; None where none was given.
-        light: factors of brightness and contrast, float32 ``(2,)``, for `relit`.
+        input_image: uint8 ``(3, P, P)``.
+        box: in pixels of the input image, float32 ``(4,)``, clipped to it; NaN where there is none or where the crop
+            left nothing of it.
+        mask: the pseudo mask over the input image, uint8 ``(m, m)``; None where none was given.
+        color_jitter: factors of brightness and contrast, float32 ``(2,)``, for `jitter_colors`.
     """
 
-    canvas: Tensor
+    input_image: Tensor
     box: Tensor
     mask: Tensor | None
-    light: Tensor
+    color_jitter: Tensor
 
 
 class Augment:
     """From a photograph to an augmented square source image, a pure function of the seed it is called with.
 
     Args:
-        size: side P of the canvas in pixels.
+        size: side P of the input image in pixels.
         flip: mirror half of the images.
         jitter: brightness and contrast are multiplied by factors drawn from ``[1 - jitter, 1 + jitter]``, not below 0.
         crop_scale: smallest share of the image's area that a random crop (aspect ratio 3:4 to 4:3 of the photograph's
@@ -61,23 +61,23 @@ class Augment:
         """Augment one image.
 
         Args:
-            image: RGB, any size; or a canvas ``(3, P, P)`` that was made of one, where nothing is ever cropped.
+            image: RGB, any size; or an input image ``(3, P, P)`` that was made of one, where nothing is ever cropped.
             box: xyxy in pixels of `image`, ``(4,)``.
             seed: the same seed, the same result; the caller's random state is left as it was.
-            mask: pseudo mask of the whole image, uint8 ``(m, m)``, squashed as the canvas is.
+            mask: pseudo mask of the whole image, uint8 ``(m, m)``, squashed as the input image is.
         """
         width, height = image.size if isinstance(image, Image.Image) else (self.size, self.size)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would also touch GPUs
             crop = self._crop(width, height)
             mirror = self.flip and bool(torch.rand(()) < 0.5)
-            light = (1 + self.jitter * (2 * torch.rand(2) - 1)).clamp(min=0)
-        canvas = to_canvas(image, self.size, crop) if isinstance(image, Image.Image) else image
+            color_jitter = (1 + self.jitter * (2 * torch.rand(2) - 1)).clamp(min=0)
+        input_image = to_input(image, self.size, crop) if isinstance(image, Image.Image) else image
         return Augmented(
-            torch.from_numpy(np.ascontiguousarray(canvas[..., ::-1]) if mirror else canvas),
+            torch.from_numpy(np.ascontiguousarray(input_image[..., ::-1]) if mirror else input_image),
             self._box(box, crop, mirror),
             None if mask is None else _mask(mask, crop, (width, height), mirror),
-            light,
+            color_jitter,
         )
 
     def _crop(self, width: int, height: int) -> Rectangle:
@@ -113,17 +113,19 @@ def _nearest(low: float, high: float, cells: int) -> Tensor:
     return ((low + (high - low) * steps) * cells).long().clamp(0, cells - 1)
 
 
-def relit(canvases: Tensor, light: Tensor) -> Tensor:
+def jitter_colors(inputs: Tensor, color_jitter: Tensor) -> Tensor:
     """Change brightness, then contrast around the image's mean grey, on the device; both clip.
 
     Args:
-        canvases: uint8 ``(B, 3, P, P)``.
-        light: factors ``(B, 2)``.
+        inputs: uint8 ``(B, 3, P, P)``.
+        color_jitter: factors ``(B, 2)``.
 
     Returns:
         float32 ``(B, 3, P, P)`` in [0, 1].
     """
-    brightness, contrast = light[:, 0, None, None, None], light[:, 1, None, None, None]
-    images = (canvases * (brightness / 255)).clamp(max=1)
-    grey = (images.mean((2, 3)) * torch.stack([torch.full_like(light[:, 0], weight) for weight in _GREY], 1)).sum(1)
+    brightness, contrast = color_jitter[:, 0, None, None, None], color_jitter[:, 1, None, None, None]
+    images = (inputs * (brightness / 255)).clamp(max=1)
+    grey = (
+        images.mean((2, 3)) * torch.stack([torch.full_like(color_jitter[:, 0], weight) for weight in _GREY], 1)
+    ).sum(1)
     return torch.addcmul((1 - contrast) * grey[:, None, None, None], images, contrast).clamp(0, 1)

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.model.architecture import Architecture
-from tlaam.model.backbone import Backbone
+from tlaam.config.schema import Config
+from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import Backbone
 from tlaam.training.loss import TwoLevelLoss
 
 

@@ -8,9 +8,9 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from tlaam.evaluation.report import BRANCHES
-from tlaam.inference import infer
-from tlaam.model.architecture import Architecture
+from tlaam.config.names import BRANCHES
+from tlaam.inference.pytorch import infer
+from tlaam.models.architecture import Architecture
 from tlaam.training.dataset import Item
 
 
@@ -27,7 +27,7 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item]) -> di
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
     with fabric.autocast():
         for batch in batches:
-            branches = infer(model, batch.canvas).branch_probabilities()
+            branches = infer(model, batch.input_image).branch_probabilities()
             for row, name in enumerate(BRANCHES):
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)

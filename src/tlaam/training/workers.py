@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config import Config
-from tlaam.model.architecture import Architecture
+from tlaam.config.schema import Config
+from tlaam.models.architecture import Architecture
 from tlaam.training.dataset import TrainingImages
 from tlaam.training.sharding import STRATEGY
 from tlaam.training.trials import left_as_it_was, trial_step

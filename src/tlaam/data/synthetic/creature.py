@@ -149,7 +149,7 @@ def draw_pose(rng: np.random.Generator, difficulty: float) -> Pose:
 
 @dataclass(frozen=True)
 class Painted:
-    """A creature on a transparent canvas of (H, W) pixels.
+    """A creature on a transparent input image of (H, W) pixels.
 
     Attributes:
         colour: (H, W, 3) premultiplied by `alpha`, 0 to 255.
@@ -302,11 +302,11 @@ def paint_creature(
     difficulty: float,
     rng: np.random.Generator,
 ) -> Painted:
-    """Paint one creature on a canvas of `shape` (H, W).
+    """Paint one creature on an input image of `shape` (H, W).
 
     Args:
-        shape: height and width of the canvas in pixels.
-        place: from body units to the canvas's pixels.
+        shape: height and width of the input image in pixels.
+        place: from body units to the input image's pixels.
         pose: how it stands.
         recipe: the class's parts.
         sun: unit vector (3,) towards the light: x right, y down, z towards the viewer.

@@ -100,23 +100,23 @@ class Coverage:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the canvas that the rectangle spans."""
+        """Rows and columns of the input image that the rectangle spans."""
         height, width = self.values.shape
         return slice(self.y, self.y + height), slice(self.x, self.x + width)
 
     def times(self, field: Array) -> Coverage:
-        """Return the coverage multiplied by a field over the whole canvas."""
+        """Return the coverage multiplied by a field over the whole input image."""
         return Coverage(self.x, self.y, self.values * field[self.window])
 
     def full(self, shape: tuple[int, int]) -> Array:
-        """Return the coverage over the whole canvas of `shape` (H, W)."""
+        """Return the coverage over the whole input image of `shape` (H, W)."""
         whole = np.zeros(shape, dtype=np.float32)
         whole[self.window] = self.values
         return whole
 
 
 def cover(shape: tuple[int, int], polygons: Sequence[Points], lines: Sequence[tuple[Points, float]] = ()) -> Coverage:
-    """Return the union of polygons and of polylines with widths, all in pixels, on a canvas of `shape` (H, W)."""
+    """Return the union of polygons and of polylines with widths, all in pixels, on an input image of `shape` (H, W)."""
     everything = np.concatenate([*polygons, *(line for line, _ in lines)])
     pad = 2 + max((width for _, width in lines), default=0.0) / 2
     low = np.clip(np.floor(everything.min(0) - pad), 0, (shape[1] - 1, shape[0] - 1)).astype(int)

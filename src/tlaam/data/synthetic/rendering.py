@@ -68,14 +68,14 @@ def tight_box(mask: npt.NDArray[np.bool_]) -> Box:
 
 
 def compose(options: SyntheticOptions, split: Split, index: int, parts: Recipe) -> tuple[Image.Image, Painted]:
-    """Draw an image with any recipe; returns the picture and the creature on the whole canvas.
+    """Draw an image with any recipe; returns the picture and the creature on the whole input image.
 
     Pose, scene and light have streams of random numbers of their own, none of which sees the recipe: two recipes
     at one index give the same picture but for the parts.
     """
     streams = np.random.SeedSequence([options.seed, SPLITS.index(split), index]).spawn(4)
     layout, plumage, scenery, camera = (np.random.default_rng(stream) for stream in streams)
-    size = _canvas(layout, options.size)
+    size = _input_image(layout, options.size)
     pose = draw_pose(layout, options.difficulty)
     place, reference = _placed(layout, size, pose, options.difficulty)
     sun = np.array([layout.uniform(-0.55, 0.55), -0.72, 0.62])
@@ -97,7 +97,7 @@ def compose(options: SyntheticOptions, split: Split, index: int, parts: Recipe) 
     return _photographed(image, camera), whole
 
 
-def _canvas(rng: np.random.Generator, longer: int) -> tuple[int, int]:
+def _input_image(rng: np.random.Generator, longer: int) -> tuple[int, int]:
     """Return width and height between 3:4 and 4:3."""
     shorter = round(longer * rng.uniform(0.75, 1.0))
     return (longer, shorter) if rng.uniform() < 0.6 else (shorter, longer)
@@ -135,7 +135,7 @@ def _painted_near(
     rng: np.random.Generator,
     box: Box,
 ) -> tuple[tuple[slice, slice], Painted]:
-    """Paint the creature on a canvas just large enough; returns which rows and columns of the image that is."""
+    """Paint the creature on an input image just large enough; returns which rows and columns of the image that is."""
     pad = round(0.15 * place.scale)
     x0, y0 = max(0, int(box[0]) - pad), max(0, int(box[1]) - pad)
     x1, y1 = min(size[0], int(box[2]) + pad), min(size[1], int(box[3]) + pad)

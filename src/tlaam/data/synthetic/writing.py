@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import os
 import secrets
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,8 @@ from tlaam.data.synthetic.options import SyntheticOptions
 from tlaam.data.synthetic.recipes import class_names
 from tlaam.data.synthetic.rendering import render
 from tlaam.errors import DataError
+from tlaam.utils.cache import cache_folder
+from tlaam.utils.checksums import checksum
 
 DRAWING_VERSION = 2
 """Raised whenever the same options give other pixels or files, so that no cache serves an older drawing."""
@@ -84,8 +83,8 @@ def synthetic_images(options: SyntheticOptions, cache: Path | None = None) -> La
     Raises:
         DataError: the cache cannot be written.
     """
-    store = Path(cache) if cache is not None else _default_cache()
-    folder = store / hashlib.sha256(json.dumps(_identity(options), sort_keys=True).encode()).hexdigest()[:16]
+    store = Path(cache) if cache is not None else cache_folder("synthetic")
+    folder = store / checksum(json.dumps(_identity(options), sort_keys=True).encode())[:16]
     if folder.is_dir() and not is_complete(options, folder):
         # The name is a hash of ours, so what lies here is a damaged copy that can be drawn again.
         shutil.rmtree(folder, ignore_errors=True)
@@ -144,16 +143,3 @@ def _put_in_place(options: SyntheticOptions, unfinished: Path, folder: Path) -> 
         # Another process may have drawn the same in the meantime: the same options give the same bytes.
         if not is_complete(options, folder):
             raise
-
-
-def _default_cache() -> Path:
-    chosen = os.environ.get("TLAAM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser() / "synthetic"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "tlaam" / "synthetic"

@@ -97,7 +97,7 @@ export class Card {
     this.$(".progress").hidden = true;
     this.$(".answer").hidden = false;
     const [best] = row.predictions;
-    const [kind, words, advice] = VERDICTS[verdict(row.confidence, best.probability)];
+    const [kind, words, advice] = VERDICTS[verdict(row.verdict, best.probability)];
     this.$(".answer").classList.toggle("doubtful", Boolean(advice));
     this.$(".verdict").className = `verdict ${kind}`;
     this.$(".verdict").textContent = words;
@@ -190,8 +190,8 @@ function ranked({ label, probability }) {
 }
 
 /** The model's own word where it has doubts; its "sure" means only that it has none, which 51 % can be. */
-function verdict(confidence, probability) {
-  if (confidence === "stranger" || confidence === "unsure") return confidence;
+function verdict(said, probability) {
+  if (said === "stranger" || said === "unsure") return said;
   if (probability < UNSURE) return "unsure";
   return probability < SURE ? "likely" : "sure";
 }

@@ -1,0 +1,1 @@
+"""The classifier object: what `import tlaam` hands on."""

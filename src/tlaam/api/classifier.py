@@ -1,0 +1,370 @@
+"""The classifier: what a user holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlaam.data.in_memory import ACCEPTED, is_tensor
+from tlaam.errors import ConfigError, DataError, InputError, ModelError
+from tlaam.hub.names import is_hub_name
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.inputs import iter_images, names_several
+from tlaam.inference.prediction import Prediction, Predictions
+from tlaam.utils.extras import require_extra
+
+if TYPE_CHECKING:
+    import torch
+
+    from tlaam.config.schema import Config
+    from tlaam.data.sample import Split
+    from tlaam.evaluation.report import EvaluationReport
+    from tlaam.export.parity import Parity
+    from tlaam.export.precision import Precision as FilePrecision
+    from tlaam.inference.backend import Precision
+    from tlaam.reference.index import LookAlike
+
+Progress = Callable[[int, int], None]
+
+
+class Classifier:
+    """A trained model: class names, a network in PyTorch or ONNX, and what tells images unlike those it learnt from.
+
+    Made by `fit` and `load`.
+
+    Args:
+        engine: answers.
+
+    >>> import tlaam  # doctest: +SKIP
+    >>> classifier = tlaam.load("runs/photos")  # doctest: +SKIP
+    >>> classifier.predict("a.jpg").label  # doctest: +SKIP
+    'jay'
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+        return self.engine.classes
+
+    @property
+    def path(self) -> Path | None:
+        """The run folder or file it was loaded from."""
+        return self.engine.origin
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a text and an array can be iterated over, too
+        self, images: str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor
+    ) -> Prediction: ...
+    @overload
+    def predict(self, images: Iterable[object]) -> Predictions: ...
+    def predict(self, images: Any) -> Prediction | Predictions:
+        """Name what one or several images show, and show why.
+
+        Args:
+            images: one image: a path, a PIL image of any mode, an array ``(H, W, C)`` of uint8, or a torch tensor
+                ``(C, H, W)`` of uint8 or of floats from 0 to 1; or a list of any of them. The path of a folder, a
+                pattern such as ``"*.jpg"`` and a CSV file with a column ``image`` stand for all that they name.
+
+        Returns:
+            A `Prediction` for one image, `Predictions` in order for several. A file that cannot be read becomes a
+            prediction with an ``error``, never an answer.
+
+        Raises:
+            InputError: an image is given as something else; the message says what is accepted.
+            DataError: a folder or pattern holds no image.
+        """
+        if isinstance(images, (str, Path)):
+            if names_several(images):
+                return Predictions(self.stream(iter_images(images)))
+            images = [images]
+        elif isinstance(images, (Image.Image, np.ndarray)) or is_tensor(images):
+            images = [images]
+        elif not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
+            raise InputError(f"an image cannot be a {type(images).__name__}; give {ACCEPTED}, or a list of them.")
+        else:
+            return Predictions(self.stream(images))
+        (prediction,) = self.stream(images)
+        return prediction
+
+    def stream(self, images: Iterable[object]) -> Iterator[Prediction]:
+        """Yield a prediction an image, one by one in order, of any number of images.
+
+        Args:
+            images: each as of `predict`.
+
+        Raises:
+            InputError: an image is given as something else.
+        """
+        return self.engine.predict(images)
+
+    def embed(self, images: Any) -> NDArray[np.float64]:
+        """Return what images look like to the network: images that look alike lie in nearly the same direction.
+
+        Args:
+            images: as of `predict`.
+
+        Returns:
+            ``(N, E)``, not normalised; one row for a single image.
+
+        Raises:
+            ModelError: the model gives no embeddings.
+            DataError: an image cannot be read.
+        """
+        before, self.engine.embeddings = self.engine.embeddings, True
+        try:
+            found = self.predict(images)
+        finally:
+            self.engine.embeddings = before
+        rows = []
+        for prediction in [found] if isinstance(found, Prediction) else found:
+            if prediction.error is not None:
+                raise DataError(prediction.error)
+            if prediction.embedding is None:
+                raise ModelError("this model gives no embeddings.")
+            rows.append(prediction.embedding)
+        return np.stack(rows)
+
+    def look_alikes(self, image: Any, k: int = 5) -> list[LookAlike]:
+        """Return the k training images that look most like one image, the most alike first.
+
+        Args:
+            image: a prediction of this classifier, or an image as of `predict`.
+            k: how many.
+
+        Raises:
+            ModelError: there is no reference index with this model.
+            InputError: it is no single image.
+        """
+        prediction = image if isinstance(image, Prediction) else self.predict(image)
+        if not isinstance(prediction, Prediction):
+            raise InputError("look_alikes takes one image; call it for each.")
+        if self.engine.index is None:
+            raise ModelError("there is no reference index with this model; tlaam index RUN writes it.")
+        return self.engine.look_alikes(prediction, k)
+
+    def evaluate(
+        self, data: Any, *, split: Split | None = None, skip_unreadable: bool = False, progress: Progress | None = None
+    ) -> EvaluationReport:
+        """Measure every branch and the fusion, and boxes where the data has boxes.
+
+        Args:
+            data: a path, a list of ``(image, label)``, or a map-style data set that yields them
+                (`tlaam.data.collection.dataset_of`).
+            split: what to measure on; by default the test split, else the validation split (the one that training held
+                out, where this is the data it was trained on), else all images.
+            skip_unreadable: measure without images that cannot be read instead of refusing.
+            progress: called with (images done, images in all).
+
+        Raises:
+            DataError: the data cannot be used, or a class is unknown to the model.
+            ModelError: the model knows a single class.
+            MissingPackageError: PyTorch is not installed.
+        """
+        require_extra("Classifier.evaluate")
+        from tlaam.data.collection import dataset_of
+        from tlaam.evaluation.evaluate import evaluate
+
+        return evaluate(
+            self.engine, dataset_of(data, strict=False), split=split, skip_unreadable=skip_unreadable, progress=progress
+        )
+
+    def report(
+        self,
+        path: str | Path | None = None,
+        data: Any = None,
+        *,
+        split: Split | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Measure the model and write an HTML report with figures and pictures; return its path.
+
+        Args:
+            path: the file; by default ``report.html`` in the run folder.
+            data: as of `evaluate`; by default the data that the run was trained on, which a file does not know.
+            split: as of `evaluate`; of a run by default the validation split.
+            progress: called with (images done, images in all).
+
+        Raises:
+            DataError: there is no data to measure on.
+            RunError: the file cannot be written.
+        """
+        require_extra("Classifier.report")
+        from tlaam.data.collection import dataset_of
+        from tlaam.reports.evaluation_report import write_evaluation_report
+        from tlaam.reports.run_report import write_run_report
+        from tlaam.runs.folder import RunFolder
+
+        images = None if data is None else dataset_of(data, strict=False)
+        folder = self.engine.origin
+        if folder is not None and folder.is_dir() and RunFolder(folder).config.exists():
+            return write_run_report(self.engine, images, split=split, path=path, progress=progress)
+        if images is None or path is None:
+            raise DataError(
+                f"{folder or 'this model'} does not know what it was trained on; give the report a path and data: "
+                "report('report.html', 'photos')."
+            )
+        from tlaam.inference.prediction_cache import PredictionCache
+
+        answers = PredictionCache(self.engine)
+        from tlaam.evaluation.evaluate import evaluate
+
+        measured = evaluate(self.engine, images, split=split, skip_unreadable=True, progress=progress, answers=answers)
+        return write_evaluation_report(Path(path), answers, images, measured)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        images: Sequence[str] = (),
+        precision: FilePrecision = "fp32",
+        calibration: Sequence[str] = (),
+        progress: Progress = lambda done, total: None,
+    ) -> dict[FilePrecision, Parity]:
+        """Write the model as one ONNX file, once ONNX Runtime has answered from it as PyTorch does; return how closely.
+
+        Args:
+            path: the file.
+            images: on which both have to agree; by default the run's validation or else training images.
+            precision: ``fp32``, ``fp16`` or ``int8``, of the backbone.
+            calibration: for int8, images from which ranges are read; by default training images of the run.
+            progress: called with (images compared, images in all).
+
+        Raises:
+            ExportError: this is an exported file already, a package is missing, or the file would not answer alike.
+        """
+        if self.engine.origin is not None and not self.engine.origin.is_dir():
+            from tlaam.errors import ExportError
+
+            raise ExportError(f"{self.engine.origin} is an exported file already; copy it, or export its run folder.")
+        require_extra("Classifier.export")
+        from tlaam.export.onnx import export_run
+
+        return export_run(
+            self.engine, Path(path), images, precision=precision, calibration=calibration, progress=progress
+        ).parities
+
+    def push_to_hub(self, repo_id: str, data: Any = None, **options: Any) -> str:
+        """Send the model to the Hugging Face hub with a card of what is measured; return its address.
+
+        Args:
+            repo_id: ``owner/name``.
+            data: as of `evaluate`; by default the data that the run was trained on.
+            **options: as of `tlaam.publish.upload.push_to_hub`.
+
+        Raises:
+            ModelError: there is no token, the hub is offline or refuses, or this is an exported file.
+        """
+        require_extra("Classifier.push_to_hub")
+        from tlaam.data.collection import dataset_of
+        from tlaam.publish.upload import push_to_hub
+
+        return push_to_hub(self.engine, repo_id, None if data is None else dataset_of(data, strict=False), **options)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
+        where = "" if self.path is None else f" from {self.path}"
+        return f"<tlaam.Classifier of {len(self.classes)} classes ({shown}), {self.engine.model.precision}{where}>"
+
+
+def load(
+    model: str | Path,
+    *,
+    device: torch.device | str | None = None,
+    precision: Precision | None = None,
+    batch_size: int = 16,
+    workers: int = 2,
+    compiled: bool = False,
+) -> Classifier:
+    """Load a trained model.
+
+    Args:
+        model: a run folder, an ONNX file that ``tlaam export`` wrote, or ``hf://owner/name``. PyTorch is imported only
+            for what needs it.
+        device: where to compute; by default the GPU where there is one. An ONNX file is computed on the CPU.
+        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 where the device has instructions for it.
+        batch_size: images a pass.
+        workers: threads that read images while the network computes.
+        compiled: compile the network before it answers: minutes at the first batch, less time for each one after.
+
+    Raises:
+        ModelError: there is no usable model.
+        MissingPackageError: a run folder or a name on the hub is given, and PyTorch is not installed.
+        InputError: it is no path.
+    """
+    if not isinstance(model, (str, Path)):
+        raise InputError(
+            f"a model cannot be loaded from a {type(model).__name__}; give a run folder, an ONNX file or hf://owner/name."
+        )
+    if isinstance(model, str) and "://" in model and not is_hub_name(model):
+        raise ModelError(f"'{model}' is no model; give a run folder, an ONNX file or hf://owner/name.")
+    return Classifier(
+        load_engine(
+            model,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            workers=workers,
+            compiled=compiled,
+            keep_trained=True,
+        )
+    )
+
+
+def fit(
+    data: Any,
+    out: str | Path | None = None,
+    config: Config | dict[str, Any] | None = None,
+    *,
+    test_fraction: float = 0.0,
+    index: bool = True,
+    report: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> Classifier:
+    """Train a model; what ``tlaam train`` does, and the same files: run folder, reference index and report.
+
+    Args:
+        data: a path, a list of ``(image, label)``, or a map-style data set that yields them
+            (`tlaam.data.collection.dataset_of`).
+        out: a new or empty folder; by default ``runs/<name of the data>``, numbered where that is taken.
+        config: settings, or a mapping of them; those left open are chosen for this data on this machine.
+        test_fraction: share of the training images to set apart for testing where the data has no test split.
+        index: write the reference index, by which answers get a verdict and look-alikes are found.
+        report: write ``report.html``.
+        progress: report on standard error.
+        **settings: settings by name, over those of `config`: ``epochs=20``.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        DataError: the data cannot be used.
+        ModelError: the network or its weights cannot be had.
+        RunError: `out` holds something already, the loss is not finite, or the disk is full.
+        MissingPackageError: PyTorch is not installed.
+    """
+    require_extra("tlaam.fit")
+    from tlaam.config.schema import Config
+    from tlaam.data.collection import dataset_of
+    from tlaam.workflows.fit import fit as fit_run
+
+    if isinstance(config, Config):
+        merged: Any = config.with_options(**settings) if settings else config
+    elif config is None or isinstance(config, dict):
+        merged = {**(config or {}), **settings}
+    else:
+        raise ConfigError(
+            f"config is a {type(config).__name__}; it must be a Config or a mapping of options, for example "
+            "{'epochs': 12}."
+        )
+    source = data if isinstance(data, (str, Path)) else dataset_of(data)
+    engine = fit_run(source, out, merged, test_fraction=test_fraction, index=index, report=report, progress=progress)
+    if engine is None:  # one of several processes that trained together, and not the first
+        raise SystemExit(0)
+    return Classifier(engine)

@@ -1,0 +1,63 @@
+"""``tlaam index``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tlaam.cli.options import PATH, config_option, precision_option
+from tlaam.reference.index import PER_CLASS
+from tlaam.utils.progress import progress_bar
+
+if TYPE_CHECKING:
+    from tlaam.inference.backend import Precision
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("data", required=False)
+@click.option("--out", type=PATH, metavar="FILE.npz", help="The file to write. [RUN/gallery.npz]")
+@click.option(
+    "--per-class", type=click.IntRange(1), default=PER_CLASS, show_default=True, help="Most images of a class."
+)
+@click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small picture of each image. [yes]")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@precision_option
+@config_option
+def index(
+    run: Path,
+    data: str | None,
+    out: Path | None,
+    per_class: int,
+    thumbnails: bool,
+    batch_size: int,
+    precision: Precision | None,
+) -> None:
+    """Write the reference index of the finished run in RUN, from the training and validation images of DATA (default:
+    the data it was trained on): training images to show beside what looks like them, and what tells which images are
+    out of distribution.
+
+    `tlaam train` ends with it.
+    """
+    from tlaam.reference.file import read_index
+    from tlaam.workflows.reference_index import write_reference_index
+
+    with progress_bar("looking at training images") as progress:
+        written = write_reference_index(
+            run,
+            data,
+            path=out,
+            per_class=per_class,
+            thumbnails=thumbnails,
+            progress=progress,
+            batch_size=batch_size,
+            precision=precision,
+        )
+    detector = read_index(written).detector
+    click.echo(
+        f"Reference index: {written} ({written.stat().st_size:,} bytes)\n"
+        f"Out of distribution (stranger): similarity below {detector.threshold:.3f}. Unsure: probability below "
+        f"{detector.sure_from:.1%}. Chosen on {detector.chosen_on}."
+    )

@@ -1,0 +1,105 @@
+"""Choose the settings that were left to the program, from the data and the machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlaam.config.registry import find
+from tlaam.config.schema import Config
+from tlaam.config.sections import ModelConfig
+from tlaam.data.sample import LabelledImages
+from tlaam.utils.work_sharing import started_by_torchrun
+
+_TINY = 64
+"""Training images below which loader processes cost more than they save."""
+
+
+def resolve(config: Config, images: LabelledImages) -> Config:
+    """Return the settings with a value in place of each `None` that data or machine decide.
+
+    How many images a step has and how many processes load them may be left open: they are measured
+    (`tlaam.training.batch_size`, `tlaam.training.workers`).
+
+    A `raw_epochs` that would leave no epoch for the object level becomes half of the epochs.
+
+    What follows from the architecture alone (heat-map layer, attention's neighbourhood and stages) stays `None`.
+
+    Raises:
+        ConfigError: a chosen value does not fit with a given one, e.g. a source_size below the default image_size.
+    """
+    config = resolve_machine(config)
+    count = len(images.split("train"))
+    training = config.training
+    epochs = training.epochs or default_epochs(count, gpu=_uses_gpu(training.accelerator))
+    values = {"epochs": epochs}
+    if training.raw_epochs >= epochs:
+        values["raw_epochs"] = epochs // 2
+    if training.workers is None and count < _TINY:
+        values["workers"] = 0  # it would take longer to start them
+    return config.with_options(**values)
+
+
+def resolve_machine(config: Config) -> Config:
+    """Return the settings with all values in place that do not depend on the data.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    model, training = config.model, config.training
+    gpu, started = _uses_gpu(training.accelerator), started_by_torchrun()
+    image_size = model.image_size or (448 if gpu else 224)
+    # Pseudo masks come from pretrained features; random ones know no objects.
+    localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
+    if model.architecture != "tlaam":
+        localizer = "none"
+    return config.with_options(
+        **_of_localizer(model, localizer),
+        backbone=model.backbone or ("resnet50" if gpu else "tf_efficientnet_lite0"),
+        image_size=image_size,
+        source_size=model.source_size or 2 * image_size,
+        part_size=model.part_size or max(16, round(image_size / 32) * 16),
+        localizer=localizer,
+        classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
+        accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
+        precision=training.precision or _precision(gpu),
+        devices=_devices(gpu) if training.devices == "auto" else training.devices,
+        nodes=started[1] if started and training.nodes == 1 else training.nodes,
+    )
+
+
+def _of_localizer(model: ModelConfig, localizer: str) -> dict[str, Any]:
+    """Return the localiser's defaults for the options that are left open."""
+    registered = find("localizer", localizer)
+    defaults = registered.defaults if registered is not None else {}
+    return {name: value for name, value in defaults.items() if getattr(model, name) is None}
+
+
+def default_epochs(images: int, *, gpu: bool) -> int:
+    """Return how many passes are enough to fine-tune: 6000 images' worth, 8 to 60 epochs, at least 30 on a GPU."""
+    return min(max(round(6000 / max(images, 1)), 30 if gpu else 8), 60)
+
+
+def _uses_gpu(accelerator: str) -> bool:
+    if accelerator in ("cpu", "mps"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _accelerator(gpu: bool) -> str:
+    return "cuda" if gpu else "cpu"  # never left to Lightning, which may pick a third that the defaults are not for
+
+
+def _precision(gpu: bool) -> str:
+    import torch
+
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+def _devices(gpu: bool) -> str:
+    import torch
+
+    if started := started_by_torchrun():
+        return str(started[0])
+    return str(torch.cuda.device_count()) if gpu else "1"

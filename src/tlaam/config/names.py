@@ -1,0 +1,7 @@
+"""Names that several rooms share: of the branches whose answers are measured and reported."""
+
+from __future__ import annotations
+
+BRANCHES = ("raw", "object", "parts", "fused")
+FINAL_BRANCH = "fused"
+"""The branch that predictions answer with; per-class measures are those of it."""

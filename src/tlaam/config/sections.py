@@ -1,0 +1,198 @@
+"""The settings themselves: of the model, and of training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from tlaam.config.registry import KINDS, Kind, find, names
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
+"""What says that there is no such module; a network there has to be."""
+
+MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache")
+"""Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
+
+
+class Section(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ModelConfig(Section):
+    """Architecture of the two-level model (docs/how-it-works.md); sizes are pixels of the network's input.
+
+    Whatever has no largest value by its nature has one here: a model can come from somebody else, and beyond these
+    memory or patience ends.
+    """
+
+    architecture: str = "tlaam"
+    """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
+    of the two-level model, so that localizer, parts and attention are none."""
+    backbone: str | None = None
+    """Any timm model; by itself resnet50 with a GPU, tf_efficientnet_lite0 without."""
+    pretrained: str = "auto"
+    """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
+    image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
+    """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
+    source_size: Annotated[int, Field(ge=32, le=8192)] | None = None
+    """Side of the source image that crops are cut from; by itself twice the input's. Only a network without crops may
+    have a smaller one than its input: it is enlarged."""
+    norm_statistics: Literal["own", "shared", "pretrained"] = "own"
+    """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
+    all; or the pretrained ones, unchanged in training too."""
+    drop_rate: Fraction = 0.0
+    """Dropout before the classifier."""
+
+    localizer: str | None = None
+    """Object level: a foreground head that learns from pseudo masks, OAAM, CAM, Grad-CAM, Grad-CAM++, SCDA, MMAL-Net's
+    AOLM, the centre or the full image whatever it shows, or none (no object branch); by itself foreground where weights
+    are pretrained, else oaam."""
+    heatmap_layer: str | None = None
+    """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; by itself the last one, where closed forms
+    hold."""
+    zoom_steps: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many times the object level zooms in. Boxes are the last look's, heat maps the first one's, which saw the
+    whole image. The foreground head learns on whole images only, and further looks made its boxes worse."""
+    threshold: NotNegative | None = None
+    """Heat-map threshold: of OAAM a multiple of the map's mean, by itself 1, or a fraction of its maximum; of CAM,
+    Grad-CAM and Grad-CAM++ a fraction of the maximum, by itself 0.2, 0.15 and 0.25; of the foreground head a
+    probability, by itself 0.25."""
+    threshold_rule: Literal["mean", "max"] = "mean"
+    """What OAAM's `threshold` multiplies; max needs one below 1."""
+    heatmap_upsample: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground, 4 for
+    CAM, Grad-CAM and Grad-CAM++."""
+    box_margin: NotNegative = 0.05
+    """Share of its side by which the object's box is widened on each side for the crop."""
+
+    parts: str = "mpalm"
+    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random
+    places, or none."""
+    part_channels: Annotated[int, Field(ge=1, le=1024)] = 2
+    """MPALM's K': how many channels' peaks get windows; of `random`, how many places."""
+    part_windows: Annotated[tuple[Fraction, ...], Field(max_length=64)] = (0.5, 0.75)
+    """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
+    part_size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Side that parts are resized to; by itself half the input's."""
+    part_response: Literal["max", "mean"] = "max"
+    """How a channel's response is measured when the K' largest are chosen."""
+    part_distinct: bool = True
+    """Skip peaks that coincide with one already taken."""
+
+    attention: str = "lcam"
+    """Channel attention inside the backbone's blocks: LCAM, ECA, squeeze and excitation, or none."""
+    attention_kernel: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Neighbourhood t of LCAM and ECA; by itself ECA's rule from the number of channels."""
+    attention_stages: tuple[int, ...] | None = None
+    """Backbone stages that get channel attention, negative from the last; by itself all."""
+    attention_gate: Literal["identity", "sigmoid"] = "identity"
+    """identity leaves pretrained features unchanged at the start; sigmoid is the source's own."""
+
+    @field_validator(*KINDS, mode="before")
+    @classmethod
+    def _registered_name(cls, value: Any, info: ValidationInfo) -> Any:
+        option = cast("Kind", info.field_name)
+        if value == cls.model_fields[option].default:
+            return value
+        if not isinstance(value, str) or (value not in NO_MODULE[option] and find(option, value) is None):
+            *others, last = (f"'{name}'" for name in (*names(option), *NO_MODULE[option]))
+            raise ValueError(f"Input should be {', '.join(others)} or {last}")
+        return value
+
+
+class TrainingConfig(Section):
+    """How a run trains (docs/how-it-works.md)."""
+
+    epochs: Positive | None = None
+    """Passes over the training images; by itself from the number of images."""
+    pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 576
+    """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
+    raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
+    """First epochs that train the raw branch only."""
+    batch_size: Positive | None = 16
+    """Images a step and device; auto is as many as the memory holds, found by trying, at most 64 and a quarter of an
+    epoch. The learning rate is not changed with it."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """Optimiser."""
+    lr: NotNegative = 0.01
+    """Learning rate of the backbone."""
+    classifier_lr: NotNegative | None = None
+    """Learning rate of the classifier and of channel attention; by itself the backbone's."""
+    momentum: Fraction = 0.9
+    """Momentum of SGD."""
+    weight_decay: NotNegative = 1e-4
+    """Weight decay (not on biases and normalisation)."""
+    schedule: Literal["cosine", "multistep", "constant"] = "cosine"
+    """How the learning rates fall."""
+    milestones: tuple[Positive, ...] = (60, 100)
+    """Epochs after which `multistep` multiplies by 0.1."""
+    warmup_epochs: NotNegative = 1.0
+    """Epochs of linear warm-up."""
+    label_smoothing: Fraction = 0.0
+    """Label smoothing of the cross-entropies."""
+    gradient_clip: NotNegative = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none."""
+    flip: bool = True
+    """Mirror images at random."""
+    jitter: NotNegative = 0.2
+    """Strength of brightness and contrast jitter."""
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of the image's area that a random crop keeps; 1 never crops."""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """Seed of everything random."""
+    val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training images held out where the data has no validation split."""
+    keep: Literal["best", "last"] = "best"
+    """Weights a run ends with: of the best validation epoch, or of the last."""
+    select_on: Literal["val", "test"] = "val"
+    """Split that the best epoch is chosen on; test is the best-epoch protocol of many papers, whose figures flatter."""
+    skip_unreadable: bool = False
+    """Train without images that cannot be read, and record which."""
+    checkpoint_every: NotNegative = 120.0
+    """Seconds between whole checkpoints within an epoch."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
+    """Arithmetic; by itself bf16-mixed on a GPU that has it, else 32-true."""
+    compile: bool = False
+    """Compile the network with torch.compile: its first steps take minutes, the others less time."""
+    recompute: bool = False
+    """Make activations again in the backward pass instead of keeping them: less memory, more time."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: cpu, cuda, mps; auto is cuda where there is a GPU for it, else cpu."""
+    devices: str = "auto"
+    """Lightning's devices: a number, a list such as 0,1, or auto."""
+    nodes: Positive = 1
+    """Machines that train together."""
+    strategy: str = "auto"
+    """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
+    workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Processes that load images; by itself as many as keep up with the training steps, which is measured."""
+    cache: str | None = None
+    """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> TrainingConfig:
+        if self.cache is not None and self.crop_scale < 1:
+            raise ValueError("cache keeps whole images, which crop_scale below 1 does not use; leave one of them out")
+        if self.compile and self.recompute:
+            raise ValueError("compile and recompute do not go together; leave one of them out")
+        if self.strategy == "fsdp" and (self.compile or self.ema_decay):
+            raise ValueError("strategy = fsdp goes with neither compile nor ema_decay; leave them out")
+        if self.strategy == "fsdp" and self.batch_size is None:
+            raise ValueError("strategy = fsdp does not find the batch's size by trying; give batch_size")
+        return self
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _number_of_devices(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

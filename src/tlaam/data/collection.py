@@ -1,0 +1,127 @@
+"""Data sets that are Python objects: a list of images and labels, or a map-style data set that yields them.
+
+Loader processes and resumed runs need files, so images that are in memory are written once into the cache, under a name
+made of their content: the same images are the same data set.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlaam.data.in_memory import ACCEPTED, rgb_image
+from tlaam.data.open import open_dataset
+from tlaam.data.sample import LabelledImages
+from tlaam.errors import DataError, InputError
+from tlaam.utils.atomic import write_atomically, write_text
+from tlaam.utils.cache import cache_folder
+from tlaam.utils.checksums import checksum_of
+
+DataSource = str | Path | LabelledImages | Sequence[Any]
+"""What a data set can be given as; besides sequences, whatever has a length and is indexed by numbers."""
+
+
+def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
+    """Return a data set, whatever it is given as.
+
+    Args:
+        source: an opened data set; a path, as `tlaam.data.open.open_dataset` takes it; a list of ``(image, label)``;
+            or a map-style data set that yields such pairs, or mappings with ``image`` and ``label``, as
+            `torch.utils.data.Dataset` and `datasets.Dataset`. An image is what `tlaam.data.in_memory.ACCEPTED` names, a
+            label a name, or a number where the data set has ``classes`` or names of its label feature.
+        strict: as of `open_dataset`.
+
+    Raises:
+        DataError: it is something else, an item is no such pair, or an image cannot be used; the message names the
+            item.
+    """
+    if isinstance(source, LabelledImages):
+        return source
+    if isinstance(source, (str, Path)):
+        return open_dataset(source, strict=strict)
+    if isinstance(source, Mapping) or not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
+        raise InputError(
+            f"a data set cannot be a {type(source).__name__}; give a path, a list of (image, label), or a map-style "
+            "data set that yields them."
+        )
+    return open_dataset(_written(list(_items(source))), strict=strict)
+
+
+def _items(source: Any) -> Iterator[tuple[Any, str]]:
+    """Yield images and class names."""
+    names = _class_names(source)
+    for number in range(len(source)):
+        item = source[number]
+        if isinstance(item, Mapping):
+            pair: Any = (item.get("image", item.get("img")), item.get("label", item.get("labels")))
+        else:
+            pair = item
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or pair[0] is None or pair[1] is None:
+            raise DataError(f"item {number} of the data set is no pair (image, label), and no mapping with both.")
+        yield pair[0], _label(pair[1], names, number)
+
+
+def _class_names(source: Any) -> Sequence[str] | None:
+    """Return the names of a data set's classes by number, where it says them as torchvision's or datasets' do."""
+    features = getattr(source, "features", None)
+    feature = features.get("label", features.get("labels")) if isinstance(features, Mapping) else None
+    names = getattr(feature, "names", None) or getattr(source, "classes", None)
+    return list(map(str, names)) if isinstance(names, (list, tuple)) else None
+
+
+def _label(given: Any, names: Sequence[str] | None, number: int) -> str:
+    if isinstance(given, str):
+        return given
+    value = given.item() if hasattr(given, "item") else given
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"the label of item {number} is {given!r:.60}; it must be a name, or a class number.")
+    if names is None:
+        return str(value)
+    if not 0 <= value < len(names):
+        raise DataError(f"the label of item {number} is {value}, but the data set names {len(names)} classes.")
+    return names[value]
+
+
+def _written(items: Sequence[tuple[Any, str]]) -> Path:
+    """Write the manifest of a data set, and those of its images that are in memory, into the cache; return its path."""
+    if not items:
+        raise DataError("the data set is empty; give pairs (image, label).")
+    contents = [image if isinstance(image, (str, Path)) else _encoded(image, n) for n, (image, _) in enumerate(items)]
+    named = zip(contents, items, strict=True)
+    digest = checksum_of(
+        piece
+        for content, (_, label) in named
+        for piece in (content if isinstance(content, bytes) else os.fsencode(Path(content).absolute()), label.encode())
+    )
+    folder = cache_folder("collections") / digest[:16]
+    manifest = folder / "collection.csv"
+    if not manifest.exists():
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        rows = []
+        for number, (content, (_, label)) in enumerate(zip(contents, items, strict=True)):
+            if isinstance(content, bytes):
+                name = f"images/{number:06d}.png"
+                write_atomically(folder / name, content)
+            else:
+                name = str(Path(content).absolute())
+            rows.append((name, label))
+        stream = io.StringIO(newline="")
+        csv.writer(stream, lineterminator="\n").writerows([("image", "label"), *rows])
+        write_text(manifest, stream.getvalue())  # the last, so that its presence means a whole data set
+    return manifest
+
+
+def _encoded(image: Any, number: int) -> bytes:
+    stream = io.BytesIO()
+    try:
+        rgb_image(image).save(stream, "PNG", compress_level=1)
+    except DataError as error:
+        raise DataError(f"item {number} of the data set: {error}") from error
+    return stream.getvalue()
+
+
+__all__ = ["ACCEPTED", "DataSource", "dataset_of"]

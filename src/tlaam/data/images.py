@@ -1,0 +1,330 @@
+"""Read an image file as RGB pixels, whatever its format, mode and orientation. The only place that decodes."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from tlaam.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+    )
+)
+"""File name endings (lower case) that are taken for images when a folder is searched."""
+
+UNSUPPORTED_SUFFIXES = frozenset(
+    (
+        *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3"),
+        *(".nef", ".arw", ".orf", ".rw2", ".raf"),
+    )
+)
+"""File name endings (lower case) of pictures that are not read: to be mentioned rather than overlooked."""
+
+MAX_PIXELS = 300_000_000
+"""Images of more pixels are refused. Pillow's own, lower limit applies as well unless the caller has lifted it."""
+
+# Only formats that hold pixels behind a clear signature: Pillow would also hand PostScript to an interpreter.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageBytes:
+    """An image file that is held in memory, such as one that was uploaded.
+
+    Attributes:
+        name: what messages call it; nothing is looked up by it.
+        content: the file's bytes.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, as of a `Path`."""
+        dot = self.name.rfind(".")
+        return self.name[dot:] if dot > 0 else ""
+
+
+class ImageError(DataError):
+    """One image file cannot be read; the message names the file, the fault and a remedy."""
+
+    fault: str = ""
+    """The fault alone, in short, for lists that name the file already."""
+
+
+def load_image(path: str | Path | ImageBytes, *, max_side: int | None = None) -> Image.Image:
+    """Decode one image file to 8-bit RGB.
+
+    EXIF orientation is applied, transparency lies on white, 16-bit grey is divided by 257 (not clipped), and animations
+    give their first frame. The result holds no open file and no metadata.
+
+    Args:
+        path: a regular file in one of the common formats, or one in memory; its content counts, not its suffix.
+        max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
+            aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
+
+    Returns:
+        An image of mode ``RGB``.
+
+    Raises:
+        ImageError: the file is missing, empty, truncated, too large or not an image; the message names it and
+            the fault.
+        ValueError: `max_side` is below 1.
+    """
+    if max_side is not None and max_side < 1:
+        raise ValueError(f"max_side is {max_side}, but must be at least 1 pixel")
+    with _opened(_file(path)) as image:
+        target = _fitted(image.size, max_side)
+        # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; other formats answer None and decode in full.
+        reduced = image.draft(None, target) if target != image.size else None
+        image.load()
+        if (image.width > image.height) != (target[0] > target[1]):
+            target = target[::-1]  # some Pillow versions turn a TIFF upright only while they decode it
+        rgb = to_rgb(image)
+        if rgb.size != target:
+            # Where the reduced size is no whole number, its last row and column hold only a part of a pixel's worth.
+            window = reduced[1] if reduced is not None else None
+            rgb = rgb.resize(target, Image.Resampling.BICUBIC, window)
+        turn = _UPRIGHT.get(_orientation(image))
+        rgb = rgb.transpose(turn) if turn is not None else rgb
+        # A leftover EXIF block would invite the caller to turn the image a second time.
+        rgb.info = {}
+        return rgb
+
+
+def load_levels(path: str | Path | ImageBytes) -> npt.NDArray[np.uint8]:
+    """Decode a mask: the 8-bit grey levels of its pixels as they are written, or their indices where it has a palette.
+
+    EXIF orientation is applied, as `load_image` applies it.
+
+    Args:
+        path: as for `load_image`.
+
+    Returns:
+        ``(H, W)``.
+
+    Raises:
+        ImageError: as `load_image`, or the pixels are deeper than 8 bits.
+    """
+    with _opened(_file(path)) as image:
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            raise unreadable(_file(path), f"its pixels are of mode {image.mode}, and not of 256 levels")
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        plane = image if image.mode in ("L", "P") else image.convert("L")
+        return np.array(plane.transpose(turn) if turn is not None else plane)
+
+
+def image_size(path: str | Path | ImageBytes) -> tuple[int, int]:
+    """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
+
+    Raises:
+        ImageError: as `load_image`, except that damage behind the header goes unnoticed.
+    """
+    with _opened(_file(path)) as image:
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # The size on opening is upright or not, depending on the version of Pillow; the tags are as stored.
+            width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return width, height
+
+
+def reduced(image: Image.Image, max_side: int | None) -> Image.Image:
+    """Return an image whose longer side has at most `max_side` pixels, as `load_image` reduces it."""
+    target = _fitted(image.size, max_side)
+    return image if image.size == target else image.resize(target, Image.Resampling.BICUBIC)
+
+
+def _file(path: str | Path | ImageBytes) -> Path | ImageBytes:
+    return path if isinstance(path, ImageBytes) else Path(path)
+
+
+def require_jpeg(content: bytes, max_side: int) -> None:
+    """Check that bytes are a JPEG file that decodes, neither side longer than `max_side` pixels.
+
+    Raises:
+        DataError: they are something else.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=["JPEG"]) as image:
+            if image.format != "JPEG" or max(image.size) > max_side:
+                raise DataError(f"it is no JPEG file of at most {max_side} pixels a side.")
+            image.load()
+    except DataError:
+        raise
+    except Exception as error:  # decoders that are fed damaged bytes raise nearly anything
+        raise DataError(f"it is no JPEG file ({_one_line(error)}).") from error
+
+
+@contextmanager
+def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
+    """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""
+    try:
+        _require_regular_file(path)
+        Image.init()
+        formats = [name for name in _FORMATS if name in Image.OPEN]
+        opened = BytesIO(path.content) if isinstance(path, ImageBytes) else path.open("rb")
+        with opened as stream, Image.open(stream, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        suffix = path.suffix.lower()
+        if suffix in UNSUPPORTED_SUFFIXES or (suffix == ".avif" and "AVIF" not in Image.OPEN):
+            fault = f"files of type {suffix} are not read"
+            raise unreadable(path, fault, "Convert it to JPEG or PNG.") from error
+        raise unreadable(path, "it is not an image of a known format, or its header is damaged") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise unreadable(path, f"it claims more pixels than is safe to decode ({_one_line(error)})") from error
+    except MemoryError as error:
+        raise unreadable(path, "decoding it needs more memory than there is") from error
+    except Exception as error:  # decoders that are fed damaged bytes raise nearly anything
+        raise unreadable(path, _one_line(error)) from error
+
+
+def _require_regular_file(path: Path | ImageBytes) -> None:
+    """Refuse what cannot be an image, without opening it: opening a pipe would wait for a writer for ever."""
+    if isinstance(path, ImageBytes):
+        if not path.content:
+            raise unreadable(path, "the file is empty (0 bytes)")
+        return
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        fault = "it is a link to a file that does not exist" if path.is_symlink() else "it is missing"
+        raise unreadable(path, fault, "Check the path.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise unreadable(path, "it is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise unreadable(path, "it is not a regular file (a pipe, socket or device)")
+    if status.st_size == 0:
+        raise unreadable(path, "the file is empty (0 bytes)")
+
+
+def unreadable(path: Path | ImageBytes, fault: str, remedy: str = "Replace, repair or remove it.") -> ImageError:
+    """Return the error of an image that cannot be used, which names it, the fault and a remedy."""
+    error = ImageError(f"Cannot read image '{path}': {fault}. {remedy}")
+    error.fault = fault  # not an argument, so that the error can be raised again from its message in another process
+    return error
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an exception's text in one line without a full stop; its class stands in where it has no text."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    longer = max(size)
+    if max_side is None or longer <= max_side:
+        return size
+    return max(1, round(size[0] * max_side / longer)), max(1, round(size[1] * max_side / longer))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
+    try:
+        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
+        if image.format == "PNG" and not _png_has_late_exif(image):
+            value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+        else:
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # the pixels are good even where the metadata is not, and Pillow raises many kinds here
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:
+    """Whether an ``eXIf`` chunk follows the pixels of a PNG that has not been decoded; walks the chunk headers."""
+    stream = image.fp
+    if stream is None or "exif" in image.info:
+        return False
+    position = stream.tell()
+    try:
+        stream.seek(8)
+        while len(header := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind == b"eXIf":
+                return True
+            stream.seek(length + 4, 1)  # the chunk's data and its checksum
+        return False
+    finally:
+        stream.seek(position)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a decoded image of any mode as a new image of mode RGB: transparency on white, deep grey as 8 bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values: npt.NDArray[Any] = np.asarray(image)
+        grey = _to_8_bit(values)
+        if "transparency" in image.info:
+            grey[values == image.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Map deep grey values to 0..255.
+
+    Whole numbers up to 65535 are the 16-bit range; fractions may also be in 0..1 or 0..255. Whatever lies outside these
+    ranges has no known white and is stretched from its smallest to its largest finite value.
+
+    Args:
+        values: ``(H, W)``, any integer or floating type; NaN counts as the smallest value.
+
+    Returns:
+        ``(H, W)`` uint8, newly allocated.
+    """
+    if values.dtype == np.uint16:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    with np.errstate(
+        invalid="ignore"
+    ):  # a signalling NaN is remarked on when it is turned, and is no number either way
+        levels = values.astype(np.float64)
+    finite = levels[np.isfinite(levels)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    levels = np.nan_to_num(levels, nan=low, posinf=high, neginf=low)
+    if low < 0 or high > 65535:
+        levels = (levels - low) * (255.0 / ((high - low) or 1.0))
+    elif values.dtype.kind in "iu" or high > 255:
+        levels = levels / 257.0
+    elif high <= 1:
+        levels = levels * 255.0
+    return np.rint(levels).astype(np.uint8)

@@ -1,0 +1,34 @@
+"""Images in batches, read by threads ahead of the one that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+_Given = TypeVar("_Given")
+_Read = TypeVar("_Read")
+
+
+def read_ahead(
+    given: Iterable[_Given], read: Callable[[_Given], _Read], *, batch_size: int, workers: int
+) -> Iterator[list[_Read]]:
+    """Yield what `read` makes of each thing given, in order, in lists of `batch_size`, the last one shorter.
+
+    Args:
+        given: of any length; never more than two batches are held.
+        read: called by several threads; what it raises is raised here.
+        batch_size: items of a list.
+        workers: threads.
+
+    >>> list(read_ahead([1, 2, 3], lambda value: 10 * value, batch_size=2, workers=1))
+    [[10, 20], [30]]
+    """
+    with ThreadPoolExecutor(workers) as readers:
+        remaining = iter(given)
+        pending = [readers.submit(read, item) for item in islice(remaining, 2 * batch_size)]
+        while pending:
+            batch, pending = pending[:batch_size], pending[batch_size:]
+            pending += [readers.submit(read, item) for item in islice(remaining, batch_size)]
+            yield [future.result() for future in batch]

@@ -1,0 +1,310 @@
+"""The engine: images in, predictions out, whatever the model is computed by. The one path of every answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.images import ImageBytes
+from tlaam.data.in_memory import rgb_image
+from tlaam.data.input_image import input_to_image, load_for_input, to_input
+from tlaam.data.sample import Sample
+from tlaam.errors import ModelError, TlaamError
+from tlaam.hub.download import local_folder
+from tlaam.inference.backend import Answers, Backend, Floats, Precision
+from tlaam.inference.batching import read_ahead
+from tlaam.inference.prediction import Prediction, Source
+from tlaam.reference.file import index_file_of, read_index
+from tlaam.reference.index import LookAlike, ReferenceIndex
+from tlaam.reference.ood_detector import OODDetector
+from tlaam.utils.extras import require_extra
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image as the network takes it, or why it cannot be read.
+
+    Attributes:
+        path: as of `Prediction`.
+        size: ``(width, height)`` of the photograph.
+        pixels: the input image, uint8 ``(3, P, P)``; None with an error.
+        error: why there is none.
+        source: as of `Prediction`.
+    """
+
+    path: str
+    size: tuple[int, int] = (0, 0)
+    pixels: NDArray[np.uint8] | None = None
+    error: str | None = None
+    source: Source | None = field(default=None, repr=False)
+
+
+class Engine:
+    """A model that answers for images.
+
+    Args:
+        model: ready to answer.
+        index: the reference index to show look-alikes from and to tell what is out of distribution by; by default the
+            model's own, where it has one.
+        batch_size: images a pass.
+        workers: threads that read and decode images while the network computes.
+        embeddings: give each prediction its embedding, index or not.
+        keep_images: keep each image as it was decoded for the network, in `Prediction.source`, for drawing on it. It
+            may be reduced: both sides keep at least the input image's pixels.
+        origin: the folder or file that the model was loaded from; None of one that was not.
+
+    Attributes:
+        detector: tells what is out of distribution; None where nothing is known of what the model learnt from.
+        answered: images answered for so far.
+        seconds: time spent on them, reading included, loading the model not.
+
+    Raises:
+        ModelError: the index is of another model.
+    """
+
+    def __init__(
+        self,
+        model: Backend,
+        *,
+        index: ReferenceIndex | None = None,
+        batch_size: int = 16,
+        workers: int = 2,
+        embeddings: bool = False,
+        keep_images: bool = False,
+        origin: Path | None = None,
+    ) -> None:
+        self.model, self.origin = model, origin
+        self.batch_size, self.workers = batch_size, workers
+        self.embeddings, self.keep_images = embeddings, keep_images
+        self.answered, self.seconds = 0, 0.0
+        self.index: ReferenceIndex | None = None
+        self.detector: OODDetector | None = model.detector
+        if (index := index or model.index) is not None:
+            self.use_index(index)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, by index."""
+        return self.model.classes
+
+    def use_index(self, index: ReferenceIndex) -> None:
+        """Answer by another reference index from now on.
+
+        Raises:
+            ModelError: it is of another model.
+        """
+        if index.classes != self.model.classes:
+            raise ModelError(
+                "the reference index is of another model, with other classes; write it again (tlaam index)."
+            )
+        self.index, self.detector = index, index.detector
+
+    def predict(self, images: Iterable[object]) -> Iterator[Prediction]:
+        """Yield one prediction an image, in order; a file that cannot be read yields its error, never an answer.
+
+        Args:
+            images: paths of image files, samples of a data set, or images in memory (`tlaam.data.in_memory`).
+
+        Raises:
+            InputError: an image in memory is none.
+        """
+        began = time.perf_counter()
+        numbered = ((number, image) for number, image in enumerate(images))
+        batches = read_ahead(numbered, self._read_numbered, batch_size=self.batch_size, workers=self.workers)
+        for batch in batches:
+            answers = self.answer(batch)
+            self.answered += len(answers)
+            self.seconds += time.perf_counter() - began
+            yield from answers
+            began = time.perf_counter()
+
+    def read(self, given: object, name: str | None = None) -> ReadImage:
+        """Read one image as the network takes it, or why it cannot be read. Several threads may.
+
+        Args:
+            given: as of `predict`.
+            name: what to call an image in memory.
+
+        Raises:
+            InputError: an image in memory is none; the message says what is accepted.
+        """
+        side = self.model.source_size
+        if not isinstance(given, (str, Path, Sample, ImageBytes)):
+            image = rgb_image(given)
+            name = str(getattr(given, "filename", "") or name or "image")
+            return ReadImage(name, image.size, to_input(image, side), source=image)
+        source = Path(given) if isinstance(given, str) else given
+        path = str(source.path if isinstance(source, Sample) else source)
+        try:
+            image, size = load_for_input(source, side)
+        except TlaamError as error:
+            return ReadImage(path, error=str(error), source=source)
+        return ReadImage(path, size, to_input(image, side), source=image if self.keep_images else source)
+
+    def answer(self, batch: Sequence[ReadImage]) -> list[Prediction]:
+        """Answer for images that `read` returned, in one pass. One thread at a time may."""
+        readable = [read for read in batch if read.pixels is not None]
+        if not readable:
+            return [_unread(read) for read in batch]
+        inputs = np.stack([read.pixels for read in readable if read.pixels is not None])
+        answers = map(_finite, self._unpack(self.model.answer(inputs), readable))
+        return [_unread(read) if read.pixels is None else next(answers) for read in batch]
+
+    def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
+        """Return the k training images of the index that look most like a predicted one, the most alike first.
+
+        There are none of a prediction with an error, or without an index.
+
+        Raises:
+            ModelError: a thumbnail of the index is damaged.
+        """
+        if self.index is None or prediction.embedding is None:
+            return []
+        return self.index.nearest(prediction.embedding, k)
+
+    def judged(self, prediction: Prediction) -> Prediction:
+        """Return a prediction that was made before there was an index, with what the index says of it."""
+        if self.detector is None or prediction.embedding is None or prediction.score is None:
+            return prediction
+        similarity = float(self.detector.similarity(prediction.embedding[None])[0])
+        return replace(prediction, similarity=similarity, verdict=self.detector.verdict(similarity, prediction.score))
+
+    def _read_numbered(self, given: tuple[int, object]) -> ReadImage:
+        number, image = given
+        return self.read(image, f"image {number}")
+
+    def _unpack(self, answers: Answers, batch: Sequence[ReadImage]) -> Iterator[Prediction]:
+        heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
+        side, embeddings = self.model.source_size, answers.embeddings
+        similarity = self.detector.similarity(embeddings) if self.detector and embeddings is not None else None
+        wanted = self.embeddings or self.index is not None
+        for row, read in enumerate(batch):
+            of_row = None if similarity is None else float(similarity[row])
+            score = float(answers.probabilities["fused"][row].max())
+            yield Prediction(
+                path=read.path,
+                size=read.size,
+                classes=self.model.classes,
+                probabilities={name: values[row] for name, values in answers.probabilities.items()},
+                heatmap=None if heatmaps is None else heatmaps[row],
+                object_box=None if objects is None else input_to_image(objects[row], side, *read.size),
+                part_boxes=None if parts is None else input_to_image(parts[row], side, *read.size),
+                similarity=of_row,
+                verdict=self.detector.verdict(of_row, score) if self.detector and of_row is not None else None,
+                embedding=embeddings[row] if wanted and embeddings is not None else None,
+                source=read.source,
+            )
+
+
+def load_engine(
+    model: Engine | Backend | Path | str,
+    *,
+    device: torch.device | str | None = None,
+    precision: Precision | None = None,
+    compiled: bool = False,
+    index: ReferenceIndex | None = None,
+    find_index: bool = True,
+    keep_trained: bool = False,
+    batch_size: int = 16,
+    workers: int = 2,
+    embeddings: bool = False,
+    keep_images: bool = False,
+) -> Engine:
+    """Load a model with what lies beside it, ready to answer.
+
+    Where its reference index lies with it (``gallery.npz`` in a run folder, ``model.gallery.npz`` beside
+    ``model.onnx``), answers say how alike an image is to what was learnt from, and `Engine.look_alikes` finds training
+    images. An ONNX file alone tells what is out of distribution, too.
+
+    Args:
+        model: a run folder, an ONNX file that ``tlaam export`` wrote, the name of a model on the Hugging Face hub,
+            ``hf://owner/name`` (`tlaam.hub.download`), or one that is loaded already.
+        device: where to compute; by default the GPU where there is one. An ONNX file is computed on the CPU.
+        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 where the device has instructions for it. An ONNX
+            file computes as it was exported.
+        compiled: compile the network before it answers (`tlaam.inference.pytorch.compile_for_answers`): minutes at the
+            first batch, less time for each one after. Not of an ONNX file.
+        find_index: read the reference index that lies with the model; else answers come without.
+        keep_trained: keep the network as it was trained beside the one that answers, for export.
+        index, batch_size, workers, embeddings, keep_images: as of `Engine`.
+
+    Raises:
+        ModelError: the folder holds no usable model, the file is none, it is not computed on that device, or its
+            reference index is damaged or another model's.
+        MissingPackageError: a run folder or a name is given, and PyTorch is not installed.
+    """
+    if isinstance(model, Engine):
+        return model
+    origin = local_folder(model) if isinstance(model, (str, Path)) else None
+    backend: Backend = _loaded(origin) if origin is not None else model  # type: ignore[assignment]
+    if origin is not None and index is None and find_index:
+        index = _index_of(origin, backend)
+    ready = backend.ready(device, precision)
+    if keep_trained:
+        ready = ready.with_trained(backend)
+    return Engine(
+        ready.compiled(batch_size) if compiled else ready,
+        index=index, batch_size=batch_size, workers=workers, embeddings=embeddings, keep_images=keep_images,
+        origin=origin,
+    )  # fmt: skip
+
+
+def _loaded(path: Path) -> Backend:
+    if not path.is_dir() and (path.exists() or path.suffix.lower() == ".onnx"):
+        from tlaam.inference.onnx import OnnxModel
+
+        return OnnxModel(path)
+    require_extra("a run folder")
+    from tlaam.inference.store import load_model
+
+    return load_model(path)
+
+
+def _index_of(path: Path, model: Backend) -> ReferenceIndex | None:
+    """Return the reference index that lies with a model; None where there is none.
+
+    Raises:
+        ModelError: it is damaged, or not that of this ONNX file.
+    """
+    file = index_file_of(path)
+    digest = getattr(model, "index_digest", None)  # a file says which index is its own; a run folder holds its own
+    if not file.exists() or (digest is None and not path.is_dir()):
+        return None
+    index = read_index(file)
+    if digest is not None and index.digest != digest:
+        raise ModelError(
+            f"{file} is not the reference index that {path} was exported with; export again, or remove it."
+        )
+    return index
+
+
+def _unread(read: ReadImage) -> Prediction:
+    return Prediction(read.path, error=read.error, source=read.source)
+
+
+def _finite(answer: Prediction) -> Prediction:
+    """Return an answer; a non-finite output becomes an error, as of a model whose weights are damaged."""
+    told: dict[str, Floats | None] = {
+        f"probabilities of branch '{name}'": values for name, values in answer.probabilities.items()
+    }
+    told |= {"object box": answer.object_box, "part boxes": answer.part_boxes}
+    told |= {"embedding": answer.embedding}
+    for what, values in told.items():
+        if values is not None and not np.isfinite(values).all():
+            error = (
+                f"The model gives no answer for '{answer.path}': its {what} are not finite. The model may be damaged."
+            )
+            return Prediction(answer.path, error=error, source=answer.source)
+    return answer
+
+
+__all__ = ["Engine", "ReadImage", "load_engine"]

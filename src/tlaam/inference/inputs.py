@@ -1,0 +1,68 @@
+"""Which images are meant: files, folders, patterns and CSV manifests as image paths, one by one."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tlaam.data.folder import image_files, unsupported_files, unsupported_types
+from tlaam.data.manifest import image_paths
+from tlaam.errors import DataError
+
+
+def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
+    """Return what `iter_images` yields, as a list."""
+    return list(iter_images(inputs))
+
+
+def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
+    """Turn files, folders (searched to the bottom), glob patterns and CSV manifests (their column ``image``) into image
+    paths: inputs in the order given, what a folder or pattern holds sorted by name, what a manifest names one by one.
+    One path alone may be given as it is.
+
+    Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
+    followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
+
+    Raises:
+        DataError: a folder or pattern holds no image, a folder cannot be listed, or a manifest cannot be read.
+    """
+    for given in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        path = Path(given)
+        is_folder, is_there = _kind_of(path)
+        if is_there and not is_folder and path.suffix.lower() in (".csv", ".tsv"):
+            yield from image_paths(path)
+            continue
+        if is_folder:
+            try:
+                inside = sorted(str(path / file) for file in image_files(path))
+            except OSError as error:
+                raise DataError(
+                    f"Cannot list folder '{error.filename or path}': {error.strerror or error}. Check its rights."
+                ) from error
+        elif not is_there and glob.has_magic(str(given)):
+            inside = sorted(p for p in glob.glob(str(given), recursive=True) if Path(p).is_file())  # noqa: PTH207
+        else:
+            inside = [str(given)]
+        if not inside:
+            other = unsupported_types(unsupported_files(path)) if is_folder else ""
+            instead = f", but {other}, to be converted to JPEG or PNG" if other else ""
+            raise DataError(
+                f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
+            )
+        yield from inside
+
+
+def names_several(given: str | Path) -> bool:
+    """Return whether a path stands for several images: a folder, a pattern that is no file's name, or a manifest."""
+    path = Path(given)
+    is_folder, is_there = _kind_of(path)
+    return is_folder or path.suffix.lower() in (".csv", ".tsv") or (not is_there and glob.has_magic(str(given)))
+
+
+def _kind_of(path: Path) -> tuple[bool, bool]:
+    """Return whether a path is a folder, and whether it is there; one that the system refuses counts as a file."""
+    try:
+        return path.is_dir(), path.exists()
+    except (OSError, ValueError):  # a name that is too long, or a folder on the way that may not be entered
+        return False, True

@@ -1,0 +1,175 @@
+"""Inferring on ONNX Runtime: a model in one file, without PyTorch; docs/export.md says what the file holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from tlaam.errors import ModelError
+from tlaam.inference.backend import Answers, Floats, Precision
+from tlaam.inference.onnx_file import read_model_file
+from tlaam.reference.index import ReferenceIndex
+from tlaam.utils.checksums import checksum
+
+_INPUT = "photos"
+_BRANCHES = {
+    "raw": "raw_probabilities",
+    "object": "object_probabilities",
+    "parts": "parts_probabilities",
+    "fused": "probabilities",
+}
+"""Names of the outputs by the branches' names."""
+_DRAWS_NO_MAPS = ("none", "center", "full")
+"""Localisers whose boxes do not come from what the image shows."""
+
+
+class OnnxModel:
+    """A model that ``tlaam export`` wrote, on the CPU.
+
+    The input image is made by Pillow, as for a run; the file's own squashing leaves it as it is.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are at hand. [read from the file]
+
+    Attributes:
+        classes: class names, by index.
+        source_size: side P of the input image.
+        detector: tells what is out of distribution; None where the file brings none.
+        index_digest: of the reference index that was written beside it; None where none was.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        draws_maps: as of `tlaam.inference.backend.Backend`.
+        training_data: as of `tlaam.inference.onnx_file.ModelFile`.
+
+    Raises:
+        ModelError: it is no such file (`read_model_file`), or ONNX Runtime cannot use it.
+    """
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        file = read_model_file(path, content)
+        self.path, self.classes, self.source_size = path, file.classes, file.source_size
+        self.detector, self.index_digest = file.detector, file.index_digest
+        self.precision, self.training_data = file.precision, file.training_data
+        self.index: ReferenceIndex | None = None
+        self.checksum = checksum(file.content)
+        self._session = _session(path, file.content)
+        self._shapes = _shapes(len(self.classes))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [(each.name, each.type) for each in inputs] != [(_INPUT, "tensor(uint8)")] or not _fits(
+            inputs[0].shape, (None, None, None, 3)
+        ):
+            raise ModelError(f"{path} was not written by tlaam export: it does not take uint8 photographs.")
+        self._outputs = [each.name for each in outputs if each.name in self._shapes]
+        if "probabilities" not in self._outputs:
+            raise ModelError(f"{path} was not written by tlaam export: it answers no probabilities.")
+        for each in outputs:
+            if each.name in self._shapes:
+                self._require_shape(each.name, each.shape)
+        self.draws_maps = "heatmaps" in self._outputs and file.localizer not in _DRAWS_NO_MAPS
+
+    def ready(self, device: Any, precision: Precision | None) -> OnnxModel:
+        """See `tlaam.inference.backend.Backend`; it is itself.
+
+        Raises:
+            ModelError: the device is not the CPU, or a precision is given.
+        """
+        if device is not None and str(device) != "cpu":
+            raise ModelError(f"{self.path} is computed on the CPU; device={device} goes with a run folder.")
+        if precision is not None:
+            raise ModelError(f"{self.path} computes as it was exported; precision={precision} goes with a run folder.")
+        return self
+
+    def with_trained(self, trained: Any) -> OnnxModel:
+        """See `tlaam.inference.backend.Backend`; it is itself."""
+        return self
+
+    def compiled(self, batch_size: int) -> OnnxModel:
+        """Raise `ModelError`: ONNX Runtime has its own ways to be fast, which it always takes."""
+        raise ModelError(f"{self.path} is not for PyTorch to compile; leave --compile out, or give the run folder.")
+
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        """See `tlaam.inference.backend.Backend`.
+
+        Raises:
+            ModelError, MemoryError: as of `answer_photos`.
+        """
+        return self.answer_photos(np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)))
+
+    def answer_photos(self, photos: NDArray[np.uint8]) -> Answers:
+        """Answer for photographs of one size as they were decoded, uint8 RGB ``(B, H, W, 3)``; boxes in their pixels.
+
+        Raises:
+            ModelError: the file cannot be computed, or answers what its metadata do not say.
+            MemoryError: the batch needs more memory than there is.
+        """
+        try:
+            values = self._session.run(self._outputs, {_INPUT: photos})
+        except Exception as error:  # whatever a kernel raises
+            if "allocate memory" in str(error):
+                raise MemoryError(_one_line(error)) from error
+            raise ModelError(f"{self.path} cannot be computed by ONNX Runtime: {_one_line(error)}") from error
+        found: dict[str, Floats] = {}
+        for name, value in zip(self._outputs, values, strict=True):
+            self._require_shape(name, value.shape, len(photos))
+            found[name] = value.astype(np.float64)
+        return Answers(
+            probabilities={branch: found[name] for branch, name in _BRANCHES.items() if name in found},
+            heatmaps=found.get("heatmaps"),
+            object_boxes=found.get("object_boxes"),
+            part_boxes=found.get("part_boxes"),
+            embeddings=found.get("embeddings"),
+        )
+
+    def _require_shape(self, name: str, shape: Sequence[int | str | None], batch: int | None = None) -> None:
+        expected = (batch, *self._shapes[name])
+        if not _fits(shape, expected):
+            raise ModelError(
+                f"{self.path} does not answer as its metadata say ({len(self.classes)} classes): '{name}' has the "
+                f"shape {_text(shape)}, not {_text(expected)}."
+            )
+
+
+def _session(path: Path, content: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised as well
+    # By itself the runtime would take bytes that look like its own format for that, which nobody has looked through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # PyTorch obeys it too
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # one class for each of the runtime's status codes
+        raise ModelError(f"{path} cannot be opened by ONNX Runtime: {_one_line(error)}") from error
+
+
+def _shapes(classes: int) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of what a file may answer, without the batch's axis; None is any number."""
+    return {
+        **{name: (classes,) for name in _BRANCHES.values()},
+        "heatmaps": (None, None),
+        "object_boxes": (4,),
+        "part_boxes": (None, 4),
+        "embeddings": (None,),
+    }
+
+
+def _fits(shape: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:
+    """Whether a shape, whose free axes are texts or None, can be the expected one."""
+    return len(shape) == len(expected) and all(
+        wanted is None or not isinstance(found, int) or found == wanted
+        for found, wanted in zip(shape, expected, strict=True)
+    )
+
+
+def _text(shape: Sequence[int | str | None]) -> str:
+    return f"({', '.join('any' if side is None else str(side) for side in shape)})"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

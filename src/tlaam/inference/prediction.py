@@ -1,0 +1,287 @@
+"""What a model says of an image: names, probabilities, and what the network looked at."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+from PIL import Image
+
+from tlaam.data.images import ImageBytes, load_image
+from tlaam.data.sample import Box, Sample
+from tlaam.errors import DataError, MissingPackageError
+from tlaam.inference.backend import Floats
+from tlaam.reference.ood_detector import Verdict
+from tlaam.utils.atomic import write_atomically
+from tlaam.visualization.panels import prediction_panel, prediction_views
+
+VERDICTS: dict[Verdict, str] = {
+    "sure": "sure",
+    "unsure": "unsure",
+    "stranger": "unlike what the model learnt from",
+}
+"""What people read of `Prediction.verdict`."""
+
+COLUMNS = ("path", "label", "score", "verdict", "similarity", "x0", "y0", "x1", "y1", "second", "second_score", "error")
+"""Of a table of predictions: ``x0`` to ``y1`` are the object box in pixels of the image, ``second`` the next class."""
+
+Source = Sample | Path | ImageBytes | Image.Image
+"""What an image was given as."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image, or why it says nothing.
+
+    Attributes:
+        path: the image, as it was asked for; of one in memory its number or the file it was opened from.
+        error: why there is no answer; None when there is one. Then every other field below is empty.
+        size: ``(width, height)`` of the image in pixels.
+        classes: class names, by index.
+        probabilities: by branch (``raw``, ``object``, ``parts``, ``fused``), each ``(C,)``; branches that the model
+            does not have are absent.
+        heatmap: the localiser's map on the whole image, ``(h, w)``, not normalised; None without an object level.
+        object_box: ``(4,)`` xyxy in pixels of the image, x1 and y1 exclusive; None without an object level.
+        part_boxes: ``(N, 4)`` xyxy likewise; None without a part level.
+        similarity: how much the image looks like those that the model learnt from, the cosine to the nearest class;
+            None without a reference index (docs/strangers.md).
+        verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index.
+        embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
+        source: the image itself, or where it lies.
+    """
+
+    path: str
+    error: str | None = None
+    size: tuple[int, int] = (0, 0)
+    classes: tuple[str, ...] = field(default=(), repr=False)
+    probabilities: dict[str, Floats] = field(default_factory=dict, repr=False)
+    heatmap: Floats | None = field(default=None, repr=False)
+    object_box: Floats | None = None
+    part_boxes: Floats | None = field(default=None, repr=False)
+    similarity: float | None = None
+    verdict: Verdict | None = None
+    embedding: Floats | None = field(default=None, repr=False)
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class; None with an error."""
+        return self.top(1)[0][0] if self.probabilities else None
+
+    @property
+    def score(self) -> float | None:
+        """The probability of `label`; None with an error."""
+        return self.top(1)[0][1] if self.probabilities else None
+
+    @property
+    def confidence(self) -> Verdict | None:
+        """Former name of `verdict`."""
+        warnings.warn("Prediction.confidence is now Prediction.verdict", DeprecationWarning, stacklevel=2)
+        return self.verdict
+
+    @property
+    def familiarity(self) -> float | None:
+        """Former name of `similarity`."""
+        warnings.warn("Prediction.familiarity is now Prediction.similarity", DeprecationWarning, stacklevel=2)
+        return self.similarity
+
+    @property
+    def doubt(self) -> str:
+        """What people read of an answer that is not sure; nothing of one that is, or where nothing is known."""
+        return "" if self.verdict in (None, "sure") else VERDICTS[self.verdict]
+
+    def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
+        """Return the k most probable classes with their probabilities, best first."""
+        if branch not in self.probabilities:
+            return []
+        scores = self.probabilities[branch]
+        order = np.argsort(-scores, kind="stable")[:k]
+        return [(self.classes[i], float(scores[i])) for i in order]
+
+    def to_dict(self, k: int = 5) -> dict[str, Any]:
+        """Return one line of ``predict --json``: plain values, boxes as ``[x0, y0, x1, y1]`` in pixels of the file.
+
+        ``confidence`` and ``familiarity`` are former names of ``verdict`` and ``similarity``.
+        """
+        similarity = None if self.similarity is None else round(self.similarity, 4)
+        return {
+            "path": self.path,
+            "predictions": _rows(self.top(k)),
+            "branches": {name: _rows(self.top(k, name)) for name in self.probabilities if name != "fused"},
+            "verdict": self.verdict,
+            "similarity": similarity,
+            "confidence": self.verdict,
+            "familiarity": similarity,
+            "object_box": None if self.object_box is None else _rounded(self.object_box),
+            "part_boxes": None if self.part_boxes is None else [_rounded(box) for box in self.part_boxes],
+            "error": self.error,
+        }
+
+    def to_row(self) -> dict[str, Any]:
+        """Return one row of a table, by `COLUMNS`; None where there is nothing."""
+        top = [*self.top(2), (None, None), (None, None)]
+        box = (None,) * 4 if self.object_box is None else tuple(_rounded(self.object_box))
+        values = (
+            self.path, *top[0], self.verdict, self.similarity, *box, *top[1], self.error,
+        )  # fmt: skip
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def image(self) -> Image.Image:
+        """Return the image, RGB and upright; one that lies in a file is decoded again.
+
+        Raises:
+            DataError: it cannot be read any more, or this prediction does not know it.
+        """
+        if isinstance(self.source, Image.Image):
+            return self.source
+        if isinstance(self.source, Sample):
+            return self.source.picture()
+        return load_image(self.path if self.source is None else self.source)
+
+    def plot(self, *, label: str | None = None, true_box: Box | None = None, height: int = 320) -> Image.Image:
+        """Draw the image with boxes, its heat map, the object and the parts, with names and probabilities.
+
+        Args:
+            label: the true class, where it is known.
+            true_box: the true box in pixels of the image, drawn dashed.
+            height: of the pictures in pixels.
+
+        Raises:
+            DataError: there is an error instead of an answer, or the image cannot be read any more.
+        """
+        self._require_answer()
+        (name, probability), *others = self.top(3)
+        # Doubt comes before the name: this is what is read first, and often alone.
+        doubt = f"{self.doubt}: " if self.doubt else ""
+        subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
+        if label is not None:
+            verdict = "right" if label == name else f"wrong, it is {label}"
+            subtitle = f"{verdict} · {subtitle}" if subtitle else verdict
+        image, object_box, part_boxes, true_box = self._drawn_on(true_box)
+        return prediction_panel(
+            image, self.heatmap, object_box, part_boxes,
+            title=f"{doubt}{name} {probability:.0%}", subtitle=subtitle, true_box=true_box, height=height,
+        )  # fmt: skip
+
+    def views(self, *, true_box: Box | None = None, side: int = 320) -> dict[str, Image.Image]:
+        """Return the image with boxes, its heat map, the object and the parts as pictures of their own, by name.
+
+        Args:
+            true_box: the true box in pixels of the image, drawn dashed.
+            side: pixels of a picture's longer side.
+
+        Raises:
+            DataError: as of `plot`.
+        """
+        self._require_answer()
+        image, object_box, part_boxes, true_box = self._drawn_on(true_box)
+        return prediction_views(image, self.heatmap, object_box, part_boxes, true_box=true_box, side=side)
+
+    def save_plot(self, path: str | Path) -> None:
+        """Write `plot` as a PNG file that is whole or not there; an older one is replaced.
+
+        Raises:
+            DataError: as of `plot`.
+            RunError: the disk is full.
+            OSError: the file cannot be written.
+        """
+        buffer = io.BytesIO()
+        self.plot().save(buffer, "PNG")
+        write_atomically(Path(path), buffer.getbuffer())
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: the plot, or the error."""
+        if self.error is not None:
+            return f"<p>{html.escape(self.error)}</p>"
+        try:
+            buffer = io.BytesIO()
+            self.plot().save(buffer, "PNG")
+        except DataError as error:
+            return f"<p>{html.escape(str(error))}</p>"
+        picture = base64.b64encode(buffer.getvalue()).decode("ascii")
+        return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(f"{self.label}: {self.path}")}">'
+
+    def _require_answer(self) -> None:
+        if self.error is not None:
+            raise DataError(f"there is nothing to show of '{self.path}': {self.error}")
+
+    def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:
+        """Return the image, the object box, the part boxes and the true box in the pixels that it has."""
+        image = self.image()
+        # An image that was kept from prediction may have been decoded at a reduced size.
+        x, y = image.width / self.size[0], image.height / self.size[1]
+
+        def scaled(values: Iterable[SupportsFloat]) -> Box:
+            x0, y0, x1, y1 = (float(value) for value in values)
+            return x0 * x, y0 * y, x1 * x, y1 * y
+
+        return (
+            image,
+            None if self.object_box is None else scaled(self.object_box),
+            [] if self.part_boxes is None else [scaled(box) for box in self.part_boxes],
+            None if true_box is None else scaled(true_box),
+        )
+
+
+class Predictions(list[Prediction]):
+    """Predictions in the order of the images asked for."""
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return a table as CSV, a row an image under `COLUMNS`; with a path, write it there, whole or not at all.
+
+        Raises:
+            RunError: the disk is full.
+            OSError: the file cannot be written.
+        """
+        stream = io.StringIO(newline="")
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(prediction.to_row() for prediction in self)
+        text = stream.getvalue()
+        if path is not None:
+            write_atomically(Path(path), text.encode("utf-8", "backslashreplace"))
+        return text
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame`, a row an image under `COLUMNS`.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        try:
+            import pandas  # type: ignore[import-untyped,unused-ignore]
+        except ImportError as error:
+            raise MissingPackageError("to_pandas needs pandas: pip install pandas; to_csv goes without.") from error
+        return pandas.DataFrame([prediction.to_row() for prediction in self], columns=list(COLUMNS))
+
+    def _repr_html_(self) -> str:
+        """Show itself in a notebook: a table."""
+        rows = "".join(
+            "<tr>"
+            + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in prediction.to_row().values())
+            + "</tr>"
+            for prediction in self
+        )
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in COLUMNS)}</tr>{rows}</table>"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _rows(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"label": label, "probability": round(probability, 6)} for label, probability in top]
+
+
+def _rounded(box: Floats) -> list[float]:
+    return [round(float(value), 2) for value in box]

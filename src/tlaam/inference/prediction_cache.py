@@ -1,0 +1,50 @@
+"""Predictions of a data set's samples, each made once, for all that is written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tlaam.data.sample import Sample
+from tlaam.inference.engine import Engine
+from tlaam.inference.prediction import Prediction
+from tlaam.utils.work_sharing import Share, gathered
+
+
+class PredictionCache:
+    """An engine's predictions by sample.
+
+    Where `torch.distributed` is set up, each process answers for its share of the images, and all get all answers.
+
+    Args:
+        engine: answers; what it has answered for is not asked again.
+        on_prediction: called with each sample and its prediction as it is made, in this process alone.
+    """
+
+    def __init__(self, engine: Engine, on_prediction: Callable[[Sample, Prediction], None] | None = None) -> None:
+        self.engine, self._on_prediction = engine, on_prediction
+        self._found: dict[tuple[str, str], Prediction] = {}
+
+    def of(self, samples: Sequence[Sample], progress: Callable[[int], None] = lambda done: None) -> list[Prediction]:
+        """Return a prediction a sample, in their order.
+
+        Args:
+            samples: the same on all processes.
+            progress: told how many of them have been answered for, as far as this process knows.
+        """
+        missing = [sample for sample in dict.fromkeys(samples) if _key(sample) not in self._found]
+        share, before = Share.of_process_group(), len(samples) - len(missing)
+        mine: list[Prediction] = []
+        of_this_process = share.of(missing)
+        for sample, prediction in zip(of_this_process, self.engine.predict(of_this_process), strict=True):
+            if self._on_prediction is not None:
+                self._on_prediction(sample, prediction)
+            mine.append(replace(prediction, source=sample))  # an image that was kept for it is let go
+            progress(min(before + len(mine) * share.world_size, len(samples)))
+        made = gathered(mine, share, len(missing))
+        self._found.update(zip(map(_key, missing), made, strict=True))
+        return [self.engine.judged(self._found[_key(sample)]) for sample in samples]
+
+
+def _key(sample: Sample) -> tuple[str, str]:
+    return sample.name, sample.file

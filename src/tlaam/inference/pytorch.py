@@ -1,0 +1,183 @@
+"""Inferring on PyTorch: the one way in which a trained network is asked, while training, evaluating and predicting."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tlaam.config.sections import ModelConfig
+from tlaam.inference.backend import Answers, Floats, Precision
+from tlaam.inference.folding import FoldedConv2d, fold_norms
+from tlaam.inference.fusing import fuse_activations
+from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import Backbone
+from tlaam.models.build import default_device
+from tlaam.models.output import TLAAMOutput
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.ood_detector import OODDetector
+
+_Network = TypeVar("_Network", bound=Architecture)
+
+
+def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
+    """Answer for a batch of input images, in evaluation mode, without gradients; the network's mode is put back.
+
+    Args:
+        network: the model, on its device.
+        images: uint8 input images ``(B, 3, P, P)`` (`tlaam.data.input_image.to_input`), on any device.
+
+    Returns:
+        The network's record, in float32, boxes in pixels of the input image.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            output: TLAAMOutput = network(images.to(network.mean.device, non_blocking=True))
+    finally:
+        network.train(was_training)
+    floats: dict[str, Any] = {name: x if x is None else x.float() for name, x in output._asdict().items()}
+    return TLAAMOutput(**floats)
+
+
+def best_precision(device: torch.device | str) -> Precision:
+    """Return the arithmetic that is fastest on a device: bfloat16 where the device has it, else float32.
+
+    Answers in bfloat16 are not quite those in float32: docs/speed.md says how many boxes and names move.
+    On a CPU that means AVX512-BF16 or AMX instructions: where they are emulated, float32 is faster. It is known from
+    what the device is, not by trying, so that the same machine always answers the same.
+    """
+    if torch.device(device).type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if torch.device(device).type == "cpu":
+        has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16-mixed" if has and torch.backends.mkldnn.is_available() else "32-true"  # type: ignore[no-untyped-call]
+    return "32-true"
+
+
+def prepared(network: _Network, device: torch.device | str, precision: Precision = "32-true") -> _Network:
+    """Return a copy of a network for answering alone: on the device, channels-last, normalisations folded, on a CPU
+    activations too.
+
+    Args:
+        network: in evaluation mode; it stays as it is.
+        device: where to answer.
+        precision: with ``bf16-mixed`` the backbone's weights become bfloat16; it is to be asked under autocast
+            (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    ready: _Network = copy.deepcopy(network).eval()
+    if on_cpu:
+        ready.cpu()
+    for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:
+        fold_norms(backbone.network, backbone.image_size)
+        if on_cpu:
+            fuse_activations(backbone.network, backbone.image_size)
+        if precision == "bf16-mixed":
+            for module in backbone.network.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear, FoldedConv2d)):
+                    module.to(torch.bfloat16)
+    return ready.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def compile_for_answers(network: Architecture) -> None:
+    """Let a network that is `prepared` be compiled as one graph at its first answer, in place; that takes minutes.
+
+    Answers then take batches of one size: each other size would be compiled anew. On a GPU the graph is replayed as a
+    CUDA graph; on a CPU its weights become constants.
+    """
+    if network.mean.device.type == "cuda":
+        network.compile(fullgraph=True, dynamic=False, mode="reduce-overhead")
+    else:
+        network.compile(fullgraph=True, dynamic=False, options={"freezing": True})
+
+
+def asked_in(device: torch.device | str, precision: Precision) -> torch.autocast:
+    """Return the context in which a network that is `prepared` for a precision answers."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A model ready to answer.
+
+    Attributes:
+        network: in evaluation mode.
+        config: the settings it was built from.
+        classes: class names, by index.
+        source_size: side of the input image that its images are brought to.
+        precision: the arithmetic it answers in.
+        batch_size: the only number of input images that the network takes; None where any number will do.
+        checksum: SHA-256 of the file of its weights.
+        index: the reference index that came with it; None where it came without one.
+        trained: of a copy that is `ready`, the model that it was made from, where that is kept.
+    """
+
+    network: Architecture
+    config: ModelConfig
+    classes: tuple[str, ...]
+    source_size: int
+    precision: Precision = "32-true"
+    batch_size: int | None = None
+    checksum: str = ""
+    index: ReferenceIndex | None = None
+    trained: TorchModel | None = None
+
+    @property
+    def draws_maps(self) -> bool:
+        """Whether its heat maps and object boxes come from what the image shows, so that both can be measured."""
+        return self.network.draws_maps
+
+    @property
+    def detector(self) -> OODDetector | None:
+        """The index's detector."""
+        return None if self.index is None else self.index.detector
+
+    def ready(self, device: torch.device | str | None = None, precision: Precision | None = None) -> TorchModel:
+        """Return a copy that answers fast (`prepared`) and is not to be trained.
+
+        Args:
+            device: by default the GPU where there is one.
+            precision: by default what is fastest there (`best_precision`).
+        """
+        device = device or default_device()
+        precision = precision or best_precision(device)
+        return replace(self, network=prepared(self.network, device, precision), precision=precision)
+
+    def with_trained(self, trained: TorchModel) -> TorchModel:
+        """Return it with the model that it was made `ready` from, which export needs: its own network is folded."""
+        return replace(self, trained=trained)
+
+    def compiled(self, batch_size: int) -> TorchModel:
+        """Return it compiled for batches of up to this size (`compile_for_answers`).
+
+        It must be `ready`, and compiles at its first answer, for minutes.
+        """
+        compile_for_answers(self.network)
+        return replace(self, batch_size=batch_size)
+
+    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+        """Answer for uint8 RGB input images ``(B, 3, P, P)``."""
+        rows = len(inputs)
+        if self.batch_size is not None and rows < self.batch_size:
+            inputs = np.concatenate([inputs, inputs[-1:].repeat(self.batch_size - rows, axis=0)])
+        with asked_in(self.network.mean.device, self.precision):
+            output = infer(self.network, torch.from_numpy(inputs))
+        asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
+        output = TLAAMOutput(**asked)
+        heatmaps, objects, parts, embeddings = (
+            None if field is None else _floats(field)
+            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings)
+        )
+        branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
+        return Answers(branches, heatmaps, objects, parts, embeddings)
+
+
+def _floats(values: Tensor) -> Floats:
+    return values.double().cpu().numpy()  # type: ignore[no-any-return]

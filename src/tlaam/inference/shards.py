@@ -1,0 +1,236 @@
+"""Predicting any number of images into files of a thousand each, by one process or many, that a kill cannot spoil.
+
+Each file holds the answers for one run of consecutive images and appears whole or not at all. What is there is not done
+again, so the same command, given again after a kill, finishes the work: no row is lost, none comes twice. Beside each
+file lies its checksum, hidden; a file that was damaged since is made anew. Processes share the files between them by
+number, so they need not know of each other.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from tlaam.errors import MissingPackageError, RunError
+from tlaam.inference.engine import Engine
+from tlaam.inference.inputs import iter_images
+from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_atomically, write_json, write_text
+from tlaam.utils.checksums import checksum, checksum_of, sidecar, sidecar_path
+from tlaam.utils.lock import locked
+from tlaam.utils.reading import read_text
+from tlaam.utils.work_sharing import Share
+
+Format = Literal["jsonl", "parquet"]
+SHARD = 1000
+_PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a process did.
+
+    Attributes:
+        images: how many there are in all.
+        predicted: how many images this process has answered for now.
+        found: how many it had answered for before.
+        failures: how many of those it has looked at now could not be read.
+    """
+
+    images: int
+    predicted: int
+    found: int
+    failures: int
+
+
+def predict_into(
+    folder: Path | str,
+    engine: Engine,
+    inputs: str | Path | Iterable[str | Path],
+    *,
+    top_k: int = 5,
+    kind: Format = "jsonl",
+    shard_size: int = SHARD,
+    share: Share | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Summary:
+    """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, `shard_size` rows each.
+
+    Rows are those of ``predict --json`` with the image's number, ``row``, counted from 0 over all images.
+
+    Args:
+        folder: where the files go; one that holds some of the same work is continued.
+        engine: answers; another model's work is not continued.
+        inputs: files, folders, patterns and CSV manifests (`iter_images`), gone through twice, never held in memory.
+        top_k: classes an image.
+        kind: of files.
+        shard_size: images a file.
+        share: which files are this process's; by default as torchrun or SLURM say, else all.
+        progress: told how many images of all this process has passed.
+        say: called with one line for each file that is found damaged, and made anew.
+
+    Raises:
+        RunError: the folder holds the predictions of other images, another model or other options, or another process
+            of the same number works there; or the disk is full.
+        DataError: a folder or pattern holds no image, or a manifest is none.
+        MissingPackageError: Parquet is wanted, and pyarrow is not installed.
+    """
+    share = share or Share.of_environment()
+    folder = Path(folder)
+    if not isinstance(inputs, (str, Path)):
+        inputs = list(inputs)
+    encode = {"jsonl": _lines, "parquet": _parquet}[kind]
+    if kind == "parquet":
+        _require_pyarrow()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        full_disk_named(folder, "continue with the same command."),
+        locked(folder / f".lock-{share.rank}", folder),
+    ):
+        count = _settle_plan(folder, inputs, engine, top_k, kind, shard_size)
+        if share.world_size == 1:
+            remove_leftovers(folder)
+        predicted = found = failures = passed = 0
+        images = iter_images(inputs)
+        for number, paths in enumerate(_cut(images, shard_size)):
+            file = folder / f"part-{number:06d}.{kind}"
+            if share.has(number):
+                if _is_intact(file, say):
+                    found += len(paths)
+                else:
+                    rows = []
+                    for row, answer in enumerate(engine.predict(paths), start=number * shard_size):
+                        rows.append({"row": row, **answer.to_dict(top_k)})
+                        failures += answer.error is not None
+                        progress(passed + len(rows), count)
+                    _write(file, encode(rows))
+                    predicted += len(paths)
+            passed += len(paths)
+            progress(passed, count)
+    return Summary(count, predicted, found, failures)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file of answers and, before it, its checksum as ``sha256sum`` does, so that no file is without."""
+    for path in (sidecar_path(file), file):
+        remove_leftovers(file.parent, path.name)
+    write_text(sidecar_path(file), sidecar(file.name, content))
+    write_atomically(file, content)
+
+
+def _is_intact(file: Path, say: Callable[[str], None]) -> bool:
+    """Return whether a file of answers is there as it was written; older versions wrote no checksum."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        stated = sidecar_path(file).read_bytes()
+    except FileNotFoundError:
+        return True
+    if stated == sidecar(file.name, content).encode():
+        return True
+    say(f"{file} is damaged: its checksum does not fit its content. It is made anew.")
+    return False
+
+
+def _cut(images: Iterator[str], size: int) -> Iterator[list[str]]:
+    while piece := list(islice(images, size)):
+        yield piece
+
+
+def _settle_plan(
+    folder: Path,
+    inputs: str | Path | list[str | Path],
+    engine: Engine,
+    top_k: int,
+    kind: Format,
+    shard_size: int,
+) -> int:
+    """Note what is done here, or check that it is what was begun here; return the number of images."""
+    count = 0
+
+    def names() -> Iterator[bytes]:
+        nonlocal count
+        for image in iter_images(inputs):
+            count += 1
+            yield os.fsencode(image) + b"\0"
+
+    of = checksum_of(names())
+    plan = {
+        "images": count,
+        "of": of,
+        "model": engine.model.checksum,
+        "classes": checksum("\0".join(engine.classes).encode("utf-8", "surrogateescape")),
+        "top_k": top_k,
+        "format": kind,
+        "shard_size": shard_size,
+        "precision": engine.model.precision,
+    }
+    path = folder / _PLAN
+    if not path.exists():
+        write_json(path, plan)
+        return count
+    try:
+        begun = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged; give a new folder.") from error
+    if not isinstance(begun, dict):
+        raise RunError(f"{path} is damaged; give a new folder.")
+    others = {"images": "images", "of": "images", "model": "model", "classes": "model"}
+    for name in ("precision", "model"):  # older versions did not always note them
+        begun[name] = plan[name] if begun.get(name) is None else begun[name]
+    differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
+    if differing:
+        raise RunError(
+            f"{folder} holds predictions that were begun with other {' and '.join(differing)}; give a new folder, or "
+            "the same again to continue."
+        )
+    return count
+
+
+def _lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(row).encode("ascii") + b"\n" for row in rows)
+
+
+def _require_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            "Parquet needs pyarrow: pip install 'tlaam[parquet]', or leave --format jsonl."
+        ) from error
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    top = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
+    box = pa.list_(pa.float64())
+    branches = list(dict.fromkeys(name for row in rows for name in row["branches"]))
+    schema = pa.schema([
+        ("row", pa.int64()), ("path", pa.string()), ("predictions", top),
+        ("branches", pa.struct([(name, top) for name in branches or ["none"]])),
+        ("verdict", pa.string()), ("similarity", pa.float64()),
+        ("confidence", pa.string()), ("familiarity", pa.float64()), ("object_box", box), ("part_boxes", pa.list_(box)),
+        ("error", pa.string()),
+    ])  # fmt: skip
+    # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
+    safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(safe, schema=schema), stream)
+    return stream.getvalue()
+
+
+def _valid_text(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in values.items()
+    }

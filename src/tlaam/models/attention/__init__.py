@@ -1,0 +1,1 @@
+"""Channel attention, and where it is put into a backbone."""

@@ -1,0 +1,80 @@
+"""LCAM, the local cross-channel attention module (SPEC §4), with ECA as its special case."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tlaam.errors import ModelError
+from tlaam.models.attention.base import ChannelAttention, Gate
+
+
+def neighbourhood(channels: int) -> int:
+    """Return ECA's odd neighbourhood size t = |log2(C)/2 + 1/2|_odd (Wang et al. 2020, arXiv 1910.03151)."""
+    t = int(abs(math.log2(channels) / 2 + 0.5))
+    return t if t % 2 else t + 1
+
+
+class LCAM(ChannelAttention):
+    """Weigh each channel by what its t neighbours in channel order respond (SPEC §4).
+
+        ω_i = σ( Σ_{j∈Ω_t(i)} w_i^j y_j ),  y the spatial mean; the output is ω ⊙ x
+
+    The band matrix W_t is kept as its t·C entries and applied as a depthwise convolution over the unfolded
+    neighbourhood; beyond the first and last channel y counts as 0.
+
+    Args:
+        channels: C.
+        kernel: t, odd; by itself `neighbourhood(channels)`.
+        shared: one set of t weights for all channels, which is ECA (Wang et al. 2020).
+        gate: ``identity`` is 2σ(·) with weights starting at 0, so that the gate is exactly 1 and pretrained features
+            stay as they are; ``sigmoid`` is the source's σ with a convolution's usual random start.
+        channel_dim: see `ChannelAttention`.
+
+    Raises:
+        ModelError: `kernel` is even.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int | None = None,
+        *,
+        shared: bool = False,
+        gate: Gate = "identity",
+        channel_dim: int = 1,
+    ) -> None:
+        super().__init__(gate, channel_dim)
+        kernel = neighbourhood(channels) if kernel is None else kernel
+        if kernel % 2 == 0:
+            raise ModelError(f"attention_kernel is {kernel}; it must be odd, as many on each side.")
+        self.kernel = kernel
+        self.weight = nn.Parameter(torch.zeros(1 if shared else channels, kernel))
+        if gate == "sigmoid":
+            nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
+
+    def responses(self, y: Tensor) -> Tensor:
+        """Return W_t y ``(B, C)`` of channel means y ``(B, C)``."""
+        half = self.kernel // 2
+        neighbours = functional.pad(y, (half, half)).unfold(1, self.kernel, 1)  # (B, C, t)
+        return (neighbours * self.weight).sum(2)
+
+    def extra_repr(self) -> str:
+        """Say the settings when printed."""
+        return f"weight={tuple(self.weight.shape)}, gate={self.gate}"
+
+
+class ECA(LCAM):
+    """Efficient channel attention (Wang et al. 2020, arXiv 1910.03151): `LCAM` with the same weights everywhere.
+
+    Args:
+        channels, kernel, gate, channel_dim: as of `LCAM`.
+    """
+
+    def __init__(
+        self, channels: int, kernel: int | None = None, *, gate: Gate = "identity", channel_dim: int = 1
+    ) -> None:
+        super().__init__(channels, kernel, shared=True, gate=gate, channel_dim=channel_dim)

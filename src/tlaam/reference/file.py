@@ -1,0 +1,191 @@
+"""The file of a reference index: one ``.npz`` without pickles and without compression.
+
+It may come from somewhere else, so reading it believes nothing: every size is held against the bytes that are there
+before memory is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import stat
+import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.errors import ModelError
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.ood_detector import OODDetector
+from tlaam.utils.atomic import write_atomically
+from tlaam.utils.checksums import checksum
+
+FILE = "gallery.npz"
+"""Of a run folder; the name is that of version 0.1.0, whose files it shares."""
+FORMAT = 1
+
+_MAX_FILE = 1 << 28
+_MAX_FACTS = 1 << 24
+_MAX_DIRECTORY = 1 << 12
+_MAX_THUMBNAIL_BYTES = 1 << 16
+_ARRAYS = {
+    "means": ("<f2", 2),
+    "embeddings": ("<f2", 2),
+    "labels": ("<i4", 1),
+    "thumbnails": ("|u1", 1),
+    "ends": ("<i8", 1),
+    "facts": ("|u1", 1),
+}
+"""Type and number of axes of each array of the file."""
+
+
+def to_bytes(index: ReferenceIndex) -> bytes:
+    """Return the file's content."""
+    facts = {"format": FORMAT, **index.detector.facts(), "classes": index.classes, "names": index.names}
+    arrays: dict[str, NDArray[Any]] = {
+        "means": index.detector.means,
+        "embeddings": index.embeddings,
+        "labels": index.labels,
+        "thumbnails": np.frombuffer(b"".join(index.thumbnails), np.uint8),
+        "ends": np.cumsum([len(thumbnail) for thumbnail in index.thumbnails], dtype=np.int64),
+        "facts": np.frombuffer(json.dumps(facts).encode("ascii"), np.uint8),
+    }
+    stream = io.BytesIO()
+    np.savez(stream, **{name: arrays[name].astype(kind) for name, (kind, _) in _ARRAYS.items()})  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def write_index(index: ReferenceIndex, path: Path) -> None:
+    """Write the file, whole or not at all; an older one is replaced.
+
+    Raises:
+        RunError: the disk is full.
+        OSError: the system refused otherwise.
+    """
+    write_atomically(path, to_bytes(index))
+
+
+def index_file_of(model: Path) -> Path:
+    """Return where the reference index of a model lies: in a run folder, or beside an ONNX file."""
+    return model / FILE if model.is_dir() else model.with_name(f"{model.stem}.{FILE}")
+
+
+def read_index(path: Path) -> ReferenceIndex:
+    """Read a file that `write_index` wrote. Thumbnails are looked at when they are asked for.
+
+    Raises:
+        ModelError: it cannot be read, is damaged, or is something else.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE:
+            raise ModelError(f"{path} is no reference index: it is no file, or of more than {_MAX_FILE:,} bytes.")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    try:
+        return replace(_index(_arrays(content)), digest=digest_of(content))
+    except (
+        ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, RuntimeError, TypeError,
+        ValueError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip  # whatever bytes that are something else make of a reader
+        raise ModelError(
+            f"{path} is damaged or no reference index of this version ({' '.join(str(error).split())[:100]}); remove "
+            "it, or write it again (tlaam index, tlaam export)."
+        ) from error
+
+
+def digest_of(content: bytes) -> str:
+    """Return what names the file by its content."""
+    return checksum(content)[:32]
+
+
+def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file, none larger than the bytes that are there.
+
+    Raises:
+        ValueError, and what zipfile raises: it is something else.
+    """
+    _require_short_directory(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in _ARRAYS):
+            raise ValueError("it holds other arrays")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is compressed")
+        if any(member.file_size != member.compress_size for member in members) or (
+            sum(member.file_size for member in members) > len(content)
+        ):
+            raise ValueError("it claims more bytes than it has")
+        return {name: _array(archive.read(f"{name}.npy"), *kind) for name, kind in _ARRAYS.items()}
+
+
+def _require_short_directory(content: bytes) -> None:
+    """Refuse an archive that lists thousands of members: zipfile makes an object of each before it can be asked."""
+    marks, members, length = content[-22:-18], content[-12:-10], content[-10:-6]
+    large = content[-42:-38] == b"PK\x06\x07"  # of an archive of more than 4 GiB
+    if marks != b"PK\x05\x06" or large or int.from_bytes(members, "little") != len(_ARRAYS):
+        raise ValueError("it is no archive of these arrays")
+    if int.from_bytes(length, "little") > _MAX_DIRECTORY:
+        raise ValueError("its table of contents is too long")
+
+
+def _array(content: bytes, kind: str, axes: int) -> NDArray[Any]:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError("an array has an unknown header")
+    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype != np.dtype(kind) or in_columns or len(shape) != axes:
+        raise ValueError("an array is of another type")
+    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError("an array has not the size it claims")
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+
+
+def _index(arrays: dict[str, NDArray[Any]]) -> ReferenceIndex:
+    if arrays["facts"].size > _MAX_FACTS:
+        raise ValueError("it says too much of itself")
+    facts = json.loads(arrays["facts"].tobytes())
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ValueError("its format is another")
+    classes, names = (_texts(facts, name) for name in ("classes", "names"))
+    means, embeddings, labels, ends = (arrays[name] for name in ("means", "embeddings", "labels", "ends"))
+    count = len(embeddings)
+    if not classes or len(means) != len(classes) or not means.shape[1] or embeddings.shape[1] != means.shape[1]:
+        raise ValueError("its classes and numbers do not fit")
+    if len(labels) != count or len(names) != count or len(ends) not in (0, count):
+        raise ValueError("its lists are not equally long")
+    if count and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise ValueError("a label is no class")
+    if not np.isfinite(embeddings).all():
+        raise ValueError("its embeddings are not finite")
+    return ReferenceIndex(
+        OODDetector.checked(means, facts),
+        classes,
+        embeddings,
+        labels,
+        names,
+        _cut(arrays["thumbnails"].tobytes(), ends.tolist()),
+    )
+
+
+def _texts(facts: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = facts.get(name)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"'{name}' is no list of names")
+    return tuple(values)
+
+
+def _cut(content: bytes, ends: Sequence[int]) -> tuple[bytes, ...]:
+    starts = [0, *ends[:-1]]
+    if (ends[-1] if ends else 0) != len(content):
+        raise ValueError("its pictures have not the size it claims")
+    if any(not 0 < end - start <= _MAX_THUMBNAIL_BYTES for start, end in zip(starts, ends, strict=False)):
+        raise ValueError("a picture has an impossible size")
+    return tuple(content[start:end] for start, end in zip(starts, ends, strict=False))

@@ -1,0 +1,100 @@
+"""The reference index: training images as a model sees them, to show those most like a new one. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.images import require_jpeg
+from tlaam.errors import DataError, ModelError
+from tlaam.reference.ood_detector import OODDetector
+from tlaam.reference.similarity import Floats, cosines, unit
+
+PER_CLASS = 30
+MAX_IMAGES = 6000
+"""Of an index that a run writes: images a class, and in all."""
+THUMBNAIL_SIDE = 160
+MAX_THUMBNAIL_SIDE = 512
+"""Pixels of a thumbnail's longer side: of those that a run writes, and of those that are shown."""
+
+
+@dataclass(frozen=True)
+class LookAlike:
+    """A training image that looks like the one asked about.
+
+    Attributes:
+        label: its class.
+        similarity: cosine of the two embeddings.
+        name: its path relative to the data.
+        thumbnail: a small JPEG file; None where the index holds none.
+    """
+
+    label: str
+    similarity: float
+    name: str
+    thumbnail: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ReferenceIndex:
+    """Training images as a model sees them, and what tells whether another image is out of distribution.
+
+    Attributes:
+        detector: tells what is out of distribution.
+        classes: class names, by index.
+        embeddings: of N images, each of length 1, ``(N, E)``.
+        labels: class index of each, ``(N,)``.
+        names: of each, its path relative to the data.
+        thumbnails: of each a small JPEG file, or of none.
+        digest: of the file it was read from; empty of one that was not.
+    """
+
+    detector: OODDetector
+    classes: tuple[str, ...] = field(repr=False)
+    embeddings: NDArray[np.float16] = field(repr=False)
+    labels: NDArray[np.int32] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    thumbnails: tuple[bytes, ...] = field(default=(), repr=False)
+    digest: str = ""
+
+    def similarity(self, embedding: Floats) -> float:
+        """Return `OODDetector.similarity` of one image's embedding ``(E,)``."""
+        return float(self.detector.similarity(embedding[None])[0])
+
+    def nearest(self, embedding: Floats, k: int = 5) -> list[LookAlike]:
+        """Return the k images whose embeddings are nearest to one ``(E,)``, the nearest first.
+
+        Raises:
+            ModelError: the embedding is another model's, or a thumbnail is no small JPEG file.
+        """
+        if not len(self.embeddings):
+            return []
+        similarities = cosines(embedding[None], self._directions)[0]
+        order = np.argsort(-similarities, kind="stable")[:k]
+        return [
+            LookAlike(self.classes[self.labels[i]], float(similarities[i]), self.names[i], self._thumbnail(int(i)))
+            for i in order
+        ]
+
+    def without_images(self) -> ReferenceIndex:
+        """Return what the detector needs alone: no thumbnails, no names of files, no embedding of a single image."""
+        return replace(self, embeddings=self.embeddings[:0], labels=self.labels[:0], names=(), thumbnails=(), digest="")
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float32]:
+        return unit(self.embeddings)
+
+    def _thumbnail(self, index: int) -> bytes | None:
+        if not self.thumbnails:
+            return None
+        content = self.thumbnails[index]
+        try:
+            require_jpeg(content, MAX_THUMBNAIL_SIDE)
+        except DataError as error:
+            raise ModelError(
+                f"the reference index's picture of {self.names[index]} cannot be shown: {error}"
+            ) from error
+        return content

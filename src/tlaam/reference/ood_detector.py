@@ -1,0 +1,149 @@
+"""Out of distribution or not: whether an image looks like those that a model learnt from. NumPy only.
+
+docs/strangers.md says how the two thresholds are chosen, and what they are worth.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.reference.similarity import Floats, cosines, unit
+
+Verdict = Literal["sure", "unsure", "stranger"]
+"""What is said of an answer: ``stranger``, the image is out of distribution: it does not look like those that the model
+learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``."""
+
+IN_DISTRIBUTION = 0.95
+"""Share of validation images that count as in distribution."""
+IN_DISTRIBUTION_BY_TRAINING = 0.98
+"""The same of training images, where there are too few validation images: a model knows what it was trained on better
+than what it sees for the first time."""
+RIGHT = 0.95
+"""Share of right answers among the validation images that got at least the probability from which on an answer counts
+as sure."""
+EVEN_CHANCE = 0.5
+"""That probability at least, and where there are too few validation images to find a higher one."""
+ENOUGH = 20
+"""Validation images below which nothing is chosen by them."""
+
+_MAX_TEXT = 1 << 23
+
+
+@dataclass(frozen=True)
+class OODDetector:
+    """What is needed to say of an image whether it looks like those that a model learnt from.
+
+    Attributes:
+        means: mean of each class's embeddings, every one of length 1, ``(C, E)``; zeros for a class without images.
+        threshold: least similarity of an image that is in distribution.
+        sure_from: least probability of an answer that counts as sure.
+        chosen_on: what the two were chosen on, to be read by people.
+    """
+
+    means: NDArray[np.float16] = field(repr=False)
+    threshold: float
+    sure_from: float
+    chosen_on: str = ""
+
+    def similarity(self, embeddings: Floats) -> NDArray[np.float64]:
+        """Return how much images look like those that were learnt from: the cosine to the nearest class mean, ``(B,)``.
+
+        Args:
+            embeddings: ``(B, E)``, of any length.
+
+        Raises:
+            ModelError: E is another model's.
+        """
+        nearest: NDArray[np.float64] = cosines(embeddings, self._directions).max(1)
+        return np.where(np.isnan(nearest), -1.0, nearest)  # nothing is less alike
+
+    def verdict(self, similarity: float | None, probability: float) -> Verdict:
+        """Return what is said of an answer; a similarity of None, of a model without embeddings, is in distribution."""
+        if similarity is not None and similarity < self.threshold:
+            return "stranger"
+        return "sure" if probability >= self.sure_from else "unsure"
+
+    def to_text(self) -> str | None:
+        """Return it as text for the metadata of an ONNX file; None where that would be too long."""
+        if self.means.nbytes > _MAX_TEXT:
+            return None
+        means = base64.b64encode(self.means.astype("<f2").tobytes()).decode("ascii")
+        return json.dumps({**self.facts(), "classes": len(self.means), "means": means})
+
+    @classmethod
+    def from_text(cls, text: str, classes: int) -> OODDetector:
+        """Read what `to_text` wrote for a model of so many classes.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        facts = json.loads(text)
+        if not isinstance(facts, dict) or facts.get("classes") != classes or not isinstance(facts.get("means"), str):
+            raise ValueError(f"it does not describe {classes} classes")
+        values = np.frombuffer(base64.b64decode(facts["means"], validate=True), "<f2")
+        if values.size == 0 or values.size % classes:
+            raise ValueError("its means are no table of classes")
+        return cls.checked(values.reshape(classes, -1), facts)
+
+    @classmethod
+    def checked(cls, means: NDArray[Any], facts: dict[str, Any]) -> OODDetector:
+        """Return the detector of means ``(C, E)`` and of `facts` that come from somewhere else.
+
+        Raises:
+            ValueError: they are none.
+        """
+        threshold, sure_from, chosen_on = (facts.get(name) for name in ("threshold", "sure_from", "chosen_on"))
+        if not np.isfinite(means).all():
+            raise ValueError("its means are not finite")
+        for value in (threshold, sure_from):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError("a threshold is no number")
+        if not isinstance(chosen_on, str):
+            raise ValueError("'chosen_on' is no text")
+        return cls(means, float(threshold), float(sure_from), chosen_on)  # type: ignore[arg-type]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the means as plain values."""
+        return {"threshold": self.threshold, "sure_from": self.sure_from, "chosen_on": self.chosen_on}
+
+    @cached_property
+    def _directions(self) -> NDArray[np.float32]:
+        return unit(self.means)
+
+
+def choose_thresholds(
+    similarities: NDArray[np.floating[Any]], probabilities: Floats, right: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return the two thresholds of an `OODDetector` by validation images: of similarity and of probability.
+
+    Args:
+        similarities: of each to the nearest class mean, ``(N,)``.
+        probabilities: of each, that of the most probable class, ``(N,)``.
+        right: whether that class is right, ``(N,)``.
+
+    Returns:
+        The similarity that `IN_DISTRIBUTION` of them reach at least, and the lowest probability, but no less than
+        `EVEN_CHANCE`, such that of the images that got at least as much `RIGHT` were right; 1 where there is none.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    last_of_equals = np.append(np.diff(probabilities[order]) != 0, True)
+    good = probabilities[order][(share >= RIGHT) & last_of_equals]
+    return quantile(similarities, 1 - IN_DISTRIBUTION), max(EVEN_CHANCE, float(good.min(initial=1.0)))
+
+
+def quantile(values: Floats, share: float) -> float:
+    """Return the largest of the values such that at most this share of them are smaller.
+
+    >>> quantile(np.array([0.1, 0.2, 0.3, 0.4]), 0.5)
+    0.2
+    """
+    return float(np.quantile(values.astype(np.float64), share, method="lower"))

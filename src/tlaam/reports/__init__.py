@@ -1,0 +1,1 @@
+"""HTML pages: of a run, of an evaluation, and the page they share."""

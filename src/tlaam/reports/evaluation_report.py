@@ -1,0 +1,181 @@
+"""The report of an evaluation: tables, and pictures of the images measured, right or wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlaam.data.open import open_dataset
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.evaluation.heatmaps import HeatmapReport
+from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
+from tlaam.inference.engine import Engine
+from tlaam.inference.prediction import Prediction
+from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
+
+PICTURES = 40
+VIEWS = (
+    "Of each image: the boxes found (dashed: the true one, where it is known), the heat map that the object was found "
+    "by, the object and its parts, where the model has them."
+)
+"""What pictures of predictions show."""
+
+
+def write_evaluation_report(
+    path: Path,
+    model: Engine | PredictionCache,
+    data: LabelledImages | Path | str,
+    report: EvaluationReport,
+    *,
+    count: int = PICTURES,
+) -> Path:
+    """Write one HTML page of a measurement and return its path.
+
+    Args:
+        path: the file to write; an older one is replaced.
+        model: the engine measured, or its answers so far.
+        data: the data set measured.
+        report: what `tlaam.evaluation.evaluate.evaluate` returned for the two.
+        count: how many images are shown: the first of each class in turn, none chosen by how it came out.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
+    measured = {image.name for image in report.per_image}
+    samples = in_turns([s for s in images.samples if s.name in measured], count)
+    predictions = (PredictionCache(model) if isinstance(model, Engine) else model).of(samples)
+    pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
+    wrong = sum(picture.good is False for picture in pictures)
+    return write_page(
+        path,
+        title=f"{report.data}: what the model saw",
+        intro=(f"{measured_in(report)}.{' ' + BEST_EPOCH if report.selected_on_these else ''}"),
+        figures=figures_of(report),
+        sections=[
+            *tables_of({"": report}, {}),
+            Gallery(
+                "Pictures",
+                pictures,
+                f"Of each class the first images, in turn, whatever came out: {len(pictures)} images, {wrong} of them "
+                f"wrong. {VIEWS}",
+            ),
+        ],
+    )
+
+
+def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
+    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
+    label = classes[sample.label]
+    views = prediction.views(true_box=sample.box_in_picture(prediction.size[1]))
+    (name, probability), *others = prediction.top(3)
+    answer = f"{name} {probability:.0%}" + ("" if name == label else f", it is {label}")
+    others_said = "else " + ", ".join(f"{other} {share:.0%}" for other, share in others) if others else ""
+    return Picture(
+        [Panel(view, image) for view, image in views.items()],
+        answer,
+        good=name == label,
+        detail=" · ".join(filter(None, (prediction.doubt, others_said, sample.name))),
+    )
+
+
+def measured_in(report: EvaluationReport) -> str:
+    """Say in which arithmetic and on what a model was measured, without a full stop."""
+    arithmetic = f"in {report.precision} " if report.precision else ""
+    return f"Measured {arithmetic}on the {report.images} images of the {report.split} split"
+
+
+def figures_of(report: EvaluationReport) -> list[Figure]:
+    """Return the numbers of a measurement that are read first."""
+    fused, whole = report.classification["fused"], report.classification.get("raw")
+    measured = f"; measured in {report.precision}" if report.precision else ""
+    about = f"of {report.images} images, {len(report.classes)} classes{measured}"
+    found = [Figure(_per_cent(fused.top1), "right", about)]
+    if whole is not None and len(report.classification) > 2:
+        gained = f"{100 * (fused.top1 - whole.top1):+.1f}".replace("-", "−")
+        found.append(Figure(gained, "points by looking closer", f"the whole image alone: {_per_cent(whole.top1)}"))
+    if report.localization is not None:
+        share, known = report.localization.measures()["gt_known_0.5"], report.localization.images
+        found.append(Figure(_per_cent(share), "objects found", f"IoU ≥ 0.5, on {known} images with a true box"))
+    found.append(Figure(_per_cent(fused.ece), "calibration error", "how far its probabilities are off, on average"))
+    return found
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
+    """Return the tables of a page: accuracy of models (by their titles) and branches, and boxes beside trivial ones."""
+    branches = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
+    rows: list[Sequence[str | int | float | None]] = []
+    for name, report in reports.items():
+        shown = {"fused": "whole image"} if set(report.classification) == {"raw", "fused"} else branches
+        for branch, title in shown.items():
+            if branch in report.classification:
+                measured = report.classification[branch]
+                level = title if len(reports) == 1 else f"{titles.get(name, name)}: {title}"
+                rows.append((level, measured.top1, measured.macro_f1))
+    corner = "Level" if len(reports) == 1 else "Model and level"
+    found = [Table("How often it is right", (corner, "Top-1", "Macro-F1"), rows, ranked=True)]
+    located = {name: report.localization for name, report in reports.items() if report.localization is not None}
+    for localization in located.values():
+        boxes = {"box found": localization.measures()}
+        boxes |= {TRIVIAL_TITLES[name]: trivial.measures() for name, trivial in localization.trivial.items()}
+        found.append(
+            Table(
+                "How well it finds the object",
+                ("Box", *_BOX_COLUMNS.values()),
+                [(name, *(measured[column] for column in _BOX_COLUMNS)) for name, measured in boxes.items()],
+                note="No box was used in training. The last two rows are fixed boxes that need no model.",
+                ranked=True,
+            )
+        )
+    for report in reports.values():
+        if report.heatmaps is not None:
+            found.append(_heatmap_table(report.heatmaps))
+    return found
+
+
+_BOX_COLUMNS = {
+    "mean_iou": "Mean IoU",
+    "gt_known_0.3": "IoU ≥ 0.3",
+    "gt_known_0.5": "IoU ≥ 0.5",
+    "gt_known_0.7": "IoU ≥ 0.7",
+    "top1_loc_0.5": "Top-1 loc.",
+}
+
+
+def _heatmap_table(heatmaps: HeatmapReport) -> Table:
+    measured = heatmaps.summary()
+    rows: list[Sequence[str | int | float | None]] = [
+        (title, measured[name]) for name, title in _HEATMAP_ROWS.items() if name in measured
+    ]
+    return Table(
+        "How well the heat map marks it",
+        ("Measure", "Share"),
+        rows,
+        note="Where a box drawn on the map at its best threshold is much better than the box found, the threshold is "
+        "what is wrong.",
+    )
+
+
+_HEATMAP_ROWS = {
+    "max_box_acc": "MaxBoxAcc: boxes with IoU ≥ 0.5 at the threshold that is best on these images (oracle)",
+    "max_box_acc_v2": "MaxBoxAccV2: mean over IoU 0.3, 0.5, 0.7, each at its best threshold (oracle)",
+    "box_acc_val_threshold": "BoxAcc at the threshold that is best on validation boxes",
+    "box_acc_v2_val_threshold": "BoxAccV2 at the thresholds that are best on validation boxes",
+    "pointing_game": "Pointing game: the map's maximum lies in the true box",
+}
+
+
+def in_turns(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return the first `count` samples, taking the classes in turn."""
+    seen: Counter[int] = Counter()
+    turns = []
+    for place, sample in enumerate(samples):
+        turns.append((seen[sample.label], place))
+        seen[sample.label] += 1
+    return [samples[place] for _, place in sorted(turns)[:count]]

@@ -1,0 +1,286 @@
+"""A page of results in one HTML file: tables with bars, charts and pictures; it asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from tlaam.errors import RunError
+from tlaam.utils.atomic import remove_leftovers, write_atomically
+from tlaam.visualization.charts import STYLE
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of results.
+
+    Attributes:
+        title: heading.
+        columns: names of the columns, the first one over the rows' names.
+        rows: one value per column. A float between 0 and 1 is a share, shown in per cent with a bar; other numbers
+            and text are shown as they are; None and numbers that are not finite as a dash.
+        note: a sentence beneath.
+        ranked: more is better: the highest share of each column is marked, and the row with the highest of the first.
+        facts: two columns, a name and its value, that need no heading: they are set in as many columns as fit.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    ranked: bool = False
+    facts: bool = False
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"Table {self.title!r} has {len(self.columns)} columns; received the row {row!r}.")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix.
+
+    Attributes:
+        title: heading.
+        names: of the classes.
+        counts: how many images of each class (rows) were taken for each (columns).
+        note: a sentence beneath.
+    """
+
+    title: str
+    names: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One view of a picture, and its name, which is written beneath it."""
+
+    name: str
+    image: Image.Image = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be seen of one thing.
+
+    Attributes:
+        panels: its views, shown two in a row.
+        caption: what it is, in a few words.
+        good: marks it as right or wrong, None as neither.
+        detail: what else is to be known, in smaller letters.
+    """
+
+    panels: Sequence[Panel]
+    caption: str
+    good: bool | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that is read first: the number as text, what it is, and a few words on it."""
+
+    value: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        title: heading.
+        svg: an ``<svg>`` element, as `tlaam.visualization.charts` makes them; not escaped.
+        note: a sentence beneath.
+        wide: it takes the whole width.
+    """
+
+    title: str
+    svg: str = field(repr=False)
+    note: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures under one heading.
+
+    Attributes:
+        title: heading.
+        pictures: in order; without any, the gallery is left out.
+        note: a sentence above them.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
+
+
+Section = Table | Matrix | Chart | Gallery
+
+_WIDE_TABLE, _WIDE_MATRIX = 6, 12
+"""Columns and classes beyond which one takes the whole width."""
+_BESIDE = 26
+"""Letters of class names that find room beside their rows; longer ones stand beneath the matrix."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A cell as the template needs it: its text, whether it is a number, its bar's length in per cent, and whether it
+    is the best of its column."""
+
+    text: str
+    number: bool = False
+    bar: str | None = None
+    best: bool = False
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    intro: str,
+    sections: Sequence[Section],
+    figures: Sequence[Figure] = (),
+    lead: Gallery | None = None,
+) -> Path:
+    """Write one self-contained HTML page and return its path.
+
+    All text is data and is escaped. The file appears whole or not at all; an older one of that name is replaced.
+
+    Args:
+        path: the file to write; missing folders are made.
+        title: heading of the page.
+        intro: text beneath it; an empty line begins a new paragraph.
+        sections: shown in their order; pictures are embedded as JPEG (as PNG where they are transparent).
+        figures: the numbers that are read first.
+        lead: pictures that are seen first; its title is not shown.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
+    source = resources.files("tlaam").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(
+        title=title,
+        chart_style=STYLE.strip(),
+        paragraphs=[paragraph.strip() for paragraph in intro.split("\n\n") if paragraph.strip()],
+        figures=figures,
+        lead=_prepared(lead or Gallery("", [])),
+        sections=[_prepared(section) for section in sections if not isinstance(section, Gallery) or section.pictures],
+    )
+    target = Path(path)
+    # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
+    _write(target, html.encode("utf-8", "backslashreplace"))
+    return target
+
+
+def _prepared(section: Section) -> dict[str, object]:
+    """Return what the template shows of a section."""
+    if isinstance(section, Table):
+        kind, wide = ("facts", True) if section.facts else ("table", len(section.columns) > _WIDE_TABLE)
+        return {"kind": kind, "section": section, "wide": wide, "rows": _rows(section)}
+    if isinstance(section, Matrix):
+        large = len(section.names) > _WIDE_MATRIX
+        named = max(map(len, section.names), default=0) <= _BESIDE
+        rows = _counts(section)
+        return {"kind": "matrix", "section": section, "wide": large, "large": large, "named": named, "rows": rows}
+    if isinstance(section, Chart):
+        return {"kind": "chart", "section": section, "wide": section.wide}
+    pictures = [(p, [(panel, _data_uri(panel.image)) for panel in p.panels]) for p in section.pictures]
+    return {"kind": "gallery", "section": section, "wide": True, "pictures": pictures}
+
+
+def _breakable(text: str) -> Markup:
+    """Let a line break after underscores: names of classes and files are long, and have nothing else to break at."""
+    from markupsafe import Markup, escape
+
+    return escape(text).replace("_", Markup("_<wbr>"))
+
+
+def _counts(matrix: Matrix) -> list[list[dict[str, object]]]:
+    """Return the cells of a confusion matrix: a darker one is a larger share of its class."""
+    rows = []
+    for true, counts in enumerate(matrix.counts):
+        of_class = max(sum(counts), 1)
+        rows.append(
+            [
+                {
+                    "count": count,
+                    "hit": taken == true,
+                    "share": f"{0.15 + 0.65 * count / of_class:.2f}",
+                    "title": f"{count} of {of_class}: {matrix.names[true]}, taken for {matrix.names[taken]}",
+                }
+                for taken, count in enumerate(counts)
+            ]
+        )
+    return rows
+
+
+def _rows(table: Table) -> list[list[_Shown]]:
+    """Return a table's cells; of a ranked one the highest shares are marked where they differ."""
+    columns = list(zip(*table.rows, strict=True))
+    best: list[float | None] = []
+    for column in columns:
+        shares = [cell for cell in column if isinstance(cell, float) and 0 <= cell <= 1]
+        best.append(max(shares) if table.ranked and shares and max(shares) > min(shares) else None)
+    rows = []
+    for row in table.rows:
+        cells = [replace(_shown(c), best=b is not None and c == b) for c, b in zip(row, best, strict=True)]
+        rows.append([replace(cells[0], best=any(cell.best for cell in cells[1:2])), *cells[1:]])
+    return rows
+
+
+def _shown(cell: Cell) -> _Shown:
+    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
+        return _Shown("—", number=True)
+    if isinstance(cell, float):
+        if 0 <= cell <= 1:
+            return _Shown(f"{100 * cell:.1f} %", number=True, bar=f"{100 * cell:.1f}")
+        return _Shown(f"{cell:.4g}", number=True)
+    return _Shown(str(cell), number=isinstance(cell, int))
+
+
+def _data_uri(image: Image.Image) -> str:
+    buffer = BytesIO()
+    if image.has_transparency_data:
+        kind = "png"
+        image.convert("RGBA").save(buffer, "PNG", optimize=True)
+    else:
+        kind = "jpeg"
+        # Full colour resolution: the pictures hold thin coloured lines.
+        image.convert("RGB").save(buffer, "JPEG", quality=85, subsampling=0, optimize=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)
+        write_atomically(path, content)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"Cannot write the page {path}: {reason}. Choose a file in a folder that you may write to and has space."
+        ) from error

@@ -1,0 +1,362 @@
+"""The report of a run, ``report.html``: what it came to, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tlaam.config.names import BRANCHES
+from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
+from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.errors import RunError
+from tlaam.evaluation.classification import calibration_bins
+from tlaam.evaluation.confusion import MixedUp, mixed_up
+from tlaam.evaluation.evaluate import evaluate, trained_on
+from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.prediction import VERDICTS, Prediction
+from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reference.ood_detector import OODDetector
+from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
+from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
+from tlaam.runs.environment import environment
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.splits import held_out_split, with_the_runs_splits
+from tlaam.visualization.charts import Point, line_chart, reliability_chart
+
+PAIRS = 6
+"""Pairs of classes that are shown, those most mixed up."""
+LEAD = 3
+"""Images shown before anything else."""
+MATRIX = 40
+"""Classes up to which there is a confusion matrix; of more, its cells could not be told apart."""
+SHOWN = 6
+"""Images of each kind (surest mistakes, least sure answers, ...)."""
+
+_score = attrgetter("score")
+_BRANCH_TITLES = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "fused"}
+
+
+def write_run_report(
+    model: Engine | str | Path,
+    data: LabelledImages | str | Path | None = None,
+    *,
+    split: Split | None = None,
+    path: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    answers: PredictionCache | None = None,
+    **options: Any,
+) -> Path:
+    """Measure a finished run and write its report; return the report's path.
+
+    Args:
+        model: the run folder, or its engine.
+        data: what to measure on; by default the data that the run was trained on, from where it lay.
+        split: which of its images; by default those that the run held out for validation, then a test split. Without
+            either, the report shows the training only.
+        path: the file to write; by default ``report.html`` in the run folder. An older one is replaced.
+        progress: called with (images done, images in all) while measuring.
+        answers: the engine's answers so far; what is in there is not asked again.
+        **options: see `tlaam.inference.engine.load_engine`.
+
+    Raises:
+        RunError: the folder holds no finished run, or the page cannot be written.
+        DataError: the data cannot be read, or do not fit the run.
+        ModelError: the run holds no usable model.
+    """
+    folder = _run_of(model)
+    folder.require_run()
+    status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
+    if status.get("state") != "finished":
+        raise RunError(
+            f"{folder.path} has not finished; its report is written at its end (train --resume RUN goes on)."
+        )
+    facts = folder.read_json(folder.data)
+    images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
+    engine = model if isinstance(model, Engine) else load_engine(folder.path, **options)
+    images = with_the_runs_splits(images, trained_on(engine), folder.path)
+    chosen = split or held_out_split(images)
+    sections: list[Section] = []
+    report, speed, lead = None, None, None
+    if chosen is not None:
+        answers = answers or PredictionCache(engine)
+        report = evaluate(engine, images, split=chosen, skip_unreadable=True, progress=progress, answers=answers)
+        speed = engine.answered / engine.seconds if engine.seconds else None
+        lead, sections = _measured(report, images, answers)
+    history = _history(folder.history)
+    sections += [*_curves(history), *_facts(config, status, history, speed, report)]
+    return write_page(
+        path or folder.report,
+        title=f"{images.name}: what the model learnt",
+        intro=_intro(config, facts, report),
+        sections=sections,
+        figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
+        lead=lead,
+    )
+
+
+def _run_of(model: Engine | str | Path) -> RunFolder:
+    """Return the run folder that a model is of.
+
+    Raises:
+        RunError: it was loaded from something else.
+    """
+    if not isinstance(model, Engine):
+        return RunFolder(Path(model))
+    if model.origin is None or not model.origin.is_dir():
+        raise RunError("a run's report needs its run folder; give the folder that tlaam train wrote.")
+    return RunFolder(model.origin)
+
+
+def _intro(config: Config, facts: dict[str, Any], report: EvaluationReport | None) -> str:
+    model = config.model
+    text = (
+        f"{model.backbone} at {model.image_size} pixels, trained for {config.training.epochs} epochs to tell "
+        f"{facts['classes']} classes of {facts['name']} apart, from image labels alone.\n\n"
+    )
+    if report is None:
+        return text + "There were no validation or test images, so nothing is known of how often it is right."
+    return text + measured_on(report, config)
+
+
+def measured_on(report: EvaluationReport, config: Config) -> str:
+    """Say what a finished run was measured on, and whether that flatters it."""
+    flattering = ""
+    if report.selected_on_these:
+        flattering = " " + BEST_EPOCH
+    elif report.split == "val" and config.training.keep == "best":
+        flattering = " The epoch was chosen by these images, so the figures flatter a little."
+    return f"{measured_in(report)}.{flattering}"
+
+
+def _measured(
+    report: EvaluationReport, images: LabelledImages, cache: PredictionCache
+) -> tuple[Gallery, list[Section]]:
+    """Return the pictures that are seen first, and the sections on what was measured."""
+    by_name = {sample.name: sample for sample in images.samples}
+    results = report.per_image
+    right = [r for r in results if r.predicted["fused"] == r.label]
+    wrong = [r for r in results if r.predicted["fused"] != r.label]
+    pairs = mixed_up(results)
+    galleries = {
+        "Surest mistakes": (sorted(wrong, key=_score)[::-1], "Wrong, and as sure as it gets of that."),
+        "Least sure of all": (sorted(results, key=_score), "The answers with the lowest probabilities."),
+        "Worst boxes": (
+            sorted((r for r in results if r.iou is not None), key=lambda r: r.iou or 0.0),
+            "The object boxes that overlap least with the true ones (dashed).",
+        ),
+        "Surest right answers": (sorted(right, key=_score)[::-1], ""),
+    }
+    first = _one_of_some_classes([by_name[r.name] for r in results])
+    shown = {sample.name for sample in first} | {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
+    shown |= {r.name for pair in pairs[:PAIRS] for r in (pair.example, pair.other) if r is not None}
+    samples = [by_name[name] for name in sorted(shown)]
+    answers = {s.name: (s, p) for s, p in zip(samples, cache.of(samples), strict=True) if p.error is None}
+
+    def pictures(names: Iterable[str]) -> list[Picture]:
+        return [picture_beside_truth(*answers[name], images.classes) for name in names if name in answers]
+
+    sections: list[Section] = [*tables_of({"": report}, {}), _branches(report)]
+    if len(report.classes) <= MATRIX:
+        sections.append(_matrix(report))
+    if wrong:
+        sections.append(_mixed_up(pairs, report.classes))
+    sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), _calibration(report)]
+    if (detector := cache.engine.detector) is not None:
+        sections.append(_verdicts(report, detector))
+    for title, (found, note) in galleries.items():
+        sections.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
+    lead = pictures(sample.name for sample in first)
+    return Gallery("", lead, f"The first image of each of {len(lead)} classes, whatever came out. {VIEWS}"), sections
+
+
+def _one_of_some_classes(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the first image of each of a few classes that lie as far apart in the data set's order as they can."""
+    first = in_turns(samples, len({sample.label for sample in samples}))
+    count = min(LEAD, len(first))
+    return [first[number * len(first) // count] for number in range(count)]
+
+
+def _branches(report: EvaluationReport) -> Table:
+    rows: list[Sequence[str | int]] = []
+    for branch in BRANCHES[1:]:
+        if branch in report.classification and "raw" in report.classification:
+            mine = [r.predicted[branch] == r.label for r in report.per_image]
+            whole = [r.predicted["raw"] == r.label for r in report.per_image]
+            gained = sum(m and not w for m, w in zip(mine, whole, strict=True))
+            lost = sum(w and not m for m, w in zip(mine, whole, strict=True))
+            rows.append((_BRANCH_TITLES[branch], gained, lost))
+    return Table(
+        "What looking closer changes",
+        ("Level", "Right where the whole image is wrong", "Wrong where the whole image is right"),
+        rows,
+        "Numbers of images.",
+    )
+
+
+def _matrix(report: EvaluationReport) -> Matrix:
+    return Matrix(
+        "What was taken for what",
+        report.classes,
+        report.classification["fused"].confusion.tolist(),
+        "Rows are the true classes, columns what they were taken for, by their numbers; right answers lie on the "
+        "diagonal. The stronger the colour, the more of the class.",
+    )
+
+
+def _mixed_up(pairs: Sequence[MixedUp], classes: Sequence[str]) -> Table:
+    shown = PAIRS if len(classes) <= MATRIX else 3 * PAIRS  # the rest is to be seen in the matrix
+    rows = [(f"{classes[p.first]} and {classes[p.second]}", p.count, p.forth, p.back) for p in pairs[:shown]]
+    return Table(
+        "Most mixed up",
+        ("Classes", "Images", "First taken for second", "Second taken for first"),
+        rows,
+        f"{sum(p.count for p in pairs)} mistakes in all.",
+    )
+
+
+def _pair_gallery(
+    pairs: Sequence[MixedUp], classes: Sequence[str], answers: dict[str, tuple[Sample, Prediction]]
+) -> Gallery:
+    pictures = []
+    for pair in pairs:
+        taken = classes[pair.example.predicted["fused"]]
+        shown = [result for result in (pair.example, pair.other) if result is not None and result.name in answers]
+        columns = [(classes[result.label], _views(*answers[result.name])) for result in shown]
+        panels = [Panel(name, views[0]) for name, views in columns]
+        if all(len(views) > 1 for _, views in columns):
+            panels += [Panel("object", views[1]) for _, views in columns]
+        if panels:
+            pictures.append(
+                Picture(
+                    panels,
+                    f"{classes[pair.example.label]} taken for {taken}, {pair.example.score:.0%} sure",
+                    detail=" | ".join(result.name for result in shown),
+                )
+            )
+    return Gallery(
+        "Side by side",
+        pictures,
+        "Of each pair, the mistake it was surest of (left), and an image of the class it was taken for (right).",
+    )
+
+
+def _views(sample: Sample, prediction: Prediction) -> list[Image.Image]:
+    """Return the image with its boxes, and the object where there is one."""
+    alone = replace(prediction, heatmap=None, part_boxes=None)
+    return list(alone.views().values())
+
+
+def _calibration(report: EvaluationReport) -> Chart:
+    scores = torch.tensor([r.score for r in report.per_image], dtype=torch.float64)
+    correct = torch.tensor([r.predicted["fused"] == r.label for r in report.per_image])
+    return Chart(
+        "Can its probabilities be believed?",
+        reliability_chart(calibration_bins(scores, correct)),
+        "On the dashed line, of answers given with 80 % probability 80 % are right. Larger dots are more images. "
+        f"Expected calibration error: {100 * report.classification['fused'].ece:.1f} %.",
+    )
+
+
+def _verdicts(report: EvaluationReport, detector: OODDetector) -> Table:
+    rows: list[Sequence[str | int | float | None]] = []
+    for verdict, title in VERDICTS.items():
+        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
+        rows.append((title, len(right), sum(right) / len(right) if right else None))
+    strangers = sum(r.verdict == "stranger" for r in report.per_image)
+    return Table(
+        "What it says of its own answers",
+        ("It says", "Images", "Of them right"),
+        rows,
+        f"Every answer comes with one of these words. Unsure: less than {detector.sure_from:.0%} probable. Unlike what "
+        f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
+        f"which are all of its own classes. Where the words begin was chosen on {detector.chosen_on}.",
+    )
+
+
+def _history(path: Path) -> list[dict[str, float | None]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(stream)]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path} is not a run's history: {error}.") from error
+
+
+def _curves(history: Sequence[dict[str, float | None]]) -> list[Section]:
+    def lines(prefix: str, names: Sequence[str]) -> dict[str, list[Point]]:
+        found = {}
+        for name in names:
+            points = [(r["epoch"], r[prefix + name]) for r in history if r.get(prefix + name) is not None]
+            if points:
+                found[_BRANCH_TITLES.get(name, name)] = [(float(e or 0), float(v or 0)) for e, v in points]
+        return found
+
+    sections: list[Section] = []
+    top1, losses = lines("val_top1_", BRANCHES), lines("loss_", [*BRANCHES[:3], "foreground", "own"])
+    if top1:
+        chart = line_chart(top1, x="epoch", y="right", share=True)
+        sections.append(
+            Chart("How it learnt: validation images", chart, "Share of the validation images it has right.")
+        )
+    if losses:
+        sections.append(Chart("How it learnt: losses", line_chart(losses, x="epoch", y="loss"), "On training images."))
+    return sections
+
+
+def _seconds(history: Sequence[dict[str, float | None]]) -> list[float]:
+    """Return what each epoch took, where that is known."""
+    return [row["seconds"] for row in history if row["seconds"] is not None]
+
+
+def _time_spent(history: Sequence[dict[str, float | None]]) -> list[Figure]:
+    seconds = _seconds(history)
+    return [Figure(_duration(sum(seconds)), "of training", f"{len(seconds)} epochs")] if seconds else []
+
+
+def _facts(
+    config: Config,
+    status: dict[str, Any],
+    history: Sequence[dict[str, float | None]],
+    speed: float | None,
+    report: EvaluationReport | None,
+) -> list[Section]:
+    seconds = _seconds(history)
+    rows: list[tuple[str, str]] = []
+    if seconds:
+        rows += [("training", _duration(sum(seconds))), ("an epoch", _duration(sum(seconds) / len(seconds)))]
+    if status.get("pseudo_mask_seconds"):
+        rows.append(("pseudo masks", _duration(status["pseudo_mask_seconds"])))
+    if "memory_bytes" in status:
+        rows.append(("memory at most", f"{status['memory_bytes'] / 2**30:.1f} GiB"))
+    if speed is not None:
+        rows.append(("answering", f"{speed:.1f} images a second, read and answered"))
+    if report is not None and report.precision:
+        rows.append(("measured in", report.precision))
+    here = environment()
+    rows.append(("this report's machine", here["gpu"] or here["processor"]))
+    rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]
+    settings = [(n, _setting(v)) for section in config.to_nested().values() for n, v in section.items()]
+    return [
+        Table("Time and machine", ("What", "How much"), rows, facts=True),
+        Table("Settings", ("Option", "Value"), settings, facts=True),
+    ]
+
+
+def _setting(value: Any) -> str:
+    """Return a value as one gives it on the command line, where it is one word; none is a dash."""
+    if value is None:
+        return "—"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

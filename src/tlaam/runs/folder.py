@@ -1,0 +1,181 @@
+"""The run folder: where everything lies, and who is using it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlaam.utils.atomic import remove_leftovers, write_json, write_text
+from tlaam.config.schema import Config
+from tlaam.errors import RunError
+from tlaam.utils.lock import locked
+from tlaam.utils.reading import read_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder.
+
+    ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
+    out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
+    seconds that its epochs took;
+    ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
+    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of
+    `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """What the run was begun with."""
+        return self.path / "data.json"
+
+    @property
+    def skipped(self) -> Path:
+        """Unreadable images that were left out."""
+        return self.path / "skipped.json"
+
+    @property
+    def status(self) -> Path:
+        """Running, finished or failed."""
+        return self.path / "run.json"
+
+    @property
+    def history(self) -> Path:
+        """A row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def pseudo_masks(self) -> Path:
+        """Pseudo masks of the training images, where the localiser learns."""
+        return self.path / "pseudo_masks.npy"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard event files."""
+        return self.path / "logs"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by whoever uses the folder; the first file of a run, so that it tells our leavings from others'."""
+        return self.path / ".lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Whole checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The report, once the run has finished."""
+        return self.path / "report.html"
+
+    def require_new(self) -> None:
+        """Check that a run can be begun here: there is nothing, or only what a run killed while beginning left.
+
+        Raises:
+            RunError: it holds something already, or cannot be looked into.
+        """
+        if self.config.exists():
+            status = self.read_json(self.status) if self.status.exists() else {}
+            if status.get("state") == "failed":
+                raise RunError(
+                    f"{self.path} holds a run that failed ({status.get('reason')}); choose another --out, "
+                    "or remove the folder."
+                )
+            raise RunError(
+                f"{self.path} already holds a run; continue it with --resume {shlex.quote(str(self.path))}, "
+                "or choose another --out."
+            )
+        try:
+            found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        except OSError as error:
+            raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
+        if found and not (self.lock.name in found and all(map(self._is_of_beginning, found))):
+            raise RunError(f"{self.path} is not empty; choose a new or empty folder for --out.")
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder, lock it (`locked`), and clear what a run killed while beginning left there.
+
+        Raises:
+            RunError: it holds something already, is in use, or cannot be made.
+        """
+        self.require_new()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
+        with self.locked():
+            self.require_new()  # another process may have begun here before the lock was ours
+            remove_leftovers(self.path)
+            for path in (self.data, self.skipped, self.status):
+                path.unlink(missing_ok=True)
+            yield
+
+    def _is_of_beginning(self, name: str) -> bool:
+        ours = {path.name for path in (self.data, self.skipped, self.status)}
+        half = {f".{own}." for own in (*ours, self.config.name)}
+        return name in {self.lock.name, *ours} or (name.endswith(".tmp") and name.startswith(tuple(half)))
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings; the file's presence is what makes a folder a run."""
+        write_text(self.config, yaml.safe_dump(config.to_nested(), sort_keys=False))
+
+    def read_json(self, path: Path, *needed: str) -> dict[str, Any]:
+        """Read one of the run's JSON files.
+
+        Args:
+            path: the file.
+            needed: names that it has to hold.
+
+        Raises:
+            RunError: it is missing or damaged, or lacks a name.
+        """
+        try:
+            content = json.loads(read_text(path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} cannot be read ({error}).") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} holds no JSON object.")
+        if missing := [name for name in needed if name not in content]:
+            raise RunError(f"{self.path} is not a whole run folder: {path.name} lacks '{missing[0]}'.")
+        return content
+
+    def require_run(self) -> None:
+        """Check that there is a run to continue.
+
+        Raises:
+            RunError: there is none.
+        """
+        if not self.config.is_file():
+            what = "holds no run (no config.yaml)" if self.path.is_dir() else "does not exist"
+            raise RunError(f"{self.path} {what}; give the folder that `tlaam train` wrote.")
+
+    def note_status(self, **values: Any) -> None:
+        """Add to or replace entries of ``run.json``; None removes one."""
+        old = self.read_json(self.status) if self.status.exists() else {}
+        write_json(self.status, {name: value for name, value in {**old, **values}.items() if value is not None})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder (`tlaam.utils.lock.locked`).
+
+        Raises:
+            RunError: another process is using the folder.
+        """
+        with locked(self.lock, self.path):
+            yield

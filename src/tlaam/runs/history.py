@@ -1,0 +1,64 @@
+"""What a run remembers of its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tlaam.config.names import BRANCHES
+
+Row = dict[str, float | int | None]
+
+LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground", "loss_own")
+"""Means over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "lr",
+    *LOSSES,
+    "top1",
+    *(f"val_{measure}_{branch}" for branch in BRANCHES for measure in ("loss", "top1")),
+    "best",
+    "seconds",
+)
+"""Columns of ``history.csv``.
+
+``epoch`` counts from 1, ``step`` is the number of steps taken, ``lr`` the backbone's learning rate in the epoch's last
+step, ``top1`` the share of training images that the fusion got right while training on them, ``best`` 1 where the epoch
+was the best so far. ``seconds`` is wall-clock time, the only column that two equal runs do not share.
+"""
+
+
+def epoch_row(epoch: int, step: int, lr: float, means: dict[str, float | None], val: dict[str, float]) -> Row:
+    """Return an epoch's row, None where a branch was not run."""
+    row: Row = dict.fromkeys(COLUMNS)
+    row.update({"epoch": epoch + 1, "step": step, "lr": lr, **means})
+    row.update({f"val_{name}": value for name, value in val.items()})
+    return row
+
+
+def score(row: Row) -> tuple[float, float]:
+    """Return what makes one epoch better than another: the fusion's top-1, then its lower loss."""
+    return _number(row["val_top1_fused"]), -_number(row["val_loss_fused"])
+
+
+def total_seconds(history: Iterable[Row]) -> float:
+    """Return the wall-clock time of all epochs, whichever session they ran in; repeated or lost steps count once."""
+    return sum(_number(row["seconds"]) for row in history)
+
+
+def described(row: Row, epochs: int) -> str:
+    """Return a row in one line for people."""
+    # Branch by branch: their sum jumps when object and parts join, which looks like divergence.
+    losses = [f"{name.removeprefix('loss_')} {_number(row[name]):.3f}" for name in LOSSES[1:] if row[name] is not None]
+    parts = [f"epoch {row['epoch']}/{epochs}", f"loss {' '.join(losses)}"]
+    if row["val_top1_fused"] is not None:
+        branches = [name for name in BRANCHES if row[f"val_top1_{name}"] is not None]
+        parts.append("val top-1 " + ", ".join(f"{name} {_number(row[f'val_top1_{name}']):.3f}" for name in branches))
+    if row["best"]:
+        parts.append("best so far")
+    return " · ".join([*parts, f"{_number(row['seconds']):.0f} s"])
+
+
+def _number(value: float | int | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,1 @@
+"""Several rooms in one call: fit, quickstart, the reference index of a run."""

@@ -1,0 +1,143 @@
+"""Train, then write what goes with a trained model: the reference index and the report.
+
+After training the model is loaded once, and each image is answered for once, whatever is written from the answers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from torch import distributed
+from tqdm import tqdm
+
+from tlaam.config.schema import Config
+from tlaam.data.sample import LabelledImages
+from tlaam.errors import TlaamError
+from tlaam.evaluation.evaluate import trained_on
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reference.file import FILE
+from tlaam.reports.run_report import write_run_report
+from tlaam.runs.data import opened_again
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.splits import with_the_runs_splits
+from tlaam.training.run import resume, train
+from tlaam.utils.progress import progress_bar
+from tlaam.workflows.reference_index import ThumbnailMaker, build_index, index_samples, store_index
+
+Say = Callable[[str], None]
+
+
+def fit(
+    source: str | Path | LabelledImages,
+    out: str | Path | None = None,
+    config: Config | Mapping[str, Any] | None = None,
+    *,
+    test_fraction: float = 0.0,
+    index: bool = True,
+    report: bool = True,
+    progress: bool = True,
+    say: Say | None = None,
+) -> Engine | None:
+    """Train a model on a data set, write its run folder with reference index and report, and return it loaded.
+
+    Of several processes that trained together the first one returns it, the others None.
+
+    Args:
+        source, out, config, test_fraction: as of `tlaam.training.run.train`.
+        index: write ``gallery.npz``, which tells what is out of distribution and finds look-alikes.
+        report: write ``report.html``.
+        progress: report on standard error.
+        say: called with a line for each file written, and for what hinders one; by default printed where `progress`.
+
+    Raises:
+        ConfigError, DataError, ModelError, RunError: as of `tlaam.training.run.train`. What hinders index or report is
+            said, and leaves the trained model what it is.
+    """
+    run = train(source, out, config, test_fraction=test_fraction, progress=progress)
+    images = source if isinstance(source, LabelledImages) else None
+    return complete(run, images, index=index, report=report, progress=progress, say=say)
+
+
+def fit_on(
+    run: str | Path,
+    *,
+    source: LabelledImages | None = None,
+    index: bool = True,
+    report: bool = True,
+    progress: bool = True,
+    say: Say | None = None,
+    **machine: str | int | None,
+) -> Engine | None:
+    """Continue a run to its end and do what `fit` does then; arguments and errors as of `tlaam.training.run.resume`."""
+    folder = resume(run, source=source, progress=progress, **machine)
+    return complete(folder, source, index=index, report=report, progress=progress, say=say)
+
+
+def complete(
+    run: Path,
+    images: LabelledImages | None = None,
+    *,
+    index: bool = True,
+    report: bool = True,
+    progress: bool = True,
+    say: Say | None = None,
+) -> Engine | None:
+    """Write reference index and report of a run that has just finished, and return its engine.
+
+    Of several processes that trained together the first one writes; the others return None at once.
+
+    Args:
+        run: the run folder.
+        images: the data it was trained on; opened again where None.
+        index, report, progress, say: as of `fit`.
+    """
+    say = say or (_printed if progress else _unsaid)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()  # what follows is the first process's alone
+    if rank_zero_only.rank != 0:
+        return None
+    engine = load_engine(run, find_index=not index, embeddings=True, keep_images=True)
+    say(f"Trained model: {run}")
+    if not (index or report):
+        return engine
+    folder = RunFolder(run)
+    try:
+        images = opened_again(folder.read_json(folder.data)) if images is None else images
+        images = with_the_runs_splits(images, trained_on(engine), run)
+    except TlaamError as error:
+        say(f"tlaam: neither reference index nor report was written: {error}")
+        return engine
+    thumbnails = ThumbnailMaker(())
+    answers = PredictionCache(engine, thumbnails)
+    if index:
+        try:
+            samples = index_samples(images, len(engine.classes))
+            thumbnails = ThumbnailMaker(samples.kept)
+            answers = PredictionCache(engine, thumbnails)
+            with progress_bar("answering for training images", hidden=not progress) as show:
+                found = build_index(answers, images, samples, thumbnails, show)
+            say(f"Reference index: {store_index(found, run / FILE)}")
+            engine.use_index(found)
+        except TlaamError as error:
+            say(f"tlaam: no reference index was written: {error} (tlaam index writes it later.)")
+    if report:
+        try:
+            with progress_bar("measuring", hidden=not progress) as show:
+                say(f"Report: {write_run_report(engine, images, progress=show, answers=answers)}")
+        except TlaamError as error:
+            say(f"tlaam: no report was written: {error} (tlaam report writes it later.)")
+    engine.embeddings, engine.keep_images = False, False
+    return engine
+
+
+def _printed(line: str) -> None:
+    tqdm.write(line, file=sys.stderr)
+
+
+def _unsaid(line: str) -> None:
+    pass

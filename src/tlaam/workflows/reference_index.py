@@ -1,0 +1,247 @@
+"""Making the reference index of a finished run (`tlaam.reference.index`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.open import open_dataset
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.errors import DataError, ModelError
+from tlaam.evaluation.evaluate import labels_of_model, trained_on
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.prediction import Prediction
+from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reference.file import FILE, write_index
+from tlaam.reference.index import MAX_IMAGES, PER_CLASS, THUMBNAIL_SIDE, ReferenceIndex
+from tlaam.reference.ood_detector import (
+    ENOUGH,
+    EVEN_CHANCE,
+    IN_DISTRIBUTION_BY_TRAINING,
+    OODDetector,
+    choose_thresholds,
+    quantile,
+)
+from tlaam.reference.similarity import class_means, similarity_left_out, unit
+from tlaam.runs.data import opened_again
+from tlaam.runs.folder import RunFolder
+from tlaam.runs.splits import with_the_runs_splits
+from tlaam.utils.atomic import full_disk_named, remove_leftovers
+
+VALIDATION = 2000
+"""Most validation images that thresholds are chosen on."""
+_QUALITY = 80
+
+
+def write_reference_index(
+    model: Engine | str | Path,
+    data: LabelledImages | str | Path | None = None,
+    *,
+    path: str | Path | None = None,
+    per_class: int = PER_CLASS,
+    thumbnails: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Write the reference index of a finished run and return its path.
+
+    Images are asked about as for prediction; those that cannot be read are left out. Of more than are kept, those are
+    taken that lie evenly in the order of their names. The test split is not opened.
+
+    Args:
+        model: the run folder, or its engine, which is left as it is.
+        data: with the training and validation images; by default the data that the run was trained on.
+        path: the file to write; by default ``gallery.npz`` in the run folder. An older one is replaced.
+        per_class: most images of a class; fewer where all would be more than `tlaam.reference.index.MAX_IMAGES`.
+        thumbnails: keep a small picture of each.
+        progress: called with (images done, images in all).
+        **options: see `tlaam.inference.engine.load_engine`.
+
+    Raises:
+        ModelError: the run holds no usable model, or one that gives no embeddings.
+        DataError: the data cannot be read, do not fit the run or hold no training images.
+        RunError: the disk is full.
+    """
+    if not isinstance(model, Engine):
+        model = load_engine(model, **options)
+    folder = RunFolder(_folder_of(model))
+    if data is None:
+        folder.require_run()
+        data = opened_again(folder.read_json(folder.data))
+    images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
+    images = with_the_runs_splits(images, trained_on(model), folder.path)
+    wanted = index_samples(images, len(model.classes), per_class)
+    pictures = ThumbnailMaker(wanted.kept) if thumbnails else None
+    engine = Engine(
+        model.model, batch_size=model.batch_size, workers=model.workers, embeddings=True, keep_images=thumbnails
+    )
+    index = build_index(PredictionCache(engine, pictures), images, wanted, pictures, progress)
+    return store_index(index, folder.path / FILE if path is None else Path(path))
+
+
+@dataclass(frozen=True)
+class IndexSamples:
+    """Of which images an index is made: those kept, and those held out that its thresholds are chosen on."""
+
+    kept: Sequence[Sample]
+    held_out: Sequence[Sample]
+
+
+class ThumbnailMaker:
+    """Makes a small JPEG file of each image as it is answered for, from the pixels that were decoded for the network.
+
+    Args:
+        samples: of which images.
+
+    Attributes:
+        by_name: the files, by the samples' names.
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._wanted = {sample.name for sample in samples}
+        self.by_name: dict[str, bytes] = {}
+
+    def __call__(self, sample: Sample, prediction: Prediction) -> None:
+        """Keep a thumbnail of an image; drawn anew, so that nothing that its file says of camera or place is in it."""
+        if prediction.error is None and sample.name in self._wanted:
+            self.by_name[sample.name] = _thumbnail(prediction)
+
+
+def index_samples(images: LabelledImages, classes: int, per_class: int = PER_CLASS) -> IndexSamples:
+    """Return which images of a data set an index is made of.
+
+    Raises:
+        DataError: there is no training image.
+    """
+    most = max(1, min(per_class, MAX_IMAGES // classes))
+    kept = [sample for members in _by_class(images.split("train")) for sample in _evenly(members, most)]
+    if not kept:
+        raise DataError(f"{images.name} holds no training images to keep.")
+    return IndexSamples(kept, _evenly(sorted(images.split("val"), key=lambda sample: sample.name), VALIDATION))
+
+
+def build_index(
+    answers: PredictionCache,
+    images: LabelledImages,
+    samples: IndexSamples,
+    thumbnails: ThumbnailMaker | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReferenceIndex:
+    """Return the index of images, from answers that bring embeddings.
+
+    Args:
+        answers: of the model.
+        images: the data set.
+        samples: of it, those to keep and those to choose thresholds on.
+        thumbnails: where small pictures of the images are found; None keeps none.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ModelError: the model gives no embeddings.
+        DataError: no image can be read.
+    """
+    classes, total = answers.engine.classes, len(samples.kept) + len(samples.held_out)
+
+    def readable(asked: Sequence[Sample], before: int) -> tuple[list[Sample], list[Prediction]]:
+        found = answers.of(asked, lambda done: progress(before + done, total) if progress else None)
+        pairs = [pair for pair in zip(asked, found, strict=True) if pair[1].error is None]
+        return [sample for sample, _ in pairs], [answer for _, answer in pairs]
+
+    kept, of_kept = readable(samples.kept, 0)
+    if not kept:
+        raise DataError(f"no training image of {images.name} can be read.")
+    directions = _directions(of_kept)
+    labels = np.array(labels_of_model(images, kept, classes))
+    return ReferenceIndex(
+        detector=_detector(directions, labels, images, *readable(samples.held_out, len(samples.kept)), classes=classes),
+        classes=classes,
+        embeddings=directions.astype(np.float16),
+        labels=labels.astype(np.int32),
+        names=tuple(sample.name for sample in kept),
+        thumbnails=() if thumbnails is None else tuple(thumbnails.by_name[sample.name] for sample in kept),
+    )
+
+
+def store_index(index: ReferenceIndex, target: Path) -> Path:
+    """Write an index, whole or not at all, and return its path; an older one is replaced.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    with full_disk_named(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, target.name)
+        write_index(index, target)
+    return target
+
+
+def _detector(
+    directions: NDArray[np.float32],
+    labels: NDArray[np.int_],
+    images: LabelledImages,
+    validation: Sequence[Sample],
+    answers: Sequence[Prediction],
+    *,
+    classes: Sequence[str],
+) -> OODDetector:
+    """Return the detector by validation images, or by training images where there are too few of those."""
+    means = class_means(directions, labels, len(classes))
+    if len(validation) >= ENOUGH:
+        fused = np.stack([answer.probabilities["fused"] for answer in answers])
+        right = fused.argmax(1) == np.array(labels_of_model(images, validation, classes))
+        similarity = OODDetector(means, 0.0, 0.0).similarity(_directions(answers))
+        return OODDetector(
+            means, *choose_thresholds(similarity, fused.max(1), right), f"{len(validation)} validation images"
+        )
+    left_out = similarity_left_out(directions, labels, len(classes))
+    threshold = quantile(left_out, 1 - IN_DISTRIBUTION_BY_TRAINING) if len(left_out) else -1.0
+    return OODDetector(means, threshold, EVEN_CHANCE, f"{len(left_out)} training images, each left out in its turn")
+
+
+def _directions(answers: Sequence[Prediction]) -> NDArray[np.float32]:
+    found = [answer.embedding for answer in answers if answer.embedding is not None]
+    if len(found) < len(answers):
+        raise ModelError("this model gives no embeddings, so that it can have no reference index.")
+    return unit(np.stack(found))
+
+
+def _by_class(samples: Sequence[Sample]) -> list[list[Sample]]:
+    classes: dict[int, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: (sample.label, sample.name)):
+        classes.setdefault(sample.label, []).append(sample)
+    return list(classes.values())
+
+
+def _evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
+    if len(samples) <= count:
+        return list(samples)
+    return [samples[place * len(samples) // count] for place in range(count)]
+
+
+def _thumbnail(prediction: Prediction) -> bytes:
+    stream, image = BytesIO(), prediction.image().copy()
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    image.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()
+
+
+def _folder_of(engine: Engine) -> Path:
+    if engine.origin is None or not engine.origin.is_dir():
+        raise ModelError("a reference index is written for a run folder; give the folder that tlaam train wrote.")
+    return engine.origin
+
+
+__all__ = [
+    "IndexSamples",
+    "ThumbnailMaker",
+    "build_index",
+    "index_samples",
+    "store_index",
+    "write_reference_index",
+]

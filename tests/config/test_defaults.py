@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tlaam.config.defaults import default_epochs, resolve, resolve_machine
+from tlaam.config.schema import Config
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.errors import ConfigError
+from tlaam.models.build import build_model
+from tlaam.models.network import TLAAM
+
+
+def _images(count: int) -> LabelledImages:
+    samples = tuple(Sample(f"{i}.png", f"{i}.png", i % 2, "train") for i in range(count))
+    return LabelledImages("some", Path(), "folder", ("a", "b"), samples)
+
+
+def test_nothing_that_data_or_machine_decide_stays_open() -> None:
+    config = resolve(Config.from_flat({"accelerator": "cpu"}), _images(300))
+    assert config.model.backbone == "tf_efficientnet_lite0"
+    assert (config.model.image_size, config.model.source_size, config.model.part_size) == (224, 448, 112)
+    assert config.training.epochs == 20
+    assert config.training.classifier_lr == config.training.lr
+    assert config.training.precision == "32-true"
+    assert config.training.accelerator == "cpu"
+    assert config.training.devices == "1"
+    open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
+    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages", "cache", "workers"}
+    assert resolve(config, _images(300)) == config
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "localizer"), [("auto", "foreground"), ("none", "oaam"), ("w.pth", "foreground")]
+)
+def test_only_pretrained_features_know_what_an_object_is(pretrained: str, localizer: str) -> None:
+    values = {"accelerator": "cpu", "pretrained": pretrained}
+    assert resolve(Config.from_flat(values), _images(10)).model.localizer == localizer
+    assert resolve(Config.from_flat({**values, "localizer": "aolm"}), _images(10)).model.localizer == "aolm"
+
+
+@pytest.mark.parametrize("localizer", ["foreground", "oaam", "cam", "gradcam", "gradcam++"])
+def test_a_localizer_works_by_the_threshold_that_its_run_is_recorded_with(localizer: str) -> None:
+    values = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "localizer": localizer}
+    given = Config.from_flat(values).model
+    resolved = resolve(Config.from_flat(values), _images(10)).model
+    assert resolved.threshold is not None and resolved.heatmap_upsample is not None
+    changed = resolved.model_copy(update={"threshold": 0.6})
+    for model, threshold in ((given, resolved.threshold), (resolved, resolved.threshold), (changed, 0.6)):
+        network = build_model(model, 2, load_pretrained=False)
+        assert isinstance(network, TLAAM) and network.localizer is not None
+        assert (network.localizer.threshold, network.localizer.upsample) == (threshold, resolved.heatmap_upsample)
+
+
+@pytest.mark.parametrize("values", [{"localizer": "aolm"}, {"localizer": "none"}, {"architecture": "tasn"}])
+def test_a_localizer_without_threshold_has_none_recorded(values: dict[str, str]) -> None:
+    if "architecture" in values:
+        values = {**values, "parts": "none", "attention": "none"}
+    resolved = resolve(Config.from_flat({**values, "accelerator": "cpu"}), _images(10)).model
+    assert (resolved.threshold, resolved.heatmap_upsample) == (None, None)
+
+
+def test_given_values_win() -> None:
+    given = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "epochs": 3, "workers": 5, "part_size": 48}
+    config = resolve(Config.from_flat(given), _images(10))
+    assert {name: getattr(config.model, name) for name in ("backbone", "image_size", "source_size", "part_size")} == {
+        "backbone": "resnet18",
+        "image_size": 64,
+        "source_size": 128,
+        "part_size": 48,
+    }
+    assert (config.training.epochs, config.training.workers) == (3, 5)
+
+
+def test_a_given_size_that_the_default_does_not_fit_is_said() -> None:
+    with pytest.raises(ConfigError, match="source_size 100 is smaller than image_size 224"):
+        resolve(Config.from_flat({"accelerator": "cpu", "source_size": 100}), _images(10))
+
+
+@pytest.mark.parametrize(
+    ("images", "gpu", "epochs"), [(10, False, 60), (300, False, 20), (9999, False, 8), (9999, True, 30)]
+)
+def test_default_epochs(images: int, gpu: bool, epochs: int) -> None:
+    assert default_epochs(images, gpu=gpu) == epochs
+
+
+@pytest.mark.parametrize(("cuda", "accelerator"), [(True, "cuda"), (False, "cpu")])
+def test_the_accelerator_is_never_left_to_lightning(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, accelerator: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    training = resolve(Config(), _images(300)).training
+    assert training.accelerator == accelerator
+    assert training.devices == ("2" if cuda else "1")
+    assert resolve(Config.from_flat({"accelerator": "mps"}), _images(300)).training.accelerator == "mps"
+
+
+@pytest.mark.parametrize(("raw_epochs", "epochs", "expected"), [(2, 8, 2), (2, 3, 2), (2, 2, 1), (9, 8, 4), (2, 1, 0)])
+def test_some_epochs_are_left_for_the_object_level(raw_epochs: int, epochs: int, expected: int) -> None:
+    given = {"accelerator": "cpu", "raw_epochs": raw_epochs, "epochs": epochs}
+    assert resolve(Config.from_flat(given), _images(300)).training.raw_epochs == expected
+
+
+def test_tiny_sets_need_no_loader_processes() -> None:
+    assert resolve(Config.from_flat({"accelerator": "cpu"}), _images(20)).training.workers == 0
+
+
+def test_torchrun_has_said_how_many_devices_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TORCHELASTIC_RUN_ID", "none"), ("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "6")):
+        monkeypatch.setenv(name, value)
+    training = resolve_machine(Config.from_flat({"accelerator": "cpu"})).training
+    assert (training.devices, training.nodes) == ("2", 3)
+    training = resolve_machine(Config.from_flat({"accelerator": "cpu", "devices": 4})).training
+    assert training.devices == "4"

@@ -1,0 +1,254 @@
+"""Galleries: what is familiar, what looks alike, and a file that is believed in nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlaam.errors import ModelError
+from tlaam.reference.index import (
+    Gallery,
+    Judge,
+    choose_thresholds,
+    class_means,
+    quantile,
+    read_gallery,
+    similarity_left_out,
+    unit,
+)
+
+
+def jpeg(side: int = 8, colour: tuple[int, int, int] = (9, 90, 9)) -> bytes:
+    stream = BytesIO()
+    Image.new("RGB", (side, side), colour).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def gallery() -> Gallery:
+    embeddings = unit(np.array([[1, 0, 0], [1, 1, 0], [0, 0, 2], [0, 1, 1]], dtype=np.float64))
+    labels = np.array([0, 0, 1, 1], dtype=np.int32)
+    return Gallery(
+        judge=Judge(class_means(embeddings, labels, 2), 0.5, 0.75, "4 images"),
+        classes=("crow", "jay\udcff"),
+        embeddings=embeddings.astype(np.float16),
+        labels=labels,
+        names=("crow/0.jpg", "crow/1.jpg", "jay/0.jpg", "jay/1.jpg"),
+        thumbnails=tuple(jpeg(8 + index) for index in range(4)),
+    )
+
+
+def test_what_is_written_is_read(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.write(tmp_path / "g.npz")
+    found = read_gallery(tmp_path / "g.npz")
+    for name in ("classes", "names", "thumbnails"):
+        assert getattr(found, name) == getattr(gallery, name)
+    for name in ("embeddings", "labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(gallery, name))
+    np.testing.assert_array_equal(found.judge.means, gallery.judge.means)
+    assert (found.judge.threshold, found.judge.sure_from, found.judge.chosen_on) == (0.5, 0.75, "4 images")
+    assert len(found.digest) == 32
+    with np.load(tmp_path / "g.npz", allow_pickle=False) as arrays:  # anybody's NumPy reads it
+        assert arrays["embeddings"].shape == (4, 3)
+
+
+def test_the_nearest_come_first(gallery: Gallery) -> None:
+    embedding = np.array([3.0, 0.3, 0.0])
+    found = gallery.nearest(embedding, 3)
+    assert [alike.name for alike in found] == ["crow/0.jpg", "crow/1.jpg", "jay/1.jpg"]
+    assert [alike.label for alike in found] == ["crow", "crow", "jay\udcff"]
+    expected = embedding / np.linalg.norm(embedding) @ unit(np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 1]])).T
+    np.testing.assert_allclose([alike.similarity for alike in found], expected, atol=1e-3)
+    assert found[0].thumbnail == gallery.thumbnails[0]
+    assert len(gallery.nearest(embedding, 9)) == 4 and gallery.nearest(embedding, 0) == []
+
+
+def test_familiarity_is_the_cosine_to_the_nearest_class_whatever_the_length(gallery: Gallery) -> None:
+    means = gallery.judge.means.astype(np.float64)
+    asked = np.array([[0.2, 0.1, 0.9], [5, 0, 0], [0, 0, 0]])
+    expected = [max(a @ m / np.linalg.norm(a) / np.linalg.norm(m) for m in means) for a in asked[:2]]
+    np.testing.assert_allclose(gallery.judge.familiarity(asked), [*expected, 0], atol=1e-3)
+    np.testing.assert_allclose(gallery.judge.familiarity(7 * asked), gallery.judge.familiarity(asked), atol=1e-6)
+    assert gallery.familiarity(asked[0]) == pytest.approx(expected[0], abs=1e-3)
+    assert gallery.judge.familiarity(np.full((1, 3), np.nan)).tolist() == [-1]
+
+
+def test_the_verdict_is_a_stranger_first_then_unsure(gallery: Gallery) -> None:
+    judge = gallery.judge
+    assert [judge.confidence(*asked) for asked in ((0.4, 1.0), (0.5, 0.75), (0.9, 0.74), (None, 0.9), (None, 0.1))] == [
+        "stranger", "sure", "unsure", "sure", "unsure",
+    ]  # fmt: skip
+
+
+def test_thresholds_are_those_that_validation_images_ask_for() -> None:
+    familiarity = np.linspace(0.01, 1, 100)
+    probabilities = np.linspace(0.505, 1, 100)
+    right = probabilities > 0.8
+    threshold, sure_from = choose_thresholds(familiarity, probabilities, right)
+    assert (familiarity >= threshold).sum() in (95, 96)
+    among = probabilities >= sure_from
+    assert right[among].mean() >= 0.95 and right[probabilities >= sure_from - 0.006].mean() < 0.95
+    assert choose_thresholds(familiarity, probabilities / 2, np.ones(100, bool))[1] == 0.5, "less than an even chance"
+    assert choose_thresholds(familiarity, probabilities, np.zeros(100, bool))[1] == 1
+    # Equal probabilities stand or fall together, in whatever order they come.
+    for order in (slice(None), slice(None, None, -1)):
+        equals = np.array([True] * 19 + [False] * 2)[order]
+        assert choose_thresholds(np.ones(21), np.full(21, 0.9), equals)[1] == 1
+    assert quantile(np.array([3.0, 1, 2]), 0.05) == 1
+
+
+def test_leaving_one_out_is_what_it_says() -> None:
+    random = np.random.default_rng(0)
+    directions, labels = unit(random.normal(size=(12, 5))), np.array([0] * 5 + [1] * 6 + [2])
+    expected = []
+    for index in range(11):  # the last is its class's only one
+        others = np.arange(12) != index
+        means = [unit(directions[others & (labels == c)].sum(0)[None])[0] for c in range(3)]
+        expected.append(max(float(directions[index] @ mean) for mean in means))
+    np.testing.assert_allclose(similarity_left_out(directions, labels, 3), expected, atol=1e-6)
+    assert (class_means(directions, labels, 4)[3] == 0).all(), "a class without images"
+
+
+def test_without_images_it_still_tells_strangers(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.without_images().write(tmp_path / "g.npz")
+    content = (tmp_path / "g.npz").read_bytes()
+    assert b"crow/0.jpg" not in content and b"JFIF" not in content
+    found = read_gallery(tmp_path / "g.npz")
+    assert found.nearest(np.ones(3)) == [] and found.familiarity(np.ones(3)) == gallery.familiarity(np.ones(3))
+
+
+def test_a_judge_goes_through_text(gallery: Gallery) -> None:
+    text = gallery.judge.to_text()
+    assert text is not None and text.isascii()
+    found = Judge.from_text(text, 2)
+    np.testing.assert_array_equal(found.means, gallery.judge.means)
+    assert (found.threshold, found.sure_from) == (0.5, 0.75)
+    assert replace(gallery.judge, means=np.zeros((1000, 8192), np.float16)).to_text() is None, "too long for metadata"
+    facts = json.loads(text)
+    nan = base64.b64encode(np.full(2, np.nan, "<f2").tobytes()).decode()
+    for change in (
+        {"classes": 3}, {"means": 7}, {"means": "?"}, {"means": ""}, {"means": "AAAA"}, {"threshold": None},
+        {"sure_from": float("nan")}, {"chosen_on": 1}, {"means": nan},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"."):
+            Judge.from_text(json.dumps({**facts, **change}), 2)
+    with pytest.raises(ValueError, match="2 classes"):
+        Judge.from_text("[]", 2)
+
+
+def test_an_embedding_of_another_model_is_refused(gallery: Gallery) -> None:
+    for ask in (gallery.nearest, gallery.familiarity):
+        with pytest.raises(ModelError, match=r"compares 3 numbers an image, and this model gives 4"):
+            ask(np.ones(4))
+
+
+def npz(arrays: dict[str, Any], compression: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            if isinstance(array, bytes):
+                content.write(array)
+            else:
+                np.lib.format.write_array(content, array, allow_pickle=True)
+            archive.writestr(f"{name}.npy", content.getvalue())
+    return stream.getvalue()
+
+
+def lying(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> bytes:
+    content = io.BytesIO()
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, header)
+    return content.getvalue() + array.tobytes()
+
+
+def with_facts(arrays: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    facts = {**json.loads(arrays["facts"].tobytes()), **changes}
+    return {**arrays, "facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+
+
+def _counted(content: bytes) -> bytes:
+    return content[:-12] + (6).to_bytes(2, "little") + content[-10:]
+
+
+DAMAGES: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "pickle": lambda a: npz({**a, "labels": np.array([print], dtype=object)}),
+    "petabytes": lambda a: npz({**a, "embeddings": lying(a["embeddings"], (1 << 40, 3))}),
+    "negative": lambda a: npz({**a, "embeddings": lying(a["embeddings"], (-4, -3))}),
+    "compressed": lambda a: npz(a, zipfile.ZIP_DEFLATED),
+    "one more": lambda a: npz({**a, "more": a["labels"]}),
+    "one less": lambda a: npz({name: a[name] for name in a if name != "labels"}),
+    "doubles": lambda a: npz({**a, "embeddings": a["embeddings"].astype(np.float64)}),
+    "columns": lambda a: npz({**a, "embeddings": np.asfortranarray(a["embeddings"])}),
+    "fewer labels": lambda a: npz({**a, "labels": a["labels"][:3]}),
+    "impossible label": lambda a: npz({**a, "labels": a["labels"] + 1}),
+    "infinite": lambda a: npz({**a, "embeddings": np.full_like(a["embeddings"], np.inf)}),
+    "other width": lambda a: npz({**a, "means": a["means"][:, :2].copy()}),
+    "no classes": lambda a: npz(with_facts(a, classes=[])),
+    "names are numbers": lambda a: npz(with_facts(a, names=[1, 2, 3, 4])),
+    "a threshold is a text": lambda a: npz(with_facts(a, threshold="0")),
+    "another format": lambda a: npz(with_facts(a, format=2)),
+    "deep": lambda a: npz({**a, "facts": np.frombuffer(b"[" * 100_000, np.uint8)}),
+    "no json": lambda a: npz({**a, "facts": np.frombuffer(b"\xff{", np.uint8)}),
+    "ends go back": lambda a: npz({**a, "ends": a["ends"][::-1].copy()}),
+    "ends beyond": lambda a: npz({**a, "ends": a["ends"] + 1}),
+    "a huge picture": lambda a: npz({
+        **a, "thumbnails": np.zeros(1 << 18, np.uint8), "ends": np.array([1, 2, 3, 1 << 18]),
+    }),
+    "a long list": lambda a: npz({**a, **{str(number): b"" for number in range(2000)}}),
+    "a longer list than it says": lambda a: _counted(npz({**a, **{str(number): b"" for number in range(2000)}})),
+    "cut": lambda a: npz(a)[:-40],
+    "a flipped byte": lambda a: npz(a).replace(a["embeddings"].tobytes(), bytes(a["embeddings"].nbytes)),
+    "no zip": lambda a: b"no zip",
+    "empty": lambda a: b"",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_or_hostile_file_is_one_plain_line(gallery: Gallery, tmp_path: Path, damage: str) -> None:
+    with np.load(io.BytesIO(gallery.to_bytes())) as loaded:
+        arrays = dict(loaded)
+    assert read_gallery(_written(tmp_path, npz(arrays))).names == gallery.names  # the undamaged one is read
+    with pytest.raises(ModelError, match=r"g\.npz is damaged or no gallery of this version .*remove it") as caught:
+        read_gallery(_written(tmp_path, DAMAGES[damage](arrays)))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
+def test_what_is_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="it is no file"):
+        read_gallery(tmp_path)
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
+        read_gallery(tmp_path / "g.npz")
+
+
+@pytest.mark.parametrize(
+    "thumbnail", [b"GIF89a" + bytes(40), jpeg()[:60], jpeg(600)], ids=["gif", "cut", "larger than it may be"]
+)
+def test_a_thumbnail_that_is_no_small_jpeg_is_not_passed_on(gallery: Gallery, thumbnail: bytes) -> None:
+    damaged = replace(gallery, thumbnails=(thumbnail, *gallery.thumbnails[1:]))
+    assert damaged.nearest(np.array([0.0, 1, 1]), 1)[0].thumbnail == gallery.thumbnails[3]
+    with pytest.raises(ModelError, match=r"picture of crow/0\.jpg cannot be shown"):
+        damaged.nearest(np.array([1.0, 0, 0]), 1)
+
+
+def test_it_needs_no_torch() -> None:
+    code = "import sys, tlaam.reference.index; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def _written(folder: Path, content: bytes) -> Path:
+    (folder / "g.npz").write_bytes(content)
+    return folder / "g.npz"

@@ -1,0 +1,31 @@
+"""Pages of a measurement show what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tlaam.data.open import open_dataset
+from tlaam.data.sample import Box
+from tlaam.evaluation.evaluate import evaluate
+from tlaam.inference.engine import Prediction
+from tlaam.reports import evaluation_report as page
+
+
+def test_pictures_and_true_boxes_are_without_the_banner(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_dataset(photos)
+    data = opened.with_samples([replace(sample, box=(5, 6, 70, 55), banner=20) for sample in opened.samples])
+    seen: list[tuple[int, tuple[int, int], Box | None]] = []
+
+    def views_of(prediction: Prediction, *, true_box: Box | None = None) -> dict[str, Image.Image]:
+        seen.append((prediction.banner, prediction.size, true_box))
+        return {"boxes": Image.new("RGB", (8, 8))}
+
+    monkeypatch.setattr(page, "views_of", views_of)
+    page.write_evaluation_page(tmp_path / "page.html", run, data, evaluate(run, data), count=2)
+    assert seen == [(20, (80, 40), (5, 6, 70, 40))] * 2

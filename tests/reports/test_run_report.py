@@ -1,0 +1,194 @@
+"""A run's page shows what was measured, and says what it was measured on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tlaam.visualization.pictures import VERDICTS
+
+import tlaam
+from tlaam.cli.main import main
+from tlaam.errors import RunError
+from tlaam.reference.index import read_gallery
+from tlaam.reports.page import Chart, Gallery, Matrix, Section, Table
+from tlaam.reports.run_report import write_run_page
+from tlaam.runs.folder import RunFolder
+from tlaam.workflows.reference_index import write_gallery
+
+SETTINGS = {
+    "backbone": "resnet18",
+    "pretrained": "none",
+    "image_size": 64,
+    "source_size": 96,
+    "part_size": 32,
+    "epochs": 2,
+    "raw_epochs": 1,
+    "batch_size": 6,
+    "workers": 0,
+    "accelerator": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return tlaam.train(photos, out, {**SETTINGS, "val_fraction": 0.5}, progress=False)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a page is made of."""
+    from tlaam.reports import run_report as run_page
+
+    seen: dict[str, Any] = {}
+
+    def write_page(path: Path, **values: Any) -> Path:
+        seen.update(values)
+        return Path(path)
+
+    monkeypatch.setattr(run_page, "write_page", write_page)
+    return seen
+
+
+def titled(sections: list[Section]) -> dict[str, Section]:
+    return {section.title: section for section in sections}
+
+
+def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path, written: dict[str, Any]) -> None:
+    assert write_run_page(trained) == trained / "report.html"
+    report = tlaam.evaluate(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
+    sections = titled(written["sections"])
+    assert f"Measured in {report.precision} on the {report.images} images of the val split" in written["intro"]
+    right, *others = written["figures"]
+    assert right.value == f"{100 * report.classification['fused'].top1:.1f}\N{NO-BREAK SPACE}%"
+    assert f"measured in {report.precision}" in right.note and others
+    views = [[panel.name for panel in picture.panels] for picture in written["lead"].pictures]
+    assert views == [["boxes", "heat map", "object", "parts"]] * len(report.classes)
+    assert "flatter" in written["intro"]  # the epoch was chosen by these images
+    accuracy = sections["How often it is right"]
+    assert isinstance(accuracy, Table)
+    fused = report.classification["fused"]
+    assert ("all levels fused", fused.top1, fused.macro_f1) in accuracy.rows
+    closer = sections["What looking closer changes"]
+    assert isinstance(closer, Table)
+    by_level = {row[0]: row[1:] for row in closer.rows}
+    raw, whole = report.classification["raw"].top1, report.images
+    for branch in ("object", "parts", "fused"):
+        gained, lost = by_level[branch]
+        assert isinstance(gained, int) and isinstance(lost, int)
+        assert gained - lost == round((report.classification[branch].top1 - raw) * whole)
+    wrong = round((1 - fused.top1) * whole)
+    mistakes, pictures = sections["Most mixed up"], sections["Surest mistakes"]
+    assert isinstance(mistakes, Table) and isinstance(pictures, Gallery)
+    assert mistakes.note == f"{wrong} mistakes in all."
+    assert len(pictures.pictures) == min(wrong, 6) > 0
+    assert all(picture.good is False for picture in pictures.pictures)
+    assert all(re.match(r"\w+ \d+%, it is \w+$", picture.caption) for picture in pictures.pictures)
+    right = sections["Surest right answers"]
+    assert isinstance(right, Gallery) and all(picture.good for picture in right.pictures)
+    pairs = sections["Side by side"]
+    assert isinstance(pairs, Gallery) and all(" taken for " in picture.caption for picture in pairs.pictures)
+    assert all(len(picture.panels) == 4 for picture in pairs.pictures), "both images, and the object of each"
+    matrix = sections["What was taken for what"]
+    assert isinstance(matrix, Matrix) and sum(map(sum, matrix.counts)) == report.images
+    assert matrix.counts == report.classification["fused"].confusion.tolist() and matrix.names == report.classes
+    assert accuracy.ranked
+    time = sections["Time and machine"]
+    assert isinstance(time, Table) and ("measured in", report.precision) in time.rows
+    settings = sections["Settings"]
+    assert isinstance(settings, Table) and ("image_size", "64") in settings.rows
+    assert ("pretrained", "none") in settings.rows and ("cache", "—") in settings.rows
+    assert "What it says of its own answers" not in sections  # without a gallery it says nothing
+    for name in ("Can its probabilities be believed?", "How it learnt: validation images", "How it learnt: losses"):
+        assert isinstance(sections[name], Chart)
+
+
+def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(
+    trained: Path, written: dict[str, Any], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    judge = read_gallery(write_gallery(run)).judge
+    write_run_page(run)
+    source = json.loads((run / "data.json").read_text())["source"]
+    report = tlaam.evaluate(run, source, split="val", gallery=read_gallery(run / "gallery.npz"))
+    table = titled(written["sections"])["What it says of its own answers"]
+    strangers = sum(r.verdict == "stranger" for r in report.per_image) / report.images
+    assert isinstance(table, Table) and judge.chosen_on in table.note and f"of {strangers:.0%} of these" in table.note
+    by_word = {row[0]: row[1:] for row in table.rows}
+    for verdict, word in VERDICTS.items():
+        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
+        assert by_word[word] == (len(right), sum(right) / len(right) if right else None)
+    assert sum(count for count, _ in by_word.values() if isinstance(count, int)) == report.images
+
+
+def test_of_many_classes_there_are_the_pairs_alone(
+    trained: Path, written: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlaam.reports import run_report as run_page
+
+    monkeypatch.setattr(run_page, "MATRIX", 2)
+    write_run_page(trained)
+    sections = titled(written["sections"])
+    assert "What was taken for what" not in sections and "Most mixed up" in sections
+
+
+def test_another_data_set_can_be_measured(trained: Path, photos: Path, written: dict[str, Any], tmp_path: Path) -> None:
+    assert write_run_page(trained, photos, split="train", path=tmp_path / "page.html") == tmp_path / "page.html"
+    assert "images of the train split." in written["intro"] and "flatter" not in written["intro"]
+
+
+def test_without_images_to_measure_on_it_shows_the_training(
+    photos: Path, tmp_path: Path, written: dict[str, Any]
+) -> None:
+    run = tlaam.train(photos, tmp_path / "run", {**SETTINGS, "val_fraction": 0, "keep": "last"}, progress=False)
+    write_run_page(run)
+    assert "nothing is known" in written["intro"]
+    assert list(titled(written["sections"])) == ["How it learnt: losses", "Time and machine", "Settings"]
+
+
+def test_an_unfinished_run_has_no_page(trained: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for name in ("config.yaml", "data.json", "run.json"):
+        (copy / name).write_bytes((trained / name).read_bytes())
+    RunFolder(copy).note_status(state="running")
+    with pytest.raises(RunError, match="has not finished"):
+        write_run_page(copy)
+
+
+def test_training_ends_with_the_page(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    out = tmp_path / "run"
+    assert main(["train", str(photos), "--out", str(out), *options]) == 0
+    assert f"Page: {out / 'report.html'}" in capsys.readouterr().out
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "How often it is right" in page and "<svg" in page and "data:image/jpeg" in page
+    (out / "report.html").unlink()
+    assert main(["train", "--no-report", "--resume", str(out)]) == 0
+    assert not (out / "report.html").exists()
+    elsewhere = tmp_path / "page.html"
+    assert main(["report", str(out), str(photos), "--split", "train", "--out", str(elsewhere)]) == 0
+    assert "images of the train split." in elsewhere.read_text(encoding="utf-8")
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").read_text(encoding="utf-8").count("<figure") == page.count("<figure")
+
+
+def test_a_page_that_cannot_be_written_leaves_the_model_and_is_said(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tlaam.reports import run_report as run_page
+
+    def write_page(path: Path, **values: Any) -> Path:
+        raise RunError("the disk is full")
+
+    monkeypatch.setattr(run_page, "write_page", write_page)
+    options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["train", str(photos), "--out", str(tmp_path / "run"), *options]) == 0
+    assert "no page was written: the disk is full" in capsys.readouterr().err
+    assert (tmp_path / "run" / "model.safetensors").is_file()

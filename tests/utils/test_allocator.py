@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tlaam.utils import allocator
+
+TRIM, MMAP = -1, -3
+THIRTY_TWO_MIB = 32 << 20
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Stand in for a C library that, like older releases of glibc, refuses more than 32 MiB; return what it is told."""
+    made: list[tuple[int, int]] = []
+
+    def mallopt(option: int, value: int) -> int:
+        made.append((option, value))
+        return int(option != MMAP or value <= THIRTY_TWO_MIB)
+
+    monkeypatch.setattr(allocator.sys, "platform", "linux")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    for name in ("MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def test_an_older_library_is_asked_again_for_less(calls: list[tuple[int, int]]) -> None:
+    assert allocator.keep_freed_memory() is True
+    assert [option for option, _ in calls] == [MMAP, MMAP, TRIM]
+    assert calls[0][1] > THIRTY_TWO_MIB == calls[1][1]
+
+
+@pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"])
+def test_a_choice_of_the_user_is_left_alone(
+    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert allocator.keep_freed_memory() is False
+    assert calls == []
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_are_left_alone(
+    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(allocator.sys, "platform", platform)
+    assert allocator.keep_freed_memory() is False
+    assert calls == []
+
+
+def test_another_c_library_is_left_alone(calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert allocator.keep_freed_memory() is False
+
+    def absent(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(allocator.ctypes, "CDLL", absent)
+    assert allocator.keep_freed_memory() is False
+
+
+def test_this_machine_bears_it() -> None:
+    code = (
+        "from tlaam.utils.allocator import keep_freed_memory as keep; print(type(keep()).__name__, len(bytes(1 << 26)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["bool", str(1 << 26)], done.stderr

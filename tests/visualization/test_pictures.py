@@ -1,0 +1,45 @@
+"""What a picture of a prediction says in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlaam.inference.engine import Prediction
+from tlaam.reference.index import Confidence
+from tlaam.visualization import pictures
+
+
+@pytest.mark.parametrize(
+    ("confidence", "title"),
+    [
+        (None, "jay 90%"),
+        ("sure", "jay 90%"),
+        ("unsure", "unsure: jay 90%"),
+        ("stranger", "unlike what the model learnt from: jay 90%"),
+    ],
+)
+def test_doubt_is_said_before_the_name(
+    confidence: Confidence | None, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, Any] = {}
+
+    def prediction_panel(image: Image.Image, *_: object, **texts: Any) -> Image.Image:
+        said.update(texts)
+        return image
+
+    monkeypatch.setattr(pictures, "prediction_panel", prediction_panel)
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    prediction = Prediction(
+        str(tmp_path / "a.png"),
+        size=(8, 6),
+        classes=("crow", "jay"),
+        probabilities={"fused": np.array([0.1, 0.9], np.float32)},
+        confidence=confidence,
+    )
+    pictures.picture_of(prediction, label="crow")
+    assert (said["title"], said["subtitle"]) == (title, "wrong, it is crow · crow 10%")
