@@ -3,7 +3,7 @@
     python benchmarks/agreement.py RUN --out benchmarks/results/agreement-cub10.json [--way "32-true, compiled" ...]
 
 The reference is the trained network itself in float32: nothing folded, fused or compiled. Every way is asked through
-`TrainedModel.answer`, as `tlaam predict` asks, in batches of its size.
+`TorchModel.answer`, as `tlaam predict` asks, in batches of its size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from tlaam.data.sample import Sample
 from tlaam.evaluation.localization import box_iou
 from tlaam.export.parity import images_to_compare, photograph
 from tlaam.inference.backend import Answers, Precision
-from tlaam.inference.store import TrainedModel, load_model
+from tlaam.inference.pytorch import TorchModel
+from tlaam.inference.store import load_model
 from tlaam.runs.environment import environment
 from tlaam.utils.atomic import write_json
 
@@ -63,7 +64,7 @@ def main() -> None:
             write_json(given.out, found)
 
 
-def answering(model: TrainedModel, way: str) -> Callable[[NDArray[np.uint8]], Answers]:
+def answering(model: TorchModel, way: str) -> Callable[[NDArray[np.uint8]], Answers]:
     precision, _, compiled = way.partition(", ")
     ready = model.ready("cpu", cast(Precision, precision))
     return (ready.compiled(BATCH_SIZE) if compiled else ready).answer

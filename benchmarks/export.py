@@ -33,8 +33,8 @@ from tlaam.export.graph import Answers
 from tlaam.export.onnx import finished, to_onnx
 from tlaam.export.parity import compare, images_to_compare, photograph
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
-from tlaam.inference.pytorch import best_precision
-from tlaam.inference.store import TrainedModel, load_model
+from tlaam.inference.pytorch import TorchModel, best_precision
+from tlaam.inference.store import load_model
 
 ROUNDS, IMAGES = 3, 10
 Photo = NDArray[np.uint8]
@@ -90,7 +90,7 @@ def main() -> None:
     print(json.dumps({name: results[name] for name in ("bytes", "milliseconds_an_image", "parity")}, indent=1))
 
 
-def predicting(model: TrainedModel) -> Way:
+def predicting(model: TorchModel) -> Way:
     size = model.source_size
     return lambda batch: model.answer(np.stack([to_input(Image.fromarray(photo), size) for photo in batch]))
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.data.input_image import load_for_input, to_input
-from tlaam.inference.engine import find_images
+from tlaam.inference.inputs import find_images
 from tlaam.inference.onnx import OnnxModel
 from tlaam.runs.environment import environment
 

@@ -34,8 +34,7 @@ from tlaam.export.graph import Answers
 from tlaam.export.onnx import to_onnx
 from tlaam.export.precision import backbone_nodes, to_int8
 from tlaam.inference.backend import Precision
-from tlaam.inference.pytorch import asked_in, best_precision, compile_for_answers, infer, prepared
-from tlaam.inference.store import TrainedModel
+from tlaam.inference.pytorch import TorchModel, asked_in, best_precision, compile_for_answers, infer, prepared
 from tlaam.models.build import build_model
 from tlaam.models.crops import crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.models.localization import heatmap_boxes
@@ -117,7 +116,7 @@ class Case:
     def answering_in_integers(self) -> Work:
         """Return what answers for a batch by an exported file in 8-bit integers, ranges read of its images."""
         side = self.images.shape[-1]
-        trained = TrainedModel(self.model.eval(), self.config, tuple(map(str, range(self.classes))), side)
+        trained = TorchModel(self.model.eval(), self.config, tuple(map(str, range(self.classes))), side)
         photos = self.images.permute(0, 2, 3, 1).contiguous().numpy()
         proto = to_onnx(trained)
         session = onnxruntime.InferenceSession(

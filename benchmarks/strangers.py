@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import Sample
-from tlaam.inference.engine import Prediction, Predictor
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.prediction import Prediction
 from tlaam.runs.environment import environment
 from tlaam.utils.atomic import write_json
 
@@ -55,8 +56,8 @@ def main() -> None:
 
 def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int) -> dict[str, Any]:
     """Return the figures of one run."""
-    predictor = Predictor(run, precision="32-true", device="cpu")
-    judge = predictor.judge
+    predictor = load_engine(run, precision="32-true", device="cpu")
+    judge = predictor.detector
     if judge is None:
         raise SystemExit(f"{run} has no gallery; write it with tlaam gallery.")
     images = open_dataset(data)
@@ -70,7 +71,7 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
             **_verdicts(answers),
             "top1": float(np.mean(right)),
             "top1_of": {
-                verdict: _mean([good for good, a in zip(right, answers, strict=True) if a.confidence == verdict])
+                verdict: _mean([good for good, a in zip(right, answers, strict=True) if a.verdict == verdict])
                 for verdict in VERDICTS
             },
             "look_alike_recall_at_1": _recall(predictor, samples, answers, images.classes, 1),
@@ -99,12 +100,12 @@ def _drawn(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
 def _verdicts(answers: Sequence[Prediction]) -> dict[str, Any]:
     return {
         "images": len(answers),
-        **{verdict: float(np.mean([a.confidence == verdict for a in answers])) for verdict in VERDICTS},
+        **{verdict: float(np.mean([a.verdict == verdict for a in answers])) for verdict in VERDICTS},
     }
 
 
 def _recall(
-    predictor: Predictor, samples: Sequence[Sample], answers: Sequence[Prediction], classes: Sequence[str], k: int
+    predictor: Engine, samples: Sequence[Sample], answers: Sequence[Prediction], classes: Sequence[str], k: int
 ) -> float:
     """Return the share of images that have one of their own class among the k training images most like them."""
     hits = []
@@ -118,7 +119,7 @@ def _mean(values: Sequence[bool]) -> float | None:
 
 
 def _familiarity(answers: Sequence[Prediction]) -> NDArray[np.float64]:
-    return np.array([answer.familiarity for answer in answers], dtype=np.float64)
+    return np.array([answer.similarity for answer in answers], dtype=np.float64)
 
 
 def _probability(answers: Sequence[Prediction]) -> NDArray[np.float64]:

@@ -21,13 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from tlaam.visualization.drawing import OBJECT_COLOUR, PART_COLOURS, colormap, draw_boxes, overlay_heatmap, part_colours
 from torch import Tensor
 
 from tlaam.data.input_image import to_input
 from tlaam.data.synthetic import SyntheticOptions, class_names, render
-from tlaam.inference.pytorch import infer
-from tlaam.inference.store import TrainedModel, load_model
+from tlaam.inference.pytorch import TorchModel, infer
+from tlaam.inference.store import load_model
 from tlaam.models.attention.lcam import LCAM
 from tlaam.models.crops import crop_and_resize, resize_whole
 from tlaam.models.localization import (
@@ -44,6 +43,7 @@ from tlaam.models.network import OBJECT, TLAAM
 from tlaam.models.output import TLAAMOutput
 from tlaam.models.parts.mpalm import MPALM, peak_positions
 from tlaam.visualization.charts import spread_chart
+from tlaam.visualization.panels import OBJECT_COLOR, PART_COLORS, colormap, draw_boxes, overlay_heatmap, part_colors
 
 SIDE = 384
 """Of every picture, in pixels; what the network sees is enlarged to it without smoothing."""
@@ -51,7 +51,7 @@ CHANNELS = 20
 """How many channels of LCAM's band are shown."""
 
 
-def pictures(model: TrainedModel, index: int) -> dict[str, Image.Image | str]:
+def pictures(model: TorchModel, index: int) -> dict[str, Image.Image | str]:
     """Return the pictures of test image `index` by the names of their files; text is SVG."""
     network = model.network
     if not (isinstance(network, TLAAM) and isinstance(network.localizer, Foreground)):
@@ -135,19 +135,19 @@ def object_and_parts(network: TLAAM, source: Tensor, output: TLAAMOutput) -> Map
     marked = draw_boxes(picture(looked_at), None, boxes)
     draw = ImageDraw.Draw(marked)
     for x, y in peaks.tolist():
-        draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=OBJECT_COLOUR, outline=(20, 20, 24), width=2)
+        draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=OBJECT_COLOR, outline=(20, 20, 24), width=2)
     parts = crop_and_resize(source, output.part_boxes, network.part_size, reach=mpalm.reach)
     return {
         "object.jpg": picture(looked_at),
         "object-from-input.jpg": picture(coarse),
         "windows.jpg": marked,
-        "parts.jpg": grid(parts, part_colours(boxes)),
+        "parts.jpg": grid(parts, part_colors(boxes)),
     }
 
 
 def grid(parts: Tensor, colours: list[tuple[int, int, int]]) -> Image.Image:
     """Return part images ``(N, 3, p, p)`` in two columns, framed in their windows' colours, smaller windows first."""
-    order = sorted(range(len(parts)), key=lambda part: PART_COLOURS.index(colours[part]))
+    order = sorted(range(len(parts)), key=lambda part: PART_COLORS.index(colours[part]))
     tile, rows = SIDE // 2, -(-len(parts) // 2)
     sheet = Image.new("RGB", (SIDE, tile * rows), (255, 255, 255))
     for place, part in enumerate(order):

@@ -55,10 +55,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with the model that `exported_file` holds, and a gallery of `photos`."""
-    from tlaam.workflows.reference_index import write_gallery
+    from tlaam.workflows.reference_index import write_reference_index
 
     folder = small_run(tmp_path_factory.mktemp("runs") / "exported", localizer="oaam")
-    write_gallery(folder, photos, precision="32-true")
+    write_reference_index(folder, photos, precision="32-true")
     return folder
 
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from onnx_files import written
 from PIL import Image
 
-from tlaam.inference.engine import Predictor, ReadImage
+from tlaam.inference.engine import Engine, ReadImage, load_engine
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
 
@@ -89,13 +89,13 @@ def form(files: dict[str, bytes], boundary: str = "middle") -> tuple[bytes, str]
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
 
 
-class SlowPredictor(Predictor):
+class SlowEngine(Engine):
     """A model that takes its time over each image, and counts the passes' sizes."""
 
     seconds = 0.0
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        vars(self).update(vars(load_engine(*args, **options)))
         self.passes: list[int] = []
 
     def answer(self, batch: Sequence[ReadImage]) -> Any:

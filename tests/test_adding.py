@@ -20,8 +20,10 @@ from tlaam.cli.main import main
 from tlaam.comparison.systems import GROUPS, unregister_system
 from tlaam.config.registry import unregister
 from tlaam.errors import ConfigError, ModelError
+from tlaam.inference.store import load_model
 from tlaam.models.heatmaps import LinearHead
 from tlaam.models.localizers.base import Evidence
+from tlaam.training.run import train
 from tlaam.utils.checksums import with_checksum
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding.md").read_text(encoding="utf-8")
@@ -55,14 +57,14 @@ def test_it_boxes_the_brightest_region(example: dict[str, Any]) -> None:
 
 
 def test_it_trains_predicts_and_is_loaded_again(example: dict[str, Any], photos: Path, tmp_path: Path) -> None:
-    run = tlaam.train(photos, tmp_path / "run", {**QUICK, "threshold": 1.2}, progress=False)
-    answers = list(tlaam.predict(run, photos / "jay"))
+    run = train(photos, tmp_path / "run", {**QUICK, "threshold": 1.2}, progress=False)
+    answers = list(tlaam.load(run).predict(photos / "jay"))
     assert len(answers) == 6
     for answer in answers:
         assert answer.error is None and answer.object_box is not None and answer.heatmap is not None
         x0, y0, x1, y1 = answer.object_box
         assert 0 <= x0 < x1 <= 80 and 0 <= y0 < y1 <= 60
-    localizer = tlaam.load_model(run).network.localizer
+    localizer = load_model(run).network.localizer
     assert isinstance(localizer, example["Brightest"]) and localizer.threshold == 1.2
     with pytest.raises(ConfigError, match="threshold_rule goes with localizer=oaam; the localiser is brightest"):
         tlaam.Config.from_flat({"localizer": "brightest", "threshold_rule": "max"})
@@ -78,7 +80,7 @@ def test_without_the_registration_its_model_is_refused(photos: Path, run: Path, 
     description["model"]["localizer"] = "brightest"
     (tmp_path / "config.json").write_text(json.dumps(with_checksum(description)))
     with pytest.raises(ModelError, match="localizer 'brightest' is not registered here"):
-        tlaam.predict(tmp_path, photos)
+        tlaam.load(tmp_path).predict(photos)
 
 
 def test_installed_it_is_known_to_every_process(photos: Path, tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_installed_it_is_known_to_every_process(photos: Path, tmp_path: Path) ->
     call("-m", "tlaam", "train", str(photos), "--out", "run", *options)
     assert '"tlaam_brightest:make"' in (tmp_path / "run" / "config.json").read_text()
     with pytest.raises(ModelError, match="It stood in tlaam_brightest:make"):  # this process has not installed it
-        tlaam.load_model(tmp_path / "run")
+        load_model(tmp_path / "run")
 
 
 def test_a_comparison_finds_it_by_name_but_needs_the_package(

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measuring import measured
 
-from tlaam import evaluate, train
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
 from tlaam.inference.backend import Precision
-from tlaam.inference.store import TrainedModel, load_model
+from tlaam.inference.pytorch import TorchModel
+from tlaam.inference.store import load_model
 from tlaam.models.build import build_model
+from tlaam.training.run import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -63,14 +65,14 @@ def test_it_trains_in_every_precision(photos: Path, tmp_path: Path, precision: s
     options = {"backbone": "resnet18", "pretrained": "none", "image_size": 64, "epochs": 3, "raw_epochs": 1}
     options |= {"localizer": "foreground", "pseudo_mask_size": 96}
     run = train(photos, tmp_path / "run", Config.from_flat({**options, "workers": 0, "precision": precision}))
-    assert 0 <= evaluate(run, photos).classification["fused"].top1 <= 1
+    assert 0 <= measured(run, photos).classification["fused"].top1 <= 1
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_compiled_it_answers_as_before_from_cuda_graphs(precision: Precision) -> None:
     torch.manual_seed(0)
     config = _config("oaam")
-    trained = TrainedModel(build_model(config, 5).eval(), config, tuple("abcde"), 128).ready("cuda", precision)
+    trained = TorchModel(build_model(config, 5).eval(), config, tuple("abcde"), 128).ready("cuda", precision)
     inputs = np.random.default_rng(0).integers(0, 256, (6, 3, 128, 128), dtype=np.uint8)
     expected = [trained.answer(inputs[:4]), trained.answer(inputs[4:])]
     compiled = trained.compiled(batch_size=4)

@@ -181,8 +181,8 @@ def test_the_same_in_python(light: Run, exported_file: Path, photos: Path, tmp_p
     program = """
 import tlaam
 model, photo = sys.argv[1:]
-(prediction,) = tlaam.Predictor(model).predict([photo])
-assert prediction.top() == tlaam.predict(model, photo)[0].top() and prediction.object_box.shape == (4,)
+(prediction,) = load_engine(model).predict([photo])
+assert prediction.top() == tlaam.load(model).predict(photo)[0].top() and prediction.object_box.shape == (4,)
 try:
     tlaam.train
 except tlaam.TlaamError as error:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from chromium import chromium
 
-import tlaam
 from tlaam.cli.main import main
-from tlaam.reports.run_report import write_run_page
+from tlaam.reports.run_report import write_run_report
+from tlaam.training.run import train
 
 LABELS = (
     "</td><script>alert(1)</script>",
@@ -48,7 +48,7 @@ def data(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained on it."""
     out = tmp_path_factory.mktemp("runs") / "<svg onload=alert(7)>"
-    return tlaam.train(data, out, {**SETTINGS, "val_fraction": 0, "keep": "last"}, progress=False)
+    return train(data, out, {**SETTINGS, "val_fraction": 0, "keep": "last"}, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def text_of(browser: Any, path: Path) -> str:
 
 
 def test_the_page_of_a_run(browser: Any, run: Path, data: Path) -> None:
-    text = text_of(browser, write_run_page(run, data, split="test"))
+    text = text_of(browser, write_run_report(run, data, split="test"))
     assert any(label in text for label in LABELS) and "<script>alert(6)<" in text
 
 

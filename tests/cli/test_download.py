@@ -11,9 +11,9 @@ import pytest
 from archive_server import ArchiveServer, Honest, status
 
 from tlaam.cli.main import main
-from tlaam.cli.output import progress_bar
 from tlaam.data.download import fetch
 from tlaam.data.download.archives import DATA_SETS
+from tlaam.utils.progress import progress_bar
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

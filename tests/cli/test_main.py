@@ -333,16 +333,17 @@ def test_every_impossible_path_is_a_row(capsys: pytest.CaptureFixture[str], run:
 def test_lines_are_written_as_they_come(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    from tlaam.inference.engine import Prediction, Predictor
+    from tlaam.inference.engine import Engine
+    from tlaam.inference.prediction import Prediction
 
     seen: list[str] = []
 
-    def interrupted(self: Predictor, paths: list[str]) -> Iterator[Prediction]:
+    def interrupted(self: Engine, paths: list[str]) -> Iterator[Prediction]:
         yield Prediction(paths[0], error="none")
         seen.append(capsys.readouterr().out)
         raise DataError("interrupted")
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Engine, "predict", interrupted)
     target = tmp_path / "out" / "p.jsonl"
     target.parent.mkdir()
     target.write_text("old")
@@ -366,17 +367,17 @@ def test_a_full_disk_names_the_file_of_lines(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_picture_that_fails_costs_only_itself(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    import tlaam.visualization.pictures
+    from tlaam.inference.prediction import Prediction
 
-    write = tlaam.visualization.pictures.write_picture
+    write = Prediction.save_plot
     faults = iter([RunError("The disk is full."), OSError(5, "Input/output error"), DataError("gone")])
 
-    def failing(prediction: object, path: Path) -> None:
+    def failing(prediction: Prediction, path: Path) -> None:
         if (fault := next(faults, None)) is not None:
             raise fault
-        write(prediction, path)  # type: ignore[arg-type]
+        write(prediction, path)
 
-    monkeypatch.setattr(tlaam.visualization.pictures, "write_picture", failing)
+    monkeypatch.setattr(Prediction, "save_plot", failing)
     code, out, err = call(capsys, "predict", run, photos / "jay", "--json", "--overlays", tmp_path / "seen")
     overlays = [json.loads(line)["overlay"] for line in out.splitlines()]
     assert code == 0 and overlays[:3] == [None] * 3

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from measuring import measured
 
 from tlaam.cli.main import main
 from tlaam.comparison.run import _config, compare
 from tlaam.comparison.systems import SYSTEMS, variant
 from tlaam.data.open import open_dataset
 from tlaam.errors import ConfigError, DataError, RunError
-from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import BEST_EPOCH
 
 SETTINGS = {
@@ -237,10 +237,10 @@ def test_the_best_epoch_protocol_says_so_in_every_output(data: Path, tmp_path: P
     for name in ("results.json", "comparison.json", "results/plain-0.json", "results/plain-larger-0.json"):
         written = json.loads((tmp_path / "out" / name).read_text())
         assert (written["protocol"], written["note"]) == ("best-epoch", BEST_EPOCH), name
-    report = evaluate(tmp_path / "out/runs/plain-larger-0", data)
+    report = measured(tmp_path / "out/runs/plain-larger-0", data)
     assert report.selected_on_these and "Best-epoch protocol" in report.table()
     assert report.to_dict()["selected_on_these"] is True
-    assert not evaluate(tmp_path / "out/runs/plain-larger-0", data, split="train").selected_on_these
+    assert not measured(tmp_path / "out/runs/plain-larger-0", data, split="train").selected_on_these
 
 
 def test_without_a_test_split_the_marked_validation_split_is_measured(data: Path, tmp_path: Path) -> None:

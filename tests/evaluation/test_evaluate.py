@@ -8,22 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measuring import measured
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_test, with_validation
 from tlaam.errors import DataError
-from tlaam.evaluation.evaluate import evaluate
-from tlaam.inference.engine import predict
+from tlaam.inference.engine import load_engine
 from tlaam.inference.pytorch import best_precision
 from tlaam.inference.store import load_model
 from tlaam.models.build import default_device
 
 
 def test_accuracy_is_what_prediction_says(run: Path, photos: Path) -> None:
-    report = evaluate(run, photos)
+    report = measured(run, photos)
     samples = open_dataset(photos).samples
-    answers = predict(run, [sample.path for sample in samples])
+    answers = list(load_engine(run).predict(samples))
     for branch in ("raw", "object", "parts", "fused"):
         right = [
             answer.top(1, branch)[0][0] == ("crow", "jay", "wren")[sample.label]
@@ -35,14 +35,14 @@ def test_accuracy_is_what_prediction_says(run: Path, photos: Path) -> None:
 
 
 def test_it_says_in_which_arithmetic_it_measured(run: Path, photos: Path) -> None:
-    assert evaluate(run, photos, precision="32-true").precision == "32-true"
-    assert evaluate(run, photos, precision="bf16-mixed").precision == "bf16-mixed"
+    assert measured(run, photos, precision="32-true").precision == "32-true"
+    assert measured(run, photos, precision="bf16-mixed").precision == "bf16-mixed"
 
 
 def test_labels_are_matched_by_name(run: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / "jay", tmp_path / "some" / "jay")
     shutil.copytree(photos / "wren", tmp_path / "some" / "wren")
-    whole, some = evaluate(run, photos), evaluate(run, tmp_path / "some")
+    whole, some = measured(run, photos), measured(run, tmp_path / "some")
     assert some.images == 12
     for name in ("jay", "wren"):
         assert (
@@ -55,15 +55,15 @@ def test_an_unknown_class_is_named_with_the_closest(run: Path, photos: Path, tmp
     shutil.copytree(photos, tmp_path / "p")
     (tmp_path / "p" / "crow").rename(tmp_path / "p" / "crows")
     with pytest.raises(DataError, match=r"class 'crows'.*Did you mean 'crow'"):
-        evaluate(run, tmp_path / "p")
+        measured(run, tmp_path / "p")
 
 
 def test_an_unreadable_image_is_refused_or_left_out_on_request(run: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "p")
     (tmp_path / "p" / "jay" / "0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 18 images cannot be read.*0\.png"):
-        evaluate(run, tmp_path / "p")
-    assert evaluate(run, tmp_path / "p", skip_unreadable=True).images == 17
+        measured(run, tmp_path / "p")
+    assert measured(run, tmp_path / "p", skip_unreadable=True).images == 17
 
 
 def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
     rows += [f"{photos}/wren/{i}.png,wren,train,,,," for i in range(3)]
     rows += [f"{photos}/{name}/{i}.png,{name},train,,,," for name in ("crow", "jay") for i in range(3, 6)]
     (tmp_path / "m.csv").write_text("\n".join(rows) + "\n")
-    report = evaluate(run, tmp_path / "m.csv")
+    report = measured(run, tmp_path / "m.csv")
     record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     keys = {"mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5"}
     assert keys | {"max_box_acc_v2", "pointing_game"} <= set(record["localization"])
@@ -99,8 +99,8 @@ def split_photos(photos: Path, *, box_in: Split, val: int = 2) -> LabelledImages
 def test_a_threshold_chosen_on_validation_images_stands_beside_the_oracle(run: Path, photos: Path) -> None:
     data = split_photos(photos, box_in="train")
     told: list[tuple[int, int]] = []
-    report = evaluate(run, data, progress=lambda done, total: told.append((done, total)))
-    on_validation = evaluate(run, data, split="val")
+    report = measured(run, data, progress=lambda done, total: told.append((done, total)))
+    on_validation = measured(run, data, split="val")
     assert report.heatmaps is not None and on_validation.heatmaps is not None
     largest, best = report.heatmaps.accuracy.at_threshold_of(on_validation.heatmaps.accuracy)
     measures = report.to_dict()["localization"]
@@ -114,10 +114,10 @@ def test_a_threshold_chosen_on_validation_images_stands_beside_the_oracle(run: P
 @pytest.mark.parametrize("box_in", ["test", "val"])
 def test_without_boxes_in_both_splits_no_threshold_is_chosen(run: Path, photos: Path, box_in: Split) -> None:
     told: list[int] = []
-    report = evaluate(run, split_photos(photos, box_in=box_in), progress=lambda _, total: told.append(total))
+    report = measured(run, split_photos(photos, box_in=box_in), progress=lambda _, total: told.append(total))
     assert "box_acc_val_threshold" not in report.to_dict().get("localization", {})
     assert "validation" not in report.table() and set(told) == {12}
-    on_validation = evaluate(run, split_photos(photos, box_in="val"), split="val")
+    on_validation = measured(run, split_photos(photos, box_in="val"), split="val")
     assert "box_acc_val_threshold" not in on_validation.to_dict()["localization"]
 
 
@@ -128,7 +128,7 @@ def test_a_fixed_box_draws_no_map_to_choose_a_threshold_for(run: Path, photos: P
     config = model.config.model_copy(update={"localizer": "center"})
     fixed = replace(model, network=build_model(config, 3, load_pretrained=False).eval(), config=config)
     told: list[int] = []
-    report = evaluate(fixed, split_photos(photos, box_in="train"), progress=lambda _, total: told.append(total))
+    report = measured(fixed, split_photos(photos, box_in="train"), progress=lambda _, total: told.append(total))
     assert report.localization is not None and report.heatmaps is None and set(told) == {12}
 
 
@@ -139,26 +139,26 @@ def test_an_unreadable_validation_image_is_refused_or_left_out_on_request(
     (tmp_path / "p" / "jay" / "0.png").write_bytes(b"")
     data = split_photos(tmp_path / "p", box_in="train")
     with pytest.raises(DataError, match=r"1 of 6 validation images cannot be read.*0\.png"):
-        evaluate(run, data)
+        measured(run, data)
     left = data.with_samples([sample for sample in data.samples if sample.name != "jay/0.png"])
-    skipped, without = evaluate(run, data, skip_unreadable=True), evaluate(run, left)
+    skipped, without = measured(run, data, skip_unreadable=True), measured(run, left)
     assert skipped.to_dict() == without.to_dict() and skipped.heatmaps is not None and skipped.heatmaps.validation
     for file in ("crow/0", "crow/1", "jay/1", "wren/0", "wren/1"):
         (tmp_path / "p" / f"{file}.png").write_bytes(b"")
-    assert "box_acc_val_threshold" not in evaluate(run, data, skip_unreadable=True).to_dict()["localization"]
+    assert "box_acc_val_threshold" not in measured(run, data, skip_unreadable=True).to_dict()["localization"]
 
 
 def test_a_box_is_measured_without_what_of_it_lies_in_the_banner(run: Path, photos: Path) -> None:
     opened = open_dataset(photos)
     samples = [replace(sample, split="test", box=(0, 0, 80, 55), banner=20) for sample in opened.samples]
-    report = evaluate(run, opened.with_samples(samples))
+    report = measured(run, opened.with_samples(samples))
     assert report.localization is not None
     assert report.localization.trivial["full"].measures()["mean_iou"] == pytest.approx(1.0)
 
 
 def test_a_split_without_images_is_refused(run: Path, photos: Path) -> None:
     with pytest.raises(DataError, match="no images in split 'test'; it has train"):
-        evaluate(run, photos, split="test")
+        measured(run, photos, split="test")
 
 
 def test_the_runs_own_data_is_measured_on_what_it_held_out(run: Path, photos: Path, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_the_runs_own_data_is_measured_on_what_it_held_out(run: Path, photos: Pa
     }  # fmt: skip
     (folder / "data.json").write_text(json.dumps(record))
     cut = with_validation(with_test(opened, 0.25, 3), 0.25, 3)
-    assert evaluate(folder, data).split == "test"
-    assert evaluate(folder, data, split="val").images == len(cut.split("val")) < 18
+    assert measured(folder, data).split == "test"
+    assert measured(folder, data, split="val").images == len(cut.split("val")) < 18
     shutil.copy(data / "jay" / "0.png", data / "jay" / "new.png")
     with pytest.raises(DataError, match="has changed since"):
-        evaluate(folder, data)
+        measured(folder, data)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measuring import measured
 from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Mask
 from tlaam.errors import DataError
-from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.masks import UNKNOWN, mask_report, measured_mask
 from tlaam.evaluation.wsol import SIDE, pixel_average_precision
-from tlaam.inference.engine import Predictor
+from tlaam.inference.engine import load_engine
 from tlaam.inference.store import load_model
 
 
@@ -99,9 +99,9 @@ def with_masks(photos: Path, folder: Path) -> LabelledImages:
 def test_evaluate_measures_masks_without_boxes(run: Path, photos: Path, tmp_path: Path) -> None:
     data = with_masks(photos, tmp_path)
     assert data.fingerprint() == open_dataset(photos).fingerprint()
-    report = evaluate(run, data)
+    report = measured(run, data)
     masked = [sample for sample in data.samples if sample.mask is not None]
-    maps = [prediction.heatmap for prediction in Predictor(run).predict(masked)]
+    maps = [prediction.heatmap for prediction in load_engine(run).predict(masked)]
     truth = measured_mask(written(tmp_path / "again.png", halves(60, 80)), (80, 60))
     expected = pixel_average_precision([heat for heat in maps if heat is not None], [truth] * len(masked))
     values = report.to_dict()
@@ -112,7 +112,7 @@ def test_evaluate_measures_masks_without_boxes(run: Path, photos: Path, tmp_path
     assert masked[0].mask is not None
     written(masked[0].mask.path, halves(61, 80))
     with pytest.raises(DataError, match="80 × 61 pixels, but its image has 80 × 60"):
-        evaluate(run, data, skip_unreadable=True)
+        measured(run, data, skip_unreadable=True)
 
 
 def test_real_trimaps(run: Path, shared_data: Path, tmp_path: Path) -> None:
@@ -132,5 +132,5 @@ def test_real_trimaps(run: Path, shared_data: Path, tmp_path: Path) -> None:
         Image.fromarray(np.repeat((levels == 1)[..., None] * np.uint8(200), 3, axis=2)).save(path, "PNG")
         samples.append(replace(sample, file=str(path), split="test"))
     model = replace(load_model(run), classes=data.classes)
-    report = evaluate(model, data.with_samples(samples)).masks
+    report = measured(model, data.with_samples(samples)).masks
     assert report is not None and report.images == 3 and 0 < report.pxap < 1 and 0 < report.center_pxap < 1

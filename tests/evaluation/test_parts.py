@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measuring import measured
 from numpy.typing import NDArray
 
 from tlaam.data.open import open_dataset
 from tlaam.errors import DataError
-from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.parts import part_report
-from tlaam.inference.engine import Predictor
+from tlaam.inference.engine import load_engine
 from tlaam.inference.store import load_model
 
 
@@ -109,10 +109,10 @@ def test_real_parts_of_real_birds(run: Path, shared_data: Path, tmp_path: Path) 
 
     data = open_dataset(tmp_path, strict=False)
     model = replace(load_model(run), classes=(*data.classes, "unseen", "other")[:3])
-    report = evaluate(model, data).parts
+    report = measured(model, data).parts
     assert report is not None and report.images == 4
     seen = hits = parts = windows = 0
-    for sample, prediction in zip(data.samples, Predictor(model).predict(data.samples), strict=True):
+    for sample, prediction in zip(data.samples, load_engine(model).predict(data.samples), strict=True):
         assert sample.box is not None and sample.keypoints is not None and prediction.part_boxes is not None
         assert all(
             sample.box[0] - 2 <= x <= sample.box[2] + 2 and sample.box[1] - 2 <= y <= sample.box[3] + 2

@@ -19,9 +19,9 @@ from tlaam.errors import ModelError
 from tlaam.export.graph import PhotoModel
 from tlaam.export.onnx import export_onnx, to_onnx
 from tlaam.export.precision import Precision
-from tlaam.inference.engine import Predictor
+from tlaam.inference.engine import load_engine
 from tlaam.inference.store import load_model
-from tlaam.reference.index import read_gallery
+from tlaam.reference.file import read_index
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -141,14 +141,14 @@ def test_the_file_alone_tells_strangers_and_its_gallery_shows_look_alikes(
     assert beside.read_bytes() == (exported_run / "gallery.npz").read_bytes()
     alone = tmp_path / "model.onnx"
     alone.write_bytes(exported_file.read_bytes())
-    predictors = [Predictor(exported_run, precision="32-true"), Predictor(exported_file), Predictor(alone)]
+    predictors = [load_engine(exported_run, precision="32-true"), load_engine(exported_file), load_engine(alone)]
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 50, 3), dtype=np.uint8))
     asked = [noise, *(Image.open(path).convert("RGB") for path in sorted(photos.glob("*/0.png")))]
     run, file, file_alone = ([*predictor.predict_images(asked)] for predictor in predictors)
     for of_run, of_file, of_file_alone in zip(run, file, file_alone, strict=True):
-        assert of_run.familiarity == pytest.approx(of_file.familiarity, abs=1e-4)
-        assert of_run.confidence == of_file.confidence == of_file_alone.confidence
-        assert of_file.familiarity == of_file_alone.familiarity and of_file_alone.embedding is None
+        assert of_run.similarity == pytest.approx(of_file.similarity, abs=1e-4)
+        assert of_run.verdict == of_file.verdict == of_file_alone.verdict
+        assert of_file.similarity == of_file_alone.similarity and of_file_alone.embedding is None
         alike = [[a.name for a in p.look_alikes(x, 3)] for p, x in zip(predictors, (of_run, of_file), strict=False)]
         assert alike[0] == alike[1] and predictors[2].look_alikes(of_file_alone) == []
     assert [a.look_alikes(x, 1)[0].name for a, x in zip([predictors[1]] * 3, file[1:], strict=True)] == [
@@ -189,9 +189,9 @@ def test_a_gallery_of_another_model_beside_the_file_is_said(
     exported_file: Path, exported_run: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(exported_file.read_bytes())
-    read_gallery(exported_run / "gallery.npz").without_images().write(tmp_path / "model.gallery.npz")
+    read_index(exported_run / "gallery.npz").without_images().write(tmp_path / "model.gallery.npz")
     with pytest.raises(ModelError, match=r"is not the gallery that .*model\.onnx was exported with"):
-        Predictor(tmp_path / "model.onnx")
+        load_engine(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

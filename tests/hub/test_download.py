@@ -12,15 +12,17 @@ import huggingface_hub.constants as hub
 import numpy as np
 import pytest
 from hub_server import TOKEN, HubServer, Repository
+from measuring import measured
 
 import tlaam
 import tlaam.utils.extras
 from tlaam.cli.main import main
 from tlaam.errors import MissingPackageError, ModelError
 from tlaam.hub.names import hub_name, is_hub_name
-from tlaam.inference.engine import Prediction
+from tlaam.inference.engine import load_engine
+from tlaam.inference.prediction import Prediction
 from tlaam.utils.checksums import with_checksum
-from tlaam.workflows.reference_index import write_gallery
+from tlaam.workflows.reference_index import write_reference_index
 
 NAME = "hf://somebody/birds"
 
@@ -53,9 +55,9 @@ def same(one: Prediction, other: Prediction) -> bool:
 def test_the_answers_are_those_of_the_run_and_nothing_else_is_downloaded(
     hub_server: HubServer, run: Path, photos: Path
 ) -> None:
-    expected = tlaam.predict(run, photos / "jay")
+    expected = tlaam.load(run).predict(photos / "jay")
     for model in (NAME, tlaam.from_pretrained(NAME), tlaam.from_pretrained("somebody/birds", revision="main")):
-        found = list(tlaam.Predictor(model).predict(sorted((photos / "jay").iterdir())))
+        found = list(load_engine(model).predict(sorted((photos / "jay").iterdir())))
         assert len(found) == len(expected) == 6
         assert all(same(one, other) for one, other in zip(expected, found, strict=True))
     kept = {path.name for path in Path(hub.HF_HUB_CACHE).rglob("snapshots/*/**/*") if path.is_file()}
@@ -68,12 +70,12 @@ def test_a_loaded_model_has_its_gallery(run: Path, photos: Path, tmp_path: Path)
     folder = tmp_path / "model"
     shutil.copytree(run, folder)
     image = sorted((photos / "jay").iterdir())[:1]
-    (alone,) = tlaam.Predictor(tlaam.from_pretrained(folder)).predict(image)
-    assert alone.confidence is None
-    write_gallery(folder, photos)
-    of_folder, of_model = tlaam.Predictor(folder), tlaam.Predictor(tlaam.from_pretrained(folder))
+    (alone,) = load_engine(tlaam.from_pretrained(folder)).predict(image)
+    assert alone.verdict is None
+    write_reference_index(folder, photos)
+    of_folder, of_model = load_engine(folder), load_engine(tlaam.from_pretrained(folder))
     (one,), (other,) = of_folder.predict(image), of_model.predict(image)
-    assert one.confidence == other.confidence and other.confidence is not None
+    assert one.verdict == other.verdict and other.verdict is not None
     assert of_folder.look_alikes(one, 2) == of_model.look_alikes(other, 2) != []
 
 
@@ -90,7 +92,7 @@ def test_the_commands_take_it(photos: Path, tmp_path: Path, capsys: pytest.Captu
         assert main(["evaluate", model, str(photos)]) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1] and "18 images" in tables[0]
-    assert tlaam.evaluate(NAME, photos).table() == tables[0].rstrip("\n")
+    assert measured(NAME, photos).table() == tables[0].rstrip("\n")
 
 
 def test_a_copy_is_used_where_there_is_no_way_to_the_hub(
@@ -217,15 +219,15 @@ def test_a_path_is_never_taken_for_a_name_nor_a_name_for_a_path(
     Path("hf:/somebody").mkdir(parents=True)
     Path("hf:/somebody/birds").symlink_to(run)
     for path in ("hf:/somebody/birds", "./hf:/somebody/birds", Path("hf://somebody/birds")):
-        assert tlaam.Predictor(path).model.classes == ("crow", "jay", "wren")
+        assert load_engine(path).model.classes == ("crow", "jay", "wren")
     for missing in ("./somebody/fish", Path("somebody/fish"), "/somebody/fish", "fish"):
         with pytest.raises(ModelError, match="holds no trained model"):
             tlaam.from_pretrained(missing)
     with pytest.raises(ModelError, match="holds no trained model"):
-        tlaam.Predictor("somebody/fish")  # beside run folders, only hf:// names the hub
+        load_engine("somebody/fish")  # beside run folders, only hf:// names the hub
     assert hub_server.log == []
     with pytest.raises(ModelError, match="has no model somebody/birds"):
-        tlaam.Predictor(NAME)
+        load_engine(NAME)
     with pytest.raises(ModelError, match="goes with a model of the hub"):
         tlaam.from_pretrained(run, revision="main")
 
@@ -255,4 +257,4 @@ def test_without_the_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
         match=r"^a model of the Hugging Face hub \(hf://somebody/birds\) needs huggingface-hub: "
         r"pip install 'tlaam\[train\]'$",
     ):
-        tlaam.predict(NAME, photos)
+        tlaam.load(NAME).predict(photos)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tlaam.visualization.pictures import picture_of
 
 from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.inference.backend import Answers
-from tlaam.inference.engine import Predictor, find_images, predict
+from tlaam.inference.engine import load_engine
+from tlaam.inference.inputs import find_images
 from tlaam.inference.store import save_model
 from tlaam.models.build import build_model
 
@@ -58,9 +58,9 @@ def test_every_file_gets_its_own_answer_in_any_batch(run: Path, tmp_path: Path) 
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff no image")
     asked = [*paths[:3], broken, *paths[3:], tmp_path / "missing.png", paths[0]]
-    alone = {path: predict(run, [path])[0] for path in paths}
+    alone = {path: next(load_engine(run).predict([path])) for path in paths}
     for batch_size in (1, 3, 16):
-        answers = list(Predictor(run, batch_size=batch_size).predict(asked))
+        answers = list(load_engine(run, batch_size=batch_size).predict(asked))
         assert [answer.path for answer in answers] == [str(path) for path in asked]
         for path, answer in zip(asked, answers, strict=True):
             if path in alone:
@@ -74,7 +74,7 @@ def test_every_file_gets_its_own_answer_in_any_batch(run: Path, tmp_path: Path) 
 
 def test_boxes_are_in_pixels_of_the_file(run: Path, tmp_path: Path) -> None:
     wide = make(tmp_path / "wide.png", 500, 50)
-    (answer,) = predict(run, [wide])
+    (answer,) = load_engine(run).predict([wide])
     assert answer.size == (500, 50)
     assert answer.object_box is not None and answer.part_boxes is not None
     boxes = np.concatenate([answer.object_box[None], answer.part_boxes])
@@ -85,13 +85,13 @@ def test_boxes_are_in_pixels_of_the_file(run: Path, tmp_path: Path) -> None:
 def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
     path = make(tmp_path / "whole.png", 90, 70)
     Image.open(path).crop((0, 0, 90, 50)).save(tmp_path / "cut.png")
-    predictor = Predictor(run)
+    predictor = load_engine(run)
     (of_sample,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", banner=20)])
     (of_cut_file,) = predictor.predict([tmp_path / "cut.png"])
     assert (of_sample.path, of_sample.size, of_sample.banner) == (str(path), (90, 50), 20)
     assert of_sample.top() == of_cut_file.top()
     np.testing.assert_array_equal(of_sample.object_box, of_cut_file.object_box)
-    pictures = [picture_of(prediction, true_box=(1, 2, 30, 40)) for prediction in (of_sample, of_cut_file)]
+    pictures = [prediction.plot(true_box=(1, 2, 30, 40)) for prediction in (of_sample, of_cut_file)]
     np.testing.assert_array_equal(*map(np.asarray, pictures))
     (unreadable,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", banner=70)])
     assert unreadable.error is not None and "banner of 70" in unreadable.error
@@ -99,7 +99,7 @@ def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
 
 def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> None:
     good, bad = make(tmp_path / "a.png", 50, 40), tmp_path / "none.png"
-    lines = [json.loads(json.dumps(p.to_dict(2))) for p in predict(run, [good, bad])]
+    lines = [json.loads(json.dumps(p.to_dict(2))) for p in load_engine(run).predict([good, bad])]
     for line in lines:
         assert set(line) == {
             "path", "predictions", "branches", "confidence", "familiarity", "object_box", "part_boxes", "error",
@@ -119,12 +119,12 @@ def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> 
 
 def test_a_run_folder_may_be_called_like_a_file(run: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "run.onnx").symlink_to(run)
-    assert predict(tmp_path / "run.onnx", photos / "jay" / "0.png")[0].error is None
+    assert next(load_engine(tmp_path / "run.onnx").predict([photos / "jay" / "0.png"])).error is None
 
 
 def test_pictures_in_memory_give_the_same_answer(run: Path, tmp_path: Path) -> None:
     path = make(tmp_path / "a.png", 50, 40)
-    predictor = Predictor(run)
+    predictor = load_engine(run)
     (from_file,) = predictor.predict([path])
     (from_memory,) = predictor.predict_images([Image.open(path)])
     np.testing.assert_allclose(from_file.probabilities["fused"], from_memory.probabilities["fused"], atol=1e-6)
@@ -136,9 +136,9 @@ def test_a_model_without_an_object_level_has_pictures_too(photos: Path, tmp_path
         backbone="resnet18", image_size=64, source_size=64, pretrained="none", localizer="none", parts="none"
     )
     save_model(tmp_path, build_model(config, 2), config, ["a", "b"])
-    (answer,) = predict(tmp_path, [photos / "jay" / "0.png"])
+    (answer,) = load_engine(tmp_path).predict([photos / "jay" / "0.png"])
     assert answer.object_box is None and answer.part_boxes is None and set(answer.probabilities) == {"raw", "fused"}
-    assert picture_of(answer).height > 300
+    assert answer.plot().height > 300
 
 
 def test_a_folder_is_searched_as_for_training(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_folder_is_searched_as_for_training(tmp_path: Path) -> None:
 def test_an_impossible_path_is_a_row_with_its_error(run: Path) -> None:
     long = "x" * 300 + ".jpg"
     assert find_images([long]) == [long]
-    (answer,) = predict(run, [long])
+    (answer,) = load_engine(run).predict([long])
     assert answer.path == long and answer.error is not None and "too long" in answer.error
 
 
@@ -193,7 +193,7 @@ def test_what_is_no_number_is_no_answer(tmp_path: Path, field: str, value: float
     """Nor would it be JSON; the image beside it keeps its own."""
     for name in ("a.png", "b.png"):
         Image.new("RGB", (40, 20)).save(tmp_path / name)
-    first, second = Predictor(_Broken(field, value)).predict([tmp_path / "a.png", tmp_path / "b.png"])
+    first, second = load_engine(_Broken(field, value)).predict([tmp_path / "a.png", tmp_path / "b.png"])
     assert first.error is not None and f"no answer for '{tmp_path / 'a.png'}'" in first.error
     assert not first.probabilities and first.object_box is None
     assert second.error is None and second.top(1) == [("jay", 0.75)]

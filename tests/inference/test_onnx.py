@@ -16,8 +16,9 @@ from PIL import Image
 import tlaam
 from tlaam.cli.main import main
 from tlaam.errors import ModelError
+from tlaam.inference.engine import load_engine
 from tlaam.inference.onnx import OnnxModel
-from tlaam.reference.index import Judge
+from tlaam.reference.ood_detector import OODDetector
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def test_a_file_predicts_like_a_run_folder(small: Path, tmp_path: Path) -> None:
         Image.new("RGB", (40, 20), colour).save(tmp_path / f"{name}.png")
     (tmp_path / "3.png").write_bytes(b"no image")
     for given in (small, str(small), OnnxModel(small)):
-        answers = list(tlaam.Predictor(given, batch_size=2).predict(sorted(tmp_path.glob("*.png"))))
+        answers = list(load_engine(given, batch_size=2).predict(sorted(tmp_path.glob("*.png"))))
         assert [answer.top(1)[0][0] for answer in answers[:3]] == ["green", "blue", "red"]
         assert answers[3].error is not None and not answers[3].probabilities
-    (answer,) = tlaam.predict(small, tmp_path / "2.png")
+    (answer,) = tlaam.load(small).predict(tmp_path / "2.png")
     assert set(answer.probabilities) == {"fused"} and answer.size == (40, 20)
     assert answer.object_box is None and answer.part_boxes is None and answer.heatmap is None
     np.testing.assert_allclose(answer.probabilities["fused"].sum(), 1, rtol=1e-6)
@@ -43,8 +44,8 @@ def test_an_older_file_says_nothing_of_familiarity(small: Path, tmp_path: Path) 
     Image.new("RGB", (40, 20), (9, 0, 0)).save(tmp_path / "a.png")
     (tmp_path / "m.gallery.npz").write_bytes(b"somebody's own")
     assert OnnxModel(small).answer(np.zeros((1, 3, 32, 32), np.uint8)).embeddings is None
-    (answer,) = tlaam.Predictor(small, embeddings=True).predict([tmp_path / "a.png"])
-    assert (answer.familiarity, answer.confidence, answer.embedding) == (None, None, None)
+    (answer,) = load_engine(small, embeddings=True).predict([tmp_path / "a.png"])
+    assert (answer.similarity, answer.verdict, answer.embedding) == (None, None, None)
 
 
 def with_embeddings(width: int) -> Any:
@@ -53,7 +54,7 @@ def with_embeddings(width: int) -> Any:
         helper.make_node("ReduceMean", ["float", "sides"], ["embeddings"], keepdims=0),
         helper.make_node("Softmax", ["embeddings"], ["probabilities"], axis=-1),
     ]
-    judge = Judge(np.eye(3, width, dtype=np.float16), 0.9, 0.6)
+    judge = OODDetector(np.eye(3, width, dtype=np.float16), 0.9, 0.6)
     text = judge.to_text()
     assert text is not None
     model = small_model({**FACTS, "familiarity": text}, nodes=nodes)
@@ -64,15 +65,15 @@ def with_embeddings(width: int) -> Any:
 def test_the_metadata_tell_strangers(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", with_embeddings(3))
     colours = [(200, 0, 0), (0, 1, 0), (90, 90, 0)]
-    answers = tlaam.Predictor(path).predict_images([Image.new("RGB", (40, 20), colour) for colour in colours])
-    assert [answer.confidence for answer in answers] == ["sure", "unsure", "stranger"]
-    np.testing.assert_allclose([answer.familiarity for answer in answers], [1, 1, 0.5**0.5], atol=1e-3)
+    answers = load_engine(path).predict_images([Image.new("RGB", (40, 20), colour) for colour in colours])
+    assert [answer.verdict for answer in answers] == ["sure", "unsure", "stranger"]
+    np.testing.assert_allclose([answer.similarity for answer in answers], [1, 1, 0.5**0.5], atol=1e-3)
 
 
 def test_metadata_of_another_model_are_one_line(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", with_embeddings(4))
     with pytest.raises(ModelError, match="compares 4 numbers an image, and this model gives 3"):
-        tlaam.Predictor(path).predict_images([Image.new("RGB", (9, 9))])
+        load_engine(path).predict_images([Image.new("RGB", (9, 9))])
     for text in ("", "[", "{}", "[" * 100_000):
         path = written(tmp_path / "m.onnx", small_model({**FACTS, "familiarity": text}))
         with pytest.raises(ModelError, match=r"m\.onnx: 'familiarity' of its metadata cannot be used"):
@@ -87,9 +88,9 @@ def test_a_file_of_any_name_is_taken(small: Path, tmp_path: Path, capsys: pytest
 
 
 def test_only_the_cpu_is_taken(small: Path) -> None:
-    tlaam.Predictor(small, device="cpu")
+    load_engine(small, device="cpu")
     with pytest.raises(ModelError, match=r"m\.onnx is computed on the CPU; device=cuda goes with a run folder"):
-        tlaam.Predictor(small, device="cuda")
+        load_engine(small, device="cuda")
 
 
 @pytest.mark.parametrize(("changes", "message"), [

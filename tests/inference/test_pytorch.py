@@ -10,8 +10,7 @@ import torch
 
 from tlaam.config.schema import Config
 from tlaam.inference.folding import FoldedConv2d
-from tlaam.inference.pytorch import asked_in, best_precision, infer, prepared
-from tlaam.inference.store import TrainedModel
+from tlaam.inference.pytorch import TorchModel, asked_in, best_precision, infer, prepared
 from tlaam.models.architecture import Architecture
 from tlaam.models.build import build_model
 
@@ -74,7 +73,7 @@ def test_what_is_best_is_known_from_the_device(monkeypatch: pytest.MonkeyPatch) 
 def test_compiled_it_answers_as_before_for_batches_of_any_size() -> None:
     given = network()
     config = Config.from_flat({"image_size": 64, "source_size": 96}).model
-    trained = TrainedModel(given, config, ("a", "b", "c", "d"), 96).ready("cpu", "32-true")
+    trained = TorchModel(given, config, ("a", "b", "c", "d"), 96).ready("cpu", "32-true")
     inputs = CANVASES.numpy()
     before = [trained.answer(inputs), trained.answer(inputs[:1])]
     compiled = trained.compiled(batch_size=3)

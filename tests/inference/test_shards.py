@@ -21,7 +21,9 @@ from PIL import Image
 from tlaam.cli.main import main
 from tlaam.errors import DataError, MissingPackageError, RunError
 from tlaam.inference.backend import Answers
-from tlaam.inference.engine import Prediction, Predictor, find_images
+from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.inputs import find_images
+from tlaam.inference.prediction import Prediction
 from tlaam.inference.shards import Share, predict_into
 
 IMAGES = 23
@@ -61,12 +63,14 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def expected(manifest: Path) -> list[dict[str, Any]]:
-    answers = Predictor(Colour(), batch_size=4).predict(find_images(manifest))
+    answers = load_engine(Colour(), batch_size=4).predict(find_images(manifest))
     return [{"row": row, **answer.to_dict(2)} for row, answer in enumerate(answers)]
 
 
 def into(folder: Path, manifest: Path, **options: Any) -> Any:
-    return predict_into(folder, Predictor(Colour(), batch_size=4), manifest, **{"top_k": 2, "shard_size": 5, **options})
+    return predict_into(
+        folder, load_engine(Colour(), batch_size=4), manifest, **{"top_k": 2, "shard_size": 5, **options}
+    )
 
 
 def test_shards_hold_what_predicting_gives_in_order(tmp_path: Path, manifest: Path) -> None:
@@ -135,7 +139,7 @@ def test_parquet_holds_the_same(tmp_path: Path, manifest: Path) -> None:
     odd = manifest.parent / os.fsdecode(b"odd \xff.png")
     Image.new("RGB", (9, 9)).save(manifest.parent / "images" / "odd.png")
     (manifest.parent / "images" / "odd.png").rename(odd)
-    predictor = Predictor(Colour())
+    predictor = load_engine(Colour())
     predict_into(tmp_path / "out", predictor, [manifest, odd], top_k=2, shard_size=5, kind="parquet")
     files = sorted((tmp_path / "out").glob("part-*.parquet"))
     found = [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
@@ -166,7 +170,7 @@ def test_a_faulty_manifest_is_named(tmp_path: Path, text: str, fault: str) -> No
     assert "list.csv" in str(caught.value)
 
 
-class _Endless(Predictor):
+class _Endless(Engine):
     """Answers without looking, so that numbers of images can be tried that no disk holds."""
 
     def __init__(self) -> None:
@@ -207,7 +211,7 @@ def test_a_killed_command_is_finished_by_the_same_command(tmp_path: Path, manife
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert subprocess.run([*command, "--processes", "2"], env=environment, stdout=subprocess.DEVNULL).returncode == 0
-    whole = Predictor(small_onnx).predict(find_images(manifest))
+    whole = load_engine(small_onnx).predict(find_images(manifest))
     for row, (found, answer) in enumerate(zip(rows(tmp_path / "out"), whole, strict=True)):
         assert (
             found["row"] == row and found["path"] == answer.path and (found["error"] is None) == (answer.error is None)
@@ -268,7 +272,7 @@ def test_a_damaged_file_is_said_and_made_anew(tmp_path: Path, manifest: Path) ->
 
 _PATIENT = """
 import subprocess, sys
-from tlaam.cli import predict
+from tlaam.utils import work_sharing
 
 begin = subprocess.Popen
 
@@ -278,7 +282,7 @@ def patient(command, env):
     return process
 
 subprocess.Popen = patient
-predict._together(2, ["predict"])
+sys.exit(work_sharing.run_processes(2, ["predict"]))
 """
 
 

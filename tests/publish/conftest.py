@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import tlaam
+from tlaam.training.run import train
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +25,4 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "localizer": "oaam", "epochs": 2, "raw_epochs": 1, "batch_size": 6, "workers": 0, "accelerator": "cpu",
         "val_fraction": 0.5, "cache": str(tmp_path_factory.mktemp("secret-cache")),
     }  # fmt: skip
-    return tlaam.train(photos, tmp_path_factory.mktemp("runs") / "run", settings, progress=False)
+    return train(photos, tmp_path_factory.mktemp("runs") / "run", settings, progress=False)

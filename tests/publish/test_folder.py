@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from measuring import measured
 from PIL import Image
 from small_runs import small_run
 
@@ -21,9 +22,10 @@ from tlaam.cli.main import main
 from tlaam.config.schema import Config
 from tlaam.errors import DataError, ModelError, RunError
 from tlaam.evaluation.report import EvaluationReport
+from tlaam.inference.store import load_model
 from tlaam.publish.card import Facts, card
-from tlaam.reference.index import read_gallery
-from tlaam.workflows.reference_index import write_gallery
+from tlaam.reference.file import read_index
+from tlaam.workflows.reference_index import write_reference_index
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def front_matter(text: str) -> dict[str, Any]:
 
 
 def held_out(trained: Path) -> EvaluationReport:
-    return tlaam.evaluate(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
+    return measured(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
 
 
 def test_it_holds_these_files(folder: Path) -> None:
@@ -53,18 +55,18 @@ def test_only_what_tells_strangers_is_published_unless_asked(
     run = shutil.copytree(trained, tmp_path / "run")
     with pytest.raises(ModelError, match="holds no gallery to publish; write it with tlaam gallery"):
         tlaam.save_pretrained(run, tmp_path / "refused", look_alikes=True)
-    own = read_gallery(write_gallery(run))
+    own = read_index(write_reference_index(run))
     plain = tlaam.save_pretrained(run, tmp_path / "plain", pictures=0)
     content = (plain / "gallery.npz").read_bytes()
     assert not any(name.encode() in content for name in own.names) and b"JFIF" not in content
     assert main(["push", str(run), "a/b", "--pictures", "0", "--look-alikes", "--out", str(tmp_path / "whole")]) == 0
     assert (tmp_path / "whole" / "gallery.npz").read_bytes() == (run / "gallery.npz").read_bytes()
-    here, there = (next(iter(tlaam.predict(folder, photos / "jay" / "0.png"))) for folder in (run, plain))
-    assert here.confidence == there.confidence and here.familiarity == there.familiarity is not None
+    here, there = (next(iter(tlaam.load(folder).predict(photos / "jay" / "0.png"))) for folder in (run, plain))
+    assert here.verdict == there.verdict and here.similarity == there.similarity is not None
 
 
 def test_a_round_trip_answers_bit_for_bit(trained: Path, folder: Path) -> None:
-    before, after = tlaam.load_model(trained), tlaam.from_pretrained(folder)
+    before, after = load_model(trained), tlaam.from_pretrained(folder)
     assert (before.classes, before.source_size) == (after.classes, after.source_size)
     images = torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8)
     with torch.no_grad():
@@ -108,7 +110,7 @@ def test_boxes_are_measured_where_they_are_known(trained: Path, photos: Path, tm
     manifest = tmp_path / "known.csv"
     manifest.write_text("\n".join(rows))
     out = tlaam.save_pretrained(trained, tmp_path / "out", manifest, pictures=0, license="apache-2.0")
-    text, report = (out / "README.md").read_text(encoding="utf-8"), tlaam.evaluate(trained, manifest, split="test")
+    text, report = (out / "README.md").read_text(encoding="utf-8"), measured(trained, manifest, split="test")
     assert report.localization is not None
     shares = report.localization.measures()
     names = ("mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5")

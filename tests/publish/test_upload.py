@@ -28,7 +28,7 @@ def test_what_was_sent_comes_back(
     assert "Written, not sent" in capsys.readouterr().out
     for name, content in sent.files.items():
         assert (tmp_path / "seen" / name).read_bytes() == content, name
-    here, there = (tlaam.predict(model, photos / "wren") for model in (trained, "hf://somebody/birds"))
+    here, there = (tlaam.load(model).predict(photos / "wren") for model in (trained, "hf://somebody/birds"))
     assert [p.top() for p in here] == [p.top() for p in there]
 
 

@@ -1,4 +1,4 @@
-"""Galleries: what is familiar, what looks alike, and a file that is believed in nothing."""
+"""The reference index: what is in distribution, what looks alike, and a file that is believed in nothing."""
 
 from __future__ import annotations
 
@@ -19,16 +19,10 @@ import pytest
 from PIL import Image
 
 from tlaam.errors import ModelError
-from tlaam.reference.index import (
-    Gallery,
-    Judge,
-    choose_thresholds,
-    class_means,
-    quantile,
-    read_gallery,
-    similarity_left_out,
-    unit,
-)
+from tlaam.reference.file import read_index, to_bytes, write_index
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.ood_detector import OODDetector, choose_thresholds, quantile
+from tlaam.reference.similarity import class_means, similarity_left_out, unit
 
 
 def jpeg(side: int = 8, colour: tuple[int, int, int] = (9, 90, 9)) -> bytes:
@@ -38,11 +32,11 @@ def jpeg(side: int = 8, colour: tuple[int, int, int] = (9, 90, 9)) -> bytes:
 
 
 @pytest.fixture
-def gallery() -> Gallery:
+def index() -> ReferenceIndex:
     embeddings = unit(np.array([[1, 0, 0], [1, 1, 0], [0, 0, 2], [0, 1, 1]], dtype=np.float64))
     labels = np.array([0, 0, 1, 1], dtype=np.int32)
-    return Gallery(
-        judge=Judge(class_means(embeddings, labels, 2), 0.5, 0.75, "4 images"),
+    return ReferenceIndex(
+        detector=OODDetector(class_means(embeddings, labels, 2), 0.5, 0.75, "4 images"),
         classes=("crow", "jay\udcff"),
         embeddings=embeddings.astype(np.float16),
         labels=labels,
@@ -51,58 +45,58 @@ def gallery() -> Gallery:
     )
 
 
-def test_what_is_written_is_read(gallery: Gallery, tmp_path: Path) -> None:
-    gallery.write(tmp_path / "g.npz")
-    found = read_gallery(tmp_path / "g.npz")
+def test_what_is_written_is_read(index: ReferenceIndex, tmp_path: Path) -> None:
+    write_index(index, tmp_path / "g.npz")
+    found = read_index(tmp_path / "g.npz")
     for name in ("classes", "names", "thumbnails"):
-        assert getattr(found, name) == getattr(gallery, name)
+        assert getattr(found, name) == getattr(index, name)
     for name in ("embeddings", "labels"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(gallery, name))
-    np.testing.assert_array_equal(found.judge.means, gallery.judge.means)
-    assert (found.judge.threshold, found.judge.sure_from, found.judge.chosen_on) == (0.5, 0.75, "4 images")
+        np.testing.assert_array_equal(getattr(found, name), getattr(index, name))
+    np.testing.assert_array_equal(found.detector.means, index.detector.means)
+    assert (found.detector.threshold, found.detector.sure_from, found.detector.chosen_on) == (0.5, 0.75, "4 images")
     assert len(found.digest) == 32
     with np.load(tmp_path / "g.npz", allow_pickle=False) as arrays:  # anybody's NumPy reads it
         assert arrays["embeddings"].shape == (4, 3)
 
 
-def test_the_nearest_come_first(gallery: Gallery) -> None:
+def test_the_nearest_come_first(index: ReferenceIndex) -> None:
     embedding = np.array([3.0, 0.3, 0.0])
-    found = gallery.nearest(embedding, 3)
+    found = index.nearest(embedding, 3)
     assert [alike.name for alike in found] == ["crow/0.jpg", "crow/1.jpg", "jay/1.jpg"]
     assert [alike.label for alike in found] == ["crow", "crow", "jay\udcff"]
     expected = embedding / np.linalg.norm(embedding) @ unit(np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 1]])).T
     np.testing.assert_allclose([alike.similarity for alike in found], expected, atol=1e-3)
-    assert found[0].thumbnail == gallery.thumbnails[0]
-    assert len(gallery.nearest(embedding, 9)) == 4 and gallery.nearest(embedding, 0) == []
+    assert found[0].thumbnail == index.thumbnails[0]
+    assert len(index.nearest(embedding, 9)) == 4 and index.nearest(embedding, 0) == []
 
 
-def test_familiarity_is_the_cosine_to_the_nearest_class_whatever_the_length(gallery: Gallery) -> None:
-    means = gallery.judge.means.astype(np.float64)
+def test_familiarity_is_the_cosine_to_the_nearest_class_whatever_the_length(index: ReferenceIndex) -> None:
+    means = index.detector.means.astype(np.float64)
     asked = np.array([[0.2, 0.1, 0.9], [5, 0, 0], [0, 0, 0]])
     expected = [max(a @ m / np.linalg.norm(a) / np.linalg.norm(m) for m in means) for a in asked[:2]]
-    np.testing.assert_allclose(gallery.judge.familiarity(asked), [*expected, 0], atol=1e-3)
-    np.testing.assert_allclose(gallery.judge.familiarity(7 * asked), gallery.judge.familiarity(asked), atol=1e-6)
-    assert gallery.familiarity(asked[0]) == pytest.approx(expected[0], abs=1e-3)
-    assert gallery.judge.familiarity(np.full((1, 3), np.nan)).tolist() == [-1]
+    np.testing.assert_allclose(index.detector.similarity(asked), [*expected, 0], atol=1e-3)
+    np.testing.assert_allclose(index.detector.similarity(7 * asked), index.detector.similarity(asked), atol=1e-6)
+    assert index.similarity(asked[0]) == pytest.approx(expected[0], abs=1e-3)
+    assert index.detector.similarity(np.full((1, 3), np.nan)).tolist() == [-1]
 
 
-def test_the_verdict_is_a_stranger_first_then_unsure(gallery: Gallery) -> None:
-    judge = gallery.judge
-    assert [judge.confidence(*asked) for asked in ((0.4, 1.0), (0.5, 0.75), (0.9, 0.74), (None, 0.9), (None, 0.1))] == [
+def test_the_verdict_is_a_stranger_first_then_unsure(index: ReferenceIndex) -> None:
+    detector = index.detector
+    assert [detector.verdict(*asked) for asked in ((0.4, 1.0), (0.5, 0.75), (0.9, 0.74), (None, 0.9), (None, 0.1))] == [
         "stranger", "sure", "unsure", "sure", "unsure",
     ]  # fmt: skip
 
 
 def test_thresholds_are_those_that_validation_images_ask_for() -> None:
-    familiarity = np.linspace(0.01, 1, 100)
+    similarity = np.linspace(0.01, 1, 100)
     probabilities = np.linspace(0.505, 1, 100)
     right = probabilities > 0.8
-    threshold, sure_from = choose_thresholds(familiarity, probabilities, right)
-    assert (familiarity >= threshold).sum() in (95, 96)
+    threshold, sure_from = choose_thresholds(similarity, probabilities, right)
+    assert (similarity >= threshold).sum() in (95, 96)
     among = probabilities >= sure_from
     assert right[among].mean() >= 0.95 and right[probabilities >= sure_from - 0.006].mean() < 0.95
-    assert choose_thresholds(familiarity, probabilities / 2, np.ones(100, bool))[1] == 0.5, "less than an even chance"
-    assert choose_thresholds(familiarity, probabilities, np.zeros(100, bool))[1] == 1
+    assert choose_thresholds(similarity, probabilities / 2, np.ones(100, bool))[1] == 0.5, "less than an even chance"
+    assert choose_thresholds(similarity, probabilities, np.zeros(100, bool))[1] == 1
     # Equal probabilities stand or fall together, in whatever order they come.
     for order in (slice(None), slice(None, None, -1)):
         equals = np.array([True] * 19 + [False] * 2)[order]
@@ -122,21 +116,21 @@ def test_leaving_one_out_is_what_it_says() -> None:
     assert (class_means(directions, labels, 4)[3] == 0).all(), "a class without images"
 
 
-def test_without_images_it_still_tells_strangers(gallery: Gallery, tmp_path: Path) -> None:
-    gallery.without_images().write(tmp_path / "g.npz")
+def test_without_images_it_still_tells_strangers(index: ReferenceIndex, tmp_path: Path) -> None:
+    write_index(index.without_images(), tmp_path / "g.npz")
     content = (tmp_path / "g.npz").read_bytes()
     assert b"crow/0.jpg" not in content and b"JFIF" not in content
-    found = read_gallery(tmp_path / "g.npz")
-    assert found.nearest(np.ones(3)) == [] and found.familiarity(np.ones(3)) == gallery.familiarity(np.ones(3))
+    found = read_index(tmp_path / "g.npz")
+    assert found.nearest(np.ones(3)) == [] and found.similarity(np.ones(3)) == index.similarity(np.ones(3))
 
 
-def test_a_judge_goes_through_text(gallery: Gallery) -> None:
-    text = gallery.judge.to_text()
+def test_a_judge_goes_through_text(index: ReferenceIndex) -> None:
+    text = index.detector.to_text()
     assert text is not None and text.isascii()
-    found = Judge.from_text(text, 2)
-    np.testing.assert_array_equal(found.means, gallery.judge.means)
+    found = OODDetector.from_text(text, 2)
+    np.testing.assert_array_equal(found.means, index.detector.means)
     assert (found.threshold, found.sure_from) == (0.5, 0.75)
-    assert replace(gallery.judge, means=np.zeros((1000, 8192), np.float16)).to_text() is None, "too long for metadata"
+    assert replace(index.detector, means=np.zeros((1000, 8192), np.float16)).to_text() is None, "too long for metadata"
     facts = json.loads(text)
     nan = base64.b64encode(np.full(2, np.nan, "<f2").tobytes()).decode()
     for change in (
@@ -144,13 +138,13 @@ def test_a_judge_goes_through_text(gallery: Gallery) -> None:
         {"sure_from": float("nan")}, {"chosen_on": 1}, {"means": nan},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"."):
-            Judge.from_text(json.dumps({**facts, **change}), 2)
+            OODDetector.from_text(json.dumps({**facts, **change}), 2)
     with pytest.raises(ValueError, match="2 classes"):
-        Judge.from_text("[]", 2)
+        OODDetector.from_text("[]", 2)
 
 
-def test_an_embedding_of_another_model_is_refused(gallery: Gallery) -> None:
-    for ask in (gallery.nearest, gallery.familiarity):
+def test_an_embedding_of_another_model_is_refused(index: ReferenceIndex) -> None:
+    for ask in (index.nearest, index.similarity):
         with pytest.raises(ModelError, match=r"compares 3 numbers an image, and this model gives 4"):
             ask(np.ones(4))
 
@@ -218,28 +212,30 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_or_hostile_file_is_one_plain_line(gallery: Gallery, tmp_path: Path, damage: str) -> None:
-    with np.load(io.BytesIO(gallery.to_bytes())) as loaded:
+def test_a_damaged_or_hostile_file_is_one_plain_line(index: ReferenceIndex, tmp_path: Path, damage: str) -> None:
+    with np.load(io.BytesIO(to_bytes(index))) as loaded:
         arrays = dict(loaded)
-    assert read_gallery(_written(tmp_path, npz(arrays))).names == gallery.names  # the undamaged one is read
-    with pytest.raises(ModelError, match=r"g\.npz is damaged or no gallery of this version .*remove it") as caught:
-        read_gallery(_written(tmp_path, DAMAGES[damage](arrays)))
+    assert read_index(_written(tmp_path, npz(arrays))).names == index.names  # the undamaged one is read
+    with pytest.raises(
+        ModelError, match=r"g\.npz is damaged or no reference index .*remove it"
+    ) as caught:
+        read_index(_written(tmp_path, DAMAGES[damage](arrays)))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="it is no file"):
-        read_gallery(tmp_path)
+        read_index(tmp_path)
     with pytest.raises(ModelError, match="cannot be read: No such file"):
-        read_gallery(tmp_path / "g.npz")
+        read_index(tmp_path / "g.npz")
 
 
 @pytest.mark.parametrize(
     "thumbnail", [b"GIF89a" + bytes(40), jpeg()[:60], jpeg(600)], ids=["gif", "cut", "larger than it may be"]
 )
-def test_a_thumbnail_that_is_no_small_jpeg_is_not_passed_on(gallery: Gallery, thumbnail: bytes) -> None:
-    damaged = replace(gallery, thumbnails=(thumbnail, *gallery.thumbnails[1:]))
-    assert damaged.nearest(np.array([0.0, 1, 1]), 1)[0].thumbnail == gallery.thumbnails[3]
+def test_a_thumbnail_that_is_no_small_jpeg_is_not_passed_on(index: ReferenceIndex, thumbnail: bytes) -> None:
+    damaged = replace(index, thumbnails=(thumbnail, *index.thumbnails[1:]))
+    assert damaged.nearest(np.array([0.0, 1, 1]), 1)[0].thumbnail == index.thumbnails[3]
     with pytest.raises(ModelError, match=r"picture of crow/0\.jpg cannot be shown"):
         damaged.nearest(np.array([1.0, 0, 0]), 1)
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from measuring import measured
 from PIL import Image
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import Box
-from tlaam.evaluation.evaluate import evaluate
-from tlaam.inference.engine import Prediction
+from tlaam.inference.prediction import Prediction
 from tlaam.reports import evaluation_report as page
 
 
@@ -27,5 +27,5 @@ def test_pictures_and_true_boxes_are_without_the_banner(
         return {"boxes": Image.new("RGB", (8, 8))}
 
     monkeypatch.setattr(page, "views_of", views_of)
-    page.write_evaluation_page(tmp_path / "page.html", run, data, evaluate(run, data), count=2)
+    page.write_evaluation_report(tmp_path / "page.html", run, data, measured(run, data), count=2)
     assert seen == [(20, (80, 40), (5, 6, 70, 40))] * 2

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tlaam.visualization.pictures import VERDICTS
+from measuring import measured
 
-import tlaam
 from tlaam.cli.main import main
 from tlaam.errors import RunError
-from tlaam.reference.index import read_gallery
+from tlaam.inference.prediction import VERDICTS
+from tlaam.reference.file import read_index
 from tlaam.reports.page import Chart, Gallery, Matrix, Section, Table
-from tlaam.reports.run_report import write_run_page
+from tlaam.reports.run_report import write_run_report
 from tlaam.runs.folder import RunFolder
-from tlaam.workflows.reference_index import write_gallery
+from tlaam.training.run import train
+from tlaam.workflows.reference_index import write_reference_index
 
 SETTINGS = {
     "backbone": "resnet18",
@@ -37,7 +38,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    return tlaam.train(photos, out, {**SETTINGS, "val_fraction": 0.5}, progress=False)
+    return train(photos, out, {**SETTINGS, "val_fraction": 0.5}, progress=False)
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def titled(sections: list[Section]) -> dict[str, Section]:
 
 
 def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path, written: dict[str, Any]) -> None:
-    assert write_run_page(trained) == trained / "report.html"
-    report = tlaam.evaluate(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
+    assert write_run_report(trained) == trained / "report.html"
+    report = measured(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
     sections = titled(written["sections"])
     assert f"Measured in {report.precision} on the {report.images} images of the val split" in written["intro"]
     right, *others = written["figures"]
@@ -113,10 +114,10 @@ def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    judge = read_gallery(write_gallery(run)).judge
-    write_run_page(run)
+    judge = read_index(write_reference_index(run)).detector
+    write_run_report(run)
     source = json.loads((run / "data.json").read_text())["source"]
-    report = tlaam.evaluate(run, source, split="val", gallery=read_gallery(run / "gallery.npz"))
+    report = measured(run, source, split="val", gallery=read_index(run / "gallery.npz"))
     table = titled(written["sections"])["What it says of its own answers"]
     strangers = sum(r.verdict == "stranger" for r in report.per_image) / report.images
     assert isinstance(table, Table) and judge.chosen_on in table.note and f"of {strangers:.0%} of these" in table.note
@@ -133,21 +134,21 @@ def test_of_many_classes_there_are_the_pairs_alone(
     from tlaam.reports import run_report as run_page
 
     monkeypatch.setattr(run_page, "MATRIX", 2)
-    write_run_page(trained)
+    write_run_report(trained)
     sections = titled(written["sections"])
     assert "What was taken for what" not in sections and "Most mixed up" in sections
 
 
 def test_another_data_set_can_be_measured(trained: Path, photos: Path, written: dict[str, Any], tmp_path: Path) -> None:
-    assert write_run_page(trained, photos, split="train", path=tmp_path / "page.html") == tmp_path / "page.html"
+    assert write_run_report(trained, photos, split="train", path=tmp_path / "page.html") == tmp_path / "page.html"
     assert "images of the train split." in written["intro"] and "flatter" not in written["intro"]
 
 
 def test_without_images_to_measure_on_it_shows_the_training(
     photos: Path, tmp_path: Path, written: dict[str, Any]
 ) -> None:
-    run = tlaam.train(photos, tmp_path / "run", {**SETTINGS, "val_fraction": 0, "keep": "last"}, progress=False)
-    write_run_page(run)
+    run = train(photos, tmp_path / "run", {**SETTINGS, "val_fraction": 0, "keep": "last"}, progress=False)
+    write_run_report(run)
     assert "nothing is known" in written["intro"]
     assert list(titled(written["sections"])) == ["How it learnt: losses", "Time and machine", "Settings"]
 
@@ -159,7 +160,7 @@ def test_an_unfinished_run_has_no_page(trained: Path, tmp_path: Path) -> None:
         (copy / name).write_bytes((trained / name).read_bytes())
     RunFolder(copy).note_status(state="running")
     with pytest.raises(RunError, match="has not finished"):
-        write_run_page(copy)
+        write_run_report(copy)
 
 
 def test_training_ends_with_the_page(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

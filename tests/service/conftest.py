@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from served import SlowPredictor, colour_file
+from served import SlowEngine, colour_file
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,6 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def predictor(colours: Path) -> SlowPredictor:
+def predictor(colours: Path) -> SlowEngine:
     """It, loaded; `seconds` makes it slow."""
-    return SlowPredictor(colours)
+    return SlowEngine(colours)

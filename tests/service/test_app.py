@@ -12,10 +12,11 @@ from typing import Any
 import jsonschema
 import pytest
 from PIL import Image
-from served import SlowPredictor, colour_file, form, picture
+from served import SlowEngine, colour_file, form, picture
 from starlette.testclient import TestClient
 
-from tlaam.inference.engine import Prediction, Predictor
+from tlaam.inference.engine import load_engine
+from tlaam.inference.prediction import Prediction
 from tlaam.reference.index import LookAlike
 from tlaam.service.app import create_app, resource
 from tlaam.service.decoding import MAX_SCANS
@@ -28,7 +29,7 @@ LIMITS = Limits(upload_bytes=100_000, pixels=1_000_000, images=4, queue=8)
 
 @pytest.fixture(scope="module")
 def client(colours: Path) -> Iterator[TestClient]:
-    with TestClient(create_app(Predictor(colours), name="colours.onnx", limits=LIMITS)) as client:
+    with TestClient(create_app(load_engine(colours), name="colours.onnx", limits=LIMITS)) as client:
         yield client
 
 
@@ -49,7 +50,7 @@ def valid(answer: Any, path: str = "/v1/predict", method: str = "post") -> Any:
 def test_a_picture_is_named_as_predict_names_it(client: TestClient, colours: Path, tmp_path: Path) -> None:
     (row,) = valid(ask(client, picture("green"), query="?top_k=2"))["results"]
     (tmp_path / "image").write_bytes(picture("green"))
-    (expected,) = Predictor(colours).predict([tmp_path / "image"])
+    (expected,) = load_engine(colours).predict([tmp_path / "image"])
     assert row == expected.to_dict(2) | {"path": "image", "code": None, "size": [64, 48]}
     assert row["predictions"][0]["label"] == "green" and len(row["predictions"]) == 2
     assert row["object_box"] == [8.0, 12.0, 48.0, 42.0]
@@ -206,7 +207,7 @@ def test_it_counts(client: TestClient) -> None:
 
 
 def test_only_its_own_names_are_answered(colours: Path) -> None:
-    app = create_app(Predictor(colours), hosts={"localhost", "127.0.0.1", "::1"})
+    app = create_app(load_engine(colours), hosts={"localhost", "127.0.0.1", "::1"})
     with TestClient(app) as client:
         for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "LOCALHOST"):
             assert client.get("/v1/model", headers={"Host": host}).status_code == 200
@@ -216,13 +217,13 @@ def test_only_its_own_names_are_answered(colours: Path) -> None:
 
 def test_names_are_data(tmp_path: Path) -> None:
     names = ["<script>alert(1)</script>", '"; DROP TABLE x; --', "broken \ud800 text"]
-    with TestClient(create_app(Predictor(colour_file(tmp_path / "names.onnx", names)))) as client:
+    with TestClient(create_app(load_engine(colour_file(tmp_path / "names.onnx", names)))) as client:
         answer = ask(client, picture("red"))
         labels = {row["label"] for row in json.loads(answer.content)["results"][0]["predictions"]}
         assert labels == set(names) and client.get("/v1/model").json()["classes"] == names
 
 
-def test_a_model_that_fails_is_not_the_clients_fault(predictor: SlowPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_fails_is_not_the_clients_fault(predictor: SlowEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(batch: object) -> object:
         raise RuntimeError("/secret/path")
 
@@ -234,7 +235,7 @@ def test_a_model_that_fails_is_not_the_clients_fault(predictor: SlowPredictor, m
         assert ask(client, picture("red")).status_code == 200
 
 
-def test_an_answer_that_takes_too_long_is_given_up(predictor: SlowPredictor) -> None:
+def test_an_answer_that_takes_too_long_is_given_up(predictor: SlowEngine) -> None:
     predictor.seconds = 0.4
     with TestClient(create_app(predictor, limits=Limits(answer_seconds=0.05))) as client:
         answer = ask(client, picture("red"))
@@ -242,14 +243,14 @@ def test_an_answer_that_takes_too_long_is_given_up(predictor: SlowPredictor) -> 
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_uploads_that_find_no_memory_are_refused(predictor: SlowPredictor) -> None:
+def test_uploads_that_find_no_memory_are_refused(predictor: SlowEngine) -> None:
     with TestClient(create_app(predictor, limits=Limits(memory=1000))) as client:
         answer = ask(client, picture("red", (400, 400), "BMP"))
         assert (answer.status_code, valid(answer)["error"]["code"]) == (503, "busy")
         assert ask(client, picture("red")).status_code == 200
 
 
-def test_look_alikes_come_where_they_are_asked_for(predictor: SlowPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_look_alikes_come_where_they_are_asked_for(predictor: SlowEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def look_alikes(_prediction: Prediction, k: int) -> list[LookAlike]:
@@ -269,7 +270,7 @@ def test_look_alikes_come_where_they_are_asked_for(predictor: SlowPredictor, mon
     ]
 
 
-def test_what_an_answer_is_worth_is_in_the_row(predictor: SlowPredictor) -> None:
+def test_what_an_answer_is_worth_is_in_the_row(predictor: SlowEngine) -> None:
     with TestClient(create_app(predictor)) as client:
         (row,) = valid(ask(client, picture("red")))["results"]
     assert row["confidence"] is None and row["familiarity"] is None  # this model came without anything to judge by

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from served import COLOURS, SlowPredictor, picture, until
+from served import COLOURS, SlowEngine, picture, until
 
 from tlaam.data.images import ImageBytes
 from tlaam.service.batching import Batcher
@@ -19,7 +19,7 @@ from tlaam.service.refusal import Refusal
 
 
 @pytest.fixture
-def make(predictor: SlowPredictor) -> Iterator[Callable[..., Batcher]]:
+def make(predictor: SlowEngine) -> Iterator[Callable[..., Batcher]]:
     """A function that makes a batcher of the model with these limits; it is closed at the end."""
     made: list[Batcher] = []
 
@@ -36,7 +36,7 @@ def image(colour: str, name: str = "image") -> ImageBytes:
     return ImageBytes(name, picture(colour))
 
 
-def test_everyone_gets_their_own_answer(make: Callable[..., Batcher], predictor: SlowPredictor) -> None:
+def test_everyone_gets_their_own_answer(make: Callable[..., Batcher], predictor: SlowEngine) -> None:
     batcher = make(queue=1000, batch_size=5)
     predictor.seconds = 0.001
 
@@ -62,7 +62,7 @@ def test_a_lone_image_does_not_wait_for_others(make: Callable[..., Batcher]) -> 
     assert time.monotonic() - began < 5
 
 
-def test_beyond_the_queue_all_or_none_are_taken(make: Callable[..., Batcher], predictor: SlowPredictor) -> None:
+def test_beyond_the_queue_all_or_none_are_taken(make: Callable[..., Batcher], predictor: SlowEngine) -> None:
     batcher = make(queue=4)
     predictor.seconds = 0.2
     first = batcher.submit([image("red")] * 3)
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_says_so_and_gives_its_place_back(make: Callable[...
     assert batcher.submit([image("red")])[0].result(5).top(1)[0][0] == "red"
 
 
-def test_what_nobody_waits_for_is_not_computed(make: Callable[..., Batcher], predictor: SlowPredictor) -> None:
+def test_what_nobody_waits_for_is_not_computed(make: Callable[..., Batcher], predictor: SlowEngine) -> None:
     batcher = make(batch_size=1, queue=8)
     predictor.seconds = 0.1
     answers = batcher.submit([image("red")] * 8)
@@ -100,7 +100,7 @@ def test_what_nobody_waits_for_is_not_computed(make: Callable[..., Batcher], pre
 
 
 def test_nobody_fails_by_somebody_elses_image(
-    make: Callable[..., Batcher], predictor: SlowPredictor, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Batcher], predictor: SlowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batcher = make(batch_size=8)
     answer, go = predictor.answer, threading.Event()
@@ -120,7 +120,7 @@ def test_nobody_fails_by_somebody_elses_image(
     assert batcher.alive
 
 
-def test_the_end_answers_what_was_taken(make: Callable[..., Batcher], predictor: SlowPredictor) -> None:
+def test_the_end_answers_what_was_taken(make: Callable[..., Batcher], predictor: SlowEngine) -> None:
     batcher = make(batch_size=2)
     predictor.seconds = 0.02
     answers = batcher.submit([image("green")] * 10)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from chromium import chromium
 from PIL import Image
-from served import COLOURS, SlowPredictor, colour_file, picture, running
+from served import COLOURS, SlowEngine, colour_file, picture, running
 
 from tlaam.service.app import create_app
 from tlaam.service.demo import pages
@@ -36,11 +36,11 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def site(colours: Path) -> Iterator[str]:
     """The page of the model that names colours."""
-    with served(SlowPredictor(colours), LIMITS) as address:
+    with served(SlowEngine(colours), LIMITS) as address:
         yield address
 
 
-def served(predictor: SlowPredictor, limits: Limits, name: str = "colours.onnx") -> Any:
+def served(predictor: SlowEngine, limits: Limits, name: str = "colours.onnx") -> Any:
     return running(create_app(predictor, name=name, limits=limits, pages=pages([GREEN])), limits)
 
 
@@ -187,7 +187,7 @@ def test_examples_are_tried_by_the_keyboard(visit: Open, site: str) -> None:
 
 
 def test_ten_users_at_once_get_their_own_answers(visit: Open, colours: Path) -> None:
-    predictor = SlowPredictor(colours)
+    predictor = SlowEngine(colours)
     predictor.seconds = 0.01
     with served(predictor, Limits(queue=12)) as address:
         users = [visit(address) for _ in range(10)]
@@ -200,7 +200,7 @@ def test_ten_users_at_once_get_their_own_answers(visit: Open, colours: Path) -> 
     assert sum(predictor.passes) == 20
 
 
-def test_a_busy_server_is_asked_again(visit: Open, predictor: SlowPredictor) -> None:
+def test_a_busy_server_is_asked_again(visit: Open, predictor: SlowEngine) -> None:
     predictor.seconds = 0.5
     with served(predictor, Limits(queue=1)) as address:
         page = visit(address)
@@ -221,7 +221,7 @@ def test_a_server_that_is_gone_is_said_and_tried_again(visit: Open, site: str) -
 
 def test_names_that_are_scripts_stay_text(visit: Open, tmp_path: Path) -> None:
     names = ["<img src=x onerror=alert(1)>", "<script>alert(2)</script>", "javascript:alert(3)//"]
-    predictor = SlowPredictor(colour_file(tmp_path / "names.onnx", names))
+    predictor = SlowEngine(colour_file(tmp_path / "names.onnx", names))
     with served(predictor, Limits(), name="<svg onload=alert(4)>") as address:
         page = visit(address)
         cards = choose(page, **{"<img src=y onerror=alert(5)>__png": picture("red"), "b__png": picture("green")})
@@ -284,7 +284,7 @@ def test_what_an_answer_is_worth_is_said(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, scheme: str, tmp_path: Path) -> None:
     names = ["a-very-long-name-" * 8, "W" * 120, "green"]
-    with served(SlowPredictor(colour_file(tmp_path / "long.onnx", names)), Limits(), "m" * 200) as address:
+    with served(SlowEngine(colour_file(tmp_path / "long.onnx", names)), Limits(), "m" * 200) as address:
         page = visit(address, 420, 860, color_scheme=scheme, has_touch=True)
         cards = choose(page, **{"p" * 150 + "__png": picture("red", (600, 90)), "b__png": picture("green", (40, 300))})
         choose(page, bad__txt=b"x")

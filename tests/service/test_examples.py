@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from served import COLOURS, SlowPredictor, picture
+from served import COLOURS, SlowEngine, picture
 from starlette.testclient import TestClient
 
 from tlaam.data.synthetic import SyntheticOptions, class_names
@@ -43,7 +43,7 @@ def test_a_model_of_drawn_creatures_gets_some_drawn() -> None:
     assert default_examples(COLOURS) == default_examples(["one"]) == default_examples(map(str, range(500))) == []
 
 
-def test_the_page_gives_out_its_files_and_these_alone(predictor: SlowPredictor, tmp_path: Path) -> None:
+def test_the_page_gives_out_its_files_and_these_alone(predictor: SlowEngine, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture("red"))
     with TestClient(create_app(predictor, pages=pages(examples_from([tmp_path])))) as client:
         (example,) = client.get("/examples.json").json()

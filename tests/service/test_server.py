@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from served import COLOURS, SlowPredictor, command, form, picture, running, until
+from served import COLOURS, SlowEngine, command, form, picture, running, until
 
 from tlaam.cli.main import main
 from tlaam.service.app import create_app
@@ -38,7 +38,7 @@ QUICK = Limits(
 
 
 @pytest.fixture
-def address(predictor: SlowPredictor) -> Iterator[str]:
+def address(predictor: SlowEngine) -> Iterator[str]:
     """A service with little patience and few places."""
     with running(create_app(predictor, limits=QUICK), QUICK) as address:
         yield address
@@ -115,7 +115,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing_behind(address: str) -> Non
     assert counted(address, "tlaam_waiting_images") == 0 and name(address, "blue") == "blue"
 
 
-def test_a_client_that_goes_before_its_answer_costs_nobody_theirs(address: str, predictor: SlowPredictor) -> None:
+def test_a_client_that_goes_before_its_answer_costs_nobody_theirs(address: str, predictor: SlowEngine) -> None:
     predictor.seconds = 0.1
     body = picture("red")
     for _ in range(3):
@@ -202,14 +202,14 @@ def test_pipelined_requests_are_answered_in_their_order(address: str) -> None:
 
 
 @pytest.fixture
-def patient(predictor: SlowPredictor) -> Iterator[str]:
+def patient(predictor: SlowEngine) -> Iterator[str]:
     """A service with few places, whose patience a machine that is busy does not try."""
     limits = replace(QUICK, header_seconds=20, body_seconds=20)
     with running(create_app(predictor, limits=limits), limits) as address:
         yield address
 
 
-def test_ten_times_what_it_can_carry(patient: str, predictor: SlowPredictor) -> None:
+def test_ten_times_what_it_can_carry(patient: str, predictor: SlowEngine) -> None:
     """Sixty at once where six are taken: each is answered rightly or told when to come again, and then all are."""
     address = patient
     predictor.seconds = 0.02
@@ -272,7 +272,7 @@ def test_users_are_served_among_those_who_do_harm(patient: str) -> None:
     until(lambda: counted(patient, "tlaam_held_bytes") == counted(patient, "tlaam_waiting_images") == 0)
 
 
-def test_health_answers_while_the_queue_is_full(patient: str, predictor: SlowPredictor) -> None:
+def test_health_answers_while_the_queue_is_full(patient: str, predictor: SlowEngine) -> None:
     address = patient
     predictor.seconds = 0.2
     body, kind = form({f"{number}.png": picture("red") for number in range(6)})
@@ -286,7 +286,7 @@ def test_health_answers_while_the_queue_is_full(patient: str, predictor: SlowPre
         assert asked.result().status_code == 200
 
 
-def test_connections_are_bounded(predictor: SlowPredictor) -> None:
+def test_connections_are_bounded(predictor: SlowEngine) -> None:
     limits = Limits(connections=5)
     with running(create_app(predictor, limits=limits), limits) as address:
         idle = [socket.create_connection((urlsplit(address).hostname, urlsplit(address).port)) for _ in range(5)]

@@ -124,7 +124,7 @@ def _boxes(random: Random, prepared: Path, place: Path) -> Outcome:
 
 def _pictures(random: Random, prepared: Path, place: Path) -> Outcome:
     """Draw maps over images."""
-    from tlaam.visualization.drawing import overlay_heatmap
+    from tlaam.visualization.panels import overlay_heatmap
 
     name = str(random.choice(list(VALUES)))
     kind = f"pictures of maps, {name}"
@@ -157,7 +157,7 @@ def _measures(random: Random, prepared: Path, place: Path) -> Outcome:
 def _answers(random: Random, prepared: Path, place: Path) -> Outcome:
     """Let a model answer what is no answer for one of two images: its row has to say so, the other be right."""
     from tlaam.inference.backend import Answers
-    from tlaam.inference.engine import Predictor
+    from tlaam.inference.engine import load_engine
 
     name = str(random.choice(["not a number", "not a number alone", "infinite", "infinite alone"]))
     field = str(random.choice(["probabilities", "object_boxes", "part_boxes", "heatmaps"]))
@@ -173,7 +173,7 @@ def _answers(random: Random, prepared: Path, place: Path) -> Outcome:
     fused = values.pop("probabilities")
     stub = _Stub(Answers({"raw": fused, "fused": fused}, **values))
     photo = prepared / "photo.png"
-    rows, crash = refusal(lambda: [r.to_dict() for r in Predictor(stub).predict([photo, photo])], kind, photo)
+    rows, crash = refusal(lambda: [r.to_dict() for r in load_engine(stub).predict([photo, photo])], kind, photo)
     if crash is not None:
         return crash
     try:

@@ -73,7 +73,7 @@ def _begin(victim: Victim, place: Path, setup: Callable[[], None] = lambda: None
 
 
 def _judged(kind: str, ended: Ended, victim: Victim, place: Path, words: Sequence[str] = ()) -> Outcome:
-    """Judge what was said, go on in friendly surroundings, and compare the end."""
+    """OODDetector what was said, go on in friendly surroundings, and compare the end."""
     if ended.code:
         lines = [line for line in ended.err.splitlines() if line.startswith("tlaam: ")]
         if "Traceback" in ended.err or ended.code < 0 or ended.code == 70:

@@ -26,7 +26,7 @@ def sample(tmp_path: Path) -> Sample:
 
 
 @pytest.mark.parametrize(
-    ("input image", "decoded"), [(64, (100, 75)), (80, (200, 150)), (200, (400, 300)), (400, (800, 600))]
+    ("input_image", "decoded"), [(64, (100, 75)), (80, (200, 150)), (200, (400, 300)), (400, (800, 600))]
 )
 def test_decoding_is_reduced_but_never_below_the_input_image(
     sample: Sample, input_image: int, decoded: tuple[int, int]

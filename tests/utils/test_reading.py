@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from measuring import measured
 from small_runs import small_run
 
 from tlaam.cli.main import main
@@ -129,8 +130,6 @@ def test_a_damaged_record_is_not_taken_for_none(model: Path, tmp_path: Path) -> 
     """Else a model would be measured on what it was trained on, without a word."""
     from PIL import Image
 
-    from tlaam.evaluation.evaluate import evaluate
-
     for name in ("crow", "jay"):
         (tmp_path / "data" / name).mkdir(parents=True)
         Image.new("RGB", (40, 40)).save(tmp_path / "data" / name / "a.png")
@@ -138,4 +137,4 @@ def test_a_damaged_record_is_not_taken_for_none(model: Path, tmp_path: Path) -> 
         run = shutil.copytree(model, tmp_path / "run", dirs_exist_ok=True)
         (run / "data.json").write_text(content)
         with pytest.raises(TlaamError, match=r"data\.json"):
-            evaluate(run, tmp_path / "data")
+            measured(run, tmp_path / "data")

@@ -10,20 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import rgb2lab
-from tlaam.visualization.drawing import (
-    OBJECT_COLOUR,
-    PART_COLOURS,
-    colormap,
-    contact_sheet,
-    draw_boxes,
-    overlay_heatmap,
-    part_colours,
-    prediction_panel,
-    prediction_views,
-)
 
 from tlaam.data.sample import Box
-from tlaam.visualization import drawing
+from tlaam.visualization import fonts
+from tlaam.visualization.annotate import draw_boxes, overlay_heatmap, part_colors
+from tlaam.visualization.colors import OBJECT_COLOR, PART_COLORS, colormap
+from tlaam.visualization.panels import contact_sheet, prediction_panel, prediction_views
 
 NAN_BOX: Box = (math.nan, 0.0, 5.0, 5.0)
 
@@ -85,8 +77,8 @@ def test_boxes_are_drawn_on_their_edges_and_nowhere_else() -> None:
     changed = np.argwhere((drawn != 90).any(axis=2))
     assert changed.min(axis=0).tolist() == [60, 50]
     assert changed.max(axis=0).tolist() == [199, 249]  # x1 and y1 are exclusive
-    assert tuple(drawn[60, 50]) == tuple(drawn[199, 249]) == OBJECT_COLOUR
-    assert tuple(drawn[100, 100]) == tuple(drawn[139, 139]) == PART_COLOURS[0]
+    assert tuple(drawn[60, 50]) == tuple(drawn[199, 249]) == OBJECT_COLOR
+    assert tuple(drawn[100, 100]) == tuple(drawn[139, 139]) == PART_COLORS[0]
     assert (drawn[145:190, 60:240] == 90).all()
     assert pixels(image).max() == 90  # the input is left as it was
 
@@ -118,14 +110,14 @@ def test_boxes_without_a_visible_area_are_not_drawn(box: Box) -> None:
     prediction_panel(image, np.ones((2, 2)), box, [box], title="t", subtitle="s", true_box=box, height=64)
 
 
-def test_part_colours_follow_the_size() -> None:
+def test_part_colors_follow_the_size() -> None:
     small, middle, large = (0, 0, 10, 10), (0, 0, 16, 16), (0, 0, 22, 22)
     rounded = (0, 0, 10, 10.4)
     boxes: list[Box] = [large, small, rounded, middle, large]
-    colours = part_colours(boxes)
-    assert colours == [PART_COLOURS[i] for i in (2, 0, 0, 1, 2)]
-    assert part_colours([]) == []
-    assert part_colours([NAN_BOX]) == [PART_COLOURS[0]]
+    colours = part_colors(boxes)
+    assert colours == [PART_COLORS[i] for i in (2, 0, 0, 1, 2)]
+    assert part_colors([]) == []
+    assert part_colors([NAN_BOX]) == [PART_COLORS[0]]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (900, 18), (300, 200), (5000, 3000)])
@@ -158,7 +150,7 @@ def test_views_show_what_lies_in_the_boxes() -> None:
     image.paste((200, 30, 40), (100, 0, 200, 100))
     views = prediction_views(image, None, (100, 0, 200, 100), [(0, 0, 50, 50), (100, 0, 150, 50)], side=100)
     assert pixels(views["object"])[:90].reshape(-1, 3).std(axis=0).max() == 0 and views["object"].size == (100, 100)
-    assert views["object"].getpixel((50, 99)) == OBJECT_COLOUR and views["object"].getpixel((50, 50)) == (200, 30, 40)
+    assert views["object"].getpixel((50, 99)) == OBJECT_COLOR and views["object"].getpixel((50, 50)) == (200, 30, 40)
     parts = views["parts"]
     assert parts.getpixel((25, 10)) == (10, 10, 10) and parts.getpixel((25, 10 + 54)) == (200, 30, 40)
 
@@ -186,16 +178,16 @@ def test_any_text_can_be_a_title(text: str) -> None:
 
 
 def test_letters_that_no_font_has_become_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "_FALLBACK_FONTS", ())
-    drawing._covering.cache_clear()
+    monkeypatch.setattr(fonts, "_FALLBACK_FONTS", ())
+    fonts._covering.cache_clear()
     try:
-        text, font = drawing._fitted("Würger 鸟", drawing._font(16), 1000)
+        text, font = fonts.fitted("Würger 鸟", fonts.pillow_font(16), 1000)
         assert text == "Wurger ?"
-        text, _ = drawing._fitted("wren " * 50, font, 100)
+        text, _ = fonts.fitted("wren " * 50, font, 100)
         assert text.endswith("...")
         assert font.getlength(text) <= 100
     finally:
-        drawing._covering.cache_clear()
+        fonts._covering.cache_clear()
 
 
 def test_contact_sheet_keeps_order_and_pixels() -> None:

@@ -17,11 +17,11 @@ from tlaam.data.open import open_dataset
 from tlaam.errors import DataError, ModelError
 from tlaam.evaluation.evaluate import with_the_runs_splits
 from tlaam.inference.backend import Answers
-from tlaam.inference.engine import Predictor
-from tlaam.inference.store import TrainedModel
-from tlaam.reference.index import read_gallery
+from tlaam.inference.engine import load_engine
+from tlaam.inference.pytorch import TorchModel
+from tlaam.reference.file import read_index
 from tlaam.utils.checksums import with_checksum
-from tlaam.workflows.reference_index import write_gallery
+from tlaam.workflows.reference_index import write_reference_index
 
 SETTINGS = {
     "backbone": "test_resnet", "pretrained": "none", "image-size": 64, "source-size": 96, "part-size": 32,
@@ -41,31 +41,31 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_ends_with_it_and_predictions_say_what_it_knows(
     trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gallery = read_gallery(trained / "gallery.npz")
+    gallery = read_index(trained / "gallery.npz")
     images = with_the_runs_splits(open_dataset(photos), trained)
     train = sorted(sample.name for sample in images.split("train"))
     assert sorted(gallery.names) == train and len(train) == 12
     assert [gallery.classes[label] for label in gallery.labels] == [name.split("/")[0] for name in gallery.names]
-    assert gallery.judge.chosen_on == "12 training images, each left out in its turn", "6 validation images are few"
+    assert gallery.detector.chosen_on == "12 training images, each left out in its turn", "6 validation images are few"
     for content in gallery.thumbnails:
         with Image.open(BytesIO(content)) as image:
             assert image.format == "JPEG" and image.size == (80, 60) and not image.getexif()
-    predictor = Predictor(trained)
+    predictor = load_engine(trained)
     answers = list(predictor.predict([photos / name for name in gallery.names]))
     for name, answer in zip(gallery.names, answers, strict=True):
-        assert answer.familiarity is not None and answer.confidence in ("sure", "unsure")  # it was learnt from
+        assert answer.similarity is not None and answer.verdict in ("sure", "unsure")  # it was learnt from
         (itself,) = predictor.look_alikes(answer, 1)
         assert itself.name == name and itself.similarity == pytest.approx(1, abs=1e-3)
     line = json.loads(json.dumps(answers[0].to_dict()))
-    assert line["confidence"] == answers[0].confidence and line["familiarity"] == round(answers[0].familiarity or 0, 4)
+    assert line["confidence"] == answers[0].verdict and line["familiarity"] == round(answers[0].similarity or 0, 4)
 
 
 def test_a_stranger_is_marked_in_the_table_and_counted(
     trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    gallery = read_gallery(run / "gallery.npz")
-    replace(gallery, judge=replace(gallery.judge, threshold=1.1)).write(run / "gallery.npz")
+    gallery = read_index(run / "gallery.npz")
+    replace(gallery, detector=replace(gallery.detector, threshold=1.1)).write(run / "gallery.npz")
     (tmp_path / "none.png").write_bytes(b"no image")
     assert main(["predict", str(run), str(photos / "jay"), str(tmp_path / "none.png")]) == 0
     out, err = capsys.readouterr()
@@ -78,8 +78,8 @@ def test_a_stranger_is_marked_in_the_table_and_counted(
     assert main(["predict", str(run), str(photos / "jay" / "0.png"), "--json", "--overlays", str(tmp_path / "o")]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["confidence"] == "stranger" and "1 of 1 images does not look like" in err
-    doubting = replace(gallery.judge, threshold=-1.0, sure_from=1.0)
-    replace(gallery, judge=doubting).write(run / "gallery.npz")
+    doubting = replace(gallery.detector, threshold=-1.0, sure_from=1.0)
+    replace(gallery, detector=doubting).write(run / "gallery.npz")
     assert main(["predict", str(run), str(photos / "jay"), "--json"]) == 0
     assert "6 of 6 answers are unsure" in capsys.readouterr().err
 
@@ -97,22 +97,22 @@ def test_it_is_not_written_unless_wanted_and_later_by_its_own_command(
     out = tmp_path / "elsewhere.npz"
     options = ["--out", str(out), "--per-class", "2", "--no-thumbnails"]
     assert main(["gallery", str(run), str(photos), *options]) == 0
-    small = read_gallery(out)
+    small = read_index(out)
     assert len(small.names) == 6 and small.nearest(np.ones(small.embeddings.shape[1]), 1)[0].thumbnail is None
     (run / "gallery.npz").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="is damaged or no gallery"):
-        Predictor(run)
+        load_engine(run)
     assert main(["gallery", str(run)]) == 0, "what is damaged can be written again"
 
 
 def test_what_hinders_it_leaves_the_model_and_is_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(model: TrainedModel, inputs: np.ndarray, answer=TrainedModel.answer) -> Answers:  # type: ignore
+    def without(model: TorchModel, inputs: np.ndarray, answer=TorchModel.answer) -> Answers:  # type: ignore
         found = answer(model, inputs)
         return Answers(found.probabilities, None, None, None)
 
-    monkeypatch.setattr(TrainedModel, "answer", without)
+    monkeypatch.setattr(TorchModel, "answer", without)
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *QUICK]) == 0
     assert "no gallery was written: this model gives no embeddings" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").exists() and not (tmp_path / "run" / "gallery.npz").exists()
@@ -132,21 +132,21 @@ def test_thresholds_come_from_validation_images_where_there_are_enough(
                     source.rotate(180 - index).save(tmp_path / "data" / split / name / f"{index}-turned.png")
     (tmp_path / "data" / "val" / "jay" / "broken.png").write_bytes(b"no image")
     steps: list[tuple[int, int]] = []
-    path = write_gallery(
+    path = write_reference_index(
         trained, tmp_path / "data", path=tmp_path / "g.npz", progress=lambda done, total: steps.append((done, total))
     )
-    gallery = read_gallery(path)
-    assert gallery.judge.chosen_on == "36 validation images" and steps[-1] == (55, 55)
-    model = Predictor(trained, gallery=gallery)
+    gallery = read_index(path)
+    assert gallery.detector.chosen_on == "36 validation images" and steps[-1] == (55, 55)
+    model = load_engine(trained, gallery=gallery)
     answers = [a for a in model.predict(sorted((tmp_path / "data" / "val").rglob("*.png"))) if a.error is None]
-    assert 0.95 <= np.mean([a.confidence != "stranger" for a in answers]) < 1, "one of 36 is a stranger at most"
-    good = [Path(a.path).parent.name == a.top(1)[0][0] for a in answers if a.top(1)[0][1] >= gallery.judge.sure_from]
+    assert 0.95 <= np.mean([a.verdict != "stranger" for a in answers]) < 1, "one of 36 is a stranger at most"
+    good = [Path(a.path).parent.name == a.top(1)[0][0] for a in answers if a.top(1)[0][1] >= gallery.detector.sure_from]
     assert not good or np.mean(good) >= 0.95
 
 
 def test_what_a_killed_process_left_half_written_is_removed(trained: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / ".of-birds.npz.123.tmp").write_bytes(b"half")
-    write_gallery(trained, photos, path=tmp_path / "of-birds.npz")
+    write_reference_index(trained, photos, path=tmp_path / "of-birds.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["of-birds.npz"]
 
 
@@ -154,12 +154,12 @@ def test_other_data_are_refused(trained: Path, photos: Path, tmp_path: Path) -> 
     shutil.copytree(photos / "jay", tmp_path / "data" / "magpie")
     shutil.copytree(photos / "wren", tmp_path / "data" / "wren")
     with pytest.raises(DataError, match="class 'magpie'"):
-        write_gallery(trained, tmp_path / "data")
+        write_reference_index(trained, tmp_path / "data")
     other = tmp_path / "other"
-    write_gallery(trained, path=other / "gallery.npz")
+    write_reference_index(trained, path=other / "gallery.npz")
     for name in ("config.json", "model.safetensors"):
         shutil.copy(trained / name, other / name)
     facts = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(with_checksum({**facts, "classes": ["a", "b", "c"]})))
     with pytest.raises(ModelError, match="of another model, with other classes"):
-        Predictor(other)
+        load_engine(other)

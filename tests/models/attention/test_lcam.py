@@ -9,7 +9,10 @@ from torch.nn import functional
 
 from tlaam.config.sections import ModelConfig
 from tlaam.errors import ModelError
-from tlaam.models.attention.lcam import LCAM, SE, ChannelAttention, insert_channel_attention, neighbourhood
+from tlaam.models.attention.base import ChannelAttention
+from tlaam.models.attention.insertion import insert_channel_attention
+from tlaam.models.attention.lcam import LCAM, neighbourhood
+from tlaam.models.attention.se import SE
 from tlaam.models.build import build_model
 from tlaam.models.norm import ViewNorm2d
 

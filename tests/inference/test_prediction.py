@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlaam.inference.engine import Prediction
-from tlaam.reference.index import Confidence
-from tlaam.visualization import pictures
+import tlaam.inference.prediction as module
+from tlaam.inference.prediction import Prediction
+from tlaam.reference.ood_detector import Verdict
 
 
 @pytest.mark.parametrize(
-    ("confidence", "title"),
+    ("verdict", "title"),
     [
         (None, "jay 90%"),
         ("sure", "jay 90%"),
@@ -24,7 +24,7 @@ from tlaam.visualization import pictures
     ],
 )
 def test_doubt_is_said_before_the_name(
-    confidence: Confidence | None, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verdict: Verdict | None, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, Any] = {}
 
@@ -32,14 +32,14 @@ def test_doubt_is_said_before_the_name(
         said.update(texts)
         return image
 
-    monkeypatch.setattr(pictures, "prediction_panel", prediction_panel)
+    monkeypatch.setattr(module, "prediction_panel", prediction_panel)
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
     prediction = Prediction(
         str(tmp_path / "a.png"),
         size=(8, 6),
         classes=("crow", "jay"),
         probabilities={"fused": np.array([0.1, 0.9], np.float32)},
-        confidence=confidence,
+        verdict=verdict,
     )
-    pictures.picture_of(prediction, label="crow")
+    prediction.plot(label="crow")
     assert (said["title"], said["subtitle"]) == (title, "wrong, it is crow · crow 10%")
