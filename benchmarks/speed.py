@@ -1,6 +1,7 @@
 """What the two-level model costs beside the ideal: the bare timm backbone on the same number and sizes of crops.
 
     python benchmarks/speed.py --out results/speed.json [--mmal FOLDER]
+    python benchmarks/speed.py --out results/quick.json --quick [--against OTHER/src]
 
 Everything that is compared takes turns in one process, so that a busy machine slows all alike; ratios are medians over
 rounds. Ideal and model have the same precision, memory layout and number of images. ``--mmal`` is a copy of the public
@@ -25,6 +26,7 @@ import numpy as np
 import onnxruntime
 import timm
 import torch
+from quick_speed import quick
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -340,8 +342,15 @@ def main() -> None:
     parser.add_argument(
         "--skip", nargs="*", default=[], choices=["answering", "training", "compiled", "scaling", "mmal"]
     )
+    parser.add_argument("--quick", action="store_true", help="what a user waits for, in minutes, and nothing else")
+    parser.add_argument("--against", type=Path, metavar="SRC", help="of --quick: another version's src/, in turns")
     given = parser.parse_args()
     keep_freed_memory()
+    if given.quick:
+        found = {"command": shlex.join(sys.argv), "machine": environment(), **quick(given.against)}
+        _write(given.out, found)
+        print(json.dumps(found, indent=2))
+        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     best = best_precision(device)
     record: dict[str, Any] = {"command": shlex.join(sys.argv), "machine": environment(), "best precision": best}

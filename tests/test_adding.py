@@ -107,8 +107,8 @@ def test_installed_it_is_known_to_every_process(photos: Path, tmp_path: Path) ->
     assert "full|brightest|none" in listing and "brightest boxes by the features' norm" in listing
     options = [f"--{name.replace('_', '-')}={value}" for name, value in {**QUICK, "epochs": 1}.items()]
     call("-m", "tlaam", "train", str(photos), "--out", "run", *options)
-    assert '"tlaam_brightest:make"' in (tmp_path / "run" / "config.json").read_text()
-    with pytest.raises(ModelError, match="It stood in tlaam_brightest:make"):  # this process has not installed it
+    assert '"tlaam_brightest:Brightest"' in (tmp_path / "run" / "config.json").read_text()
+    with pytest.raises(ModelError, match="It stood in tlaam_brightest:Brightest"):  # this process has not installed it
         load_model(tmp_path / "run")
 
 

@@ -87,8 +87,8 @@ def test_the_reference_documents_only_what_there_is(hooks: ModuleType) -> None:
     [
         ("README.md", "[a](docs/json.md#b)", "[a](json.md#b)"),
         ("README.md", "![a](docs/images/b.jpg)", "![a](images/b.jpg)"),
-        ("README.md", "[a](src/tlaam/model/parts.py)", "[a][tlaam.models.parts.mpalm]"),
-        ("docs/a.md", "[a\nb](../src/tlaam/model/parts.py)", "[a\nb][tlaam.models.parts.mpalm]"),
+        ("README.md", "[a](src/tlaam/models/parts/mpalm.py)", "[a][tlaam.models.parts.mpalm]"),
+        ("docs/a.md", "[a\nb](../src/tlaam/models/parts/mpalm.py)", "[a\nb][tlaam.models.parts.mpalm]"),
         ("docs/a.md", "[a](../LICENSE)", '<span class="in-repository" title="LICENSE">a</span>'),
         ("docs/a.md", "[a](b.py)", '<span class="in-repository" title="docs/b.py">a</span>'),
         ("docs/a.md", "[a](../README.md#b)", "[a](index.md#b)"),
@@ -104,8 +104,10 @@ def test_links_are_turned_for_the_site(hooks: ModuleType, path: str, link: str, 
 
 def test_with_a_repository_links_lead_there(hooks: ModuleType) -> None:
     url = "https://example.org/tlaam"
-    turned = hooks.with_links("[a](../src/tlaam/model/parts.py)", "docs/a.md", f"{url}/", {"tlaam.models.parts.mpalm"})
-    assert turned == f"[a]({url}/blob/HEAD/src/tlaam/model/parts.py)"
+    turned = hooks.with_links(
+        "[a](../src/tlaam/models/parts/mpalm.py)", "docs/a.md", f"{url}/", {"tlaam.models.parts.mpalm"}
+    )
+    assert turned == f"[a]({url}/blob/HEAD/src/tlaam/models/parts/mpalm.py)"
 
 
 def test_no_page_leads_out_of_the_repository() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,9 +22,10 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from tlaam.cli.main import VERBS, main
-from tlaam.utils.extras import SERVE, TRAIN
+from tlaam.utils.extras import SERVE, TRAIN, install_hint
 
 ROOT = Path(__file__).parents[1]
+TOUR = ROOT / "examples" / "api_tour.py"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMAND = "from tlaam.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -168,25 +170,48 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
     elif verb == "download":
         assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
     elif verb == "predict":
-        assert refused == (2, "", "tlaam: a run folder needs PyTorch: pip install 'tlaam[train]'\n")
+        assert refused == (
+            2,
+            "",
+            f"tlaam: a run folder needs PyTorch: {install_hint('train')}\n",
+        )
     elif verb in ("serve", "demo"):
         needed = ", ".join(SERVE.values())
-        assert refused == (2, "", f"tlaam: tlaam {verb} needs {needed}: pip install 'tlaam[serve]'\n")
+        assert refused == (
+            2,
+            "",
+            f"tlaam: tlaam {verb} needs {needed}: {install_hint('serve')}\n",
+        )
     else:
         extra = {"export": "export", "quickstart": "quickstart"}.get(verb, "train")
-        assert refused == (2, "", f"tlaam: tlaam {verb} needs PyTorch: pip install 'tlaam[{extra}]'\n")
+        assert refused == (
+            2,
+            "",
+            f"tlaam: tlaam {verb} needs PyTorch: {install_hint(extra)}\n",
+        )
 
 
 def test_the_same_in_python(light: Run, exported_file: Path, photos: Path, tmp_path: Path) -> None:
     program = """
 import tlaam
 model, photo = sys.argv[1:]
-(prediction,) = load_engine(model).predict([photo])
-assert prediction.top() == tlaam.load(model).predict(photo)[0].top() and prediction.object_box.shape == (4,)
+classifier = tlaam.load(model)
+prediction = classifier.predict(photo)
+assert prediction.top() == classifier.predict([photo])[0].top() and prediction.object_box.shape == (4,)
+print(hasattr(tlaam, "fit"))
 try:
-    tlaam.train
+    tlaam.fit
 except tlaam.TlaamError as error:
     print(error)
 """
     done = light(program, exported_file, photos / "jay" / "0.png", folder=tmp_path)
-    assert (done.stdout, done.stderr) == ("tlaam.train needs PyTorch: pip install 'tlaam[train]'\n", "")
+    assert (done.stdout, done.stderr) == (f"False\ntlaam.fit needs PyTorch: {install_hint('train')}\n", "")
+
+
+def test_the_tour_of_the_python_interface(light: Run, exported_file: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(exported_file, tmp_path / "model.onnx")
+    shutil.copy(exported_file.with_name("model.gallery.npz"), tmp_path)
+    program = f"import runpy; sys.argv[0] = 'tour'; runpy.run_path({str(TOUR)!r}, run_name='__main__')"
+    done = light(program, tmp_path / "model.onnx", photos / "jay" / "0.png", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("refused:") == 7 and "answered: Cannot read image 'no-such-photo.jpg'" in done.stdout

@@ -10,9 +10,9 @@ import tlaam
 
 def test_the_public_names_are_these() -> None:
     assert tlaam.__all__ == [
-        "TLAAM", "Config", "ModelConfig", "Prediction", "Predictor", "TLAAMOutput", "TlaamError", "TrainingConfig",
-        "build_model", "check", "evaluate", "from_pretrained", "load_model", "open_dataset", "predict", "push_to_hub",
-        "quickstart", "resume", "save_pretrained", "train",
+        "TLAAM", "Classifier", "Config", "ModelConfig", "Prediction", "Predictions", "TLAAMOutput", "TlaamError",
+        "TrainingConfig", "build_model", "check", "fit", "load", "open_dataset", "quickstart",
+        "register_architecture", "register_attention", "register_localizer", "register_parts", "resume",
     ]  # fmt: skip
     for name in tlaam.__all__:
         assert (getattr(tlaam, name).__doc__ or "").strip(), name

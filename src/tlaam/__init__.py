@@ -17,7 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tlaam._version import __version__
+from tlaam._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tlaam.api.classifier import Classifier, fit, load
@@ -86,7 +86,6 @@ __all__ = [
     "TLAAMOutput",
     "TlaamError",
     "TrainingConfig",
-    "__version__",
     "build_model",
     "check",
     "fit",

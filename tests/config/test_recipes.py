@@ -121,22 +121,22 @@ def test_an_unknown_preset_is_refused_with_those_there_are() -> None:
 def test_the_command_line_takes_and_lists_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from tlaam.training import run
+    from tlaam.workflows import fit
 
     taken: list[Config] = []
 
-    def train(data: str, out: Path | None, config: Config) -> Path:
+    def train(data: str, out: Path | None, config: Config, **_: object) -> Path:
         taken.append(config)
         return tmp_path
 
-    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(fit, "train", train)
     assert main(["train", "--help"]) == 0
     help_text = capsys.readouterr().out
     for name in recipe_names():
         assert re.search(rf"^ +{name} +{re.escape(recipe_title(name))}$", help_text, re.MULTILINE)
     file = tmp_path / "mine.yaml"
     file.write_text("epochs: 5\nbatch_size: 4\n")
-    command = ["train", "x", "--config", str(file), "--batch-size", "2"]
+    command = ["train", "x", "--config", str(file), "--batch-size", "2", "--no-index", "--no-report"]
     assert main([*command, "--preset", "aircraft-resnet50-mmal"]) == 0
     file.write_text("preset: aircraft-resnet50-mmal\nepochs: 5\nbatch_size: 4\n")
     assert main(command) == 0

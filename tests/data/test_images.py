@@ -204,33 +204,6 @@ def test_max_side_never_enlarges(tmp_path: Path) -> None:
         load_image(tmp_path / "small.png", max_side=0)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_a_banner_is_cut_off_at_the_bottom_of_the_upright_image(tmp_path: Path, orientation: int) -> None:
-    path = tmp_path / "photo.jpg"
-    _picture(90, 60).save(path, exif=_exif(orientation))
-    whole, picture = load_image(path), load_image(path, banner=20)
-    assert picture.size == image_size(path, banner=20) == (whole.width, whole.height - 20)
-    assert np.array_equal(np.asarray(picture), np.asarray(whole)[:-20])
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_nothing_of_a_banner_is_left_in_a_reduced_image(tmp_path: Path, suffix: str) -> None:
-    pixels = np.full((700, 1000, 3), 200, dtype=np.uint8)
-    pixels[-20:] = 0
-    Image.fromarray(pixels).save(tmp_path / f"photo.{suffix}", quality=95)
-    reduced = load_image(tmp_path / f"photo.{suffix}", max_side=100, banner=20)
-    assert reduced.size == (100, 68)
-    assert np.asarray(reduced).min() > 190
-
-
-def test_an_image_no_higher_than_its_banner_is_refused(tmp_path: Path) -> None:
-    _picture(40, 20).save(tmp_path / "low.png")
-    for read in (load_image, image_size):
-        with pytest.raises(ImageError, match=r"low\.png': nothing is left of its 20 rows .* the banner of 20"):
-            read(tmp_path / "low.png", banner=20)
-        read(tmp_path / "low.png", banner=19)
-
-
 def test_one_pixel(tmp_path: Path) -> None:
     Image.new("RGB", (1, 1), (1, 2, 3)).save(tmp_path / "dot.png")
     assert _pixels(tmp_path / "dot.png").tolist() == [[[1, 2, 3]]]

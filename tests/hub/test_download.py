@@ -255,6 +255,6 @@ def test_without_the_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         MissingPackageError,
         match=r"^a model of the Hugging Face hub \(hf://somebody/birds\) needs huggingface-hub: "
-        r"pip install 'tlaam\[train\]'$",
+        r"pip install '\.\[train\]' in a copy of tlaam's repository$",
     ):
         tlaam.load(NAME).predict(photos)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stub_model import StubModel
 
 from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import Sample
@@ -88,7 +89,7 @@ def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
     predictor = load_engine(run)
     (of_sample,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", banner=20)])
     (of_cut_file,) = predictor.predict([tmp_path / "cut.png"])
-    assert (of_sample.path, of_sample.size, of_sample.banner) == (str(path), (90, 50), 20)
+    assert (of_sample.path, of_sample.size) == (str(path), (90, 50))
     assert of_sample.top() == of_cut_file.top()
     np.testing.assert_array_equal(of_sample.object_box, of_cut_file.object_box)
     pictures = [prediction.plot(true_box=(1, 2, 30, 40)) for prediction in (of_sample, of_cut_file)]
@@ -102,9 +103,10 @@ def test_a_line_of_json_holds_the_documented_keys(run: Path, tmp_path: Path) -> 
     lines = [json.loads(json.dumps(p.to_dict(2))) for p in load_engine(run).predict([good, bad])]
     for line in lines:
         assert set(line) == {
-            "path", "predictions", "branches", "confidence", "familiarity", "object_box", "part_boxes", "error",
+            "path", "predictions", "branches", "verdict", "similarity", "confidence", "familiarity", "object_box",
+            "part_boxes", "error",
         }  # fmt: skip
-        assert line["confidence"] is None and line["familiarity"] is None, "this run has no gallery"
+        assert line["verdict"] is None and line["similarity"] is None, "this run has no reference index"
     good_line, bad_line = lines
     assert [set(entry) for entry in good_line["predictions"]] == [{"label", "probability"}] * 2
     assert good_line["predictions"][0]["probability"] >= good_line["predictions"][1]["probability"]
@@ -126,7 +128,7 @@ def test_pictures_in_memory_give_the_same_answer(run: Path, tmp_path: Path) -> N
     path = make(tmp_path / "a.png", 50, 40)
     predictor = load_engine(run)
     (from_file,) = predictor.predict([path])
-    (from_memory,) = predictor.predict_images([Image.open(path)])
+    (from_memory,) = predictor.predict([Image.open(path)])
     np.testing.assert_allclose(from_file.probabilities["fused"], from_memory.probabilities["fused"], atol=1e-6)
 
 
@@ -169,16 +171,13 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         find_images([tmp_path])
 
 
-class _Broken:
+class _Broken(StubModel):
     """A model whose first answer of a batch is no number."""
 
     classes, source_size = ("crow", "jay"), 32
 
     def __init__(self, field: str, value: float) -> None:
         self.field, self.value = field, value
-
-    def ready(self, device: object, precision: object) -> _Broken:
-        return self
 
     def answer(self, inputs: np.ndarray) -> Answers:
         shares = np.tile([0.25, 0.75], (len(inputs), 1))

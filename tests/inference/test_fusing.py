@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+from tlaam.inference import fusing
+from tlaam.inference.engine import load_engine
 from tlaam.inference.folding import FoldedConv2d, fold_norms
 from tlaam.inference.fusing import FusedConv2d, fuse_activations
 from tlaam.models.norm import ViewNorm2d, select_view, split_statistics
@@ -66,7 +70,8 @@ def test_in_bfloat16_it_errs_no_more_than_the_plain_network() -> None:
     x = torch.randn(2, 3, 64, 64)
     exact = maps(network, x)
     plain = copy.deepcopy(network).to(torch.bfloat16)
-    fuse_activations(network)
+    if not fuse_activations(network, dtype=torch.bfloat16):
+        pytest.skip("this processor has no instructions for bfloat16 convolutions")
     assert maps(network, x).sub(exact).abs().mean() <= 1e-4 * exact.abs().mean()  # packed in float32 first
     network.to(torch.bfloat16)
     allowed = 1.5 * maps(plain, x.to(torch.bfloat16)).sub(exact).abs().mean()
@@ -116,8 +121,53 @@ def test_who_listens_to_an_activation_goes_on_hearing_it() -> None:
     assert heard and all(float(x.min()) >= 0 for x in heard)
 
 
-def test_without_onednn_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlaam.inference.fusing._available", lambda: False)
+@pytest.fixture
+def lacking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[torch.dtype], None]]:
+    """A processor without the instructions for a precision, as oneDNN says it."""
+
+    def lack(dtype: torch.dtype) -> None:
+        def refused(weight: Tensor, conv: nn.Conv2d, shape: torch.Size) -> Tensor:
+            if weight.dtype == dtype:
+                raise RuntimeError("mkldnn_reorder_conv2d_weight: bf16 path needs the cpu support avx_ne_convert")
+            return reordered(weight, conv, shape)
+
+        monkeypatch.setattr(fusing, "_reordered", refused)
+        fusing._available.cache_clear()
+
+    reordered = fusing._reordered
+    fusing._available.cache_clear()
+    yield lack
+    fusing._available.cache_clear()
+
+
+def test_what_the_processor_lacks_is_not_used(lacking: Callable[[torch.dtype], None]) -> None:
+    lacking(torch.float32)
     network = folded("resnet18")
-    assert fuse_activations(network) == 0
+    assert fuse_activations(network) == fuse_activations(network, dtype=torch.bfloat16) == 0
     assert not any(isinstance(m, FusedConv2d) for m in network.modules())
+
+
+def test_a_processor_without_bfloat16_fuses_in_float32_alone_and_answers_in_both(
+    lacking: Callable[[torch.dtype], None], run: Path, photos: Path
+) -> None:
+    lacking(torch.bfloat16)
+    assert fuse_activations(folded("resnet18"), dtype=torch.bfloat16) == 0
+    assert fuse_activations(folded("resnet18")) > 0
+    for precision in ("32-true", "bf16-mixed"):
+        engine = load_engine(run, precision=precision, device="cpu")  # type: ignore[arg-type]
+        (answer,) = engine.predict([photos / "jay" / "0.png"])
+        assert answer.error is None and engine.model.precision == precision
+        fused = any(isinstance(m, FusedConv2d) for m in engine.model.network.modules())  # type: ignore[attr-defined]
+        assert fused is (precision == "32-true")
+
+
+def test_a_release_without_the_operators_is_not_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> Tensor:
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_convolution_pointwise'")
+
+    monkeypatch.setattr(fusing, "_convolved", missing)
+    fusing._available.cache_clear()
+    try:
+        assert fuse_activations(folded("resnet18")) == 0
+    finally:
+        fusing._available.cache_clear()

@@ -34,7 +34,7 @@ def test_a_file_predicts_like_a_run_folder(small: Path, tmp_path: Path) -> None:
         answers = list(load_engine(given, batch_size=2).predict(sorted(tmp_path.glob("*.png"))))
         assert [answer.top(1)[0][0] for answer in answers[:3]] == ["green", "blue", "red"]
         assert answers[3].error is not None and not answers[3].probabilities
-    (answer,) = tlaam.load(small).predict(tmp_path / "2.png")
+    answer = tlaam.load(small).predict(tmp_path / "2.png")
     assert set(answer.probabilities) == {"fused"} and answer.size == (40, 20)
     assert answer.object_box is None and answer.part_boxes is None and answer.heatmap is None
     np.testing.assert_allclose(answer.probabilities["fused"].sum(), 1, rtol=1e-6)
@@ -65,7 +65,7 @@ def with_embeddings(width: int) -> Any:
 def test_the_metadata_tell_strangers(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", with_embeddings(3))
     colours = [(200, 0, 0), (0, 1, 0), (90, 90, 0)]
-    answers = load_engine(path).predict_images([Image.new("RGB", (40, 20), colour) for colour in colours])
+    answers = list(load_engine(path).predict([Image.new("RGB", (40, 20), colour) for colour in colours]))
     assert [answer.verdict for answer in answers] == ["sure", "unsure", "stranger"]
     np.testing.assert_allclose([answer.similarity for answer in answers], [1, 1, 0.5**0.5], atol=1e-3)
 
@@ -73,7 +73,7 @@ def test_the_metadata_tell_strangers(tmp_path: Path) -> None:
 def test_metadata_of_another_model_are_one_line(tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", with_embeddings(4))
     with pytest.raises(ModelError, match="compares 4 numbers an image, and this model gives 3"):
-        load_engine(path).predict_images([Image.new("RGB", (9, 9))])
+        list(load_engine(path).predict([Image.new("RGB", (9, 9))]))
     for text in ("", "[", "{}", "[" * 100_000):
         path = written(tmp_path / "m.onnx", small_model({**FACTS, "familiarity": text}))
         with pytest.raises(ModelError, match=r"m\.onnx: 'familiarity' of its metadata cannot be used"):

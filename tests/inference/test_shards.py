@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from onnx_files import small_model, written
 from PIL import Image
+from stub_model import StubModel
 
 from tlaam.cli.main import main
 from tlaam.errors import DataError, MissingPackageError, RunError
@@ -29,14 +30,11 @@ from tlaam.inference.shards import Share, predict_into
 IMAGES = 23
 
 
-class Colour:
+class Colour(StubModel):
     """A model without weights: the most probable class is an image's strongest colour."""
 
     classes = ("red", "green", "blue")
     source_size = 32
-
-    def ready(self, device: Any, precision: Any) -> Colour:
-        return self
 
     def answer(self, inputs: np.ndarray) -> Answers:
         scores = inputs.mean((2, 3)).astype(np.float64) + 1
@@ -119,17 +117,17 @@ def test_torchrun_and_slurm_say_which_process_this_is(monkeypatch: pytest.Monkey
     ("change", "word"),
     [({"top_k": 1}, "top_k"), ({"shard_size": 6}, "shard_size"), ({}, "images"), ({}, "model")],
 )
-def test_other_work_is_not_mixed_in(tmp_path: Path, manifest: Path, change: dict[str, Any], word: str) -> None:
-    model = tmp_path / "model.onnx"
-    model.write_bytes(b"one")
-    into(tmp_path / "out", manifest, model=model)
+def test_other_work_is_not_mixed_in(
+    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], word: str
+) -> None:
+    into(tmp_path / "out", manifest)
     before = rows(tmp_path / "out")
     if word == "images":
         manifest.write_text(manifest.read_text().replace("images/5.png", "images/6.png"))
     if word == "model":
-        model.write_bytes(b"another")
+        monkeypatch.setattr(Colour, "checksum", "1" * 64)
     with pytest.raises(RunError, match=word):
-        into(tmp_path / "out", manifest, **{**change, "model": model})
+        into(tmp_path / "out", manifest, **change)
     assert rows(tmp_path / "out") == before
 
 

@@ -24,13 +24,14 @@ from tlaam.errors import DataError, ModelError, RunError
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.inference.store import load_model
 from tlaam.publish.card import Facts, card
+from tlaam.publish.folder import save_pretrained
 from tlaam.reference.file import read_index
 from tlaam.workflows.reference_index import write_reference_index
 
 
 @pytest.fixture(scope="module")
 def folder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tlaam.save_pretrained(trained, tmp_path_factory.mktemp("out") / "model", repo_id="somebody/birds")
+    return save_pretrained(trained, tmp_path_factory.mktemp("out") / "model", repo_id="somebody/birds")
 
 
 def front_matter(text: str) -> dict[str, Any]:
@@ -53,15 +54,15 @@ def test_only_what_tells_strangers_is_published_unless_asked(
     trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    with pytest.raises(ModelError, match="holds no gallery to publish; write it with tlaam gallery"):
-        tlaam.save_pretrained(run, tmp_path / "refused", look_alikes=True)
+    with pytest.raises(ModelError, match="holds no reference index to publish; write it with tlaam index"):
+        save_pretrained(run, tmp_path / "refused", look_alikes=True)
     own = read_index(write_reference_index(run))
-    plain = tlaam.save_pretrained(run, tmp_path / "plain", pictures=0)
+    plain = save_pretrained(run, tmp_path / "plain", pictures=0)
     content = (plain / "gallery.npz").read_bytes()
     assert not any(name.encode() in content for name in own.names) and b"JFIF" not in content
     assert main(["push", str(run), "a/b", "--pictures", "0", "--look-alikes", "--out", str(tmp_path / "whole")]) == 0
     assert (tmp_path / "whole" / "gallery.npz").read_bytes() == (run / "gallery.npz").read_bytes()
-    here, there = (next(iter(tlaam.load(folder).predict(photos / "jay" / "0.png"))) for folder in (run, plain))
+    here, there = (tlaam.load(folder).predict(photos / "jay" / "0.png") for folder in (run, plain))
     assert here.verdict == there.verdict and here.similarity == there.similarity is not None
 
 
@@ -72,7 +73,7 @@ def test_a_round_trip_answers_bit_for_bit(trained: Path, folder: Path) -> None:
     with torch.no_grad():
         for one, other in zip(before.network(images), after.network(images), strict=True):
             assert (one is None and other is None) or torch.equal(one, other)
-    once_more = tlaam.save_pretrained(folder, folder.parent / "again", pictures=0)
+    once_more = save_pretrained(folder, folder.parent / "again", pictures=0)
     for name in ("model.safetensors", "config.json"):
         assert (once_more / name).read_bytes() == (folder / name).read_bytes()
 
@@ -109,7 +110,7 @@ def test_boxes_are_measured_where_they_are_known(trained: Path, photos: Path, tm
     rows += [f"{path},{path.parent.name},test,10,10,50,40" for path in sorted(photos.rglob("*.png"))]
     manifest = tmp_path / "known.csv"
     manifest.write_text("\n".join(rows))
-    out = tlaam.save_pretrained(trained, tmp_path / "out", manifest, pictures=0, license="apache-2.0")
+    out = save_pretrained(trained, tmp_path / "out", manifest, pictures=0, license="apache-2.0")
     text, report = (out / "README.md").read_text(encoding="utf-8"), measured(trained, manifest, split="test")
     assert report.localization is not None
     shares = report.localization.measures()
@@ -157,7 +158,7 @@ def test_the_cards_program_and_command_run(
     text = (folder / "README.md").read_text(encoding="utf-8").replace("hf://somebody/birds", str(folder))
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(compile(program, "README.md", "exec"), {})
-    assert re.search(r"\('(crow|jay|wren)', 0\.\d+\)", capsys.readouterr().out)
+    assert re.search(r"(crow|jay|wren) 0\.\d+ \w+ \[", capsys.readouterr().out)
     (line,) = re.findall(r"^tlaam (.*)$", text, re.MULTILINE)
     assert main(line.split()) == 0 and len(list((tmp_path / "seen").iterdir())) == 1
 
@@ -165,7 +166,7 @@ def test_the_cards_program_and_command_run(
 def test_where_nothing_can_be_measured_nothing_is_claimed(
     run: Path, trained: Path, photos: Path, tmp_path: Path
 ) -> None:
-    bare = (tlaam.save_pretrained(run, tmp_path / "bare") / "README.md").read_text(encoding="utf-8")
+    bare = (save_pretrained(run, tmp_path / "bare") / "README.md").read_text(encoding="utf-8")
     assert "Not measured: what it was trained on is not recorded" in bare
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -174,13 +175,13 @@ def test_where_nothing_can_be_measured_nothing_is_claimed(
             (moved / path.name).write_bytes(path.read_bytes())
     facts = json.loads((moved / "data.json").read_text())
     (moved / "data.json").write_text(json.dumps({**facts, "source": str(tmp_path / "nowhere")}))
-    gone = (tlaam.save_pretrained(moved, tmp_path / "gone") / "README.md").read_text(encoding="utf-8")
+    gone = (save_pretrained(moved, tmp_path / "gone") / "README.md").read_text(encoding="utf-8")
     assert "Not measured: the images of its training were not at hand" in gone and str(tmp_path) not in gone
-    untold = (tlaam.save_pretrained(run, tmp_path / "untold", photos) / "README.md").read_text(encoding="utf-8")
+    untold = (save_pretrained(run, tmp_path / "untold", photos) / "README.md").read_text(encoding="utf-8")
     assert "Not measured: there were no validation or test images" in untold
     for text in (bare, gone, untold):
         assert "model-index" not in front_matter(text) and "%" not in text and "What it sees" not in text
-    asked = tlaam.save_pretrained(run, tmp_path / "asked", photos, split="train", pictures=1)
+    asked = save_pretrained(run, tmp_path / "asked", photos, split="train", pictures=1)
     text = (asked / "README.md").read_text(encoding="utf-8")
     assert "18 images of the train split. Whether they were seen in training is not recorded." in text
 
@@ -189,17 +190,17 @@ def test_what_is_refused(run: Path, trained: Path, photos: Path, tmp_path: Path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty"):
-        tlaam.save_pretrained(run, tmp_path / "full")
+        save_pretrained(run, tmp_path / "full")
     with pytest.raises(RunError, match="is not empty"):
-        tlaam.save_pretrained(run, tmp_path / "full" / "mine.txt")
+        save_pretrained(run, tmp_path / "full" / "mine.txt")
     with pytest.raises(ModelError, match="holds no trained model"):
-        tlaam.save_pretrained(photos, tmp_path / "new")
+        save_pretrained(photos, tmp_path / "new")
     with pytest.raises(ModelError, match="names no model"):
-        tlaam.save_pretrained(run, tmp_path / "new", repo_id="birds")
+        save_pretrained(run, tmp_path / "new", repo_id="birds")
     with pytest.raises(DataError, match="There is no file or folder"):
-        tlaam.save_pretrained(run, tmp_path / "new", tmp_path / "nowhere")
+        save_pretrained(run, tmp_path / "new", tmp_path / "nowhere")
     with pytest.raises(DataError, match="no images in split 'test'"):
-        tlaam.save_pretrained(trained, tmp_path / "new", photos, split="test")
+        save_pretrained(trained, tmp_path / "new", photos, split="test")
     assert not (tmp_path / "new").exists()
 
 
@@ -223,6 +224,6 @@ def test_names_are_shown_as_they_are_and_do_nothing(tmp_path: Path) -> None:
 
 def test_the_plain_backbone_claims_no_levels(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", localizer="none", parts="none", attention="none")
-    text = (tlaam.save_pretrained(run, tmp_path / "out") / "README.md").read_text(encoding="utf-8")
+    text = (save_pretrained(run, tmp_path / "out") / "README.md").read_text(encoding="utf-8")
     assert "Besides the whole image" not in text
     assert Config().model.backbone is None and "`test_resnet` at 64 pixels" in text

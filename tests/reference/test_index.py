@@ -216,9 +216,7 @@ def test_a_damaged_or_hostile_file_is_one_plain_line(index: ReferenceIndex, tmp_
     with np.load(io.BytesIO(to_bytes(index))) as loaded:
         arrays = dict(loaded)
     assert read_index(_written(tmp_path, npz(arrays))).names == index.names  # the undamaged one is read
-    with pytest.raises(
-        ModelError, match=r"g\.npz is damaged or no reference index .*remove it"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"g\.npz is damaged or no reference index .*remove it") as caught:
         read_index(_written(tmp_path, DAMAGES[damage](arrays)))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400 + len(str(tmp_path))
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import Box
+from tlaam.inference.engine import load_engine
 from tlaam.inference.prediction import Prediction
-from tlaam.reports import evaluation_report as page
+from tlaam.reports.evaluation_report import write_evaluation_report
 
 
 def test_pictures_and_true_boxes_are_without_the_banner(
@@ -20,12 +21,12 @@ def test_pictures_and_true_boxes_are_without_the_banner(
 ) -> None:
     opened = open_dataset(photos)
     data = opened.with_samples([replace(sample, box=(5, 6, 70, 55), banner=20) for sample in opened.samples])
-    seen: list[tuple[int, tuple[int, int], Box | None]] = []
+    seen: list[tuple[tuple[int, int], tuple[int, int], Box | None]] = []
 
-    def views_of(prediction: Prediction, *, true_box: Box | None = None) -> dict[str, Image.Image]:
-        seen.append((prediction.banner, prediction.size, true_box))
+    def views(prediction: Prediction, *, true_box: Box | None = None) -> dict[str, Image.Image]:
+        seen.append((prediction.image().size, prediction.size, true_box))
         return {"boxes": Image.new("RGB", (8, 8))}
 
-    monkeypatch.setattr(page, "views_of", views_of)
-    page.write_evaluation_report(tmp_path / "page.html", run, data, measured(run, data), count=2)
-    assert seen == [(20, (80, 40), (5, 6, 70, 40))] * 2
+    monkeypatch.setattr(Prediction, "views", views)
+    write_evaluation_report(tmp_path / "page.html", load_engine(run), data, measured(run, data), count=2)
+    assert seen == [((80, 40), (80, 40), (5, 6, 70, 40))] * 2

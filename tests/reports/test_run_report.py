@@ -117,7 +117,7 @@ def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(
     judge = read_index(write_reference_index(run)).detector
     write_run_report(run)
     source = json.loads((run / "data.json").read_text())["source"]
-    report = measured(run, source, split="val", gallery=read_index(run / "gallery.npz"))
+    report = measured(run, source, split="val", index=read_index(run / "gallery.npz"))
     table = titled(written["sections"])["What it says of its own answers"]
     strangers = sum(r.verdict == "stranger" for r in report.per_image) / report.images
     assert isinstance(table, Table) and judge.chosen_on in table.note and f"of {strangers:.0%} of these" in table.note
@@ -167,7 +167,7 @@ def test_training_ends_with_the_page(photos: Path, tmp_path: Path, capsys: pytes
     options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     out = tmp_path / "run"
     assert main(["train", str(photos), "--out", str(out), *options]) == 0
-    assert f"Page: {out / 'report.html'}" in capsys.readouterr().out
+    assert f"Report: {out / 'report.html'}" in capsys.readouterr().out
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "How often it is right" in page and "<svg" in page and "data:image/jpeg" in page
     (out / "report.html").unlink()
@@ -191,5 +191,5 @@ def test_a_page_that_cannot_be_written_leaves_the_model_and_is_said(
     monkeypatch.setattr(run_page, "write_page", write_page)
     options = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *options]) == 0
-    assert "no page was written: the disk is full" in capsys.readouterr().err
+    assert "no report was written: the disk is full" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").is_file()

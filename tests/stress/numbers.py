@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from stub_model import StubModel
 
 from stress.attempts import Outcome, plain, random_of, refusal, tlaam
 from stress.colours import SIZE, write_model
@@ -34,7 +35,7 @@ VALUES: dict[str, Callable[[Random, tuple[int, int]], Floats]] = {
 }
 
 
-class _Stub:
+class _Stub(StubModel):
     """A model that answers what it is told to."""
 
     classes = ("crow", "jay", "wren")
@@ -42,10 +43,6 @@ class _Stub:
 
     def __init__(self, answers: Any) -> None:
         self.answers = answers
-
-    def ready(self, device: Any, precision: Any) -> _Stub:
-        """Be ready as it is."""
-        return self
 
     def answer(self, canvases: NDArray[np.uint8]) -> Any:
         """Answer what it was made with."""

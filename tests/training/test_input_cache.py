@@ -35,14 +35,14 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def decoded(sample: Sample) -> np.ndarray:
-    return to_input(load_for_input(sample.path, SIZE, banner=sample.banner)[0], SIZE)
+    return to_input(load_for_input(sample, SIZE)[0], SIZE)
 
 
 def assert_right(cache: InputCache, samples: list[Sample]) -> None:
     for sample in samples:
         found = cache.get(sample)
         assert found is not None and np.array_equal(found[0], decoded(sample))
-        assert found[1] == load_for_input(sample.path, SIZE, banner=sample.banner)[1]
+        assert found[1] == load_for_input(sample, SIZE)[1]
 
 
 def test_inputs_are_kept_and_read_back(tmp_path: Path, samples: list[Sample]) -> None:

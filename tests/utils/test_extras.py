@@ -16,6 +16,7 @@ import tlaam.utils.extras
 from tlaam.cli.main import main
 from tlaam.data.public.matlab import read_mat
 from tlaam.errors import MissingPackageError
+from tlaam.utils.extras import install_hint
 
 PYPROJECT = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
 
@@ -40,7 +41,7 @@ def partly_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("partly_installed")
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], run: Path, photos: Path) -> None:
     assert main(["train", "x"]) == 2
-    assert capsys.readouterr().err == "tlaam: tlaam train needs Lightning, SciPy: pip install 'tlaam[train]'\n"
+    assert capsys.readouterr().err == f"tlaam: tlaam train needs Lightning, SciPy: {install_hint('train')}\n"
     assert main(["predict", str(run), str(photos)]) == 2
     assert "a run folder needs Lightning, SciPy: pip" in capsys.readouterr().err
 
@@ -51,16 +52,19 @@ def test_serving_needs_its_own_packages_and_no_torch(
 ) -> None:
     monkeypatch.setattr(tlaam.utils.extras, "find_spec", lambda name: None if name in ("torch", "uvicorn") else True)
     assert main([verb, "model.onnx"]) == 2
-    assert capsys.readouterr().err == f"tlaam: tlaam {verb} needs uvicorn: pip install 'tlaam[serve]'\n"
+    assert capsys.readouterr().err == f"tlaam: tlaam {verb} needs uvicorn: {install_hint('serve')}\n"
 
 
 def test_a_name_says_what_it_needs_and_a_defect_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tlaam._HOMES, "evaluate", "tlaam.nowhere")
+    monkeypatch.setitem(tlaam._HOMES, "build_model", "tlaam.nowhere")
     with pytest.raises(ModuleNotFoundError, match=r"tlaam\.nowhere"):
-        _ = tlaam.evaluate
+        _ = tlaam.build_model
     monkeypatch.setattr(tlaam.utils.extras, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError, match=r"^tlaam\.evaluate needs PyTorch: pip install 'tlaam\[train\]'$"):
-        _ = tlaam.evaluate
+    with pytest.raises(
+        MissingPackageError,
+        match=r"^tlaam\.build_model needs PyTorch: pip install ",
+    ):
+        _ = tlaam.build_model
 
 
 def test_lists_of_matlab_need_no_scipy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run's gallery: made of its own training images, judged by its validation images, written as training ends."""
+"""A run's reference index: made of its training images, its thresholds by validation images, as training ends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 from tlaam.cli.main import main
 from tlaam.data.open import open_dataset
 from tlaam.errors import DataError, ModelError
-from tlaam.evaluation.evaluate import with_the_runs_splits
 from tlaam.inference.backend import Answers
 from tlaam.inference.engine import load_engine
 from tlaam.inference.pytorch import TorchModel
-from tlaam.reference.file import read_index
+from tlaam.reference.file import read_index, write_index
+from tlaam.runs.splits import TrainingData, with_the_runs_splits
 from tlaam.utils.checksums import with_checksum
 from tlaam.workflows.reference_index import write_reference_index
 
@@ -41,18 +41,18 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_ends_with_it_and_predictions_say_what_it_knows(
     trained: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gallery = read_index(trained / "gallery.npz")
-    images = with_the_runs_splits(open_dataset(photos), trained)
+    index = read_index(trained / "gallery.npz")
+    images = with_the_runs_splits(open_dataset(photos), TrainingData.of_run(trained))
     train = sorted(sample.name for sample in images.split("train"))
-    assert sorted(gallery.names) == train and len(train) == 12
-    assert [gallery.classes[label] for label in gallery.labels] == [name.split("/")[0] for name in gallery.names]
-    assert gallery.detector.chosen_on == "12 training images, each left out in its turn", "6 validation images are few"
-    for content in gallery.thumbnails:
+    assert sorted(index.names) == train and len(train) == 12
+    assert [index.classes[label] for label in index.labels] == [name.split("/")[0] for name in index.names]
+    assert index.detector.chosen_on == "12 training images, each left out in its turn", "6 validation images are few"
+    for content in index.thumbnails:
         with Image.open(BytesIO(content)) as image:
             assert image.format == "JPEG" and image.size == (80, 60) and not image.getexif()
     predictor = load_engine(trained)
-    answers = list(predictor.predict([photos / name for name in gallery.names]))
-    for name, answer in zip(gallery.names, answers, strict=True):
+    answers = list(predictor.predict([photos / name for name in index.names]))
+    for name, answer in zip(index.names, answers, strict=True):
         assert answer.similarity is not None and answer.verdict in ("sure", "unsure")  # it was learnt from
         (itself,) = predictor.look_alikes(answer, 1)
         assert itself.name == name and itself.similarity == pytest.approx(1, abs=1e-3)
@@ -64,8 +64,8 @@ def test_a_stranger_is_marked_in_the_table_and_counted(
     trained: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    gallery = read_index(run / "gallery.npz")
-    replace(gallery, detector=replace(gallery.detector, threshold=1.1)).write(run / "gallery.npz")
+    index = read_index(run / "gallery.npz")
+    write_index(replace(index, detector=replace(index.detector, threshold=1.1)), run / "gallery.npz")
     (tmp_path / "none.png").write_bytes(b"no image")
     assert main(["predict", str(run), str(photos / "jay"), str(tmp_path / "none.png")]) == 0
     out, err = capsys.readouterr()
@@ -78,8 +78,8 @@ def test_a_stranger_is_marked_in_the_table_and_counted(
     assert main(["predict", str(run), str(photos / "jay" / "0.png"), "--json", "--overlays", str(tmp_path / "o")]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["confidence"] == "stranger" and "1 of 1 images does not look like" in err
-    doubting = replace(gallery.detector, threshold=-1.0, sure_from=1.0)
-    replace(gallery, detector=doubting).write(run / "gallery.npz")
+    doubting = replace(index.detector, threshold=-1.0, sure_from=1.0)
+    write_index(replace(index, detector=doubting), run / "gallery.npz")
     assert main(["predict", str(run), str(photos / "jay"), "--json"]) == 0
     assert "6 of 6 answers are unsure" in capsys.readouterr().err
 
@@ -91,7 +91,7 @@ def test_it_is_not_written_unless_wanted_and_later_by_its_own_command(
     (run / "gallery.npz").unlink()
     assert main(["train", "--resume", str(run), "--no-report", "--no-gallery"]) == 0
     assert not (run / "gallery.npz").exists()
-    assert main(["gallery", str(run)]) == 0
+    assert main(["index", str(run)]) == 0
     assert "Chosen on 12 training images" in capsys.readouterr().out
     assert (run / "gallery.npz").read_bytes() == (trained / "gallery.npz").read_bytes()
     out = tmp_path / "elsewhere.npz"
@@ -100,7 +100,7 @@ def test_it_is_not_written_unless_wanted_and_later_by_its_own_command(
     small = read_index(out)
     assert len(small.names) == 6 and small.nearest(np.ones(small.embeddings.shape[1]), 1)[0].thumbnail is None
     (run / "gallery.npz").write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="is damaged or no gallery"):
+    with pytest.raises(ModelError, match="is damaged or no reference index"):
         load_engine(run)
     assert main(["gallery", str(run)]) == 0, "what is damaged can be written again"
 
@@ -114,7 +114,7 @@ def test_what_hinders_it_leaves_the_model_and_is_said(
 
     monkeypatch.setattr(TorchModel, "answer", without)
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *QUICK]) == 0
-    assert "no gallery was written: this model gives no embeddings" in capsys.readouterr().err
+    assert "no reference index was written: this model gives no embeddings" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").exists() and not (tmp_path / "run" / "gallery.npz").exists()
 
 
@@ -135,12 +135,12 @@ def test_thresholds_come_from_validation_images_where_there_are_enough(
     path = write_reference_index(
         trained, tmp_path / "data", path=tmp_path / "g.npz", progress=lambda done, total: steps.append((done, total))
     )
-    gallery = read_index(path)
-    assert gallery.detector.chosen_on == "36 validation images" and steps[-1] == (55, 55)
-    model = load_engine(trained, gallery=gallery)
+    index = read_index(path)
+    assert index.detector.chosen_on == "36 validation images" and steps[-1] == (55, 55)
+    model = load_engine(trained, index=index)
     answers = [a for a in model.predict(sorted((tmp_path / "data" / "val").rglob("*.png"))) if a.error is None]
     assert 0.95 <= np.mean([a.verdict != "stranger" for a in answers]) < 1, "one of 36 is a stranger at most"
-    good = [Path(a.path).parent.name == a.top(1)[0][0] for a in answers if a.top(1)[0][1] >= gallery.detector.sure_from]
+    good = [Path(a.path).parent.name == a.top(1)[0][0] for a in answers if a.top(1)[0][1] >= index.detector.sure_from]
     assert not good or np.mean(good) >= 0.95
 
 

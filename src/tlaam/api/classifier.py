@@ -88,7 +88,7 @@ class Classifier:
         elif isinstance(images, (Image.Image, np.ndarray)) or is_tensor(images):
             images = [images]
         elif not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
-            raise InputError(f"an image cannot be a {type(images).__name__}; give {ACCEPTED}, or a list of them.")
+            raise InputError(f"an image cannot be of type {type(images).__name__}; give {ACCEPTED}, or a list of them.")
         else:
             return Predictions(self.stream(images))
         (prediction,) = self.stream(images)
@@ -301,7 +301,7 @@ def load(
     """
     if not isinstance(model, (str, Path)):
         raise InputError(
-            f"a model cannot be loaded from a {type(model).__name__}; give a run folder, an ONNX file or hf://owner/name."
+            f"a model cannot be of type {type(model).__name__}; give a run folder, an ONNX file or hf://owner/name."
         )
     if isinstance(model, str) and "://" in model and not is_hub_name(model):
         raise ModelError(f"'{model}' is no model; give a run folder, an ONNX file or hf://owner/name.")
@@ -364,7 +364,7 @@ def fit(
             "{'epochs': 12}."
         )
     source = data if isinstance(data, (str, Path)) else dataset_of(data)
-    engine = fit_run(source, out, merged, test_fraction=test_fraction, index=index, report=report, progress=progress)
-    if engine is None:  # one of several processes that trained together, and not the first
+    fitted = fit_run(source, out, merged, test_fraction=test_fraction, index=index, report=report, progress=progress)
+    if not fitted.first:  # of several processes that trained together, one goes on
         raise SystemExit(0)
-    return Classifier(engine)
+    return Classifier(fitted.engine or load_engine(fitted.run, keep_trained=True))

@@ -1,0 +1,1 @@
+"""The command ``tlaam``: each verb parses, calls one function and prints."""

@@ -9,7 +9,7 @@ import click
 
 from tlaam.cli.options import PATH, config_option
 from tlaam.data.sample import SPLITS, Split
-from tlaam.reference.file import read_index
+from tlaam.reference.file import index_file_of, read_index
 from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def export(
             f"No reference index in {run}: the file neither tells strangers nor shows look-alikes (tlaam index RUN)."
         )
         return
-    in_file = read_index(done.index).detector.to_text() is not None
+    in_file = read_index(index_file_of(run)).detector.to_text() is not None
     worth = (
         "look-alikes; without it the file still tells strangers"
         if in_file

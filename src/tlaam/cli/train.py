@@ -64,15 +64,15 @@ def train(
         from tlaam.workflows.fit import fit_on
 
         changes = {name: getattr(settings.training, name) for name in given}
-        engine = fit_on(resumed, index=index, report=report, say=_said, **changes)
+        fitted = fit_on(resumed, index=index, report=report, say=_said, **changes)
     else:
         settings = settings_from(context)
         from tlaam.workflows.fit import fit
 
         assert data is not None
-        engine = fit(data, out, settings, index=index, report=report, say=_said)
-    if engine is not None:  # of several processes that trained together, one speaks
-        quoted = shlex.quote(str(engine.origin))
+        fitted = fit(data, out, settings, index=index, report=report, say=_said)
+    if fitted.first:  # of several processes that trained together, one speaks
+        quoted = shlex.quote(str(fitted.run))
         click.echo(
             f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
             f"or tlaam predict {quoted} IMAGES --overlays FOLDER"

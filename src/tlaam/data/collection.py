@@ -45,8 +45,8 @@ def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
         return open_dataset(source, strict=strict)
     if isinstance(source, Mapping) or not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         raise InputError(
-            f"a data set cannot be a {type(source).__name__}; give a path, a list of (image, label), or a map-style "
-            "data set that yields them."
+            f"a data set cannot be of type {type(source).__name__}; give a path, a list of (image, label), or a "
+            "map-style data set that yields them."
         )
     return open_dataset(_written(list(_items(source))), strict=strict)
 

@@ -45,7 +45,7 @@ def rgb_image(given: object) -> Image.Image:
         return to_rgb(Image.fromarray(_checked(given, "an array", "(H, W, C)")))
     if is_tensor(given):
         return to_rgb(Image.fromarray(_checked(_tensor_levels(given), "a tensor", "(C, H, W)")))
-    raise InputError(f"an image cannot be a {type(given).__name__}; give {ACCEPTED}.")
+    raise InputError(f"an image cannot be of type {type(given).__name__}; give {ACCEPTED}.")
 
 
 def _tensor_levels(tensor: Any) -> NDArray[Any]:

@@ -255,7 +255,7 @@ def require_packages() -> None:
         ExportError: it is not.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise ExportError(f"exporting needs {', '.join(missing)}: pip install 'tlaam[export]'.")
+        raise ExportError(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}.")
 
 
 def to_onnx(model: TorchModel) -> onnx.ModelProto:

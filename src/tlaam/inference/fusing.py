@@ -1,13 +1,16 @@
 """Convolutions that apply their activation as they write, with weights in the processor's own layout: for a CPU.
 
 PyTorch asks oneDNN for a convolution, which rearranges the weights each time, and passes over its output again for the
-activation. oneDNN can do both at once; PyTorch's own compiler has it do so, by the operators used here. Where they are
-missing, or a network answers differently with them, it stays as it was.
+activation. oneDNN can do both at once; PyTorch's own compiler has it do so, by the operators used here. They are
+private to PyTorch, and some processors lack the instructions for some precisions: each is tried on a small convolution
+first. Where it fails, or a network answers differently, the network stays as it was. What it buys beside folding alone
+is in docs/speed.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -54,19 +57,13 @@ class FusedConv2d(nn.Module):
         if conv.same:
             x = pad_same(x, conv.kernel_size, conv.stride, conv.dilation)
         x = x.contiguous(memory_format=torch.channels_last)
-        output: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._arranged(weight, x.shape), bias, conv.padding, conv.stride, conv.dilation, conv.groups,
-            self.activation.name, list(self.activation.numbers), "",
-        )  # fmt: skip
-        return output
+        return _convolved(x, self._arranged(weight, x.shape), bias, conv, self.activation)
 
     def _arranged(self, weight: Tensor, shape: torch.Size) -> Tensor:
         source, arranged = self._packed.get(self.conv.view, (None, None))
         if source is not weight or arranged is None:  # weights that moved or changed their precision are new tensors
             conv = self.conv
-            arranged = torch.ops.mkldnn._reorder_convolution_weight(
-                weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(shape)
-            )
+            arranged = _reordered(weight, conv, shape)
             self._packed[conv.view] = (weight, arranged)
         return arranged
 
@@ -74,7 +71,7 @@ class FusedConv2d(nn.Module):
         return {**self.__dict__, "_packed": {}}  # what oneDNN has arranged cannot be copied, only made again
 
 
-def fuse_activations(network: nn.Module, image_size: int = 64) -> int:
+def fuse_activations(network: nn.Module, image_size: int = 64, dtype: torch.dtype = torch.float32) -> int:
     """Let the folded convolutions of a timm network be computed together with what activates them, in place.
 
     Which activation belongs to which convolution is seen on a run of noise, and whether the network still answers as
@@ -83,12 +80,14 @@ def fuse_activations(network: nn.Module, image_size: int = 64) -> int:
     Args:
         network: after `tlaam.inference.folding.fold_norms`, in float32 on the CPU.
         image_size: side of the images to try it on; any that the network takes.
+        dtype: of the weights that it is to answer with.
 
     Returns:
-        How many convolutions were replaced, those that nothing activates too; 0 where oneDNN cannot do it.
+        How many convolutions were replaced, those that nothing activates too; 0 where oneDNN cannot do it in that
+        precision on this processor.
     """
     convolutions = [m for m in network.modules() if isinstance(m, FoldedConv2d) and not isinstance(m.padding, str)]
-    if not convolutions or not _available():
+    if not convolutions or not all(map(_available, {torch.float32, dtype})):  # tried in float32 below
         return 0
     noise = noise_for(network, image_size)
     activations = _activations(network, convolutions, noise)
@@ -148,6 +147,35 @@ def _activations(network: nn.Module, convolutions: list[FoldedConv2d], x: Tensor
     return {conv: act for conv, act in pairs.items() if calls[conv] == 1 and calls[act] == 1}
 
 
-def _available() -> bool:
-    needed = ("_convolution_pointwise", "_reorder_convolution_weight")
-    return torch._C._has_mkldnn and all(hasattr(torch.ops.mkldnn, name) for name in needed)
+def _reordered(weight: Tensor, conv: nn.Conv2d | FoldedConv2d, shape: torch.Size) -> Tensor:
+    """Return a convolution's weights in the layout that oneDNN wants for maps of a shape."""
+    arranged: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+        weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(shape)
+    )
+    return arranged
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, bias: Tensor, conv: nn.Conv2d | FoldedConv2d, activation: Activation
+) -> Tensor:
+    """Return maps convolved by `_reordered` weights and activated."""
+    output: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        x, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups, activation.name,
+        list(activation.numbers), "",
+    )  # fmt: skip
+    return output
+
+
+@cache
+def _available(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN fuses in this precision on this processor, tried on a convolution of eight channels."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    conv = nn.Conv2d(8, 8, 3, padding=1, dtype=dtype).requires_grad_(False)
+    x = torch.zeros(1, 8, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    try:
+        assert conv.bias is not None
+        _convolved(x, _reordered(conv.weight, conv, x.shape), conv.bias, conv, Activation("relu"))
+    except (AttributeError, RuntimeError):  # operators that are missing, and instructions that are
+        return False
+    return True

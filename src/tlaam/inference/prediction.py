@@ -127,10 +127,12 @@ class Prediction:
 
     def to_row(self) -> dict[str, Any]:
         """Return one row of a table, by `COLUMNS`; None where there is nothing."""
-        top = [*self.top(2), (None, None), (None, None)]
+        shown = [(label, round(score, 6)) for label, score in self.top(2)]
+        top: list[tuple[Any, Any]] = [*shown, (None, None), (None, None)]
+        similarity = None if self.similarity is None else round(self.similarity, 4)
         box = (None,) * 4 if self.object_box is None else tuple(_rounded(self.object_box))
         values = (
-            self.path, *top[0], self.verdict, self.similarity, *box, *top[1], self.error,
+            self.path, *top[0], self.verdict, similarity, *box, *top[1], self.error,
         )  # fmt: skip
         return dict(zip(COLUMNS, values, strict=True))
 

@@ -41,8 +41,8 @@ class PredictionCache:
                 self._on_prediction(sample, prediction)
             mine.append(replace(prediction, source=sample))  # an image that was kept for it is let go
             progress(min(before + len(mine) * share.world_size, len(samples)))
-        made = gathered(mine, share, len(missing))
-        self._found.update(zip(map(_key, missing), made, strict=True))
+        if missing:  # the same on all processes
+            self._found.update(zip(map(_key, missing), gathered(mine, share, len(missing)), strict=True))
         return [self.engine.judged(self._found[_key(sample)]) for sample in samples]
 
 

@@ -72,13 +72,14 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
             (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
     """
     on_cpu = torch.device(device).type == "cpu"
+    weights = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     ready: _Network = copy.deepcopy(network).eval()
     if on_cpu:
         ready.cpu()
     for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:
         fold_norms(backbone.network, backbone.image_size)
         if on_cpu:
-            fuse_activations(backbone.network, backbone.image_size)
+            fuse_activations(backbone.network, backbone.image_size, weights)
         if precision == "bf16-mixed":
             for module in backbone.network.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear, FoldedConv2d)):

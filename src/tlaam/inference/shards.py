@@ -203,9 +203,7 @@ def _require_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise MissingPackageError(
-            "Parquet needs pyarrow: pip install 'tlaam[parquet]', or leave --format jsonl."
-        ) from error
+        raise MissingPackageError("Parquet needs pyarrow: pip install pyarrow, or leave --format jsonl.") from error
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

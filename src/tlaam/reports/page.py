@@ -181,7 +181,7 @@ def write_page(
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
-    source = resources.files("tlaam").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
+    source = resources.files("tlaam.reports").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         title=title,
         chart_style=STYLE.strip(),

@@ -30,6 +30,11 @@ SERVE = {
 """The same of the extra ``serve``, which goes without PyTorch."""
 
 
+def install_hint(extra: str) -> str:
+    """Return how an extra is installed from where the package itself was: it has no release on any registry."""
+    return f"pip install '.[{extra}]' in a copy of tlaam's repository"
+
+
 def require_extra(what: str, extra: str = "train") -> None:
     """Check that PyTorch and all that goes with it is installed, or for the extra ``serve`` what serving needs.
 
@@ -43,4 +48,4 @@ def require_extra(what: str, extra: str = "train") -> None:
     missing = [title for module, title in (SERVE if extra == "serve" else TRAIN).items() if find_spec(module) is None]
     if missing:
         needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # without it, the others say nothing new
-        raise MissingPackageError(f"{what} needs {needed}: pip install 'tlaam[{extra}]'")
+        raise MissingPackageError(f"{what} needs {needed}: {install_hint(extra)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import distributed
@@ -32,6 +32,20 @@ from tlaam.workflows.reference_index import ThumbnailMaker, build_index, index_s
 Say = Callable[[str], None]
 
 
+class Fitted(NamedTuple):
+    """What training came to.
+
+    Attributes:
+        run: the run folder.
+        engine: the model, ready to answer; None where nothing was written from its answers.
+        first: whether this is the first of the processes that trained together: the others end here.
+    """
+
+    run: Path
+    engine: Engine | None
+    first: bool
+
+
 def fit(
     source: str | Path | LabelledImages,
     out: str | Path | None = None,
@@ -42,10 +56,8 @@ def fit(
     report: bool = True,
     progress: bool = True,
     say: Say | None = None,
-) -> Engine | None:
-    """Train a model on a data set, write its run folder with reference index and report, and return it loaded.
-
-    Of several processes that trained together the first one returns it, the others None.
+) -> Fitted:
+    """Train a model on a data set, and write its run folder with reference index and report.
 
     Args:
         source, out, config, test_fraction: as of `tlaam.training.run.train`.
@@ -72,7 +84,7 @@ def fit_on(
     progress: bool = True,
     say: Say | None = None,
     **machine: str | int | None,
-) -> Engine | None:
+) -> Fitted:
     """Continue a run to its end and do what `fit` does then; arguments and errors as of `tlaam.training.run.resume`."""
     folder = resume(run, source=source, progress=progress, **machine)
     return complete(folder, source, index=index, report=report, progress=progress, say=say)
@@ -86,10 +98,10 @@ def complete(
     report: bool = True,
     progress: bool = True,
     say: Say | None = None,
-) -> Engine | None:
-    """Write reference index and report of a run that has just finished, and return its engine.
+) -> Fitted:
+    """Write reference index and report of a run that has just finished.
 
-    Of several processes that trained together the first one writes; the others return None at once.
+    Of several processes that trained together the first one writes; the others return at once.
 
     Args:
         run: the run folder.
@@ -100,18 +112,18 @@ def complete(
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()  # what follows is the first process's alone
     if rank_zero_only.rank != 0:
-        return None
-    engine = load_engine(run, find_index=not index, embeddings=True, keep_images=True)
+        return Fitted(run, None, first=False)
     say(f"Trained model: {run}")
     if not (index or report):
-        return engine
+        return Fitted(run, None, first=True)
+    engine = load_engine(run, find_index=not index, keep_trained=True, embeddings=True, keep_images=True)
     folder = RunFolder(run)
     try:
         images = opened_again(folder.read_json(folder.data)) if images is None else images
         images = with_the_runs_splits(images, trained_on(engine), run)
     except TlaamError as error:
         say(f"tlaam: neither reference index nor report was written: {error}")
-        return engine
+        return Fitted(run, engine, first=True)
     thumbnails = ThumbnailMaker(())
     answers = PredictionCache(engine, thumbnails)
     if index:
@@ -132,7 +144,7 @@ def complete(
         except TlaamError as error:
             say(f"tlaam: no report was written: {error} (tlaam report writes it later.)")
     engine.embeddings, engine.keep_images = False, False
-    return engine
+    return Fitted(run, engine, first=True)
 
 
 def _printed(line: str) -> None:

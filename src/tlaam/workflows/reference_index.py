@@ -69,7 +69,7 @@ def write_reference_index(
         RunError: the disk is full.
     """
     if not isinstance(model, Engine):
-        model = load_engine(model, **options)
+        model = load_engine(model, find_index=False, **options)  # a damaged one is replaced
     folder = RunFolder(_folder_of(model))
     if data is None:
         folder.require_run()
