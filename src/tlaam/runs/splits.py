@@ -1,0 +1,141 @@
+"""What a run has seen: the splits that it cut from its data, cut again for measuring it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tlaam.config.schema import Config
+from tlaam.data.sample import LabelledImages, Split
+from tlaam.data.split import with_test, with_validation
+from tlaam.errors import DataError
+from tlaam.runs.folder import RunFolder
+from tlaam.utils.checksums import checksum
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Of the data that a model was trained on, what its splits are cut again by. It names no image and no folder.
+
+    Attributes:
+        fingerprint: of the data before anything was cut from it (`LabelledImages.fingerprint`).
+        seed: of the cuts.
+        test_fraction: share that was set apart for testing.
+        val_fraction: share of the rest that was held out.
+        select_on: the split that the best epoch was chosen on.
+        keep: whether the best epoch's weights were kept, or the last one's.
+        skipped: of the unreadable images that were left out, the SHA-256 of the name.
+    """
+
+    fingerprint: str
+    seed: int
+    test_fraction: float
+    val_fraction: float
+    select_on: str = "val"
+    keep: str = "best"
+    skipped: tuple[str, ...] = ()
+
+    @classmethod
+    def of_run(cls, run: Path) -> TrainingData | None:
+        """Return what a run folder says; None of a folder without a run's records.
+
+        Raises:
+            RunError: a record is damaged.
+            ConfigError: its settings are damaged.
+        """
+        folder = RunFolder(run)
+        if not folder.data.exists():
+            return None
+        record = folder.read_json(folder.data, "source_fingerprint", "seed", "test_fraction", "val_fraction")
+        skipped: list[str] = []
+        if folder.skipped.exists():
+            skipped = [entry["name"] for entry in folder.read_json(folder.skipped, "skipped")["skipped"]]
+        training = Config.from_yaml(folder.config).training if folder.config.exists() else None
+        return cls(
+            record["source_fingerprint"],
+            record["seed"],
+            record["test_fraction"],
+            record["val_fraction"],
+            "val" if training is None else training.select_on,
+            "best" if training is None else training.keep,
+            tuple(map(_name_checksum, skipped)),
+        )
+
+    @classmethod
+    def from_dict(cls, values: Any) -> TrainingData:
+        """Read what `to_dict` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            found = cls(**{**values, "skipped": tuple(values.get("skipped", ()))})
+        except (TypeError, AttributeError) as error:
+            raise ValueError("it is no record of training data") from error
+        numbers = (found.seed, found.test_fraction, found.val_fraction)
+        texts = (found.fingerprint, found.select_on, found.keep, *found.skipped)
+        if not all(isinstance(n, (int, float)) for n in numbers) or not all(isinstance(t, str) for t in texts):
+            raise ValueError("it is no record of training data")
+        if not (0 <= found.test_fraction < 1 and 0 <= found.val_fraction < 1):
+            raise ValueError("its shares are impossible")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "skipped": list(self.skipped)}
+
+    def is_of(self, images: LabelledImages) -> bool:
+        """Return whether a data set is the one that was trained on."""
+        return self.fingerprint == images.fingerprint()
+
+    def cut(self, images: LabelledImages) -> LabelledImages:
+        """Return the data set that was trained on with the splits that training cut from it."""
+        skipped = set(self.skipped)
+        images = images.with_samples([s for s in images.samples if _name_checksum(s.name) not in skipped])
+        return with_validation(with_test(images, self.test_fraction, self.seed), self.val_fraction, self.seed)
+
+
+def with_the_runs_splits(
+    images: LabelledImages, trained_on: TrainingData | None, run: Path | None = None
+) -> LabelledImages:
+    """Return a data set as the run cut it, so that a model is measured on what it was not trained on; any other as it is.
+
+    Args:
+        images: what is to be measured.
+        trained_on: what the model was trained on; None where that is not known.
+        run: its run folder, where there is one.
+
+    Raises:
+        DataError: the data set has changed since, so that what was trained on is no longer known.
+    """
+    if trained_on is None:
+        return images
+    if trained_on.is_of(images):
+        return trained_on.cut(images)
+    unmarked = not images.split("test") and not images.split("val")
+    if unmarked and run is not None and _root(run) == images.root.resolve():
+        raise DataError(
+            f"{images.root} has changed since {run} was trained on it, so which images it has seen is not known. "
+            "Measure on other images, or on a test split."
+        )
+    return images
+
+
+def preferred_split(images: LabelledImages) -> Split:
+    """Return what is measured where nothing else is said: the test split, else the validation split, else all images."""
+    return next((split for split in ("test", "val") if images.split(split)), "train")  # type: ignore[arg-type,return-value]
+
+
+def held_out_split(images: LabelledImages) -> Split | None:
+    """Return what a run's own report measures: the images held out for validation, else a test split, else None."""
+    return next((split for split in ("val", "test") if images.split(split)), None)  # type: ignore[arg-type]
+
+
+def _root(run: Path) -> Path | None:
+    folder = RunFolder(run)
+    return Path(folder.read_json(folder.data, "root")["root"]).resolve() if folder.data.exists() else None
+
+
+def _name_checksum(name: str) -> str:
+    return checksum(name.encode("utf-8", "surrogateescape"))
