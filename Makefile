@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LIGHT := $(abspath $(VENV)-light)
 DOCS := $(VENV)-docs
 
-.PHONY: quickstart test test-light light docs torture clean
+.PHONY: quickstart test test-quick test-light light docs torture clean
 
 # Of `make torture`.
 MINUTES ?= 60
@@ -23,6 +23,9 @@ test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+test-quick: $(VENV)/.dev  ## pass the quick tests, in under two minutes; says what it leaves out
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-light: light $(VENV)/.dev  ## try an installation without PyTorch
 	TLAAM_LIGHT_PYTHON=$(LIGHT)/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_light.py

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,51 @@ from archive_server import ArchiveServer, serving
 from hub_server import TOKEN, HubServer, serving_hub
 from packing import tiny_cub
 from small_runs import small_run
+
+SLOW = {
+    "api/test_classifier.py": "the classifier on an exported file",
+    "api/test_tour.py": "the tour of the Python interface",
+    "cli/test_main.py": "whole commands",
+    "comparison/test_run.py": "comparisons",
+    "comparison/test_share.py": "comparisons by several processes",
+    "comparison/test_systems.py": "every system built",
+    "compatibility/test_v0_1_0.py": "what version 0.1.0 wrote",
+    "data/test_synthetic.py": "drawn data sets",
+    "evaluation/test_evaluate.py": "measuring runs",
+    "export/test_export.py": "exports",
+    "export/test_pieces.py": "pieces of exported graphs",
+    "hub/test_download.py": "the hub",
+    "inference/test_pytorch.py": "compiled answers",
+    "models/test_graph.py": "networks as graphs",
+    "models/test_network.py": "networks over backbones",
+    "publish/test_folder.py": "folders for the hub",
+    "publish/test_upload.py": "uploads",
+    "reports/test_run_report.py": "reports of runs",
+    "service/test_server.py": "the server under load",
+    "stress/test_stress.py": "attacks",
+    "test_adding.py": "systems of other packages",
+    "test_light.py": "an installation without PyTorch",
+    "test_readme.py": "every command of the README",
+    "training/test_architectures.py": "training the networks compared",
+    "training/test_devices.py": "several devices",
+    "training/test_pseudo_masks.py": "pseudo masks",
+    "training/test_resume.py": "killed and resumed runs",
+    "workflows/test_quickstart.py": "the quick start",
+}
+"""Files whose tests take most of the time, and what they are of: `make test-quick` leaves them out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `SLOW`."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what a quick run left out."""
+    if config.option.markexpr == "not slow":
+        terminalreporter.write_line(f"Left out ({len(SLOW)} files; make test has all): {', '.join(SLOW.values())}.")
 
 
 @pytest.fixture(scope="session")

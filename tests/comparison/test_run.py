@@ -184,7 +184,7 @@ def test_an_unreadable_test_image_is_said_before_anything_is_trained(data: Path,
 def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlaam.comparison import run
+    from tlaam.comparison import runs
 
     commands: list[list[str]] = []
     codes = iter([0, 1, 143])
@@ -200,7 +200,7 @@ def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_g
             (folder / "config.yaml").touch()  # it had begun
         return code
 
-    monkeypatch.setattr(run, "run_child", child)
+    monkeypatch.setattr(runs, "run_child", child)
     compare_it = partial(compare, data, tmp_path / "out", systems=["plain-larger"], settings=SETTINGS, protocol="last")
     with pytest.raises(RunError, match="of 2 runs 1 could not be trained: plain-larger-1"):
         compare_it(seeds=2)
@@ -208,12 +208,12 @@ def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_g
     shutil.rmtree(tmp_path / "out/runs/plain-larger-1")
     with pytest.raises(RunError, match="stopped as asked; the same command goes on with plain-larger-1"):
         compare_it(seeds=2)
-    monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or 1)
+    monkeypatch.setattr(runs, "run_child", lambda command: commands.append(command) or 1)
     said: list[str] = []
     with pytest.raises(RunError, match="could not be trained"):
         compare_it(seeds=2, say=said.append)
     assert said[-1].endswith("seed 1: failed, what it said stands above; going on with the others")
-    monkeypatch.setattr(run, "run_child", lambda command: commands.append(command) or -9)
+    monkeypatch.setattr(runs, "run_child", lambda command: commands.append(command) or -9)
     with pytest.raises(RunError, match="could not be trained"):
         compare_it(seeds=2, say=said.append)
     assert said[-1].endswith(

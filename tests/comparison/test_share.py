@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tlaam.comparison.results import RunResult
-from tlaam.comparison.run import _wait_for_leftover
+from tlaam.comparison.runs import wait_for_leftover
 from tlaam.comparison.share import SharedFolder
 from tlaam.errors import RunError
 
@@ -84,6 +84,6 @@ def test_a_training_that_outlived_its_comparison_is_waited_for(tmp_path: Path) -
     with subprocess.Popen([sys.executable, "-c", held, str(run / ".lock")], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"\n"
         said: list[str] = []
-        _wait_for_leftover(run, said.append)
+        wait_for_leftover(run, said.append)
         assert other.wait(0.5) == 0
     assert len(said) == 1 and f"(process {other.pid})" in said[0] and "Waiting for it" in said[0]

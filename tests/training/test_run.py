@@ -94,7 +94,7 @@ def test_a_used_folder_is_refused_before_any_image_is_read(
     def never(*args: Any, **options: Any) -> Any:
         raise AssertionError("images were read")
 
-    monkeypatch.setattr("tlaam.training.run.find_unreadable", never)
+    monkeypatch.setattr("tlaam.training.usable_data.find_unreadable", never)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(RunError, match="not empty"):
         train(photographs, tmp_path, settings(), progress=False)
@@ -406,7 +406,7 @@ def test_very_many_images_are_not_looked_at_beforehand(
 ) -> None:
     broken = next(iter(sorted((copy / "class0").iterdir())))
     broken.write_bytes(b"broken")
-    monkeypatch.setattr("tlaam.training.run.LOOKED_AT", 20)
+    monkeypatch.setattr("tlaam.training.usable_data.LOOKED_AT", 20)
     with pytest.raises(DataError, match=broken.name):
         train(copy, tmp_path / "run", settings(epochs=1, val_fraction=0))
     assert "27 images are too many to look at" in capsys.readouterr().err

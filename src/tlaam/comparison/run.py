@@ -7,94 +7,35 @@ is its own. Several processes may work on one comparison (`tlaam.comparison.shar
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any
 
 from tlaam._version import __version__
 from tlaam.comparison.budget import larger_input
-from tlaam.comparison.child import run_child
-from tlaam.comparison.conditions import WEIGHTS, command, conditions
-from tlaam.comparison.page import write_comparison_page
+from tlaam.comparison.conditions import command
+from tlaam.comparison.outcome import PROTOCOLS, Comparison, Protocol, computed_settings
+from tlaam.comparison.outputs import write_outputs
 from tlaam.comparison.results import (
-    Row,
-    RunResult,
-    Spread,
     differences,
-    differences_csv,
-    differences_markdown,
     labelled,
     result_of,
     summary,
-    table_csv,
-    table_markdown,
 )
+from tlaam.comparison.runs import train_run, wait_for_leftover
 from tlaam.comparison.share import SharedFolder
 from tlaam.comparison.systems import OF_COMPARISON, RIVAL, SYSTEMS, System, chosen
 from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
-from tlaam.config.sections import MACHINE_OPTIONS
 from tlaam.data.check import find_unreadable
 from tlaam.data.open import open_dataset
-from tlaam.data.sample import SPLITS, LabelledImages, Split
+from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import with_validation
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
-from tlaam.evaluation.report import BEST_EPOCH
 from tlaam.inference.engine import load_engine
 from tlaam.runs.data import reopenable
-from tlaam.runs.environment import environment
-from tlaam.runs.folder import RunFolder
-from tlaam.utils.atomic import remove_leftovers, write_json, write_text
-
-Protocol = Literal["validation", "last", "best-epoch"]
-
-PROTOCOLS: dict[Protocol, dict[str, Any]] = {
-    "validation": {"keep": "best"},
-    "last": {"keep": "last"},
-    "best-epoch": {"keep": "best", "select_on": "test"},
-}
-"""Which epoch of a run is measured, as options."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a comparison found.
-
-    Attributes:
-        folder: where ``table.md``, ``table.csv``, ``differences.csv``, ``results.json``, ``index.html`` and the runs
-            are.
-        systems: what was compared.
-        runs: every run's result, seeds within systems.
-        summary: means and deviations by system and measure.
-        differences: of `first` with every other system, of every other with the plain backbone, and of `first`'s
-            branches.
-        first: the system that is compared with the others.
-        protocol: which epoch was measured.
-        split: which images were.
-        command: makes it again.
-    """
-
-    folder: Path
-    systems: Sequence[System]
-    runs: Sequence[RunResult]
-    summary: Mapping[str, Mapping[str, Spread]]
-    differences: Sequence[Row]
-    first: str
-    protocol: Protocol
-    split: Split
-    command: str
-
-    @property
-    def titles(self) -> dict[str, str]:
-        """What to call each system that has a result."""
-        return {system.name: system.title for system in self.systems if system.name in self.summary}
+from tlaam.utils.atomic import remove_leftovers, write_json
 
 
 def compare(
@@ -123,7 +64,7 @@ def compare(
         settings: options of all systems, as `Config.from_flat` takes them.
         protocol: which epoch is measured (`PROTOCOLS`): the best on validation images, the last, or the best on the
             test images themselves, as many papers report; what comes of that says so everywhere.
-        first: the system that the others are compared with; by itself TL-AAM's default, or the last one named.
+        first: the system that the others are compared with; by default TL-AAM's default, or the last one named.
         say: called with one line a stage.
 
     Raises:
@@ -174,8 +115,8 @@ def compare(
                 say(f"{system.title}, seed {seed}: what it came to is damaged on the disk; it is measured again")
             say(f"{system.title}, seed {seed} ...")
             run = folder.run(name)
-            _wait_for_leftover(run, say)
-            if fault := _train(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
+            wait_for_leftover(run, say)
+            if fault := train_run(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
                 failed.append(name)
                 say(f"{system.title}, seed {seed}: {fault}; going on with the others")
                 continue
@@ -196,7 +137,7 @@ def compare(
             folder.path, grid, runs, summary(runs), differences(runs, leader), leader, protocol, split, again
         )
         if runs:
-            _write(comparison, images, configs, missing)
+            write_outputs(comparison, images, configs, missing)
     named = [system.name for system in grid]
     others = [n for n in claimed if n not in named and any(folder.has_result(f"{n}-{seed}") for seed in range(seeds))]
     if others:
@@ -259,7 +200,7 @@ def _claim(
     """
     mark = folder.path / "comparison.json"
     facts: dict[str, Any] = {"data": images.name, "fingerprint": images.fingerprint(), "version": __version__}
-    systems = {name: _computed(config) for name, config in configs.items()}
+    systems = {name: computed_settings(config) for name, config in configs.items()}
     if mark.exists():
         found = json.loads(mark.read_text(encoding="utf-8"))
         before = found.pop("systems")
@@ -282,13 +223,6 @@ def _claim(
         raise RunError(f"{folder.path} is not empty; give another folder (--out).")
     write_json(mark, {**facts, **labelled(protocol), "systems": systems})
     return list(systems)
-
-
-def _computed(config: Config) -> dict[str, Any]:
-    """Return the settings that decide what is computed, but for the seed, as JSON holds them."""
-    flat = {name: value for section in config.to_nested().values() for name, value in section.items()}
-    plain: dict[str, Any] = json.loads(json.dumps(flat))
-    return {name: value for name, value in plain.items() if name not in (*MACHINE_OPTIONS, "seed")}
 
 
 def _require_readable(images: LabelledImages, split: Split) -> None:
@@ -317,136 +251,3 @@ def _config(system: System, settings: Mapping[str, Any], images: LabelledImages)
 def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> LabelledImages:
     training = Config.from_flat(settings).training
     return with_validation(images, training.val_fraction, training.seed)
-
-
-def _wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
-    """Let a training end that outlived the comparison which had begun it: what it does counts."""
-    said = False
-    while (run / ".lock").exists():
-        try:
-            with RunFolder(run).locked():
-                return
-        except RunError as error:
-            if not said:
-                say(f"{error} Waiting for it.")
-                said = True
-            time.sleep(_PATIENCE)
-
-
-def _train(run: Path, data: str, config: Config) -> str:
-    """Train a run in a process of its own, or continue it; return what went wrong, nothing where it worked.
-
-    Raises:
-        RunError: it was asked to stop.
-    """
-    command = [sys.executable, "-m", "tlaam", "train", "--no-report", "--no-gallery"]
-    if (run / "config.yaml").exists():
-        command += ["--resume", str(run)]
-    else:
-        settings = run.parent / f"{run.name}.yaml"
-        run.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(run.parent, settings.name)
-        write_text(settings, yaml.safe_dump(config.to_nested(), sort_keys=False))
-        command += ["--config", str(settings), "--out", str(run), data]
-    code = run_child(command)
-    if code in _STOPPED:
-        raise RunError(f"stopped as asked; the same command goes on with {run.name}.")
-    if code < 0:  # it could not say so itself
-        return f"ended from outside by {signal.Signals(-code).name}, often because the memory was full"
-    return "failed, what it said stands above" if code else ""
-
-
-_PATIENCE = 0.5
-_STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a run that was asked to stop, whether or not it could still say so."""
-
-
-def _write(
-    comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config], missing: Sequence[str]
-) -> None:
-    folder, titles = comparison.folder, comparison.titles
-    table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
-    record = _record(comparison, images, configs)
-    facts = conditions(record)
-    notes = [BEST_EPOCH] if comparison.protocol == "best-epoch" else []
-    if missing:
-        notes.append(f"Not among them, since they could not be trained or are not finished: {', '.join(missing)}.")
-    listed = "\n".join(f"- {heading}: {text}" for heading, text in facts)
-    text = f"""# {images.name}: systems compared
-
-Measured on the {len(images.split(comparison.split))} images of the {comparison.split} split; mean ± standard deviation
-over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
-
-{table}
-## Differences
-
-Paired bootstrap over images and seeds; bold where the interval excludes zero.
-
-{rows}
-## What was compared, and how
-
-{listed}
-
-Made again by:
-
-    {comparison.command}
-"""
-    write_text(folder / "table.md", text)
-    write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
-    write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
-    write_json(folder / "results.json", record)
-    shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
-    write_comparison_page(
-        folder,
-        images,
-        comparison.summary,
-        comparison.differences,
-        titles,
-        split=comparison.split,
-        runs=shown,
-        conditions=facts,
-        command=comparison.command,
-        note=" ".join(notes),
-    )
-
-
-def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
-    """Return all that was found, and what it takes to find it again."""
-    training = configs[comparison.first].training
-    cut = with_validation(images, training.val_fraction, training.seed)
-    settings = {name: _computed(configs[name]) for name in comparison.titles}
-    first = settings[comparison.runs[0].system]
-    shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}
-    return {
-        "command": comparison.command,
-        **labelled(comparison.protocol),
-        "data": images.name,
-        "fingerprint": images.fingerprint(),
-        "counts": {"classes": len(images.classes), **{split: len(cut.split(split)) for split in SPLITS}},
-        "split": comparison.split,
-        "first": comparison.first,
-        "settings": shared,
-        "systems": {
-            name: {"title": title, **{o: value for o, value in settings[name].items() if o not in shared}}
-            for name, title in comparison.titles.items()
-        },
-        "machine": environment(),
-        "versions": _versions(comparison),
-        "summary": {
-            system: {name: {"mean": spread.mean, "std": spread.std} for name, spread in measures.items()}
-            for system, measures in comparison.summary.items()
-        },
-        "differences": [asdict(row) for row in comparison.differences],
-        "images": list(comparison.runs[0].images),
-        "runs": [{n: v for n, v in run.to_dict().items() if n != "images"} for run in comparison.runs],
-    }
-
-
-def _versions(comparison: Comparison) -> dict[str, str]:
-    """Return with which versions the runs were trained, by name; all of them, where they differ."""
-    found: dict[str, dict[str, None]] = {}
-    for result in comparison.runs:
-        status = comparison.folder / "runs" / f"{result.system}-{result.seed}" / "run.json"
-        for name, version in json.loads(status.read_text(encoding="utf-8")).get("versions", {}).items():
-            found.setdefault(name, {})[version] = None
-    return {name: " and ".join(versions) for name, versions in found.items()}

@@ -38,13 +38,13 @@ class ModelConfig(Section):
     """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
     of the two-level model, so that localizer, parts and attention are none."""
     backbone: str | None = None
-    """Any timm model; by itself resnet50 with a GPU, tf_efficientnet_lite0 without."""
+    """Any timm model; default: resnet50 with a GPU, tf_efficientnet_lite0 without."""
     pretrained: str = "auto"
     """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
     image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
-    """Side S of the network's square input; by itself 448 with a GPU, 224 without."""
+    """Side S of the network's square input; default: 448 with a GPU, 224 without."""
     source_size: Annotated[int, Field(ge=32, le=8192)] | None = None
-    """Side of the source image that crops are cut from; by itself twice the input's. Only a network without crops may
+    """Side of the source image that crops are cut from; default: twice the input's. Only a network without crops may
     have a smaller one than its input: it is enlarged."""
     norm_statistics: Literal["own", "shared", "pretrained"] = "own"
     """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
@@ -54,22 +54,22 @@ class ModelConfig(Section):
 
     localizer: str | None = None
     """Object level: a foreground head that learns from pseudo masks, OAAM, CAM, Grad-CAM, Grad-CAM++, SCDA, MMAL-Net's
-    AOLM, the centre or the full image whatever it shows, or none (no object branch); by itself foreground where weights
+    AOLM, the centre or the full image whatever it shows, or none (no object branch); default: foreground where weights
     are pretrained, else oaam."""
     heatmap_layer: str | None = None
-    """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; by itself the last one, where closed forms
+    """Backbone module whose map OAAM, Grad-CAM or Grad-CAM++ explains; default: the last one, where closed forms
     hold."""
     zoom_steps: Annotated[int, Field(ge=1, le=16)] = 1
     """How many times the object level zooms in. Boxes are the last look's, heat maps the first one's, which saw the
     whole image. The foreground head learns on whole images only, and further looks made its boxes worse."""
     threshold: NotNegative | None = None
-    """Heat-map threshold: of OAAM a multiple of the map's mean, by itself 1, or a fraction of its maximum; of CAM,
-    Grad-CAM and Grad-CAM++ a fraction of the maximum, by itself 0.2, 0.15 and 0.25; of the foreground head a
-    probability, by itself 0.25."""
+    """Heat-map threshold: of OAAM a multiple of the map's mean, default: 1, or a fraction of its maximum; of CAM,
+    Grad-CAM and Grad-CAM++ a fraction of the maximum, default: 0.2, 0.15 and 0.25; of the foreground head a
+    probability, default: 0.25."""
     threshold_rule: Literal["mean", "max"] = "mean"
     """What OAAM's `threshold` multiplies; max needs one below 1."""
     heatmap_upsample: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Factor of bilinear upsampling of the heat map before the threshold; by itself 1 for OAAM, 2 for foreground, 4 for
+    """Factor of bilinear upsampling of the heat map before the threshold; default: 1 for OAAM, 2 for foreground, 4 for
     CAM, Grad-CAM and Grad-CAM++."""
     box_margin: NotNegative = 0.05
     """Share of its side by which the object's box is widened on each side for the crop."""
@@ -82,7 +82,7 @@ class ModelConfig(Section):
     part_windows: Annotated[tuple[Fraction, ...], Field(max_length=64)] = (0.5, 0.75)
     """Window sides as shares of the object image's side (the source's: 96, 160 and 224 of 448)."""
     part_size: Annotated[int, Field(ge=16, le=4096)] | None = None
-    """Side that parts are resized to; by itself half the input's."""
+    """Side that parts are resized to; default: half the input's."""
     part_response: Literal["max", "mean"] = "max"
     """How a channel's response is measured when the K' largest are chosen."""
     part_distinct: bool = True
@@ -91,9 +91,9 @@ class ModelConfig(Section):
     attention: str = "lcam"
     """Channel attention inside the backbone's blocks: LCAM, ECA, squeeze and excitation, or none."""
     attention_kernel: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Neighbourhood t of LCAM and ECA; by itself ECA's rule from the number of channels."""
+    """Neighbourhood t of LCAM and ECA; default: ECA's rule from the number of channels."""
     attention_stages: tuple[int, ...] | None = None
-    """Backbone stages that get channel attention, negative from the last; by itself all."""
+    """Backbone stages that get channel attention, negative from the last; default: all."""
     attention_gate: Literal["identity", "sigmoid"] = "identity"
     """identity leaves pretrained features unchanged at the start; sigmoid is the source's own."""
 
@@ -113,7 +113,7 @@ class TrainingConfig(Section):
     """How a run trains (docs/how-it-works.md)."""
 
     epochs: Positive | None = None
-    """Passes over the training images; by itself from the number of images."""
+    """Passes over the training images; default: from the number of images."""
     pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 576
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
     raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
@@ -126,7 +126,7 @@ class TrainingConfig(Section):
     lr: NotNegative = 0.01
     """Learning rate of the backbone."""
     classifier_lr: NotNegative | None = None
-    """Learning rate of the classifier and of channel attention; by itself the backbone's."""
+    """Learning rate of the classifier and of channel attention; default: the backbone's."""
     momentum: Fraction = 0.9
     """Momentum of SGD."""
     weight_decay: NotNegative = 1e-4
@@ -162,7 +162,7 @@ class TrainingConfig(Section):
     checkpoint_every: NotNegative = 120.0
     """Seconds between whole checkpoints within an epoch."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] | None = None
-    """Arithmetic; by itself bf16-mixed on a GPU that has it, else 32-true."""
+    """Arithmetic; default: bf16-mixed on a GPU that has it, else 32-true."""
     compile: bool = False
     """Compile the network with torch.compile: its first steps take minutes, the others less time."""
     recompute: bool = False
@@ -176,7 +176,7 @@ class TrainingConfig(Section):
     strategy: str = "auto"
     """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Processes that load images; by itself as many as keep up with the training steps, which is measured."""
+    """Processes that load images; default: as many as keep up with the training steps, which is measured."""
     cache: str | None = None
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
 

@@ -1,4 +1,4 @@
-"""How well class probabilities match the labels (SPEC §7)."""
+"""How well class probabilities match the labels (docs/json.md)."""
 
 from __future__ import annotations
 

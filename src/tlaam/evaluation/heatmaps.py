@@ -1,4 +1,4 @@
-"""How well heat maps, rather than boxes, point at the object (SPEC §7): MaxBoxAcc and the pointing game."""
+"""How well heat maps, rather than boxes, point at the object (docs/json.md): MaxBoxAcc and the pointing game."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well predicted boxes match the true ones, beside two boxes that need no model (SPEC §7).
+"""How well predicted boxes match the true ones, beside two boxes that need no model (docs/json.md).
 
 All boxes are ``(x0, y0, x1, y1)`` in pixels of the image they lie in, x1 and y1 exclusive. A row of NaN among the true
 boxes says that the image has none; such images are left out of every measure.

@@ -1,4 +1,4 @@
-"""The hub's own client, kept quiet and not waited for where there is no way to the hub."""
+"""The hub's own client, kept quiet, and not waited for while offline."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def model_folder(name_or_folder: str | Path, revision: str | None = None) -> Pat
     """Return where a model lies; one on the Hugging Face hub is downloaded by `huggingface_hub.snapshot_download`.
 
     Of a repository ``model.safetensors``, ``config.json`` and ``gallery.npz`` alone are downloaded, into the client's
-    own cache, which is used where there is no way to the hub.
+    own cache, which is used while offline.
 
     Args:
         name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that

@@ -70,7 +70,7 @@ class Architecture(nn.Module):
         """
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that start from nothing: by itself classifiers' and channel attention's."""
+        """Yield the parameters that start from nothing: by default classifiers' and channel attention's."""
         for name, module in self.named_children():
             if name.startswith("classifier"):
                 yield from module.parameters()

@@ -1,4 +1,4 @@
-"""Any timm network as a maker of feature maps ``(B, K, H, W)`` (SPEC §1)."""
+"""Any timm network as a maker of feature maps ``(B, K, H, W)`` (docs/how-it-works.md, 1)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     """Build the network that settings describe.
 
     Args:
-        config: resolved settings; `backbone` and `image_size` are needed, `part_size` is half the input by itself.
+        config: resolved settings; `backbone` and `image_size` are needed, `part_size` is half the input by default.
         num_classes: C.
         load_pretrained: start from `config.pretrained`'s weights; False leaves random ones, to be overwritten.
 

@@ -13,7 +13,7 @@ _BLOCK = 16
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 1.0) -> Tensor:
-    """Cut N boxes out of each image and resize them to squares (the aspect is not kept, as in SPEC §5).
+    """Cut N boxes out of each image and resize them to squares (the aspect is not kept, docs/how-it-works.md, 3).
 
     Each output pixel is the mean of n×n bilinear samples spread evenly over its share of the box, with n large enough
     that no source pixel is skipped however much a box shrinks: antialiasing that needs no decision an image. A box

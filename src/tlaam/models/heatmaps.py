@@ -1,4 +1,4 @@
-"""OAAM's heat map (SPEC §2): which places of a feature map raised the score of a class.
+"""OAAM's heat map (docs/how-it-works.md, 2): which places of a feature map raised the score of a class.
 
 The weights are Grad-CAM++'s (Chattopadhay et al. 2018, arXiv 1710.11063), summed over ReLU of the gradient as the
 source states. With g = ∂Y^c/∂A:
@@ -25,7 +25,7 @@ from tlaam.models.channelwise import spatial_mean
 
 
 class LinearHead(nn.Linear):
-    """Global average pooling and one linear layer, Y = V Ā + b (SPEC §1): the classifier that all branches share.
+    """Global average pooling and one linear layer, Y = V Ā + b: the classifier that all branches share.
 
     Args:
         channels: K.

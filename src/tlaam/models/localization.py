@@ -1,4 +1,6 @@
-"""From heat maps to boxes (SPEC §2): threshold, largest 8-connected component, tight box; batched, on the device.
+"""From heat maps to boxes: threshold, largest 8-connected component, tight box; batched, on the device.
+
+See docs/how-it-works.md, 2.
 
 No step loops over images, copies to the host or depends on data in its control flow, so the whole of it can be
 captured in a graph and exported.
@@ -182,7 +184,7 @@ def heatmap_boxes(
     rule: ThresholdRule = "mean",
     upsample: int = 1,
 ) -> Tensor:
-    """Return the object's box of each heat map: threshold, largest component, tight box (SPEC §2).
+    """Return the object's box of each heat map: threshold, largest component, tight box (docs/how-it-works.md, 2).
 
     Args:
         heatmaps: ``(B, H, W)``.

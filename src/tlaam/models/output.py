@@ -19,8 +19,8 @@ class TLAAMOutput(NamedTuple):
         raw_logits: scores of the raw image, ``(B, C)``.
         object_logits: scores of the object image, ``(B, C)``.
         part_logits: scores of N part images, ``(B, N, C)``.
-        heatmaps: what the object's box was read from, on the raw image: OAAM's heat map (SPEC §2), or another
-            localiser's; ``(B, h, w)``, float32, not normalised.
+        heatmaps: what the object's box was read from, on the raw image: OAAM's heat map (docs/how-it-works.md, 2), or
+            another localiser's; ``(B, h, w)``, float32, not normalised.
         object_boxes: the object's box, ``(B, 4)``.
         part_boxes: the parts' boxes, ``(B, N, 4)``.
         foreground_logits: of a localiser that learns, for its loss, ``(B, h, w)``; None of any other.
@@ -48,7 +48,7 @@ class TLAAMOutput(NamedTuple):
 
 
 def fuse(raw_logits: Tensor, object_logits: Tensor | None, part_logits: Tensor | None) -> Tensor:
-    """Return the mean of the branches' probabilities (SPEC §5), ``(B, C)``; the parts' own mean counts as one branch.
+    """Return the mean of the branches' probabilities, ``(B, C)``; the parts' own mean counts as one branch.
 
     Args:
         raw_logits: ``(B, C)``.

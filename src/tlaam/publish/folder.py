@@ -57,12 +57,12 @@ def save_pretrained(
     Args:
         model: the run folder, or any folder with a model, or its engine.
         folder: a new or empty folder.
-        data: what to measure on; by itself the data that the run was trained on, from where it lay. Where these are not
-            at hand or hold no images to measure on, the card says that nothing was measured.
-        split: which of its images; by itself those that the run held out for validation, then a test split.
+        data: what to measure on; by default the data that the run was trained on, from where it lay. Where these are
+            not at hand or hold no images to measure on, the card says that nothing was measured.
+        split: which of its images; by default those that the run held out for validation, then a test split.
         pictures: how many of the images measured are shown in the card. They are published with it; 0 shows none.
         repo_id: ``owner/name``, which the card says how to use.
-        license: the hub's name of the model's licence, such as ``apache-2.0``; by itself the card states none.
+        license: the hub's name of the model's licence, such as ``apache-2.0``; by default the card states none.
         look_alikes: publish the run's reference index as it is: small pictures, file names and embeddings of training
             images. By default only what tells what is out of distribution goes along, which holds nothing of a single
             image.

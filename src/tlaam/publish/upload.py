@@ -45,7 +45,7 @@ def push_to_hub(
         private: make a private repository; one that is there and public is refused.
 
     Raises:
-        ModelError: there is no token, no way to the hub, or the hub refuses; the run holds no usable model.
+        ModelError: there is no token, the hub is offline, or it refuses; the run holds no usable model.
         RunError, DataError: as of `save_pretrained`.
     """
     name = hub_name(repo_id)

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from tlaam.utils.atomic import remove_leftovers, write_json, write_text
 from tlaam.config.schema import Config
 from tlaam.errors import RunError
+from tlaam.utils.atomic import remove_leftovers, write_json, write_text
 from tlaam.utils.lock import locked
 from tlaam.utils.reading import read_text
 

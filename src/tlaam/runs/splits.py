@@ -99,7 +99,7 @@ class TrainingData:
 def with_the_runs_splits(
     images: LabelledImages, trained_on: TrainingData | None, run: Path | None = None
 ) -> LabelledImages:
-    """Return a data set as the run cut it, so that a model is measured on what it was not trained on; any other as it is.
+    """Return a data set as the run cut it, so that what is measured was not trained on; any other data set as it is.
 
     Args:
         images: what is to be measured.
@@ -123,7 +123,7 @@ def with_the_runs_splits(
 
 
 def preferred_split(images: LabelledImages) -> Split:
-    """Return what is measured where nothing else is said: the test split, else the validation split, else all images."""
+    """Return what is measured by default: the test split, else the validation split, else all images."""
     return next((split for split in ("test", "val") if images.split(split)), "train")  # type: ignore[arg-type,return-value]
 
 

@@ -50,7 +50,7 @@ _OPTIONS_OF: dict[Kind, tuple[str, ...]] = {
 
 
 def _without_use(model: ModelConfig) -> list[str]:
-    """Return options that were chosen for a module that there is none of."""
+    """Return options that were chosen for a disabled module."""
     return [
         option
         for kind, options in _OPTIONS_OF.items()

@@ -1,4 +1,4 @@
-"""The training loss (SPEC §5)."""
+"""The training loss (docs/how-it-works.md, 6)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Losses(NamedTuple):
 
 
 class TwoLevelLoss(nn.Module):
-    """``L = L_raw + L_object + mean over parts L_part``, weights 1 (SPEC §5); branches not run are left out.
+    """``L = L_raw + L_object + mean over parts L_part``, weights 1; branches that are not run are left out.
 
     A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches. A
     network with a loss of its own adds that.

@@ -95,7 +95,7 @@ def spread_chart(
     Args:
         rows: names, and mean and standard deviation (None for none) by measure.
         measures: in their order, which is the legend's.
-        alone: the width in pixels of a picture for a file of its own, with colours of its own; by itself it takes the
+        alone: the width in pixels of a picture for a file of its own, with colours of its own; by default it takes the
             page's.
 
     Returns:

@@ -204,7 +204,7 @@ def official_images(
         classes: all class names in the official order.
         samples: their labels index `classes`.
         strict: refuse classes that cannot be learned (`require_usable_classes`).
-        name: by itself that of `home`.
+        name: by default that of `home`.
         option: `LabelledImages.option`.
 
     Raises:

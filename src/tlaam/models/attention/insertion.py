@@ -55,7 +55,7 @@ def insert_channel_attention(
         network: a timm model.
         input_size: side of the images it is built for, in pixels.
         make: makes the module for a number of channels.
-        stages: which stages, counted from 0, negative from the last; by itself all.
+        stages: which stages, counted from 0, negative from the last; by default all.
 
     Returns:
         The number of modules put in.

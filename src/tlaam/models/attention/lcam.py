@@ -1,4 +1,4 @@
-"""LCAM, the local cross-channel attention module (SPEC §4), with ECA as its special case."""
+"""LCAM, the local cross-channel attention module (docs/how-it-works.md, 5), with ECA as its special case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def neighbourhood(channels: int) -> int:
 
 
 class LCAM(ChannelAttention):
-    """Weigh each channel by what its t neighbours in channel order respond (SPEC §4).
+    """Weigh each channel by what its t neighbours in channel order respond (docs/how-it-works.md, 5).
 
         ω_i = σ( Σ_{j∈Ω_t(i)} w_i^j y_j ),  y the spatial mean; the output is ω ⊙ x
 
@@ -28,7 +28,7 @@ class LCAM(ChannelAttention):
 
     Args:
         channels: C.
-        kernel: t, odd; by itself `neighbourhood(channels)`.
+        kernel: t, odd; by default `neighbourhood(channels)`.
         shared: one set of t weights for all channels, which is ECA (Wang et al. 2020).
         gate: ``identity`` is 2σ(·) with weights starting at 0, so that the gate is exactly 1 and pretrained features
             stay as they are; ``sigmoid`` is the source's σ with a convolution's usual random start.

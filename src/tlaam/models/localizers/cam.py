@@ -46,7 +46,7 @@ class GradCAM(Localizer):
     """Box where the features that raise the class's score on average are active.
 
     Args:
-        layer: module of the timm network whose map is explained, by autograd; by itself the last map, in closed form.
+        layer: module of the timm network whose map is explained, by autograd; by default the last map, in closed form.
         threshold: fraction of the map's maximum; the paper's is 0.15.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.

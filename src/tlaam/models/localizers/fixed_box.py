@@ -8,7 +8,7 @@ from torch import Tensor
 from tlaam.models.localizers.base import Evidence, Localization, Localizer
 
 CENTER_SHARE = 0.7
-"""Side of the central box as a share of the image's (SPEC §7)."""
+"""Side of the central box as a share of the image's (docs/json.md)."""
 
 FIXED_BOXES = {"full": 1.0, "center": CENTER_SHARE}
 """The names of these localisers among the settings, and the boxes' sides as shares of the image's."""

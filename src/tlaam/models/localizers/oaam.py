@@ -1,4 +1,7 @@
-"""OAAM, the object attention activation module (SPEC §2): where the object is, from the class score's gradient."""
+"""OAAM, the object attention activation module: where the object is, from the class score's gradient.
+
+See docs/how-it-works.md, 2.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class OAAM(Localizer):
     """Explain a class score by a heat map, and box the heat map's largest component.
 
     Args:
-        layer: module of the timm network whose map is explained, taken by autograd; by itself the last map, where
+        layer: module of the timm network whose map is explained, taken by autograd; by default the last map, where
             the closed form holds.
         threshold, rule, upsample: see `tlaam.models.localization.heatmap_boxes`.
         zoom_steps: how many times the model zooms in; each step explains the last step's crop anew.

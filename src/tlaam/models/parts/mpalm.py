@@ -1,4 +1,7 @@
-"""MPALM, the multi-scale pyramid attention localisation module (SPEC §3): where the parts of an object are."""
+"""MPALM, the multi-scale pyramid attention localisation module: where the parts of an object are.
+
+See docs/how-it-works.md, 4.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""The files of a comparison: tables, results and page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tlaam.comparison.conditions import WEIGHTS, conditions
+from tlaam.comparison.outcome import Comparison, computed_settings
+from tlaam.comparison.page import write_comparison_page
+from tlaam.comparison.results import (
+    differences_csv,
+    differences_markdown,
+    labelled,
+    table_csv,
+    table_markdown,
+)
+from tlaam.config.schema import Config
+from tlaam.data.sample import SPLITS, LabelledImages
+from tlaam.data.split import with_validation
+from tlaam.evaluation.report import BEST_EPOCH
+from tlaam.runs.environment import environment
+from tlaam.utils.atomic import write_json, write_text
+
+
+def write_outputs(
+    comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config], missing: Sequence[str]
+) -> None:
+    folder, titles = comparison.folder, comparison.titles
+    table, rows = table_markdown(comparison.summary, titles), differences_markdown(comparison.differences, titles)
+    record = _record(comparison, images, configs)
+    facts = conditions(record)
+    notes = [BEST_EPOCH] if comparison.protocol == "best-epoch" else []
+    if missing:
+        notes.append(f"Not among them, since they could not be trained or are not finished: {', '.join(missing)}.")
+    listed = "\n".join(f"- {heading}: {text}" for heading, text in facts)
+    text = f"""# {images.name}: systems compared
+
+Measured on the {len(images.split(comparison.split))} images of the {comparison.split} split; mean ± standard deviation
+over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
+
+{table}
+## Differences
+
+Paired bootstrap over images and seeds; bold where the interval excludes zero.
+
+{rows}
+## What was compared, and how
+
+{listed}
+
+Made again by:
+
+    {comparison.command}
+"""
+    write_text(folder / "table.md", text)
+    write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
+    write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
+    write_json(folder / "results.json", record)
+    shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
+    write_comparison_page(
+        folder,
+        images,
+        comparison.summary,
+        comparison.differences,
+        titles,
+        split=comparison.split,
+        runs=shown,
+        conditions=facts,
+        command=comparison.command,
+        note=" ".join(notes),
+    )
+
+
+def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
+    """Return all that was found, and what it takes to find it again."""
+    training = configs[comparison.first].training
+    cut = with_validation(images, training.val_fraction, training.seed)
+    settings = {name: computed_settings(configs[name]) for name in comparison.titles}
+    first = settings[comparison.runs[0].system]
+    shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}
+    return {
+        "command": comparison.command,
+        **labelled(comparison.protocol),
+        "data": images.name,
+        "fingerprint": images.fingerprint(),
+        "counts": {"classes": len(images.classes), **{split: len(cut.split(split)) for split in SPLITS}},
+        "split": comparison.split,
+        "first": comparison.first,
+        "settings": shared,
+        "systems": {
+            name: {"title": title, **{o: value for o, value in settings[name].items() if o not in shared}}
+            for name, title in comparison.titles.items()
+        },
+        "machine": environment(),
+        "versions": _versions(comparison),
+        "summary": {
+            system: {name: {"mean": spread.mean, "std": spread.std} for name, spread in measures.items()}
+            for system, measures in comparison.summary.items()
+        },
+        "differences": [asdict(row) for row in comparison.differences],
+        "images": list(comparison.runs[0].images),
+        "runs": [{n: v for n, v in run.to_dict().items() if n != "images"} for run in comparison.runs],
+    }
+
+
+def _versions(comparison: Comparison) -> dict[str, str]:
+    """Return with which versions the runs were trained, by name; all of them, where they differ."""
+    found: dict[str, dict[str, None]] = {}
+    for result in comparison.runs:
+        status = comparison.folder / "runs" / f"{result.system}-{result.seed}" / "run.json"
+        for name, version in json.loads(status.read_text(encoding="utf-8")).get("versions", {}).items():
+            found.setdefault(name, {})[version] = None
+    return {name: " and ".join(versions) for name, versions in found.items()}

@@ -1,0 +1,97 @@
+"""The images that a run can use: those that can be read, in its splits, opened again when it is resumed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from tlaam.config.schema import Config
+from tlaam.data.check import find_unreadable
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.split import with_test, with_validation
+from tlaam.errors import DataError, RunError
+from tlaam.runs.data import opened_again
+from tlaam.runs.folder import RunFolder
+from tlaam.training.identity import facts_of
+from tlaam.training.loop import resume_command
+from tlaam.training.saying import say
+
+LOOKED_AT = 50_000
+"""Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
+_NAMED = 3
+
+
+def with_splits(images: LabelledImages, config: Config, test_fraction: float) -> LabelledImages:
+    seed = config.training.seed
+    return with_validation(with_test(images, test_fraction, seed), config.training.val_fraction, seed)
+
+
+def readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
+    """Return the data set without its unreadable images (the test split is not looked at), and what was left out."""
+    used = images.with_samples([sample for sample in images.samples if sample.split != "test"])
+    if len(used.samples) > LOOKED_AT and not skip:
+        say(
+            f"{len(used.samples):,} images are too many to look at each beforehand; the first that cannot be read will "
+            "end the run. `tlaam check` finds them all, --skip-unreadable looks for them now.",
+            progress,
+        )
+        return images, []
+    with tqdm(
+        total=len(used.samples),
+        desc="reading every image once",
+        unit="image",
+        file=sys.stderr,
+        leave=False,
+        disable=None if progress else True,  # None: where standard error is no terminal
+    ) as bar:
+        faults = find_unreadable(used, progress=lambda done, total: bar.update())
+    if not faults:
+        return images, []
+    named = ", ".join(sample.name for sample, _ in faults[:_NAMED])
+    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    if not skip:
+        raise DataError(
+            f"{len(faults)} image(s) of {images.root} cannot be read ({named}{more}): mend or remove them (`tlaam "
+            "check` says what is wrong with each), or train without them by --skip-unreadable."
+        )
+    say(f"Left out {len(faults)} unreadable image(s), listed in skipped.json: {named}{more}.", progress)
+    skipped = [{"name": sample.name, "fault": fault} for sample, fault in faults]
+    return without(images, [entry["name"] for entry in skipped]), skipped
+
+
+def without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
+    left_out = set(names)
+    kept: list[Sample] = [sample for sample in images.samples if sample.name not in left_out]
+    empty = {sample.label for sample in images.split("train")} - {s.label for s in kept if s.split == "train"}
+    if empty:
+        names = [images.classes[label] for label in sorted(empty)][:_NAMED]
+        raise DataError(f"Without the unreadable images there is nothing left to train on of: {', '.join(names)}.")
+    return images.with_samples(kept)
+
+
+def reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
+    facts = folder.read_json(folder.data)
+    images = source if source is not None else _at_its_place(folder, facts)
+    if folder.skipped.exists():
+        images = without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
+    images = with_splits(images, config, facts["test_fraction"])
+    if images.fingerprint() != facts["fingerprint"]:
+        raise RunError(
+            f"{folder.path} is a run of another data set: {facts['source']} has changed since it was begun "
+            f"({facts['images']} images then, {facts_of(images)['images']} now)."
+        )
+    return images
+
+
+def _at_its_place(folder: RunFolder, facts: Mapping[str, Any]) -> LabelledImages:
+    try:
+        return opened_again(facts)
+    except DataError as error:
+        raise RunError(
+            f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
+            f"`{resume_command(folder)}` needs it there; from another place, NEW, it continues in Python: "
+            f"tlaam.resume({str(folder.path)!r}, source=tlaam.open_dataset(NEW))."
+        ) from error
