@@ -119,3 +119,12 @@ def test_the_page_on_strangers_shows_what_was_measured() -> None:
         areas = [f"{of['auroc_familiarity']:.3f} ({of['auroc_probability']:.3f})" for of in (flowers, cars)]
         cells = [*(f"{100 * share:.1f} %" for share in shares), *areas, f"{100 * test['look_alike_recall_at_1']:.1f} %"]
         assert f"| {' | '.join(cells)} |" in page
+
+
+def test_the_page_of_speed_shows_what_fusing_buys() -> None:
+    rows = json.loads((RESULTS.parent / "fusing-cpu.json").read_text())["rows"]
+    page = (ROOT / "docs" / "speed.md").read_text()
+    for row in rows:
+        times = (row["ms an image, fused"], row["ms an image, folded only"])
+        cells = (row["backbone"], row["batch"], row["precision"], *(f"{ms:.1f}" for ms in times))
+        assert f"| {' | '.join(map(str, cells))} | {row['folded only, of fused']:.2f} |" in page
