@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.data.in_memory import ACCEPTED, is_tensor
-from tlaam.errors import ConfigError, DataError, InputError, ModelError
+from tlaam.errors import ConfigError, DataError, ExportError, InputError, ModelError
 from tlaam.hub.names import is_hub_name
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.inputs import iter_images, names_several
@@ -35,15 +35,10 @@ Progress = Callable[[int, int], None]
 class Classifier:
     """A trained model: class names, a network in PyTorch or ONNX, and what tells images unlike those it learnt from.
 
-    Made by `fit` and `load`.
+    Made by `fit` and `load`; examples/api_tour.py goes through all of it.
 
     Args:
         engine: answers.
-
-    >>> import tlaam  # doctest: +SKIP
-    >>> classifier = tlaam.load("runs/photos")  # doctest: +SKIP
-    >>> classifier.predict("a.jpg").label  # doctest: +SKIP
-    'jay'
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -198,6 +193,8 @@ class Classifier:
         """
         require_extra("Classifier.report")
         from tlaam.data.collection import dataset_of
+        from tlaam.evaluation.evaluate import evaluate
+        from tlaam.inference.prediction_cache import PredictionCache
         from tlaam.reports.evaluation_report import write_evaluation_report
         from tlaam.reports.run_report import write_run_report
         from tlaam.runs.folder import RunFolder
@@ -211,11 +208,7 @@ class Classifier:
                 f"{folder or 'this model'} does not know what it was trained on; give the report a path and data: "
                 "report('report.html', 'photos')."
             )
-        from tlaam.inference.prediction_cache import PredictionCache
-
         answers = PredictionCache(self.engine)
-        from tlaam.evaluation.evaluate import evaluate
-
         measured = evaluate(self.engine, images, split=split, skip_unreadable=True, progress=progress, answers=answers)
         return write_evaluation_report(Path(path), answers, images, measured)
 
@@ -241,8 +234,6 @@ class Classifier:
             ExportError: this is an exported file already, a package is missing, or the file would not answer alike.
         """
         if self.engine.origin is not None and not self.engine.origin.is_dir():
-            from tlaam.errors import ExportError
-
             raise ExportError(f"{self.engine.origin} is an exported file already; copy it, or export its run folder.")
         require_extra("Classifier.export")
         from tlaam.export.onnx import export_run

@@ -36,6 +36,9 @@ class Config(Section):
 
         Raises:
             ConfigError: an option is unknown or given twice, or a value impossible.
+
+        >>> Config.from_flat({"epochs": 12, "parts": "none"}).training.epochs
+        12
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         for name, value in underscored(values).items():

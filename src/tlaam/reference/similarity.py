@@ -15,8 +15,9 @@ Floats = NDArray[np.floating[Any]]
 def unit(embeddings: Floats) -> NDArray[np.float32]:
     """Return embeddings ``(N, E)`` brought to length 1; one that is 0 stays so.
 
-    >>> unit(np.array([[3.0, 4.0]])).round(1).tolist()
-    [[0.6000000238418579, 0.800000011920929]]
+    >>> print(unit(np.array([[3.0, 4.0], [0.0, 0.0]])))
+    [[0.6 0.8]
+     [0.  0. ]]
     """
     values = embeddings.astype(np.float64)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -28,6 +29,9 @@ def cosines(embeddings: Floats, directions: NDArray[np.float32]) -> NDArray[np.f
 
     Raises:
         ModelError: the two are of different models.
+
+    >>> print(cosines(np.array([[2.0, 0.0]]), unit(np.array([[1.0, 0.0], [0.0, 3.0]]))))
+    [[1. 0.]]
     """
     if embeddings.shape[1] != directions.shape[1]:
         raise ModelError(

@@ -20,7 +20,11 @@ ENTRY = "sha256"
 
 
 def checksum(*pieces: bytes | memoryview) -> str:
-    """Return the SHA-256 of pieces of bytes, one behind the other, as 64 hexadecimal digits."""
+    """Return the SHA-256 of pieces of bytes, one behind the other, as 64 hexadecimal digits.
+
+    >>> checksum(b"a", b"b") == checksum(b"ab")
+    True
+    """
     return checksum_of(pieces)
 
 
@@ -48,7 +52,11 @@ def trailer(payload: bytes | memoryview) -> bytes:
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with a checksum of all its other entries, whatever their layout in the file."""
+    """Return a JSON object with a checksum of all its other entries, whatever their layout in the file.
+
+    >>> is_intact(with_checksum({"classes": 3})), is_intact({**with_checksum({"classes": 3}), "classes": 4})
+    (True, False)
+    """
     rest = {name: value for name, value in values.items() if name != ENTRY}
     plain = json.loads(json.dumps(rest))  # read back first: a key that is a number is a text in the file
     return {**rest, ENTRY: checksum(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii"))}

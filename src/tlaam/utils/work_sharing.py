@@ -64,7 +64,11 @@ class Share:
         return number % self.world_size == self.rank
 
     def of(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Return this process's items: each `world_size`-th, from `rank` on."""
+        """Return this process's items: each `world_size`-th, from `rank` on.
+
+        >>> Share(rank=1, world_size=3).of("abcdefg")
+        'be'
+        """
         return items[self.rank :: self.world_size]
 
     def gpu(self) -> str | None:
