@@ -101,7 +101,9 @@ def test_a_description_that_was_altered_is_refused(saved: Path) -> None:
     """Another class name or colour mean would give a wrong answer under a right name."""
     text = (saved / "config.json").read_text(encoding="utf-8")
     (saved / "config.json").write_text(text.replace('"b"', '"c"'))
-    with pytest.raises(ModelError, match=r"config\.json was altered after it was written.*remove its entry 'sha256'"):
+    with pytest.raises(
+        ModelError, match=r"config\.json was altered after it was written.*set its entry 'sha256' to null"
+    ):
         load_model(saved)
     description = json.loads(text)
     del description["sha256"]

@@ -76,29 +76,20 @@ class Classifier:
             InputError: an image is given as something else; the message says what is accepted.
             DataError: a folder or pattern holds no image.
         """
-        if isinstance(images, (str, Path)):
-            if names_several(images):
-                return Predictions(self.stream(iter_images(images)))
-            images = [images]
-        elif isinstance(images, (Image.Image, np.ndarray)) or is_tensor(images):
-            images = [images]
-        elif not isinstance(images, Iterable) or isinstance(images, (bytes, dict)):
-            raise InputError(f"an image cannot be of type {type(images).__name__}; give {ACCEPTED}, or a list of them.")
-        else:
-            return Predictions(self.stream(images))
-        (prediction,) = self.stream(images)
-        return prediction
+        several, given = _listed(images)
+        answers = Predictions(self.engine.predict(given))
+        return answers if several else answers[0]
 
     def stream(self, images: Iterable[object]) -> Iterator[Prediction]:
         """Yield a prediction an image, one by one in order, of any number of images.
 
         Args:
-            images: each as of `predict`.
+            images: as of `predict`; of any length.
 
         Raises:
             InputError: an image is given as something else.
         """
-        return self.engine.predict(images)
+        return self.engine.predict(_listed(images)[1])
 
     def embed(self, images: Any) -> NDArray[np.float64]:
         """Return what images look like to the network: images that look alike lie in nearly the same direction.
@@ -118,14 +109,14 @@ class Classifier:
             found = self.predict(images)
         finally:
             self.engine.embeddings = before
-        rows = []
+        rows: list[NDArray[np.float64]] = []
         for prediction in [found] if isinstance(found, Prediction) else found:
             if prediction.error is not None:
                 raise DataError(prediction.error)
             if prediction.embedding is None:
                 raise ModelError("this model gives no embeddings.")
             rows.append(prediction.embedding)
-        return np.stack(rows)
+        return np.stack(rows) if rows else np.zeros((0, 0))
 
     def look_alikes(self, image: Any, k: int = 5) -> list[LookAlike]:
         """Return the k training images that look most like one image, the most alike first.
@@ -136,8 +127,11 @@ class Classifier:
 
         Raises:
             ModelError: there is no reference index with this model.
-            InputError: it is no single image.
+            InputError: it is no single image, or k is no number above 0.
+            DataError: the image cannot be read.
         """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise InputError(f"k is {k!r}; it must be a whole number above 0.")
         prediction = image if isinstance(image, Prediction) else self.predict(image)
         if not isinstance(prediction, Prediction):
             raise InputError("look_alikes takes one image; call it for each.")
@@ -191,6 +185,8 @@ class Classifier:
             DataError: there is no data to measure on.
             RunError: the file cannot be written.
         """
+        if path is not None and not isinstance(path, (str, Path)):
+            raise InputError(f"a report cannot be written to something of type {type(path).__name__}; give a path.")
         require_extra("Classifier.report")
         from tlaam.data.collection import dataset_of
         from tlaam.evaluation.evaluate import evaluate
@@ -224,7 +220,7 @@ class Classifier:
         """Write the model as one ONNX file, once ONNX Runtime has answered from it as PyTorch does; return how closely.
 
         Args:
-            path: the file.
+            path: the file, in a folder that is there or not.
             images: on which both have to agree; by default the run's validation or else training images.
             precision: ``fp32``, ``fp16`` or ``int8``, of the backbone.
             calibration: for int8, images from which ranges are read; by default training images of the run.
@@ -235,6 +231,10 @@ class Classifier:
         """
         if self.engine.origin is not None and not self.engine.origin.is_dir():
             raise ExportError(f"{self.engine.origin} is an exported file already; copy it, or export its run folder.")
+        if not isinstance(path, (str, Path)) or Path(path).is_dir():
+            raise ExportError(f"{path!r} is no file to write; give a path such as 'model.onnx'.")
+        if precision not in ("fp32", "fp16", "int8"):
+            raise ExportError(f"precision is {precision!r}; it must be fp32, fp16 or int8.")
         require_extra("Classifier.export")
         from tlaam.export.onnx import export_run
 
@@ -263,6 +263,24 @@ class Classifier:
         shown = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
         where = "" if self.path is None else f" from {self.path}"
         return f"<tlaam.Classifier of {len(self.classes)} classes ({shown}), {self.engine.model.precision}{where}>"
+
+
+def _listed(images: Any) -> tuple[bool, Iterable[object]]:
+    """Return whether several images are meant, and the images.
+
+    Raises:
+        InputError: it is neither an image nor several.
+        DataError: a folder or pattern holds no image.
+    """
+    if isinstance(images, (str, Path)):
+        if not str(images):
+            raise InputError("the path of the image is empty.")
+        return (True, iter_images(images)) if names_several(images) else (False, [images])
+    if isinstance(images, (Image.Image, np.ndarray)) or is_tensor(images):
+        return False, [images]
+    if not isinstance(images, Iterable) or isinstance(images, (bytes, dict)) or hasattr(images, "read"):
+        raise InputError(f"an image cannot be of type {type(images).__name__}; give {ACCEPTED}, or a list of them.")
+    return True, images
 
 
 def load(
@@ -294,6 +312,8 @@ def load(
         raise InputError(
             f"a model cannot be of type {type(model).__name__}; give a run folder, an ONNX file or hf://owner/name."
         )
+    if not str(model):
+        raise InputError("the path of the model is empty.")
     if isinstance(model, str) and "://" in model and not is_hub_name(model):
         raise ModelError(f"'{model}' is no model; give a run folder, an ONNX file or hf://owner/name.")
     return Classifier(

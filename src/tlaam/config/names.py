@@ -1,4 +1,4 @@
-"""Names that several rooms share: of the branches whose answers are measured and reported."""
+"""Names that many files share: of the branches whose answers are measured and reported."""
 
 from __future__ import annotations
 

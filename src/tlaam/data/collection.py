@@ -28,6 +28,9 @@ DataSource = str | Path | LabelledImages | Sequence[Any]
 def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
     """Return a data set, whatever it is given as.
 
+    Images that are in memory are written as PNG files into the cache (``$TLAAM_CACHE``, or ``tlaam`` in the user's
+    cache folder) and stay there; a data set whose images are drawn anew at each look is written anew each time.
+
     Args:
         source: an opened data set; a path, as `tlaam.data.open.open_dataset` takes it; a list of ``(image, label)``;
             or a map-style data set that yields such pairs, or mappings with ``image`` and ``label``, as
@@ -67,6 +70,9 @@ def _items(source: Any) -> Iterator[tuple[Any, str]]:
 
 def _class_names(source: Any) -> Sequence[str] | None:
     """Return the names of a data set's classes by number, where it says them as torchvision's or datasets' do."""
+    inner = getattr(source, "dataset", None) or next(iter(getattr(source, "datasets", None) or ()), None)
+    if inner is not None and getattr(source, "classes", None) is None:  # a subset of one, or several joined
+        return _class_names(inner)
     features = getattr(source, "features", None)
     feature = features.get("label", features.get("labels")) if isinstance(features, Mapping) else None
     names = getattr(feature, "names", None) or getattr(source, "classes", None)
@@ -76,7 +82,7 @@ def _class_names(source: Any) -> Sequence[str] | None:
 def _label(given: Any, names: Sequence[str] | None, number: int) -> str:
     if isinstance(given, str):
         return given
-    value = given.item() if hasattr(given, "item") else given
+    value = given.item() if hasattr(given, "item") and getattr(given, "ndim", 0) == 0 else given
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"the label of item {number} is {given!r:.60}; it must be a name, or a class number.")
     if names is None:

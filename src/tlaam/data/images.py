@@ -292,6 +292,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         if "transparency" in image.info:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("La", "RGBa"):  # colours multiplied by their opacity
+        image = image.convert(image.mode.upper())
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))

@@ -44,7 +44,7 @@ def rgb_image(given: object) -> Image.Image:
     if isinstance(given, np.ndarray):
         return to_rgb(Image.fromarray(_checked(given, "an array", "(H, W, C)")))
     if is_tensor(given):
-        return to_rgb(Image.fromarray(_checked(_tensor_levels(given), "a tensor", "(C, H, W)")))
+        return to_rgb(Image.fromarray(_checked(_tensor_levels(given), "a tensor", "(C, H, W)", tuple(given.shape))))
     raise InputError(f"an image cannot be of type {type(given).__name__}; give {ACCEPTED}.")
 
 
@@ -66,13 +66,13 @@ def _tensor_levels(tensor: Any) -> NDArray[Any]:
     return levels
 
 
-def _checked(levels: NDArray[Any], what: str, axes: str) -> NDArray[np.uint8]:
+def _checked(levels: NDArray[Any], what: str, axes: str, given: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
     """Return levels ``(H, W)`` or ``(H, W, C)`` as Pillow takes them."""
     if levels.dtype != np.uint8:
         raise InputError(f"{what} of {levels.dtype} is no image; give {ACCEPTED}.")
     if levels.ndim not in (2, 3) or 0 in levels.shape or (levels.ndim == 3 and levels.shape[2] not in (1, 3, 4)):
         raise InputError(
-            f"{what} of shape {levels.shape} is no image: its shape must be {axes} with 1, 3 or 4 channels."
+            f"{what} of shape {given or levels.shape} is no image: its shape must be {axes} with 1, 3 or 4 channels."
         )
     return np.ascontiguousarray(levels[..., 0] if levels.ndim == 3 and levels.shape[2] == 1 else levels)
 

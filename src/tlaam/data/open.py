@@ -20,7 +20,7 @@ from tlaam.data.folder import (
 from tlaam.data.manifest import manifest_in, read_manifest
 from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
-from tlaam.errors import ConfigError, DataError, did_you_mean
+from tlaam.errors import ConfigError, DataError, InputError, did_you_mean
 
 
 class Reader(Protocol):
@@ -90,6 +90,11 @@ def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
             the first fault.
         ConfigError: an option is unknown or impossible.
     """
+    if not isinstance(source, (str, Path)):
+        raise InputError(
+            f"a path is needed here, not something of type {type(source).__name__}; lists and data sets in memory are "
+            "taken by tlaam.fit, Classifier.evaluate and Classifier.report."
+        )
     try:
         path, option = Path(source).expanduser(), ""
     except RuntimeError as error:

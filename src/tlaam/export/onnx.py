@@ -71,7 +71,7 @@ def export_onnx(
 ) -> dict[Precision, Parity]:
     """Write the model of a run as one ONNX file, from uint8 photographs to boxes in their pixels.
 
-    The figures by which the file was judged are written beside it, ``model.parity.json`` for ``model.onnx``, and the
+    The figures by which the file was accepted are written beside it, ``model.parity.json`` for ``model.onnx``, and the
     run's reference index, where it has one, as ``model.gallery.npz``.
 
     Args:

@@ -1,7 +1,7 @@
-"""Getting a model from the Hugging Face hub: weights, description and gallery, and nothing else of its repository.
+"""Getting a model from the Hugging Face hub: weights, description and reference index, and nothing else.
 
 None of these is code, and no code runs because of them: the weights are safetensors, the description is JSON that may
-only name what is installed here already, and the gallery is arrays that are read by their bytes.
+only name what is installed here already, and the index is arrays that are read by their bytes.
 """
 
 from __future__ import annotations

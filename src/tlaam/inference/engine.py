@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from tlaam.data.images import ImageBytes
 from tlaam.data.in_memory import rgb_image
 from tlaam.data.input_image import input_to_image, load_for_input, to_input
 from tlaam.data.sample import Sample
-from tlaam.errors import ModelError, TlaamError
+from tlaam.errors import ConfigError, DataError, ModelError, TlaamError
 from tlaam.hub.download import local_folder
 from tlaam.inference.backend import Answers, Backend, Floats, Precision
 from tlaam.inference.batching import read_ahead
@@ -56,7 +56,7 @@ class Engine:
         index: the reference index to show look-alikes from and to tell what is out of distribution by; by default the
             model's own, where it has one.
         batch_size: images a pass.
-        workers: threads that read and decode images while the network computes.
+        workers: threads that read and decode images while the network computes; 0 counts as 1.
         embeddings: give each prediction its embedding, index or not.
         keep_images: keep each image as it was decoded for the network, in `Prediction.source`, for drawing on it. It
             may be reduced: both sides keep at least the input image's pixels.
@@ -83,7 +83,7 @@ class Engine:
         origin: Path | None = None,
     ) -> None:
         self.model, self.origin = model, origin
-        self.batch_size, self.workers = batch_size, workers
+        self.batch_size, self.workers = batch_size, max(1, workers)
         self.embeddings, self.keep_images = embeddings, keep_images
         self.answered, self.seconds = 0, 0.0
         self.index: ReferenceIndex | None = None
@@ -104,7 +104,8 @@ class Engine:
         """
         if index.classes != self.model.classes:
             raise ModelError(
-                "the reference index is of another model, with other classes; write it again (tlaam index)."
+                "the reference index is of another model, with other classes; remove it (gallery.npz), or write it "
+                "again (tlaam index)."
             )
         self.index, self.detector = index, index.detector
 
@@ -162,16 +163,19 @@ class Engine:
     def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
         """Return the k training images of the index that look most like a predicted one, the most alike first.
 
-        There are none of a prediction with an error, or without an index.
+        There are none without an index.
 
         Raises:
+            DataError: the prediction has an error.
             ModelError: a thumbnail of the index is damaged.
         """
+        if prediction.error is not None:
+            raise DataError(prediction.error)
         if self.index is None or prediction.embedding is None:
             return []
         return self.index.nearest(prediction.embedding, k)
 
-    def judged(self, prediction: Prediction) -> Prediction:
+    def with_verdict(self, prediction: Prediction) -> Prediction:
         """Return a prediction that was made before there was an index, with what the index says of it."""
         if self.detector is None or prediction.embedding is None or prediction.score is None:
             return prediction
@@ -244,6 +248,7 @@ def load_engine(
     """
     if isinstance(model, Engine):
         return model
+    _require_possible(batch_size, workers, precision)
     origin = local_folder(model) if isinstance(model, (str, Path)) else None
     backend: Backend = _loaded(origin) if origin is not None else model  # type: ignore[assignment]
     if origin is not None and index is None and find_index:
@@ -256,6 +261,19 @@ def load_engine(
         index=index, batch_size=batch_size, workers=workers, embeddings=embeddings, keep_images=keep_images,
         origin=origin,
     )  # fmt: skip
+
+
+def _require_possible(batch_size: int, workers: int, precision: str | None) -> None:
+    """Refuse options that would lose images, or that nothing answers in.
+
+    Raises:
+        ConfigError: one of them is impossible.
+    """
+    for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name} is {value!r}; it must be a whole number, {least} or more.")
+    if precision not in (None, *get_args(Precision)):
+        raise ConfigError(f"precision is {precision!r}; it must be {' or '.join(get_args(Precision))}.")
 
 
 def _loaded(path: Path) -> Backend:

@@ -37,7 +37,7 @@ Source = Sample | Path | ImageBytes | Image.Image
 """What an image was given as."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What the model says of one image, or why it says nothing.
 
@@ -197,7 +197,15 @@ class Prediction:
         """
         buffer = io.BytesIO()
         self.plot().save(buffer, "PNG")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), buffer.getbuffer())
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Prediction({self.path!r}, error={self.error!r})"
+        box = None if self.object_box is None else _rounded(self.object_box)
+        score = None if self.score is None else round(self.score, 4)
+        return f"Prediction({self.path!r}, {self.label!r}, score={score}, verdict={self.verdict!r}, object_box={box})"
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: the plot, or the error."""
@@ -249,6 +257,7 @@ class Predictions(list[Prediction]):
         writer.writerows(prediction.to_row() for prediction in self)
         text = stream.getvalue()
         if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(Path(path), text.encode("utf-8", "backslashreplace"))
         return text
 

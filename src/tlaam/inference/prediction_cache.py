@@ -43,7 +43,7 @@ class PredictionCache:
             progress(min(before + len(mine) * share.world_size, len(samples)))
         if missing:  # the same on all processes
             self._found.update(zip(map(_key, missing), gathered(mine, share, len(missing)), strict=True))
-        return [self.engine.judged(self._found[_key(sample)]) for sample in samples]
+        return [self.engine.with_verdict(self._found[_key(sample)]) for sample in samples]
 
 
 def _key(sample: Sample) -> tuple[str, str]:

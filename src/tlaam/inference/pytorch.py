@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tlaam.config.sections import ModelConfig
+from tlaam.errors import ModelError
 from tlaam.inference.backend import Answers, Floats, Precision
 from tlaam.inference.folding import FoldedConv2d, fold_norms
 from tlaam.inference.fusing import fuse_activations
@@ -147,7 +148,7 @@ class TorchModel:
             device: by default the GPU where there is one.
             precision: by default what is fastest there (`best_precision`).
         """
-        device = device or default_device()
+        device = _usable(device)
         precision = precision or best_precision(device)
         return replace(self, network=prepared(self.network, device, precision), precision=precision)
 
@@ -178,6 +179,22 @@ class TorchModel:
         )
         branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
         return Answers(branches, heatmaps, objects, parts, embeddings)
+
+
+def _usable(device: torch.device | str | None) -> torch.device:
+    """Return a device that can be computed on; by default the GPU where there is one.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
+    if device is None:
+        return default_device()
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        fault = " ".join(str(error).split())[:120]
+        raise ModelError(f"there is no device '{device}' to compute on here ({fault}); give cpu or cuda.") from error
 
 
 def _floats(values: Tensor) -> Floats:

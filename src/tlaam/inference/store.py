@@ -117,6 +117,18 @@ def require_intact(folder: Path) -> None:
         raise ModelError(f"{folder / WEIGHTS} cannot be read: {error.strerror}.") from error
 
 
+def set_aside(folder: Path) -> str:
+    """Keep a description that was altered, perhaps by hand, before it is written anew; return what to say of it."""
+    description = folder / DESCRIPTION
+    try:
+        _read_description(folder)
+    except ModelError:
+        if description.is_file():
+            description.replace(aside := description.with_suffix(".json.altered"))
+            return f"; what {DESCRIPTION} held is kept in {aside.name}"
+    return ""
+
+
 def _checked_weights(folder: Path, description: dict[str, Any]) -> str:
     """Return the weights' checksum; others than the description's, which would answer too, are refused."""
     found = file_checksum(folder / WEIGHTS)
@@ -184,7 +196,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not is_intact(description):
         raise ModelError(
             f"{folder / DESCRIPTION} was altered after it was written, or is damaged: its checksum does not fit. If "
-            f"you edited it, remove its entry '{ENTRY}' to use it as it is; else copy the model anew."
+            f"you edited it, set its entry '{ENTRY}' to null to use it as it is; else copy the model anew."
         )
     return description
 

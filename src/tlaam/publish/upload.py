@@ -35,8 +35,8 @@ def push_to_hub(
     """Write what `tlaam.publish.folder.save_pretrained` writes into a repository on the hub; return its address.
 
     The repository is made where there is none. Files of these names that are there are replaced, and example pictures
-    and the gallery of an earlier push removed; the others stay. The token is found by the hub's client: ``HF_TOKEN``,
-    or what ``hf auth login`` stored.
+    and the reference index of an earlier push removed; the others stay. The token is found by the hub's client:
+    ``HF_TOKEN``, or what ``hf auth login`` stored.
 
     Args:
         model: the run folder, or any folder with a model, or its engine.

@@ -83,8 +83,10 @@ def write_run_report(
     facts = folder.read_json(folder.data)
     images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
     engine = model if isinstance(model, Engine) else load_engine(folder.path, **options)
-    images = with_the_runs_splits(images, trained_on(engine), folder.path)
-    chosen = split or held_out_split(images)
+    seen = trained_on(engine)
+    others = data is not None and seen is not None and not seen.is_of(images)  # none of them was trained on
+    images = with_the_runs_splits(images, seen, folder.path)
+    chosen = split or held_out_split(images) or ("train" if others else None)
     sections: list[Section] = []
     report, speed, lead = None, None, None
     if chosen is not None:
@@ -111,6 +113,11 @@ def _run_of(model: Engine | str | Path) -> RunFolder:
         RunError: it was loaded from something else.
     """
     if not isinstance(model, Engine):
+        if Path(model).is_file():
+            raise RunError(
+                f"{model} is a file, and a run's report needs its run folder. Of an exported file, "
+                f"`tlaam evaluate {model} DATA --page FILE.html` writes what is measured on DATA."
+            )
         return RunFolder(Path(model))
     if model.origin is None or not model.origin.is_dir():
         raise RunError("a run's report needs its run folder; give the folder that tlaam train wrote.")
@@ -301,7 +308,7 @@ def _curves(history: Sequence[dict[str, float | None]]) -> list[Section]:
         return found
 
     sections: list[Section] = []
-    top1, losses = lines("val_top1_", BRANCHES), lines("loss_", [*BRANCHES[:3], "foreground", "own"])
+    top1, losses = lines("val_top1_", BRANCHES), lines("loss_", [*BRANCHES[:3], "foreground", "own", "joint"])
     if top1:
         chart = line_chart(top1, x="epoch", y="right", share=True)
         sections.append(

@@ -15,13 +15,16 @@ from tlaam.runs.folder import RunFolder
 from tlaam.training.saying import say
 from tlaam.utils.yaml_file import read_yaml
 
+_ADDED = ("fusion",)
+"""Settings that earlier versions did not have, whose default is what they did."""
+
 
 def settings_of(folder: RunFolder) -> Config:
     """Return a run's settings; one that lacks some was begun by a version that computed something else."""
     config = Config.from_yaml(folder.config)
     written = read_yaml(folder.config)
     for section, options in config.to_nested().items():
-        missing = [name for name in options if name not in written.get(section, {})]
+        missing = [name for name in options if name not in {*written.get(section, {}), *_ADDED}]
         if missing:
             raise RunError(
                 f"{folder.path} was begun by an earlier version, which had no {', '.join(missing)}; begin a new run."

@@ -21,7 +21,7 @@ from tlaam.config.sections import MACHINE_OPTIONS
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
-from tlaam.inference.store import require_intact, save_model
+from tlaam.inference.store import require_intact, save_model, set_aside
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import probe_shape
 from tlaam.models.build import build_model
@@ -174,20 +174,21 @@ def resume(
             )
     folder = RunFolder(Path(run))
     folder.require_run()
-    begun = settings_of(folder)
-    config = resolve_machine(begun.with_options(**changes))
-    before, now = named_devices(begun.training), named_devices(config.training)
-    if before is not None and now is not None:
-        require_same_devices(before, now)  # said now, before processes are started for them
     status = folder.read_json(folder.status)
     if status.get("state") == "finished":
         try:
             require_intact(folder.path)
         except ModelError as error:
-            say(f"{error} It is written anew from the newest checkpoint.", progress)
+            kept = set_aside(folder.path)
+            say(f"{error} It is written anew from the newest checkpoint{kept}.", progress)
         else:
             say(f"{folder.path} has finished already; nothing to do.", progress)
             return folder.path
+    begun = settings_of(folder)
+    config = resolve_machine(begun.with_options(**changes))
+    before, now = named_devices(begun.training), named_devices(config.training)
+    if before is not None and now is not None:
+        require_same_devices(before, now)  # said now, before processes are started for them
     fabric = launched(config)
 
     def prepare() -> _Plan:

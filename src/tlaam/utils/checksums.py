@@ -63,8 +63,10 @@ def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_intact(values: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object's checksum fits its other entries, or it has none (older versions wrote none)."""
-    return ENTRY not in values or with_checksum(values)[ENTRY] == values[ENTRY]
+    """Return whether a JSON object's checksum fits its other entries, or it has none: older versions wrote none, and
+    who edits a file may set it to null.
+    """
+    return values.get(ENTRY) is None or with_checksum(values)[ENTRY] == values[ENTRY]
 
 
 def sidecar(name: str, content: bytes | memoryview) -> str:

@@ -1,1 +1,1 @@
-"""Several rooms in one call: fit, quickstart, the reference index of a run."""
+"""What takes several packages in one call: fit, quickstart, the reference index of a run."""
