@@ -45,6 +45,7 @@ SLOW = {
     "test_readme.py": "every command of the README",
     "training/test_architectures.py": "training the networks compared",
     "training/test_devices.py": "several devices",
+    "training/test_probe_first.py": "probes of whole runs",
     "training/test_pseudo_masks.py": "pseudo masks",
     "training/test_resume.py": "killed and resumed runs",
     "workflows/test_quickstart.py": "the quick start",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from PIL import Image
 
 import tlaam
-from tlaam.errors import DataError, ExportError, InputError, MissingPackageError, ModelError
+from tlaam.errors import ConfigError, DataError, ExportError, InputError, MissingPackageError, ModelError
 from tlaam.inference.prediction import COLUMNS, Prediction, Predictions
 from tlaam.publish.folder import save_pretrained
 
@@ -69,7 +71,7 @@ def test_the_same_pixels_get_the_same_answer_whatever_they_come_as(classifier: t
     np.testing.assert_allclose(grey[1].probabilities["fused"], grey[2].probabilities["fused"], atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "La"])
 def test_an_image_of_any_mode_is_answered_for_and_shown(classifier: tlaam.Classifier, photo: Path, mode: str) -> None:
     image = Image.open(photo)
     image = (
@@ -105,6 +107,7 @@ def test_an_upright_camera_picture_is_turned_as_its_file_is(
         (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\)"),
         (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\)"),
         (torch.zeros(8, 8, dtype=torch.uint8), r"shape \(8, 8\)"),
+        (torch.zeros(8, 8, 3, dtype=torch.uint8), r"tensor of shape \(8, 8, 3\).*\(C, H, W\)"),
         (torch.zeros(2, 3, 8, 8), "Give a batch as a list"),
         (torch.full((3, 8, 8), 1.5), "outside 0 to 1"),
         (torch.full((3, 8, 8), -0.1), "outside 0 to 1"),
@@ -235,6 +238,53 @@ def test_what_a_file_cannot_do_is_refused_in_a_line(exported_file: Path, photos:
 def test_what_is_no_model_gets_a_sentence(given: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         tlaam.load(given)
+
+
+def test_numbers_that_cannot_be_are_refused(exported_run: Path) -> None:
+    for options, said in (
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            tlaam.load(exported_run, **options)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="no device 'cdua'"):
+        tlaam.load(exported_run, device="cdua")
+
+
+def test_a_stream_takes_what_predict_takes(classifier: tlaam.Classifier, photo: Path) -> None:
+    assert [p.label for p in classifier.stream(str(photo))] == [classifier.predict(photo).label]
+    assert len(list(classifier.stream(photo.parent))) == 6
+
+
+def test_a_subset_has_the_names_of_what_it_is_cut_from(classifier: tlaam.Classifier, photos: Path) -> None:
+    class Images(torch.utils.data.Dataset[Any]):
+        classes = ("crow", "jay", "wren")
+
+        def __len__(self) -> int:
+            return 18
+
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            label, number = divmod(index, 6)
+            return Image.open(photos / self.classes[label] / f"{number}.png"), label
+
+    half = torch.utils.data.Subset(Images(), range(9))
+    both = torch.utils.data.ConcatDataset([half, torch.utils.data.Subset(Images(), range(9, 18))])
+    assert classifier.evaluate(half).images == 9 and classifier.evaluate(both).images == 18
+
+
+def test_a_description_that_someone_edited_is_used_once_they_say_so(exported_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(exported_run, tmp_path / "run")
+    description = json.loads((run / "config.json").read_text())
+    description["classes"] = ["crow", "blue jay", "wren"]
+    (run / "config.json").write_text(json.dumps(description))
+    with pytest.raises(ModelError, match="set its entry 'sha256' to null"):
+        tlaam.load(run)
+    (run / "config.json").write_text(json.dumps({**description, "sha256": None}))
+    with pytest.raises(ModelError, match=r"other classes; remove it \(gallery\.npz\)"):
+        tlaam.load(run)
+    (run / "gallery.npz").unlink()
+    assert tlaam.load(run).classes == ("crow", "blue jay", "wren")
 
 
 def test_former_names_work_and_name_the_new_ones(exported_run: Path, photos: Path) -> None:

@@ -30,8 +30,12 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     config = resolve_machine(config)
     count = len(images.split("train"))
     training = config.training
-    epochs = training.epochs or default_epochs(count, gpu=_uses_gpu(training.accelerator))
-    values = {"epochs": epochs}
+    epochs = training.epochs
+    if epochs is None:
+        epochs = default_epochs(count, gpu=_uses_gpu(training.accelerator))
+    values: dict[str, Any] = {"epochs": epochs}
+    if config.model.fusion is None:
+        values["fusion"] = "joint" if epochs == 0 else "mean"
     if training.raw_epochs >= epochs:
         values["raw_epochs"] = epochs // 2
     if training.workers is None and count < _TINY:

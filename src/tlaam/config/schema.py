@@ -127,6 +127,11 @@ class Config(Section):
             raise ValueError(
                 f"raw_epochs is 0; {model.architecture} is shown its task in the first epochs and needs at least one"
             )
+        if self.training.epochs == 0 and model.architecture != "tlaam":
+            raise ValueError(
+                f"epochs is 0, which is a probe on frozen features, and {model.architecture} has none; "
+                "architecture=tlaam has"
+            )
         if (fault := _option_without_use(model)) is not None:
             raise ValueError(fault)
         return self

@@ -49,6 +49,9 @@ class ModelConfig(Section):
     norm_statistics: Literal["own", "shared", "pretrained"] = "own"
     """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
     all; or the pretrained ones, unchanged in training too."""
+    fusion: Literal["mean", "joint"] | None = None
+    """The fused answer: the mean of the branches' probabilities, or a joint classifier on the branches' pooled features
+    together; default: joint for a probe alone (epochs 0), else mean."""
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
@@ -112,8 +115,9 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How a run trains (docs/how-it-works.md)."""
 
-    epochs: Positive | None = None
-    """Passes over the training images; default: from the number of images."""
+    epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    """Passes over the training images; 0: nothing but classifiers on frozen features (a probe); default: from the
+    number of images."""
     pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 576
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
     raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2

@@ -16,6 +16,7 @@ from tlaam.models.architecture import Architecture
 from tlaam.models.attention.insertion import insert_channel_attention
 from tlaam.models.backbone import Backbone, probe_shape
 from tlaam.models.heatmaps import LinearHead, start_small
+from tlaam.models.joint import JointHead
 from tlaam.models.localizers.base import Localizer
 from tlaam.models.network import TLAAM
 from tlaam.models.norm import fix_statistics, split_statistics
@@ -70,6 +71,9 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
         image_size=size,
         part_size=part_size,
         box_margin=config.box_margin,
+        joint=JointHead(channels, 1 + (localizer is not None) + (parts is not None), classes)
+        if config.fusion == "joint"
+        else None,
     )
 
 

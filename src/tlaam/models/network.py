@@ -11,6 +11,7 @@ from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
 from tlaam.models.crops import compose_boxes, crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.models.heatmaps import LinearHead
+from tlaam.models.joint import JointHead
 from tlaam.models.localization import widen_boxes
 from tlaam.models.localizers.base import Evidence, Localization, Localizer
 from tlaam.models.localizers.fixed_box import FixedBox
@@ -33,6 +34,8 @@ class TLAAM(Architecture):
         image_size: side S of the raw and object images as the network sees them.
         part_size: side of the part images as the network sees them.
         box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
+        joint: gives the fused answer from the pooled features of all branches; None is the mean of the branches'
+            probabilities.
     """
 
     def __init__(
@@ -45,9 +48,10 @@ class TLAAM(Architecture):
         image_size: int,
         part_size: int,
         box_margin: float = 0.0,
+        joint: JointHead | None = None,
     ) -> None:
         super().__init__(backbone, image_size)
-        self.classifier, self.localizer, self.parts = classifier, localizer, parts
+        self.classifier, self.localizer, self.parts, self.joint = classifier, localizer, parts, joint
         self.part_size = part_size
         self.box_margin = box_margin
         if localizer is not None and localizer.layer is not None:
@@ -79,7 +83,8 @@ class TLAAM(Architecture):
             features = self.backbone(x)
             raw_logits = self.classifier(features)
         else:
-            raw_logits, found = self._localize(self.localizer, x, labels)
+            raw_logits, features, found = self._localize(self.localizer, x, labels)
+        pooled = [self.classifier.pooled(features)]  # Ā of each view, (B, K)
         if found is not None and self.localizer is not None and not raw_only:
             object_boxes = compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
             crop = self._crop_of(object_boxes, source)
@@ -88,17 +93,24 @@ class TLAAM(Architecture):
                 crop = self._crop_of(object_boxes, source)
             features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
             object_logits = self.classifier(features)
-        embeddings = None if self.training or raw_only else self.classifier.pooled(features.detach())
+            pooled.append(self.classifier.pooled(features))
+        embeddings = None if self.training or raw_only else pooled[-1].detach()
 
         part_logits, part_boxes = None, None
         if self.parts is not None and not raw_only:
             windows = self.parts(features, self.image_size)
             part_boxes = compose_boxes(windows, crop, self.image_size)
             crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
-            part_logits = self.classifier(self.backbone(crops, PARTS)).unflatten(0, part_boxes.shape[:2])
+            of_parts = self.backbone(crops, PARTS)
+            part_logits = self.classifier(of_parts).unflatten(0, part_boxes.shape[:2])
+            pooled.append(self.classifier.pooled(of_parts).reshape(*part_boxes.shape[:2], -1).mean(1))
 
+        views = torch.stack(pooled, 1)  # (B, V, K)
+        joint_logits = None if self.joint is None or raw_only else self.joint(views)
         return TLAAMOutput(
-            probabilities=fuse(raw_logits, object_logits, part_logits),
+            probabilities=(
+                fuse(raw_logits, object_logits, part_logits) if joint_logits is None else joint_logits.softmax(-1)
+            ),
             raw_logits=raw_logits,
             object_logits=object_logits,
             part_logits=part_logits,
@@ -107,7 +119,15 @@ class TLAAM(Architecture):
             part_boxes=part_boxes,
             foreground_logits=None if found is None else found.foreground_logits,
             embeddings=embeddings,
+            joint_logits=joint_logits,
+            views=None if self.training or raw_only else views,
         )
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the classifiers' and channel attention's parameters."""
+        yield from super().head_parameters()
+        if self.joint is not None:
+            yield from self.joint.parameters()
 
     def localizer_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the parameters of a localiser that learns."""
@@ -116,8 +136,8 @@ class TLAAM(Architecture):
 
     def _localize(
         self, localizer: Localizer, x: Tensor, labels: Tensor | None, view: int = RAW
-    ) -> tuple[Tensor, Localization]:
-        """Return scores ``(B, C)`` of network inputs ``(B, 3, S, S)``, and where the object is in them."""
+    ) -> tuple[Tensor, Tensor, Localization]:
+        """Return scores ``(B, C)`` and A of network inputs ``(B, 3, S, S)``, and where the object is in them."""
         layer_maps: Tensor | None = None
         pyramid: tuple[Tensor, ...] = ()
         if localizer.layer is not None:
@@ -137,7 +157,9 @@ class TLAAM(Architecture):
         classes = labels if labels is not None and self.training else logits.argmax(1)
         found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.image_size)
         # An earlier layer is explained with gradients on, which the caller may have switched off.
-        return logits if torch.is_grad_enabled() else logits.detach(), found
+        if not torch.is_grad_enabled():
+            logits, features = logits.detach(), features.detach()
+        return logits, features, found
 
     @torch.no_grad()
     def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
@@ -146,7 +168,7 @@ class TLAAM(Architecture):
         was_training = localizer.training
         localizer.eval()  # what a localiser that learns normalises by is of raw images
         try:
-            _, found = self._localize(localizer, x, labels, view=OBJECT)
+            *_, found = self._localize(localizer, x, labels, view=OBJECT)
         finally:
             localizer.train(was_training)
         return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]

@@ -15,7 +15,7 @@ class TLAAMOutput(NamedTuple):
     to `forward`, x1 and y1 exclusive; they carry no gradient.
 
     Attributes:
-        probabilities: fused class probabilities, the mean of the branches' probabilities, ``(B, C)``.
+        probabilities: fused class probabilities, ``(B, C)``: the joint classifier's, or the mean of the branches'.
         raw_logits: scores of the raw image, ``(B, C)``.
         object_logits: scores of the object image, ``(B, C)``.
         part_logits: scores of N part images, ``(B, N, C)``.
@@ -28,6 +28,9 @@ class TLAAMOutput(NamedTuple):
         embeddings: pooled features of the object image, or of the raw image where there is no object branch,
             ``(B, E)``, not normalised: images that look alike to the network lie in nearly the same direction. None
             while training, and where only the raw branch runs.
+        joint_logits: scores of the joint classifier, ``(B, C)``; None of a network that has none.
+        views: pooled features of the raw image, the object and the parts' mean, as far as the network has them,
+            ``(B, V, K)``; None while training, and where only the raw branch runs.
     """
 
     probabilities: Tensor
@@ -40,6 +43,8 @@ class TLAAMOutput(NamedTuple):
     foreground_logits: Tensor | None = None
     own_loss: Tensor | None = None
     embeddings: Tensor | None = None
+    joint_logits: Tensor | None = None
+    views: Tensor | None = None
 
     def branch_probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities ``(B, C)`` of each branch that was run and of their fusion (``fused``)."""

@@ -8,7 +8,7 @@ from tlaam.config.names import BRANCHES
 
 Row = dict[str, float | int | None]
 
-LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground", "loss_own")
+LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground", "loss_own", "loss_joint")
 """Means over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
 
 COLUMNS = (

@@ -29,13 +29,15 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
-        f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}",
+        f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}"
+        if training.epochs
+        else f"Training: none; a probe on frozen features, {training.accelerator}",
     ]
     if training.compile:
         lines.append("The network is compiled first: the first steps take minutes, in which nothing is shown.")
     if training.select_on == "test":
         lines.append("The epoch is chosen on the test split: what is then measured on it flatters (select_on=test).")
-    elif not images.split("val"):
+    elif training.epochs and not images.split("val"):
         lines.append("There are no validation images, so the weights of the last epoch are kept.")
     if unused := _without_use(model):
         lines.append(f"Of no use here: {', '.join(unused)}.")

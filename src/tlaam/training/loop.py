@@ -219,6 +219,7 @@ class _Fit:
         self.wrapped.train()
         try:
             if self.state.step == 0:
+                self._write_history()
                 self._save()  # a disk too small is found now, not in an hour
             self._steps(logger)
         finally:

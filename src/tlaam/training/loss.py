@@ -19,6 +19,7 @@ class Losses(NamedTuple):
         object: of the object image.
         parts: of all part images.
         foreground: of a learning localiser's cells, against pseudo masks; binary.
+        joint: of the joint classifier.
         own: what the network itself wants minimised (`TLAAMOutput.own_loss`).
     """
 
@@ -28,6 +29,7 @@ class Losses(NamedTuple):
     parts: Tensor | None
     foreground: Tensor | None = None
     own: Tensor | None = None
+    joint: Tensor | None = None
 
 
 class TwoLevelLoss(nn.Module):
@@ -64,7 +66,11 @@ class TwoLevelLoss(nn.Module):
             total = total + of_foreground
         if output.own_loss is not None:
             total = total + output.own_loss
-        return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss)
+        of_joint = None
+        if output.joint_logits is not None:
+            of_joint = self._mean(output.joint_logits, labels)
+            total = total + of_joint
+        return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss, of_joint)
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)

@@ -26,6 +26,7 @@ from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import probe_shape
 from tlaam.models.build import build_model
 from tlaam.models.localizers.base import Localizer
+from tlaam.models.network import TLAAM
 from tlaam.runs.data import reopenable
 from tlaam.runs.environment import versions
 from tlaam.runs.folder import RunFolder
@@ -48,8 +49,9 @@ from tlaam.training.input_cache import InputCache
 from tlaam.training.launch import launched, on_first
 from tlaam.training.loading import lost_loaders_named
 from tlaam.training.loop import Diverged, fit, resume_command
-from tlaam.training.masks import read_pseudo_masks
+from tlaam.training.masks import PseudoMasks, read_pseudo_masks
 from tlaam.training.memory import peak_memory
+from tlaam.training.probe_first import fit_probe_model, said
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
@@ -242,6 +244,12 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         if plan.checkpoint is None and not folder.pseudo_masks.exists():
             on_first(fabric, mark_foreground)
         masks = read_pseudo_masks(folder.pseudo_masks, train_samples)
+    if plan.config.training.epochs == 0 and plan.checkpoint is None and isinstance(model, TLAAM):
+        facts, weights = on_first(fabric, lambda: _probed(fabric, model, train_samples, plan.config, masks))
+        model.load_state_dict(weights)
+        if fabric.is_global_zero:
+            folder.note_status(probe=facts)
+            say(said(facts), progress)
     try:
         history = fit(
             fabric,
@@ -270,6 +278,14 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     on_first(fabric, finish)
+
+
+def _probed(
+    fabric: Fabric, model: TLAAM, samples: Sequence[Sample], config: Config, masks: PseudoMasks | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of a probe, and the network's weights with it."""
+    facts = fit_probe_model(fabric, model, samples, config, masks)
+    return facts._asdict(), {name: value.cpu() for name, value in model.state_dict().items()}
 
 
 def _fill(cache: InputCache, samples: Sequence[Sample], progress: bool) -> None:

@@ -13,6 +13,7 @@ TRAIN = {
     "lightning": "Lightning",
     "torchmetrics": "torchmetrics",
     "scipy": "SciPy",
+    "sklearn": "scikit-learn",
     "pydantic": "pydantic",
     "safetensors": "safetensors",
     "huggingface_hub": "huggingface-hub",

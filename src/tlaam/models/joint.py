@@ -1,0 +1,33 @@
+"""The joint classifier: one linear layer on the pooled features of all branches together (docs/how-it-works.md, 6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class JointHead(nn.Linear):
+    """W, ``(C, V·K)``, on the branches' pooled features one behind the other: Y = W [Ā_raw; Ā_object; Ā_parts] + b.
+
+    It is linear, so that each branch's share of a score can be read off. It starts with small weights and no bias.
+
+    Args:
+        channels: K.
+        views: V, the branches: the raw image, the object where there is an object level, the parts' mean likewise.
+        classes: C.
+    """
+
+    def __init__(self, channels: int, views: int, classes: int) -> None:
+        super().__init__(views * channels, classes)
+        self.views = views
+        nn.init.trunc_normal_(self.weight, std=0.01)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled features ``(B, V, K)`` to scores ``(B, C)``, in float32 at least, under autocast too."""
+        together = pooled.flatten(1)
+        device = together.device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return super().forward(together.to(self.weight.dtype))
+        return super().forward(together)

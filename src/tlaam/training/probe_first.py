@@ -1,0 +1,151 @@
+"""The probe: a whole model whose backbone stays as it was pretrained (``--epochs 0``).
+
+The localiser is fitted first, then every image's pooled features are computed once, and the classifiers are solved on
+them: V, which all branches share, on all views; W, the joint classifier, on the views together.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from tlaam.config.schema import Config
+from tlaam.data.folds import stratified_folds
+from tlaam.data.sample import Sample
+from tlaam.errors import DataError
+from tlaam.inference.pytorch import infer, prepared
+from tlaam.models.network import TLAAM
+from tlaam.probe.solver import LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
+from tlaam.training.dataset import EvaluationImages, Item
+from tlaam.training.finder import fit_localizer
+from tlaam.training.loading import batch_loader, with_plain_errors
+from tlaam.training.masks import PseudoMasks
+
+_FOLDS = 5
+_BATCH = 16
+
+Labels = NDArray[np.int64]
+Views = NDArray[np.float32]
+
+
+class ProbeFacts(NamedTuple):
+    """What is known of a probe from images that it did not see.
+
+    Attributes:
+        images: that it was solved on.
+        views: branches whose features it sees.
+        out_of_fold_top1: share of the images that a probe which had not seen them got right.
+        out_of_fold_loss: their mean negative log-likelihood, at the model's temperature.
+        l2_shared: λ of V.
+        l2_joint: λ of W; None where the branches' answers are averaged.
+        seconds: wall-clock time from the first image to the classifiers.
+    """
+
+    images: int
+    views: int
+    out_of_fold_top1: float
+    out_of_fold_loss: float
+    l2_shared: float
+    l2_joint: float | None
+    seconds: float
+
+
+def fit_probe_model(
+    fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config, masks: PseudoMasks | None
+) -> ProbeFacts:
+    """Fit localiser and classifiers in place; the backbone stays as it is.
+
+    Args:
+        fabric: already launched; only the process that calls works.
+        network: its backbone's weights are the pretrained ones.
+        samples: the training images.
+        config: resolved settings.
+        masks: pseudo masks of the samples, for a localiser that learns.
+
+    Raises:
+        DataError: an image cannot be read, or a class cannot be told from any other.
+    """
+    began = time.monotonic()
+    labels = np.array([sample.label for sample in samples])
+    smallest = min(np.unique(labels, return_counts=True)[1], default=0)
+    if len(np.unique(labels)) < 2:
+        raise DataError("a probe needs images of at least two classes.")
+    names = [sample.name for sample in samples]
+    folds = stratified_folds(labels.tolist(), names, max(2, min(_FOLDS, int(smallest))), seed=config.training.seed)
+    classes = network.classifier.out_features
+    network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    if masks is not None:
+        fit_localizer(network, _batches(fabric, samples, config), len(samples), masks, config.training.seed)
+        network.eval()
+    elif network.localizer is not None:  # it may explain the class that V says: V comes first, on whole images
+        whole = _views(fabric, network, samples, config)[:, 0]
+        _set(network.classifier, fit_probe(whole, labels, classes, folds).probe)
+    views = _views(fabric, network, samples, config)
+    count = views.shape[1]
+    shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count))
+    _set(network.classifier, shared.probe.cooled(shared.temperature))
+    joint: ProbeFit | None = None
+    if network.joint is not None:
+        joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds)
+        _set(network.joint, joint.probe.cooled(joint.temperature))
+        log_probabilities = joint.out_of_fold / joint.temperature
+    else:
+        log_probabilities = _mean_of_views(shared, count)
+    return ProbeFacts(
+        images=len(samples),
+        views=count,
+        out_of_fold_top1=float((log_probabilities.argmax(1) == labels).mean()),
+        out_of_fold_loss=negative_log_likelihood(log_probabilities, labels),
+        l2_shared=shared.l2,
+        l2_joint=None if joint is None else joint.l2,
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _mean_of_views(shared: ProbeFit, count: int) -> NDArray[np.float64]:
+    """Return the logarithm ``(N, C)`` of the mean of the views' probabilities."""
+    scores = shared.out_of_fold / shared.temperature
+    logits = torch.from_numpy(scores.reshape(-1, count, scores.shape[1]))
+    mean: NDArray[np.float64] = logits.softmax(-1).mean(1).clamp(min=1e-300).log().numpy()
+    return mean
+
+
+def _batches(fabric: Fabric, samples: Sequence[Sample], config: Config) -> Iterator[Item]:
+    """Yield all images as they are, in order, on the device."""
+    assert config.model.source_size is not None
+    images = EvaluationImages(samples, config.model.source_size)
+    places = [list(range(start, min(start + _BATCH, len(samples)))) for start in range(0, len(samples), _BATCH)]
+    for batch in with_plain_errors(batch_loader(images, places, config.training.workers or 0, pin=False)):
+        yield fabric.to_device(batch)
+
+
+def _views(fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config) -> Views:
+    """Return the pooled features of all branches, ``(N, V, K)``."""
+    ready = prepared(network, fabric.device)  # float32: what is solved on should not be rounded
+    found: list[Views] = []
+    for batch in _batches(fabric, samples, config):
+        views = infer(ready, batch.input_image).views
+        assert views is not None
+        found.append(views.float().cpu().numpy())
+    return np.concatenate(found)
+
+
+@torch.no_grad()
+def _set(layer: nn.Linear, probe: LinearProbe) -> None:
+    layer.weight.copy_(torch.from_numpy(probe.weight))
+    layer.bias.copy_(torch.from_numpy(probe.bias))
+
+
+def said(facts: dict[str, Any]) -> str:
+    """Return what a run says of its probe, in a line."""
+    return (
+        f"Probe: after {facts['seconds']:.0f} s, {facts['out_of_fold_top1']:.1%} of the {facts['images']} training "
+        f"images right by probes that had not seen them (out of fold)"
+    )

@@ -1,0 +1,85 @@
+"""The probe's solver: the optimum, the same in the images' span, folding, classes that are absent, and λ by folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from tlaam.data.folds import stratified_folds
+from tlaam.errors import DataError
+from tlaam.probe.solver import fit_probe, negative_log_likelihood, solve, temperature
+
+
+def blobs(
+    images: int, features: int, classes: int, spread: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    random = np.random.default_rng(0)
+    labels = np.arange(images) % classes
+    centres = random.normal(size=(classes, features))
+    return centres[labels] + spread * random.normal(size=(images, features)) + 3.0, labels
+
+
+@pytest.mark.parametrize(("images", "features"), [(40, 8), (12, 50)])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_the_optimum_of_the_stated_problem(images: int, features: int, classes: int) -> None:
+    """The gradient of the documented objective, by autograd on the standardised features, is 0."""
+    values, labels = blobs(images, features, classes)
+    probe = solve(values, labels, classes, 0.05)
+    mean, scale = torch.from_numpy(values.mean(0)), torch.from_numpy(values.std(0))
+    weight = (torch.from_numpy(probe.weight) * scale).requires_grad_()
+    bias = (torch.from_numpy(probe.bias + probe.weight @ values.mean(0))).requires_grad_()
+    logits = (torch.from_numpy(values) - mean) / scale @ weight.T + bias
+    objective = cross_entropy(logits, torch.from_numpy(labels)) + 0.025 * weight.square().sum()
+    gradients = torch.autograd.grad(objective, [weight, bias])
+    assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-4
+
+
+def test_a_feature_that_never_changes_and_a_class_without_images_do_no_harm() -> None:
+    values, labels = blobs(30, 6, 3)
+    values[:, 2] = 7.0
+    probe = solve(values, labels + 1, 5, 0.01)  # of classes 0 and 4 there are no images
+    scores = probe.logits(values)
+    assert np.isfinite(scores).all() and set(scores.argmax(1).tolist()) <= {1, 2, 3}
+    assert not probe.weight[:, 2].any()
+
+
+def test_one_class_cannot_be_told_from_anything() -> None:
+    with pytest.raises(DataError, match="two classes"):
+        solve(np.ones((3, 2)), np.zeros(3, dtype=np.int64), 2, 0.1)
+
+
+def test_l2_is_chosen_on_images_that_were_not_seen() -> None:
+    """Noise alone asks for the strongest λ; classes far apart for the weakest."""
+    folds = stratified_folds(*_names(60, 3), 5)
+    random = np.random.default_rng(0)
+    noise = fit_probe(random.normal(size=(60, 30)), np.arange(60) % 3, 3, folds)
+    assert noise.l2 == pytest.approx(10**0.5)
+    clear = fit_probe(*blobs(60, 30, 3, spread=0.1), 3, folds)
+    assert clear.l2 == pytest.approx(1e-3)
+    assert (clear.out_of_fold.argmax(1) == np.arange(60) % 3).all()
+
+
+def test_out_of_fold_scores_are_of_probes_that_did_not_see_the_image() -> None:
+    values, labels = blobs(40, 8, 4)
+    folds = stratified_folds(*_names(40, 4), 4)
+    fit = fit_probe(values, labels, 4, folds, [0.1])
+    away = folds != 2
+    np.testing.assert_allclose(
+        fit.out_of_fold[~away], solve(values[away], labels[away], 4, 0.1).logits(values[~away]), atol=2e-2
+    )
+
+
+def test_temperature_makes_scores_honest_and_changes_no_answer() -> None:
+    values, labels = blobs(200, 4, 4, spread=1.5)
+    scores = 10 * solve(values, labels, 4, 0.1).logits(values)
+    found = temperature(scores, labels)
+    assert found > 2 and negative_log_likelihood(scores / found, labels) < negative_log_likelihood(scores, labels)
+    around = [negative_log_likelihood(scores / (found * factor), labels) for factor in (0.98, 1, 1.02)]
+    assert min(around) == around[1]
+
+
+def _names(images: int, classes: int) -> tuple[list[int], list[str]]:
+    return [number % classes for number in range(images)], [f"{number}.jpg" for number in range(images)]
