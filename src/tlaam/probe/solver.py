@@ -10,7 +10,7 @@ holds the answer (the representer theorem) and is many times smaller.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,13 @@ from tlaam.errors import DataError
 
 Floats = NDArray[np.floating[Any]]
 
-L2_GRID: tuple[float, ...] = tuple(10.0**exponent for exponent in np.arange(-3.0, 0.6, 0.5))
+L2_STEP = 10**0.5
+L2_GRID: tuple[float, ...] = tuple(1e-3 * L2_STEP**number for number in range(8))
 """λ, of which one is chosen by folds."""
 _ABSENT = -30.0
 """Score of a class that no image was learnt of, below the least of the others."""
+_RISES = 2
+"""λ in a row, ever weaker, that were worse than the best before them: weaker ones are not tried."""
 _TOLERANCE, _STEPS = 1e-7, 5000
 """How exactly the probe itself is solved; what λ is chosen by need not be."""
 
@@ -78,50 +81,45 @@ def solve(features: Floats, labels: NDArray[np.integer[Any]], classes: int, l2: 
     >>> probe.logits(np.array([[0.5], [4.5]])).argmax(1).tolist()
     [0, 1]
     """
-    return solve_path(features, labels, classes, [l2], tol=_TOLERANCE, max_iter=_STEPS)[0]
+    return _Path(features, labels, classes, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
 
 
-def solve_path(
-    features: Floats,
-    labels: NDArray[np.integer[Any]],
-    classes: int,
-    l2s: Sequence[float],
-    *,
-    tol: float = 1e-4,
-    max_iter: int = 200,
-) -> list[LinearProbe]:
-    """Return the probes of several λ, in their order; each starts from the one before, strongest first.
+class _Path:
+    """The probes of one set of images for several λ; each starts from the one before."""
 
-    Args:
-        features, labels, classes: as of `solve`.
-        l2s: λ.
-        tol: largest entry of the gradient at which the solver stops.
-        max_iter: steps after which it stops in any case.
+    def __init__(
+        self,
+        features: Floats,
+        labels: NDArray[np.integer[Any]],
+        classes: int,
+        *,
+        tol: float = 1e-4,
+        max_iter: int = 200,
+    ) -> None:
+        from sklearn.linear_model import LogisticRegression
 
-    Raises:
-        DataError: as of `solve`.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+        self.labels, self.classes, self.present = labels, classes, np.unique(labels)
+        if len(self.present) < 2:
+            raise DataError("a probe needs images of at least two classes.")
+        self.mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+        self.scale = np.where(scale > 1e-12, scale, np.inf)  # what never changes tells nothing
+        self.inside, self.basis = _span((features - self.mean) / self.scale)
+        self.solver = LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True)
 
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError("a probe needs images of at least two classes.")
-    mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-    scale = np.where(scale > 1e-12, scale, np.inf)  # what never changes tells nothing
-    inside, basis = _span((features - mean) / scale)
-    found: dict[float, LinearProbe] = {}
-    solver = LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True)
-    for l2 in sorted(set(l2s), reverse=True):
+    def at(self, l2: float) -> LinearProbe:
+        """Return the probe of one λ."""
+        from sklearn.exceptions import ConvergenceWarning
+
         # Of two classes scikit-learn solves for the margin, w = W_1 − W_0, whose ‖w‖² is twice ‖W‖².
-        solver.C = (2 if len(present) == 2 else 1) / (l2 * len(labels))
+        self.solver.C = (2 if len(self.present) == 2 else 1) / (l2 * len(self.labels))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # at the weakest λ of the grid the optimum is far off
-            solver.fit(inside, labels)
-        weight, bias = _of_all_classes(solver.coef_ @ basis, solver.intercept_, present, classes)
-        weight = weight / scale
-        found[l2] = LinearProbe(weight, bias - weight @ mean)
-    return [found[l2] for l2 in l2s]
+            self.solver.fit(self.inside, self.labels)
+        weight, bias = _of_all_classes(
+            self.solver.coef_ @ self.basis, self.solver.intercept_, self.present, self.classes
+        )
+        weight = weight / self.scale
+        return LinearProbe(weight, bias - weight @ self.mean)
 
 
 def fit_probe(
@@ -129,7 +127,7 @@ def fit_probe(
     labels: NDArray[np.integer[Any]],
     classes: int,
     folds: NDArray[np.integer[Any]],
-    l2s: Sequence[float] = L2_GRID,
+    l2s: Iterable[float] = L2_GRID,
 ) -> ProbeFit:
     """Choose λ by the log-likelihood of held-out folds, then solve on all images.
 
@@ -138,26 +136,31 @@ def fit_probe(
         labels: ``(N,)``.
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
-        l2s: of which λ is chosen.
+        l2s: of which λ is chosen; the strongest is tried first.
 
     Raises:
         DataError: as of `solve`.
     """
-    scores = np.full((len(l2s), len(labels), classes), _ABSENT)
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        probes = solve_path(features[~held_out], labels[~held_out], classes, l2s)
-        for number, probe in enumerate(probes):
-            scores[number, held_out] = probe.logits(features[held_out])
-    best = int(np.argmin([negative_log_likelihood(one, labels) for one in scores]))
-    probe = solve(features, labels, classes, l2s[best])
-    return ProbeFit(probe, l2s[best], scores[best], temperature(scores[best], labels))
+    sides = [
+        (folds == fold, _Path(features[folds != fold], labels[folds != fold], classes)) for fold in np.unique(folds)
+    ]
+    tried: dict[float, tuple[float, NDArray[np.float64]]] = {}
+    for l2 in sorted(set(l2s), reverse=True):
+        scores = np.empty((len(labels), classes))
+        for held_out, path in sides:
+            scores[held_out] = path.at(l2).logits(features[held_out])
+        tried[l2] = negative_log_likelihood(scores, labels), scores
+        best = min(tried, key=lambda one: tried[one][0])
+        if list(tried).index(best) < len(tried) - _RISES:
+            break
+    out_of_fold = tried[best][1]
+    return ProbeFit(solve(features, labels, classes, best), best, out_of_fold, temperature(out_of_fold, labels))
 
 
 def negative_log_likelihood(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:
     """Return the mean negative log-likelihood of labels ``(N,)`` under scores ``(N, C)``.
 
-    >>> round(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), 3) == round(np.log(4), 3)
+    >>> bool(np.isclose(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), np.log(4)))
     True
     """
     return float(-_log_softmax(logits)[np.arange(len(labels)), labels].mean())

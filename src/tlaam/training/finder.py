@@ -18,7 +18,7 @@ from tlaam.training.dataset import Item
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.seeds import derive
 
-_PASSES, _BATCH, _LR = 32, 32, 3e-3
+_PASSES, _BATCH, _LR = 32, 32, 1e-3
 _LEAST_STEPS, _MOST_STEPS = 100, 2000
 _MOST_BYTES = 2 << 30
 """Of the maps that are kept; of more images, as many as fit are taken, evenly spaced."""

@@ -22,7 +22,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import DataError
 from tlaam.inference.pytorch import infer, prepared
 from tlaam.models.network import TLAAM
-from tlaam.probe.solver import LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
+from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
 from tlaam.training.loading import batch_loader, with_plain_errors
@@ -89,15 +89,15 @@ def fit_probe_model(
         _set(network.classifier, fit_probe(whole, labels, classes, folds).probe)
     views = _views(fabric, network, samples, config)
     count = views.shape[1]
-    shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count))
-    _set(network.classifier, shared.probe.cooled(shared.temperature))
     joint: ProbeFit | None = None
+    l2s = L2_GRID
     if network.joint is not None:
         joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds)
         _set(network.joint, joint.probe.cooled(joint.temperature))
-        log_probabilities = joint.out_of_fold / joint.temperature
-    else:
-        log_probabilities = _mean_of_views(shared, count)
+        l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
+    shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s)
+    _set(network.classifier, shared.probe.cooled(shared.temperature))
+    log_probabilities = _mean_of_views(shared, count) if joint is None else joint.out_of_fold / joint.temperature
     return ProbeFacts(
         images=len(samples),
         views=count,

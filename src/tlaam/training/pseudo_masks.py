@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
@@ -27,6 +28,8 @@ from tlaam.utils.checksums import trailer
 _FIT_IMAGES = 128
 """Images that the discriminant is fitted to, evenly spaced in the names; a bound on time, not a measured optimum."""
 _BATCH = 8
+_MOST_BYTES = 1 << 30
+"""Of their features that are kept until the discriminant is there."""
 
 
 def write_pseudo_masks(
@@ -53,20 +56,26 @@ def write_pseudo_masks(
     fitted = list(range(0, len(samples), max(1, -(-len(samples) // _FIT_IMAGES))))
     try:
         with tqdm(
-            total=len(fitted) + len(samples),
+            total=len(samples),
             desc="marking the foreground",
             unit="image",
             file=sys.stderr,
             leave=False,
             disable=None if progress else True,
         ) as bar:
-            rule = _fit(_features(model, [samples[i] for i in fitted], config, fabric), bar)
-            batches = _counted(_features(model, samples, config, fabric), bar)
-            masks = [_masks(features, rule).cpu().numpy() for features in batches]
+            kept: list[Tensor] = []
+            rule = _fit(_keeping(kept, _features(model, [samples[i] for i in fitted], config, fabric), bar))
+            masks = np.empty((len(samples), MASK_SIZE, MASK_SIZE), dtype=np.uint8)
+            done = fitted[: sum(map(len, kept))]
+            masks[done] = _all_masks(kept, rule)
+            kept.clear()
+            if others := sorted({*range(len(samples))} - {*done}):
+                rest = _counted(_features(model, [samples[i] for i in others], config, fabric), bar)
+                masks[others] = _all_masks(rest, rule)
     finally:
         model.train(backbone_mode)
     stream = io.BytesIO()
-    np.save(stream, np.concatenate(masks), allow_pickle=False)
+    np.save(stream, masks, allow_pickle=False)
     content = stream.getbuffer()
     write_atomically(path, content, trailer(content))
 
@@ -94,13 +103,18 @@ def _features(model: Architecture, samples: Sequence[Sample], config: Config, fa
         yield features
 
 
-def _fit(batches: Iterator[Tensor], bar: tqdm[None]) -> Discriminant | None:
+def _fit(batches: Iterable[Tensor]) -> Discriminant | None:
     fit: DiscriminantFit | None = None
-    for features in _counted(batches, bar):
+    for features in batches:
         fit = fit or DiscriminantFit(features.shape[1])
         contrast = border_contrast(features)
         fit.add(features, contrast > otsu_thresholds(contrast)[:, None, None])
     return None if fit is None else fit.solve()
+
+
+def _all_masks(batches: Iterable[Tensor], rule: Discriminant | None) -> NDArray[np.uint8]:
+    """Return the masks ``(N, 64, 64)`` of all batches' images."""
+    return np.concatenate([_masks(features, rule).cpu().numpy() for features in batches])
 
 
 def _masks(features: Tensor, rule: Discriminant | None) -> Tensor:
@@ -111,6 +125,18 @@ def _masks(features: Tensor, rule: Discriminant | None) -> Tensor:
     scores = rule.scores(features)[:, None]
     scores = functional.interpolate(scores, size=(MASK_SIZE, MASK_SIZE), mode="bilinear", align_corners=False)
     return (scores[:, 0] > 0.5).to(torch.uint8) * 255
+
+
+def _keeping(kept: list[Tensor], batches: Iterator[Tensor], bar: tqdm[None]) -> Iterator[Tensor]:
+    """Yield batches of features and keep the first of them, so that they need not be computed again."""
+    room, kept_all = _MOST_BYTES, True
+    for features in batches:
+        room -= features.nbytes
+        kept_all = kept_all and room >= 0
+        if kept_all:
+            kept.append(features)
+            bar.update(len(features))
+        yield features
 
 
 def _counted(batches: Iterator[Tensor], bar: tqdm[None]) -> Iterator[Tensor]:
