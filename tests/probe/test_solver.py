@@ -81,5 +81,22 @@ def test_temperature_makes_scores_honest_and_changes_no_answer() -> None:
     assert min(around) == around[1]
 
 
+def test_the_only_image_of_a_class_decides_neither_l2_nor_temperature() -> None:
+    values, labels = blobs(60, 8, 3, spread=1.5)
+    folds = stratified_folds(*_names(60, 3), 5)
+    with_lone = fit_probe(
+        np.concatenate([values, [[7.0] * 8]]), np.append(labels, 3), 4, np.append(folds, 0), [0.03, 0.1]
+    )
+    assert not with_lone.known[-1] and with_lone.known[:-1].all()
+    assert with_lone.temperature == pytest.approx(fit_probe(values, labels, 3, folds, [0.03, 0.1]).temperature, rel=0.3)
+    assert with_lone.probe.logits(np.array([[7.0] * 8])).argmax() == 3  # it was learnt all the same
+
+
+def test_two_images_are_a_probe_of_which_nothing_is_known() -> None:
+    fit = fit_probe(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), 2, np.array([0, 1]))
+    assert not fit.known.any() and fit.temperature == 1.0
+    assert fit.probe.logits(np.array([[0.0, 1.0], [1.0, 0.0]])).argmax(1).tolist() == [0, 1]
+
+
 def _names(images: int, classes: int) -> tuple[list[int], list[str]]:
     return [number % classes for number in range(images)], [f"{number}.jpg" for number in range(images)]

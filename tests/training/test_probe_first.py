@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from PIL import Image
 from safetensors.torch import load_file
 
 import tlaam
@@ -104,3 +105,26 @@ def test_what_cannot_be_probed_is_said() -> None:
         Config.from_flat(
             {"epochs": 0, "architecture": "tasn", "localizer": "none", "parts": "none", "attention": "none"}
         )
+
+
+def test_the_same_picture_twice_does_not_flatter(tmp_path: Path) -> None:
+    """Noise of which each picture lies there twice: out of fold, nobody knows it."""
+    random = np.random.default_rng(0)
+    for number in range(20):
+        picture = Image.fromarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        for copy in ("png", "bmp"):
+            path = tmp_path / "data" / f"class{number % 2}" / f"{number}.{copy}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    run = trained(tmp_path / "data", tmp_path / "run", localizer="none", parts="none")
+    assert json.loads((run / "run.json").read_text())["probe"]["out_of_fold_top1"] < 0.8
+
+
+def test_two_images_make_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        (tmp_path / "data" / str(number)).mkdir(parents=True)
+        Image.new("RGB", (64, 64), (255 * number, 0, 0)).save(tmp_path / "data" / str(number) / "a.png")
+    config = Config.from_flat({**PROBE, "localizer": "none", "parts": "none"})
+    run = train(tmp_path / "data", tmp_path / "run", config)
+    assert "too few images" in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["probe"]["out_of_fold_top1"] is None

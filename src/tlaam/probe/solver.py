@@ -10,7 +10,7 @@ holds the answer (the representer theorem) and is many times smaller.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +61,16 @@ class ProbeFit:
     Attributes:
         probe: solved on all images.
         l2: λ, chosen by folds.
-        out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`.
+        out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros where
+            there is none.
+        known: whether that probe had seen other images of the image's class, ``(N,)``; likelihoods are of those alone.
         temperature: what scores are to be divided by, chosen on `out_of_fold`.
     """
 
     probe: LinearProbe
     l2: float
     out_of_fold: NDArray[np.float64]
+    known: NDArray[np.bool_]
     temperature: float
 
 
@@ -127,7 +130,7 @@ def fit_probe(
     labels: NDArray[np.integer[Any]],
     classes: int,
     folds: NDArray[np.integer[Any]],
-    l2s: Iterable[float] = L2_GRID,
+    l2s: Sequence[float] = L2_GRID,
 ) -> ProbeFit:
     """Choose λ by the log-likelihood of held-out folds, then solve on all images.
 
@@ -141,20 +144,30 @@ def fit_probe(
     Raises:
         DataError: as of `solve`.
     """
-    sides = [
-        (folds == fold, _Path(features[folds != fold], labels[folds != fold], classes)) for fold in np.unique(folds)
-    ]
+    held_out_sides: list[tuple[NDArray[np.bool_], _Path]] = []
+    known = np.zeros(len(labels), dtype=bool)
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        seen = np.unique(labels[~held_out])
+        if len(seen) >= 2:
+            held_out_sides.append((held_out, _Path(features[~held_out], labels[~held_out], classes)))
+            known |= held_out & np.isin(labels, seen)
+    if not known.any():  # too few images for any to be held out
+        l2 = sorted(l2s)[len(l2s) // 2]
+        nothing = np.zeros((len(labels), classes))
+        return ProbeFit(solve(features, labels, classes, l2), l2, nothing, known, 1.0)
     tried: dict[float, tuple[float, NDArray[np.float64]]] = {}
     for l2 in sorted(set(l2s), reverse=True):
-        scores = np.empty((len(labels), classes))
-        for held_out, path in sides:
+        scores = np.zeros((len(labels), classes))
+        for held_out, path in held_out_sides:
             scores[held_out] = path.at(l2).logits(features[held_out])
-        tried[l2] = negative_log_likelihood(scores, labels), scores
+        tried[l2] = negative_log_likelihood(scores[known], labels[known]), scores
         best = min(tried, key=lambda one: tried[one][0])
         if list(tried).index(best) < len(tried) - _RISES:
             break
     out_of_fold = tried[best][1]
-    return ProbeFit(solve(features, labels, classes, best), best, out_of_fold, temperature(out_of_fold, labels))
+    cooling = temperature(out_of_fold[known], labels[known])
+    return ProbeFit(solve(features, labels, classes, best), best, out_of_fold, known, cooling)
 
 
 def negative_log_likelihood(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:

@@ -19,7 +19,6 @@ from torch import nn
 from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
 from tlaam.data.sample import Sample
-from tlaam.errors import DataError
 from tlaam.inference.pytorch import infer, prepared
 from tlaam.models.network import TLAAM
 from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
@@ -27,6 +26,7 @@ from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
 from tlaam.training.loading import batch_loader, with_plain_errors
 from tlaam.training.masks import PseudoMasks
+from tlaam.utils.checksums import checksum
 
 _FOLDS = 5
 _BATCH = 16
@@ -41,8 +41,9 @@ class ProbeFacts(NamedTuple):
     Attributes:
         images: that it was solved on.
         views: branches whose features it sees.
-        out_of_fold_top1: share of the images that a probe which had not seen them got right.
-        out_of_fold_loss: their mean negative log-likelihood, at the model's temperature.
+        out_of_fold_top1: share of the images that a probe which had not seen them got right; the only image of a class
+            is never right. None where there are too few images to hold any out.
+        out_of_fold_loss: mean negative log-likelihood, at the model's temperature, of images whose class has others.
         l2_shared: λ of V.
         l2_joint: λ of W; None where the branches' answers are averaged.
         seconds: wall-clock time from the first image to the classifiers.
@@ -50,8 +51,8 @@ class ProbeFacts(NamedTuple):
 
     images: int
     views: int
-    out_of_fold_top1: float
-    out_of_fold_loss: float
+    out_of_fold_top1: float | None
+    out_of_fold_loss: float | None
     l2_shared: float
     l2_joint: float | None
     seconds: float
@@ -74,20 +75,19 @@ def fit_probe_model(
     """
     began = time.monotonic()
     labels = np.array([sample.label for sample in samples])
-    smallest = min(np.unique(labels, return_counts=True)[1], default=0)
-    if len(np.unique(labels)) < 2:
-        raise DataError("a probe needs images of at least two classes.")
-    names = [sample.name for sample in samples]
-    folds = stratified_folds(labels.tolist(), names, max(2, min(_FOLDS, int(smallest))), seed=config.training.seed)
     classes = network.classifier.out_features
     network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     if masks is not None:
         fit_localizer(network, _batches(fabric, samples, config), len(samples), masks, config.training.seed)
         network.eval()
-    elif network.localizer is not None:  # it may explain the class that V says: V comes first, on whole images
-        whole = _views(fabric, network, samples, config)[:, 0]
-        _set(network.classifier, fit_probe(whole, labels, classes, folds).probe)
-    views = _views(fabric, network, samples, config)
+    views, pixels = _views(fabric, network, samples, config)
+    names = [sample.name for sample in samples]
+    folds = stratified_folds(
+        labels.tolist(), names, min(_FOLDS, len(samples)), seed=config.training.seed, groups=pixels
+    )
+    if network.localizer is not None and masks is None:  # it may explain the class that V says: V comes before it
+        _set(network.classifier, fit_probe(views[:, 0], labels, classes, folds).probe)
+        views, _ = _views(fabric, network, samples, config)
     count = views.shape[1]
     joint: ProbeFit | None = None
     l2s = L2_GRID
@@ -98,11 +98,13 @@ def fit_probe_model(
     shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s)
     _set(network.classifier, shared.probe.cooled(shared.temperature))
     log_probabilities = _mean_of_views(shared, count) if joint is None else joint.out_of_fold / joint.temperature
+    known = shared.known[::count]
+    right = (log_probabilities.argmax(1) == labels) & known
     return ProbeFacts(
         images=len(samples),
         views=count,
-        out_of_fold_top1=float((log_probabilities.argmax(1) == labels).mean()),
-        out_of_fold_loss=negative_log_likelihood(log_probabilities, labels),
+        out_of_fold_top1=float(right.mean()) if known.any() else None,
+        out_of_fold_loss=negative_log_likelihood(log_probabilities[known], labels[known]) if known.any() else None,
         l2_shared=shared.l2,
         l2_joint=None if joint is None else joint.l2,
         seconds=round(time.monotonic() - began, 1),
@@ -126,15 +128,20 @@ def _batches(fabric: Fabric, samples: Sequence[Sample], config: Config) -> Itera
         yield fabric.to_device(batch)
 
 
-def _views(fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config) -> Views:
-    """Return the pooled features of all branches, ``(N, V, K)``."""
+def _views(fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config) -> tuple[Views, list[str]]:
+    """Return the pooled features of all branches, ``(N, V, K)``, and a checksum of each image's pixels.
+
+    Images of the same pixels must not stand on two sides of a fold: the one would be known from the other.
+    """
     ready = prepared(network, fabric.device)  # float32: what is solved on should not be rounded
     found: list[Views] = []
+    pixels: list[str] = []
     for batch in _batches(fabric, samples, config):
         views = infer(ready, batch.input_image).views
         assert views is not None
         found.append(views.float().cpu().numpy())
-    return np.concatenate(found)
+        pixels += [checksum(image.tobytes()) for image in batch.input_image.cpu().numpy()]
+    return np.concatenate(found), pixels
 
 
 @torch.no_grad()
@@ -145,7 +152,9 @@ def _set(layer: nn.Linear, probe: LinearProbe) -> None:
 
 def said(facts: dict[str, Any]) -> str:
     """Return what a run says of its probe, in a line."""
+    if facts["out_of_fold_top1"] is None:
+        return f"Probe: after {facts['seconds']:.0f} s; there are too few images to say how often it is right"
     return (
         f"Probe: after {facts['seconds']:.0f} s, {facts['out_of_fold_top1']:.1%} of the {facts['images']} training "
-        f"images right by probes that had not seen them (out of fold)"
+        "images right by probes that had not seen them (out of fold)"
     )
