@@ -92,6 +92,17 @@ def test_the_only_image_of_a_class_decides_neither_l2_nor_temperature() -> None:
     assert with_lone.probe.logits(np.array([[7.0] * 8])).argmax() == 3  # it was learnt all the same
 
 
+def test_features_that_mislead_are_given_less_weight() -> None:
+    values, labels = blobs(60, 8, 3)
+    noise = np.random.default_rng(1).normal(size=(60, 200))
+    folds = stratified_folds(*_names(60, 3), 5)
+    weights = [np.ones(208), np.repeat([1.0, 0.05], [8, 200])]
+    chosen = fit_probe(np.hstack([values, noise]), labels, 3, folds, weights=weights)
+    even = fit_probe(np.hstack([values, noise]), labels, 3, folds)
+    assert chosen.weights == 1
+    assert negative_log_likelihood(chosen.out_of_fold, labels) < negative_log_likelihood(even.out_of_fold, labels)
+
+
 def test_two_images_are_a_probe_of_which_nothing_is_known() -> None:
     fit = fit_probe(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), 2, np.array([0, 1]))
     assert not fit.known.any() and fit.temperature == 1.0

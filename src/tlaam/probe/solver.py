@@ -61,6 +61,7 @@ class ProbeFit:
     Attributes:
         probe: solved on all images.
         l2: λ, chosen by folds.
+        weights: which of the weights was chosen.
         out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros where
             there is none.
         known: whether that probe had seen other images of the image's class, ``(N,)``; likelihoods are of those alone.
@@ -69,13 +70,16 @@ class ProbeFit:
 
     probe: LinearProbe
     l2: float
+    weights: int
     out_of_fold: NDArray[np.float64]
     known: NDArray[np.bool_]
     temperature: float
 
 
-def solve(features: Floats, labels: NDArray[np.integer[Any]], classes: int, l2: float) -> LinearProbe:
-    """Return the probe of features ``(N, K)`` and labels ``(N,)``.
+def solve(
+    features: Floats, labels: NDArray[np.integer[Any]], classes: int, l2: float, weight: Floats | None = None
+) -> LinearProbe:
+    """Return the probe of features ``(N, K)`` and labels ``(N,)``; weights ``(K,)`` are as of `fit_probe`.
 
     Raises:
         DataError: there are images of fewer than two classes.
@@ -84,7 +88,7 @@ def solve(features: Floats, labels: NDArray[np.integer[Any]], classes: int, l2: 
     >>> probe.logits(np.array([[0.5], [4.5]])).argmax(1).tolist()
     [0, 1]
     """
-    return _Path(features, labels, classes, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
+    return _Path(features, labels, classes, weight, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
 
 
 class _Path:
@@ -95,6 +99,7 @@ class _Path:
         features: Floats,
         labels: NDArray[np.integer[Any]],
         classes: int,
+        weight: Floats | None = None,
         *,
         tol: float = 1e-4,
         max_iter: int = 200,
@@ -105,7 +110,8 @@ class _Path:
         if len(self.present) < 2:
             raise DataError("a probe needs images of at least two classes.")
         self.mean, scale = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-        self.scale = np.where(scale > 1e-12, scale, np.inf)  # what never changes tells nothing
+        scale = np.where(scale > 1e-12, scale, np.inf)  # what never changes tells nothing
+        self.scale = scale if weight is None else scale / weight
         self.inside, self.basis = _span((features - self.mean) / self.scale)
         self.solver = LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True)
 
@@ -131,8 +137,9 @@ def fit_probe(
     classes: int,
     folds: NDArray[np.integer[Any]],
     l2s: Sequence[float] = L2_GRID,
+    weights: Sequence[Floats | None] = (None,),
 ) -> ProbeFit:
-    """Choose λ by the log-likelihood of held-out folds, then solve on all images.
+    """Choose λ, and how much each feature weighs, by the log-likelihood of held-out folds, then solve on all images.
 
     Args:
         features: ``(N, K)``.
@@ -140,34 +147,40 @@ def fit_probe(
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
         l2s: of which λ is chosen; the strongest is tried first.
+        weights: of which one is chosen: factors ``(K,)`` of the standardised features, None for 1. A feature of a lower
+            weight is penalised more.
 
     Raises:
         DataError: as of `solve`.
     """
-    held_out_sides: list[tuple[NDArray[np.bool_], _Path]] = []
     known = np.zeros(len(labels), dtype=bool)
+    sides: list[NDArray[np.bool_]] = []
     for fold in np.unique(folds):
         held_out = folds == fold
         seen = np.unique(labels[~held_out])
         if len(seen) >= 2:
-            held_out_sides.append((held_out, _Path(features[~held_out], labels[~held_out], classes)))
+            sides.append(held_out)
             known |= held_out & np.isin(labels, seen)
     if not known.any():  # too few images for any to be held out
         l2 = sorted(l2s)[len(l2s) // 2]
         nothing = np.zeros((len(labels), classes))
-        return ProbeFit(solve(features, labels, classes, l2), l2, nothing, known, 1.0)
-    tried: dict[float, tuple[float, NDArray[np.float64]]] = {}
-    for l2 in sorted(set(l2s), reverse=True):
-        scores = np.zeros((len(labels), classes))
-        for held_out, path in held_out_sides:
-            scores[held_out] = path.at(l2).logits(features[held_out])
-        tried[l2] = negative_log_likelihood(scores[known], labels[known]), scores
-        best = min(tried, key=lambda one: tried[one][0])
-        if list(tried).index(best) < len(tried) - _RISES:
-            break
-    out_of_fold = tried[best][1]
-    cooling = temperature(out_of_fold[known], labels[known])
-    return ProbeFit(solve(features, labels, classes, best), best, out_of_fold, known, cooling)
+        return ProbeFit(solve(features, labels, classes, l2, weights[0]), l2, 0, nothing, known, 1.0)
+    tried: list[tuple[float, float, int, NDArray[np.float64]]] = []
+    for number, weight in enumerate(weights):
+        paths = [(held_out, _Path(features[~held_out], labels[~held_out], classes, weight)) for held_out in sides]
+        best, rises = float("inf"), 0
+        for l2 in sorted(set(l2s), reverse=True):
+            scores = np.zeros((len(labels), classes))
+            for held_out, path in paths:
+                scores[held_out] = path.at(l2).logits(features[held_out])
+            loss = negative_log_likelihood(scores[known], labels[known])
+            tried.append((loss, l2, number, scores))
+            rises, best = (0, loss) if loss < best else (rises + 1, best)
+            if rises == _RISES:
+                break
+    _, l2, number, scores = min(tried, key=lambda one: one[0])
+    probe = solve(features, labels, classes, l2, weights[number])
+    return ProbeFit(probe, l2, number, scores, known, temperature(scores[known], labels[known]))
 
 
 def negative_log_likelihood(logits: Floats, labels: NDArray[np.integer[Any]]) -> float:

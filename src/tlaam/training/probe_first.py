@@ -30,6 +30,12 @@ from tlaam.utils.checksums import checksum
 
 _FOLDS = 5
 _BATCH = 16
+_VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
+    1: [(1.0,)],
+    2: [(1.0, 1.0), (0.5, 1.0)],
+    3: [(1.0, 1.0, 1.0), (0.5, 1.0, 0.5)],
+}
+"""Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
 
 Labels = NDArray[np.int64]
 Views = NDArray[np.float32]
@@ -46,6 +52,7 @@ class ProbeFacts(NamedTuple):
         out_of_fold_loss: mean negative log-likelihood, at the model's temperature, of images whose class has others.
         l2_shared: λ of V.
         l2_joint: λ of W; None where the branches' answers are averaged.
+        view_weights: how much each branch's features weigh in W's problem, chosen by folds; None likewise.
         seconds: wall-clock time from the first image to the classifiers.
     """
 
@@ -55,6 +62,7 @@ class ProbeFacts(NamedTuple):
     out_of_fold_loss: float | None
     l2_shared: float
     l2_joint: float | None
+    view_weights: tuple[float, ...] | None
     seconds: float
 
 
@@ -89,10 +97,12 @@ def fit_probe_model(
         _set(network.classifier, fit_probe(views[:, 0], labels, classes, folds).probe)
         views, _ = _views(fabric, network, samples, config)
     count = views.shape[1]
+    candidates = _VIEW_WEIGHTS[count]
     joint: ProbeFit | None = None
     l2s = L2_GRID
     if network.joint is not None:
-        joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds)
+        weights = [np.repeat(weight, views.shape[2]) for weight in candidates]
+        joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds, weights=weights)
         _set(network.joint, joint.probe.cooled(joint.temperature))
         l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
     shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s)
@@ -107,6 +117,7 @@ def fit_probe_model(
         out_of_fold_loss=negative_log_likelihood(log_probabilities[known], labels[known]) if known.any() else None,
         l2_shared=shared.l2,
         l2_joint=None if joint is None else joint.l2,
+        view_weights=None if joint is None else candidates[joint.weights],
         seconds=round(time.monotonic() - began, 1),
     )
 
