@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,13 @@ from safetensors.torch import load_file
 
 import tlaam
 from tlaam.config.schema import Config
-from tlaam.errors import ConfigError
+from tlaam.errors import ConfigError, ModelError
+from tlaam.inference.pytorch import TorchModel
+from tlaam.models.localizers.fixed_box import FixedBox
+from tlaam.models.network import TLAAM
 from tlaam.training import run as training_run
+from tlaam.training.finder import fit_localizer
+from tlaam.training.masks import PseudoMasks
 from tlaam.training.run import resume, train
 
 PROBE: dict[str, Any] = {
@@ -105,6 +110,14 @@ def test_what_cannot_be_probed_is_said() -> None:
         Config.from_flat(
             {"epochs": 0, "architecture": "tasn", "localizer": "none", "parts": "none", "attention": "none"}
         )
+
+
+def test_a_localiser_that_learns_otherwise_is_not_left_as_it_was_drawn(probe: Path) -> None:
+    network = cast("TorchModel", tlaam.load(probe, device="cpu").engine.model).network
+    assert isinstance(network, TLAAM)
+    network.localizer = FixedBox(0.7)
+    with pytest.raises(ModelError, match="not FixedBox, which learns in epochs"):
+        fit_localizer(network, iter([]), 0, cast("PseudoMasks", None), 0)
 
 
 def test_the_same_picture_twice_does_not_flatter(tmp_path: Path) -> None:

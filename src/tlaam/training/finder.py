@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
+from tlaam.errors import ModelError
 from tlaam.models.crops import resize_whole
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
@@ -24,7 +25,7 @@ _MOST_BYTES = 2 << 30
 """Of the maps that are kept; of more images, as many as fit are taken, evenly spaced."""
 
 
-def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: PseudoMasks, seed: int) -> float | None:
+def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: PseudoMasks, seed: int) -> float:
     """Fit the network's foreground head in place and return its mean loss in the last fifth of the steps.
 
     Maps are used as they are and mirrored. The backbone is only read; the head's normalisation statistics are set to
@@ -36,10 +37,15 @@ def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: Ps
         count: images in all.
         masks: pseudo masks of the images.
         seed: decides the order of the images.
+
+    Raises:
+        ModelError: the localiser learns, but is none that can be fitted on maps alone.
     """
     head = network.localizer
     if not isinstance(head, Foreground):
-        return None
+        raise ModelError(
+            f"a probe (epochs 0) fits the foreground head, and not {type(head).__name__}, which learns in epochs."
+        )
     kept, shares = _frozen_maps(network, head, batches, count, masks)
     device = next(head.parameters()).device
     generator = torch.Generator().manual_seed(derive(seed, "finder"))

@@ -79,7 +79,8 @@ def fit_probe_model(
         masks: pseudo masks of the samples, for a localiser that learns.
 
     Raises:
-        DataError: an image cannot be read, or a class cannot be told from any other.
+        DataError: an image cannot be read.
+        ModelError: the localiser is one that learns in epochs.
     """
     began = time.monotonic()
     labels = np.array([sample.label for sample in samples])
