@@ -5,17 +5,17 @@ What the probe sees must be cut by the boxes that the model will answer with, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
 from tlaam.errors import ModelError
 from tlaam.models.crops import resize_whole
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.training.dataset import Item
+from tlaam.training.loss import foreground_loss
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.seeds import derive
 
@@ -25,8 +25,8 @@ _MOST_BYTES = 2 << 30
 """Of the maps that are kept; of more images, as many as fit are taken, evenly spaced."""
 
 
-def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: PseudoMasks, seed: int) -> float:
-    """Fit the network's foreground head in place and return its mean loss in the last fifth of the steps.
+def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: PseudoMasks, seed: int) -> None:
+    """Fit the network's foreground head in place.
 
     Maps are used as they are and mirrored. The backbone is only read; the head's normalisation statistics are set to
     those of the maps.
@@ -46,37 +46,30 @@ def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: Ps
         raise ModelError(
             f"a probe (epochs 0) fits the foreground head, and not {type(head).__name__}, which learns in epochs."
         )
-    kept, shares = _frozen_maps(network, head, batches, count, masks)
+    kept, of_kept = _frozen_maps(network, head, batches, count, masks)
     device = next(head.parameters()).device
     generator = torch.Generator().manual_seed(derive(seed, "finder"))
-    steps = min(max(_PASSES * len(shares) // _BATCH, _LEAST_STEPS), _MOST_STEPS)
+    steps = min(max(_PASSES * len(of_kept) // _BATCH, _LEAST_STEPS), _MOST_STEPS)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_LR, total_steps=steps)
-    losses: list[float] = []
-    for order in _orders(len(shares), steps, generator):
+    for order in _orders(len(of_kept), steps, generator):
         mirrored = bool(torch.rand((), generator=generator) < 0.5)
-        maps, target = (
-            [_taken(level, order, mirrored, device) for level in kept],
-            _taken(shares, order, mirrored, device),
-        )
-        loss = binary_cross_entropy_with_logits(head.foreground_logits(maps), target)
+        maps = [_taken(level, order, mirrored, device).float() for level in kept]
+        loss = foreground_loss(head.foreground_logits(maps), _taken(of_kept, order, mirrored, device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        losses.append(float(loss.detach()))
     head.zero_grad()
-    last = losses[-steps // 5 :]
-    return sum(last) / len(last)
 
 
 @torch.no_grad()
 def _frozen_maps(
     network: TLAAM, head: Foreground, batches: Iterator[Item], count: int, masks: PseudoMasks
 ) -> tuple[list[Tensor], Tensor]:
-    """Return the pyramid's maps ``[(M, K_i, h_i, w_i)]``, in half precision, and the masks' shares ``(M, h, w)``."""
+    """Return the pyramid's maps ``[(M, K_i, h_i, w_i)]``, in half precision, and their masks ``(M, m, m)``, uint8."""
     kept: list[list[Tensor]] = []
-    shares: list[Tensor] = []
+    of_kept: list[Tensor] = []
     taken: set[int] = set()
     for batch in batches:
         images = resize_whole(network.normalise(batch.input_image), network.image_size)
@@ -89,17 +82,15 @@ def _frozen_maps(
         rows = [row for row, index in enumerate(batch.position.tolist()) if index in taken]
         if not rows:
             continue
-        height, width = pyramid[0].shape[2:]
         for place, (level, norm) in enumerate(zip(pyramid, head.norms, strict=True)):
             norm.train()(level[rows])  # cumulative running statistics
             norm.eval()
             kept[place].append(level[rows].half().cpu())
-        of_rows = torch.stack([torch.from_numpy(masks[int(batch.position[row])]) for row in rows])
-        shares.append(adaptive_avg_pool2d(of_rows[:, None].float() / 255, (height, width))[:, 0])
+        of_kept += [torch.from_numpy(masks[int(batch.position[row])]) for row in rows]
     for norm in head.norms:
         assert isinstance(norm, nn.BatchNorm2d)
         norm.momentum = 0.1
-    return [torch.cat(level) for level in kept], torch.cat(shares)
+    return [torch.cat(level) for level in kept], torch.stack(of_kept)
 
 
 def _begin_statistics(head: Foreground) -> None:
@@ -120,6 +111,6 @@ def _orders(count: int, steps: int, generator: torch.Generator) -> Iterator[Tens
         yield batch
 
 
-def _taken(values: Tensor, places: Sequence[int] | Tensor, mirrored: bool, device: torch.device) -> Tensor:
-    chosen = values[places].float()
+def _taken(values: Tensor, places: Tensor, mirrored: bool, device: torch.device) -> Tensor:
+    chosen = values[places]
     return (chosen.flip(-1) if mirrored else chosen).to(device)
