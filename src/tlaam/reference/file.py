@@ -1,16 +1,9 @@
-"""The file of a reference index: one ``.npz`` without pickles and without compression.
-
-It may come from somewhere else, so reading it believes nothing: every size is held against the bytes that are there
-before memory is asked for.
-"""
+"""The file of a reference index: one ``.npz`` that is believed in nothing (`tlaam.utils.arrays`)."""
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import stat
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +15,8 @@ from numpy.typing import NDArray
 from tlaam.errors import ModelError
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.utils.arrays import UNFIT, arrays_of
+from tlaam.utils.arrays import to_bytes as arrays_to_bytes
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import checksum
 
@@ -31,7 +26,6 @@ FORMAT = 1
 
 _MAX_FILE = 1 << 28
 _MAX_FACTS = 1 << 24
-_MAX_DIRECTORY = 1 << 12
 _MAX_THUMBNAIL_BYTES = 1 << 16
 _ARRAYS = {
     "means": ("<f2", 2),
@@ -55,9 +49,7 @@ def to_bytes(index: ReferenceIndex) -> bytes:
         "ends": np.cumsum([len(thumbnail) for thumbnail in index.thumbnails], dtype=np.int64),
         "facts": np.frombuffer(json.dumps(facts).encode("ascii"), np.uint8),
     }
-    stream = io.BytesIO()
-    np.savez(stream, **{name: arrays[name].astype(kind) for name, (kind, _) in _ARRAYS.items()})  # type: ignore[arg-type]
-    return stream.getvalue()
+    return arrays_to_bytes(arrays, _ARRAYS)
 
 
 def write_index(index: ReferenceIndex, path: Path) -> None:
@@ -89,11 +81,8 @@ def read_index(path: Path) -> ReferenceIndex:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        return replace(_index(_arrays(content)), digest=digest_of(content))
-    except (
-        ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, RuntimeError, TypeError,
-        ValueError, zipfile.BadZipFile,
-    ) as error:  # fmt: skip  # whatever bytes that are something else make of a reader
+        return replace(_index(arrays_of(content, _ARRAYS)), digest=digest_of(content))
+    except UNFIT as error:
         raise ModelError(
             f"{path} is damaged or no reference index of this version ({' '.join(str(error).split())[:100]}); remove "
             "it, or write it again (tlaam index, tlaam export)."
@@ -103,49 +92,6 @@ def read_index(path: Path) -> ReferenceIndex:
 def digest_of(content: bytes) -> str:
     """Return what names the file by its content."""
     return checksum(content)[:32]
-
-
-def _arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file, none larger than the bytes that are there.
-
-    Raises:
-        ValueError, and what zipfile raises: it is something else.
-    """
-    _require_short_directory(content)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in _ARRAYS):
-            raise ValueError("it holds other arrays")
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("it is compressed")
-        if any(member.file_size != member.compress_size for member in members) or (
-            sum(member.file_size for member in members) > len(content)
-        ):
-            raise ValueError("it claims more bytes than it has")
-        return {name: _array(archive.read(f"{name}.npy"), *kind) for name, kind in _ARRAYS.items()}
-
-
-def _require_short_directory(content: bytes) -> None:
-    """Refuse an archive that lists thousands of members: zipfile makes an object of each before it can be asked."""
-    marks, members, length = content[-22:-18], content[-12:-10], content[-10:-6]
-    large = content[-42:-38] == b"PK\x06\x07"  # of an archive of more than 4 GiB
-    if marks != b"PK\x05\x06" or large or int.from_bytes(members, "little") != len(_ARRAYS):
-        raise ValueError("it is no archive of these arrays")
-    if int.from_bytes(length, "little") > _MAX_DIRECTORY:
-        raise ValueError("its table of contents is too long")
-
-
-def _array(content: bytes, kind: str, axes: int) -> NDArray[Any]:
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError("an array has an unknown header")
-    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype != np.dtype(kind) or in_columns or len(shape) != axes:
-        raise ValueError("an array is of another type")
-    if any(side < 0 for side in shape) or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
-        raise ValueError("an array has not the size it claims")
-    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
 def _index(arrays: dict[str, NDArray[Any]]) -> ReferenceIndex:

@@ -27,6 +27,7 @@ class RunFolder:
     out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
     seconds that its epochs took;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
+    ``out_of_fold.npz`` of a probe, answers for its training images by probes that had not seen them;
     ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of
     `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
     """
@@ -62,6 +63,11 @@ class RunFolder:
     def pseudo_masks(self) -> Path:
         """Pseudo masks of the training images, where the localiser learns."""
         return self.path / "pseudo_masks.npy"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """What training images were answered by probes that had not seen them (`tlaam.runs.out_of_fold`)."""
+        return self.path / "out_of_fold.npz"
 
     @property
     def logs(self) -> Path:

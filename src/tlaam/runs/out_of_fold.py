@@ -1,0 +1,109 @@
+"""What a run's training images were answered by a model that had not seen them (``out_of_fold.npz``).
+
+Of a probe on a frozen backbone only: classifiers are solved anew without each fold, and asked about it. These answers
+are as good as those for new images, and there are as many as training images.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.errors import RunError
+from tlaam.utils.arrays import UNFIT, arrays_of, to_bytes
+from tlaam.utils.atomic import write_atomically
+from tlaam.utils.checksums import TRAILER_SIZE, trailer
+from tlaam.utils.reading import require_regular
+
+FORMAT = 1
+
+_MAX_FILE = 1 << 28
+_ROUNDING = 1e-6
+_ARRAYS = {
+    "labels": ("<i8", 1),
+    "predicted": ("<i8", 1),
+    "score": ("<f4", 1),
+    "known": ("|u1", 1),
+    "facts": ("|u1", 1),
+}
+
+
+class OutOfFold(NamedTuple):
+    """Answers for N training images, each by a model that had not seen it.
+
+    Attributes:
+        names: of the images.
+        labels: index of each one's class, ``(N,)``.
+        predicted: index of the most probable class, ``(N,)``.
+        score: its probability, at the model's temperature, ``(N,)``.
+        known: whether that model had seen other images of the image's class, ``(N,)``; of the others nothing is said.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    score: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+
+def write_out_of_fold(path: Path, answers: OutOfFold) -> None:
+    """Write the file, whole or not at all; an older one is replaced.
+
+    Raises:
+        RunError: the disk is full.
+        OSError: the system refused otherwise.
+        ValueError: the answers are none (`read_out_of_fold` would refuse them).
+    """
+    facts = json.dumps({"format": FORMAT, "names": list(answers.names)}).encode("ascii")
+    arrays: dict[str, NDArray[Any]] = {**answers._asdict(), "facts": np.frombuffer(facts, np.uint8)}
+    content = to_bytes({name: arrays[name] for name in _ARRAYS}, _ARRAYS)
+    _answers(content)
+    write_atomically(path, content, trailer(content))
+
+
+def read_out_of_fold(path: Path) -> OutOfFold:
+    """Read a file that `write_out_of_fold` wrote.
+
+    Raises:
+        RunError: it cannot be read, is damaged, or is something else.
+    """
+    try:
+        require_regular(path, _MAX_FILE)
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.") from error
+    payload, end = content[:-TRAILER_SIZE], content[-TRAILER_SIZE:]
+    try:
+        if end != trailer(payload):
+            raise ValueError("its checksum differs")
+        return _answers(payload)
+    except UNFIT as error:
+        raise RunError(
+            f"{path} is damaged or no file of this version ({' '.join(str(error).split())[:100]}); remove it, and what "
+            "is said of the model rests on other images, or train again."
+        ) from error
+
+
+def _answers(content: bytes) -> OutOfFold:
+    arrays = arrays_of(content, _ARRAYS)
+    facts = json.loads(arrays["facts"].tobytes())
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise ValueError("its format is another")
+    names = facts.get("names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("its names are none")
+    labels, predicted, score, known = (arrays[name] for name in ("labels", "predicted", "score", "known"))
+    if any(len(array) != len(names) for array in (labels, predicted, score, known)):
+        raise ValueError("its lists are not equally long")
+    if len(names) and (min(labels.min(), predicted.min()) < 0 or known.max() > 1):
+        raise ValueError("a class is none")
+    if not ((score >= 0) & (score <= 1 + _ROUNDING)).all():  # NaN is refused, too
+        raise ValueError("a score is no probability")
+    return OutOfFold(tuple(names), labels, predicted, score, known.astype(bool))
+
+
+__all__ = ["OutOfFold", "read_out_of_fold", "write_out_of_fold"]
