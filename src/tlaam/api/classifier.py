@@ -335,6 +335,7 @@ def fit(
     config: Config | dict[str, Any] | None = None,
     *,
     test_fraction: float = 0.0,
+    group: str | None = None,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -348,6 +349,8 @@ def fit(
         out: a new or empty folder; by default ``runs/<name of the data>``, numbered where that is taken.
         config: settings, or a mapping of them; those left open are chosen for this data on this machine.
         test_fraction: share of the training images to set apart for testing where the data has no test split.
+        group: regular expression; images in whose paths it finds the same (its first capture group, or all it matches)
+            stay on one side of every split that is cut.
         index: write the reference index, by which answers get a verdict and look-alikes are found.
         report: write ``report.html``.
         progress: report on standard error.
@@ -363,6 +366,7 @@ def fit(
     require_extra("tlaam.fit")
     from tlaam.config.schema import Config
     from tlaam.data.collection import dataset_of
+    from tlaam.data.groups import with_rule
     from tlaam.workflows.fit import fit as fit_run
 
     if isinstance(config, Config):
@@ -374,7 +378,7 @@ def fit(
             f"config is a {type(config).__name__}; it must be a Config or a mapping of options, for example "
             "{'epochs': 12}."
         )
-    source = data if isinstance(data, (str, Path)) else dataset_of(data)
+    source = data if isinstance(data, (str, Path)) and group is None else with_rule(dataset_of(data), group=group)
     fitted = fit_run(source, out, merged, test_fraction=test_fraction, index=index, report=report, progress=progress)
     if not fitted.first:  # of several processes that trained together, one goes on
         raise SystemExit(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from tlaam.cli.options import PATH
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
 from tlaam.config.sections import MACHINE_OPTIONS
+
+if TYPE_CHECKING:
+    from tlaam.data.sample import LabelledImages
 
 
 def _recipes() -> str:
@@ -24,6 +28,18 @@ def _recipes() -> str:
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
+@click.option(
+    "--group",
+    metavar="REGEX",
+    help="Images in whose paths it finds the same (its first capture group, or all it matches) stay on one side of "
+    "every split that is cut, e.g. '[^/]*(?=_\\d+\\.jpg)'. Copies do in any case, and a manifest's column group.",
+)
+@click.option(
+    "--fold",
+    metavar="NUMBER/COUNT",
+    help="Hold out this fold of the training images as test split, e.g. 2/5, in place of the one that DATA has.",
+)
+@click.option("--copies", "copies_file", type=PATH, hidden=True)
 @click.option("--report/--no-report", default=True, help="Write RUN/report.html at the end. [yes]")
 @click.option(
     "--index/--no-index", " /--no-gallery", "index", default=True,
@@ -37,6 +53,9 @@ def train(
     data: str | None,
     out: Path | None,
     resumed: Path | None,
+    group: str | None,
+    fold: str | None,
+    copies_file: Path | None,
     report: bool,
     index: bool,
     **_settings: object,
@@ -70,13 +89,27 @@ def train(
         from tlaam.workflows.fit import fit
 
         assert data is not None
-        fitted = fit(data, out, settings, index=index, report=report, say=_said)
+        fitted = fit(_source(data, group, fold, copies_file), out, settings, index=index, report=report, say=_said)
     if fitted.first:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(fitted.run))
         click.echo(
             f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
             f"or tlaam predict {quoted} IMAGES --overlays FOLDER"
         )
+
+
+def _source(data: str, group: str | None, fold: str | None, copies_file: Path | None) -> str | LabelledImages:
+    """Return what is trained on: the data set itself where something is said of its splits."""
+    if group is None and fold is None and copies_file is None:
+        return data
+    from tlaam.data.groups import with_rule
+    from tlaam.data.open import open_dataset
+    from tlaam.data.split_rule import parsed_fold, read_copies
+
+    held_out = None if fold is None else parsed_fold(fold)
+    images = open_dataset(data)
+    copies = images.rule.copies if copies_file is None else read_copies(copies_file)
+    return with_rule(images, group=group, fold=held_out, copies=copies)
 
 
 def _said(line: str) -> None:

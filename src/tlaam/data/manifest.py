@@ -27,7 +27,7 @@ FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 
 _REQUIRED = ("image", "label")
 _BOX = ("x_min", "y_min", "x_max", "y_max")
-_COLUMNS = (*_REQUIRED, "split", *_BOX)
+_COLUMNS = (*_REQUIRED, "split", "group", *_BOX)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
@@ -37,6 +37,7 @@ class _Entry(NamedTuple):
     label: str
     split: Split
     box: Box | None
+    group: str | None
 
 
 def manifest_in(root: Path) -> Path | None:
@@ -67,13 +68,14 @@ def _collector_paused() -> Iterator[None]:
 
 @_collector_paused()
 def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
-    """Read a CSV file with the columns ``image,label[,split][,x_min,y_min,x_max,y_max]``.
+    """Read a CSV file with the columns ``image,label[,split][,group][,x_min,y_min,x_max,y_max]``.
 
     The first line names the columns, in any order; others are ignored. UTF-8 with or without byte-order mark, or UTF-16
     with one; comma, semicolon or tab. Image paths are relative to the file's folder, or absolute; images are neither
-    opened nor looked for. An empty split is ``train``; others may be spelt as in `SPLIT_NAMES`. A box is xyxy in pixels
-    of the image as `tlaam.data.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or none.
-    Classes are the labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
+    opened nor looked for. An empty split is ``train``; others may be spelt as in `SPLIT_NAMES`. Images of one group
+    never stand on two sides of a split that is cut; an image whose group is empty is a group of its own. A box is xyxy
+    in pixels of the image as `tlaam.data.images.load_image` decodes it, x_max and y_max exclusive; all four numbers or
+    none. Classes are the labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
 
     Args:
         strict: refuse impossible boxes, images that are listed twice with different content, and classes that cannot
@@ -97,7 +99,8 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     classes = _sorted_labels({entry.label for _, entry in entries})
     labels = {name: label for label, name in enumerate(classes)}
     samples = tuple(
-        Sample(_beside(path, entry.image), name, labels[entry.label], entry.split, entry.box) for name, entry in entries
+        Sample(_beside(path, entry.image), name, labels[entry.label], entry.split, entry.box, group=entry.group)
+        for name, entry in entries
     )
     title = path.resolve().parent.name if path.name in FOLDER_NAMES else path.stem
     images = LabelledImages(title or path.stem, path, "manifest", classes, samples)
@@ -168,6 +171,7 @@ def _unique(path: Path, stream: TextIO, *, strict: bool) -> list[tuple[str, _Ent
         for column, here, there in (
             ("label", entry.label, first.label),
             ("split", entry.split, first.split),
+            ("group", entry.group, first.group),
             ("box", entry.box, first.box),
         ):
             if here != there:
@@ -185,7 +189,8 @@ def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
     header, delimiter = _header(path, next(lines, ""))
     _check_header(path, header)
     position = {name: header.index(name) for name in _COLUMNS if name in header}
-    image_at, label_at, split_at = position["image"], position["label"], position.get("split")
+    image_at, label_at = position["image"], position["label"]
+    split_at, group_at = position.get("split"), position.get("group")
     box_at = [position[name] for name in _BOX] if _BOX[0] in position else []
     reader = csv.reader(lines, delimiter=delimiter)
     try:
@@ -203,7 +208,8 @@ def _entries(path: Path, stream: TextIO, *, strict: bool) -> Iterator[_Entry]:
                 raise _fault(path, line, f"column '{'label' if image else 'image'}' is empty", "Fill it in.")
             split = _split(path, line, row[split_at]) if split_at is not None else "train"
             box = _box(path, line, [row[at] for at in box_at], strict=strict) if box_at else None
-            yield _Entry(line, image, sys.intern(label), split, box)
+            group = sys.intern(row[group_at].strip()) or None if group_at is not None else None
+            yield _Entry(line, image, sys.intern(label), split, box, group)
     except csv.Error as error:
         raise _fault(path, reader.line_num + 1, str(error), "Correct the quotes of the line.") from error
 

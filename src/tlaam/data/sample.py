@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.data.images import image_size, load_image, load_levels, reduced, unreadable
+from tlaam.data.split_rule import SplitRule
 from tlaam.utils.checksums import checksum_of
 
 Split = Literal["train", "val", "test"]
@@ -56,6 +57,8 @@ class Sample:
             `picture_size` and `mask_levels` cut them off; `box` and `keypoints` count from the top left, so they stay
             as they are.
         mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
+        group: images of one group never stand on two sides of a split that is cut (`tlaam.data.groups`); None of an
+            image that is a group of its own.
     """
 
     file: str
@@ -66,6 +69,7 @@ class Sample:
     keypoints: tuple[Point, ...] | None = None
     banner: int = 0
     mask: Mask | None = None
+    group: str | None = None
 
     @property
     def path(self) -> Path:
@@ -143,6 +147,8 @@ class LabelledImages:
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
+        rule: how splits are cut, beyond what the samples say (`tlaam.data.split.cut_splits`).
+        is_cut: whether that has been done, so that it is not done again.
     """
 
     name: str
@@ -151,6 +157,8 @@ class LabelledImages:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...] = field(repr=False)
     option: str = ""
+    rule: SplitRule = field(default_factory=SplitRule)
+    is_cut: bool = False
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""
@@ -160,8 +168,17 @@ class LabelledImages:
         """Return the same data set with other samples."""
         return replace(self, samples=tuple(samples))
 
+    def without_groups(self) -> LabelledImages:
+        """Return the same data set as versions read it that knew no groups; itself where it has none."""
+        if all(sample.group is None for sample in self.samples):
+            return self
+        return self.with_samples([replace(sample, group=None) for sample in self.samples])
+
     def fingerprint(self) -> str:
-        """Return a hash of class names and of every sample's name, label and split (not of the pixels)."""
+        """Return a hash of class names and of every sample's name, label, split and group (not of the pixels)."""
         names = (f"{name}\0" for name in self.classes)
-        samples = (f"{s.name}\0{s.label}\0{s.split}\0" for s in sorted(self.samples, key=lambda s: s.name))
+        samples = (
+            f"{s.name}\0{s.label}\0{s.split}\0" if s.group is None else f"{s.name}\0{s.label}\0{s.split}\0{s.group}\0\0"
+            for s in sorted(self.samples, key=lambda s: s.name)
+        )
         return checksum_of(text.encode("utf-8", "surrogateescape") for text in (*names, *samples))

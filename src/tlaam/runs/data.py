@@ -1,14 +1,16 @@
-"""Which words open a run's data again, whatever it was begun with."""
+"""Which words open a run's data again, whatever it was begun with, and by which rule its splits are cut."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
+from tlaam.data.split_rule import SplitRule
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import RunError
 
@@ -30,18 +32,52 @@ def reopenable(source: str | Path | LabelledImages, images: LabelledImages) -> s
 
 
 def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
-    """Open the data of a run by its ``data.json``.
+    """Open the data of a run by its ``data.json``; its splits are still to be cut.
 
     Raises:
         DataError: it can no longer be opened.
-        RunError: it is drawn, and this version draws it differently.
+        RunError: it is drawn, and this version draws it differently; or the rule of its splits is damaged.
     """
     if facts["kind"] != "synthetic":
-        return open_dataset(facts["source"])
+        return as_begun(open_dataset(facts["source"]), facts)
     root = Path(facts["root"])
     images = synthetic_images(SyntheticOptions.parse(facts["source"]), root.parent)
     if images.root.name != root.name:  # named by a hash of options and drawing version
         raise RunError(
             f"The run was begun on '{facts['source']}', which this version draws differently; begin a new run."
         )
-    return images
+    return as_begun(images, facts)
+
+
+def as_begun(images: LabelledImages, facts: Mapping[str, Any]) -> LabelledImages:
+    """Return a data set with the rule by which a run cut its splits, as its ``data.json`` says it.
+
+    Raises:
+        RunError: that is damaged.
+    """
+    begun = as_fingerprinted(images, facts.get("source_fingerprint", ""))
+    return replace(begun or images, rule=recorded_rule(facts, Path(facts["root"])))
+
+
+def as_fingerprinted(images: LabelledImages, fingerprint: str) -> LabelledImages | None:
+    """Return a data set as it has a fingerprint, or None: versions that knew no groups read it without them."""
+    if images.fingerprint() == fingerprint:
+        return images
+    older = images.without_groups()
+    return older if older is not images and older.fingerprint() == fingerprint else None
+
+
+def recorded_rule(facts: Mapping[str, Any], where: Path) -> SplitRule:
+    """Return the rule that ``data.json`` holds; one that says nothing of runs that have none.
+
+    Args:
+        facts: its content.
+        where: what to name in an error.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    try:
+        return SplitRule.from_dict(facts.get("split_rule", {}))
+    except ValueError as error:
+        raise RunError(f"{where}: the rule of its splits in data.json cannot be used: {error}.") from error

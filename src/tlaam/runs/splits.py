@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tlaam.config.schema import Config
 from tlaam.data.sample import LabelledImages, Split
-from tlaam.data.split import with_test, with_validation
+from tlaam.data.split import cut_splits
+from tlaam.data.split_rule import SplitRule, name_checksum
 from tlaam.errors import DataError
+from tlaam.runs.data import as_fingerprinted, recorded_rule
 from tlaam.runs.folder import RunFolder
-from tlaam.utils.checksums import checksum
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class TrainingData:
         select_on: the split that the best epoch was chosen on.
         keep: whether the best epoch's weights were kept, or the last one's.
         skipped: of the unreadable images that were left out, the SHA-256 of the name.
+        rule: of groups, copies and the fold held out.
     """
 
     fingerprint: str
@@ -35,6 +37,7 @@ class TrainingData:
     select_on: str = "val"
     keep: str = "best"
     skipped: tuple[str, ...] = ()
+    rule: SplitRule = SplitRule(copies=())  # noqa: RUF009 (it cannot change)
 
     @classmethod
     def of_run(cls, run: Path) -> TrainingData | None:
@@ -59,7 +62,8 @@ class TrainingData:
             record["val_fraction"],
             "val" if training is None else training.select_on,
             "best" if training is None else training.keep,
-            tuple(map(_name_checksum, skipped)),
+            tuple(map(name_checksum, skipped)),
+            recorded_rule(record, folder.path),
         )
 
     @classmethod
@@ -70,7 +74,8 @@ class TrainingData:
             ValueError: it is something else.
         """
         try:
-            found = cls(**{**values, "skipped": tuple(values.get("skipped", ()))})
+            rule = SplitRule.from_dict(values.get("rule", {}))
+            found = cls(**{**values, "skipped": tuple(values.get("skipped", ())), "rule": rule})
         except (TypeError, AttributeError) as error:
             raise ValueError("it is no record of training data") from error
         numbers = (found.seed, found.test_fraction, found.val_fraction)
@@ -82,18 +87,21 @@ class TrainingData:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "skipped": list(self.skipped)}
+        """Return plain values; a rule that says nothing is left out, as versions without one wrote it."""
+        values = {name: value for name, value in asdict(self).items() if name != "rule"}
+        rule = self.rule.to_dict()
+        return {**values, "skipped": list(self.skipped), **({"rule": rule} if rule else {})}
 
     def is_of(self, images: LabelledImages) -> bool:
         """Return whether a data set is the one that was trained on."""
-        return self.fingerprint == images.fingerprint()
+        return as_fingerprinted(images, self.fingerprint) is not None
 
     def cut(self, images: LabelledImages) -> LabelledImages:
         """Return the data set that was trained on with the splits that training cut from it."""
+        images = as_fingerprinted(images, self.fingerprint) or images
         skipped = set(self.skipped)
-        images = images.with_samples([s for s in images.samples if _name_checksum(s.name) not in skipped])
-        return with_validation(with_test(images, self.test_fraction, self.seed), self.val_fraction, self.seed)
+        images = images.with_samples([s for s in images.samples if name_checksum(s.name) not in skipped])
+        return cut_splits(replace(images, rule=self.rule), self.test_fraction, self.val_fraction, self.seed)
 
 
 def with_the_runs_splits(
@@ -102,14 +110,14 @@ def with_the_runs_splits(
     """Return a data set as the run cut it, so that what is measured was not trained on; any other data set as it is.
 
     Args:
-        images: what is to be measured.
+        images: what is to be measured; what has been cut already stays as it is.
         trained_on: what the model was trained on; None where that is not known.
         run: its run folder, where there is one.
 
     Raises:
         DataError: the data set has changed since, so that what was trained on is no longer known.
     """
-    if trained_on is None:
+    if trained_on is None or images.is_cut:
         return images
     if trained_on.is_of(images):
         return trained_on.cut(images)
@@ -135,7 +143,3 @@ def held_out_split(images: LabelledImages) -> Split | None:
 def _root(run: Path) -> Path | None:
     folder = RunFolder(run)
     return Path(folder.read_json(folder.data, "root")["root"]).resolve() if folder.data.exists() else None
-
-
-def _name_checksum(name: str) -> str:
-    return checksum(name.encode("utf-8", "surrogateescape"))

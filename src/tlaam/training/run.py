@@ -55,7 +55,7 @@ from tlaam.training.probe_first import fit_probe_model, said
 from tlaam.training.pseudo_masks import write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
-from tlaam.training.usable_data import readable, reopened, with_splits
+from tlaam.training.usable_data import readable, reopened, with_equal_images, with_splits
 from tlaam.training.workers import needed_workers
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
 
@@ -108,7 +108,7 @@ def train(
         if not images.split("train"):
             raise DataError(f"{images.root} holds no training images.")
         images, skipped = readable(images, given.training.skip_unreadable, progress)
-        images = with_splits(images, given, test_fraction)
+        images = with_splits(with_equal_images(images, given, test_fraction, progress), given, test_fraction)
         if given.training.select_on == "test" and not images.split("test"):
             raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
         path = Path(out) if out is not None else free_folder(images.name)

@@ -10,14 +10,16 @@ from tqdm import tqdm
 
 from tlaam.config.schema import Config
 from tlaam.data.check import find_unreadable
+from tlaam.data.copies import with_copies
 from tlaam.data.sample import LabelledImages, Sample
-from tlaam.data.split import with_test, with_validation
+from tlaam.data.split import cut_splits, cuts_something
 from tlaam.errors import DataError, RunError
-from tlaam.runs.data import opened_again
+from tlaam.runs.data import as_begun, opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.training.identity import facts_of
 from tlaam.training.loop import resume_command
 from tlaam.training.saying import say
+from tlaam.utils.progress import progress_bar
 
 LOOKED_AT = 50_000
 """Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
@@ -25,8 +27,15 @@ _NAMED = 3
 
 
 def with_splits(images: LabelledImages, config: Config, test_fraction: float) -> LabelledImages:
-    seed = config.training.seed
-    return with_validation(with_test(images, test_fraction, seed), config.training.val_fraction, seed)
+    return cut_splits(images, test_fraction, config.training.val_fraction, config.training.seed)
+
+
+def with_equal_images(images: LabelledImages, config: Config, test_fraction: float, progress: bool) -> LabelledImages:
+    """Return the data set with the images of the same pixels in its rule, where a split is to be cut from it."""
+    if images.rule.copies is not None or not cuts_something(images, test_fraction, config.training.val_fraction):
+        return images
+    with progress_bar("looking for equal images", hidden=not progress) as show:
+        return with_copies(images, show)
 
 
 def readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
@@ -74,7 +83,7 @@ def without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
 
 def reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
     facts = folder.read_json(folder.data)
-    images = source if source is not None else _at_its_place(folder, facts)
+    images = as_begun(source, facts) if source is not None else _at_its_place(folder, facts)
     if folder.skipped.exists():
         images = without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
     images = with_splits(images, config, facts["test_fraction"])

@@ -1,0 +1,149 @@
+"""Images of the same pixels, found before splits are cut, so that none is known from its copy on the other side."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from tlaam.data.images import ImageError
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.split_rule import name_checksum
+from tlaam.utils.checksums import checksum, file_checksum
+
+DECODED = 20_000
+"""Training images above which only equal files are found: to decode more of them takes longer than it is worth."""
+
+Progress = Callable[[int, int], None]
+"""Called with the images done and their total."""
+
+_Key = TypeVar("_Key", bound=Hashable)
+_BATCH = 256  # so many are handed to the threads at a time: an interrupt waits for no more
+_SIDE = 64
+_PIECE = 4096
+_JPEG = b"\xff\xd8\xff"
+
+
+def with_copies(images: LabelledImages, progress: Progress | None = None) -> LabelledImages:
+    """Return `images` with the copies among its training images in its rule, unless it has been looked for them.
+
+    Args:
+        images: the data set.
+        progress: called after every training image.
+    """
+    if images.rule.copies is not None:
+        return images
+    found = find_copies(images.split("train"), progress)
+    copies = tuple(sorted(tuple(sorted(name_checksum(sample.name) for sample in equal)) for equal in found))
+    return replace(images, rule=replace(images.rule, copies=copies))
+
+
+def find_copies(samples: Sequence[Sample], progress: Progress | None = None) -> list[list[Sample]]:
+    """Return the sets of images that show the same pixels, each of at least two.
+
+    Up to `DECODED` images they are compared as they are decoded, whatever their files: those of one width and height
+    by their header are decoded, JPEG files among themselves at a reduced size first, which is the same where all pixels
+    are, and only those that agree in full. Of more images only files that are equal byte for byte are found: those of
+    one size by a piece from their middle first, then by the checksum of all. Images that cannot be read have no copy.
+
+    Args:
+        samples: the images.
+        progress: called after every image.
+    """
+    if len(samples) > DECODED:
+        return _narrowed(_narrowed([list(samples)], _of_file), _of_content)
+    found: list[list[Sample]] = []
+    done = 0
+
+    def note(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, len(samples))
+
+    for bucket in _buckets(samples, _of_header).values():
+        if len(bucket) > 1:
+            only_jpeg = all(map(_is_jpeg, bucket))
+            alike = _narrowed([bucket], _reduced_pixels, note) if only_jpeg else [bucket]
+            found += _narrowed(alike, _pixels, None if only_jpeg else note)
+        else:
+            note(1)
+    return found
+
+
+def _narrowed(
+    sets: Iterable[Sequence[Sample]], key: Callable[[Sample], _Key | None], note: Callable[[int], None] | None = None
+) -> list[list[Sample]]:
+    """Return what is left of sets of images that may be equal, by something that equal ones have in common."""
+    return [bucket for each in sets for bucket in _buckets(each, key, note).values() if len(bucket) > 1]
+
+
+def _buckets(
+    samples: Sequence[Sample], key: Callable[[Sample], _Key | None], note: Callable[[int], None] | None = None
+) -> dict[_Key, list[Sample]]:
+    """Return images by a key that is found in threads; those without one are left out."""
+    found: defaultdict[_Key, list[Sample]] = defaultdict(list)
+    with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(samples), _BATCH):
+            batch = samples[start : start + _BATCH]
+            for sample, value in zip(batch, pool.map(key, batch), strict=True):
+                if value is not None:
+                    found[value].append(sample)
+                if note is not None:
+                    note(1)
+    return found
+
+
+def _of_header(sample: Sample) -> tuple[int, int] | None:
+    try:
+        return sample.picture_size()
+    except ImageError:
+        return None
+
+
+def _is_jpeg(sample: Sample) -> bool:
+    try:
+        with sample.path.open("rb") as stream:
+            return stream.read(len(_JPEG)) == _JPEG and not sample.banner  # which is cut off at full size
+    except OSError:
+        return False
+
+
+def _reduced_pixels(sample: Sample) -> str | None:
+    return _digest(sample, _SIDE)
+
+
+def _pixels(sample: Sample) -> str | None:
+    return _digest(sample, None)
+
+
+def _digest(sample: Sample, max_side: int | None) -> str | None:
+    try:
+        image = sample.picture(max_side)
+    except ImageError:
+        return None
+    return checksum(repr(image.size).encode(), image.tobytes())
+
+
+def _of_file(sample: Sample) -> tuple[int, int, bytes] | None:
+    """Return a file's size, what is cut off below, and a piece from its middle."""
+    try:
+        with sample.path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(size // 2)
+            return size, sample.banner, stream.read(_PIECE)
+    except OSError:
+        return None
+
+
+def _of_content(sample: Sample) -> str | None:
+    try:
+        return file_checksum(sample.path)
+    except OSError:
+        return None
+
+
+__all__ = ["DECODED", "find_copies", "with_copies"]

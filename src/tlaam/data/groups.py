@@ -1,0 +1,151 @@
+"""Groups: images that must never stand on two sides of a cut, such as photographs of one animal, or copies.
+
+Sources of groups are a manifest's column ``group``, a regular expression on names, and equal pixels
+(`tlaam.data.copies`). An image that two of them name joins both groups into one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.split_rule import SplitRule, name_checksum
+from tlaam.errors import ConfigError, DataError
+
+
+def groups_of(samples: Sequence[Sample], *also: Sequence[Hashable | None]) -> list[Hashable]:
+    """Return the group of each sample, ``(N,)``: the first of its images' names, as they are sorted.
+
+    Images of one `Sample.group` are in one group, those with equal values of any of `also`, those of one name, and
+    whatever is tied together by others between them.
+
+    Args:
+        samples: the images, in whatever order; it changes no group.
+        also: further values, one a sample, such as checksums of pixels; None ties to nothing.
+
+    >>> images = [Sample(name, name, 0, "train", group=group) for name, group in [("a", "x"), ("b", "x"), ("c", None)]]
+    >>> groups_of(images)
+    ['a', 'a', 'c']
+    >>> groups_of(images, ["pixels 1", "pixels 2", "pixels 2"])
+    ['a', 'a', 'a']
+    """
+    parents = list(range(len(samples)))
+
+    def root(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = parents[parents[place]]
+            place = parents[place]
+        return place
+
+    named: list[Sequence[Hashable | None]] = [[s.name for s in samples], [s.group for s in samples], *also]
+    for values in named:
+        first: dict[Hashable, int] = {}
+        for place, value in enumerate(values):
+            if value is not None and (before := first.setdefault(value, place)) != place:
+                parents[root(place)] = root(before)
+    roots = [root(place) for place in range(len(samples))]
+    names: dict[int, str] = {}
+    for place, sample in zip(roots, samples, strict=True):
+        names[place] = min(names.get(place, sample.name), sample.name)
+    return [names[place] for place in roots]
+
+
+def with_rule(
+    images: LabelledImages,
+    *,
+    group: str | None = None,
+    fold: tuple[int, int] | None = None,
+    copies: tuple[tuple[str, ...], ...] | None = None,
+) -> LabelledImages:
+    """Return `images` with a rule by which splits are cut from them (`tlaam.data.split.cut_splits`).
+
+    Args:
+        images: the data set.
+        group: regular expression, searched in `Sample.name`. The group is its first capture group, or all that it
+            matches where it has none; an image in which it finds nothing, or an empty text, is a group of its own.
+        fold: which fold is held out, and of how many: (2, 5).
+        copies: images of the same pixels (`tlaam.data.split_rule.SplitRule`); None: they are still to be looked for.
+
+    Raises:
+        ConfigError: `group` is no regular expression, finds nothing in any training image, or the same in all of them.
+        DataError: there are fewer groups than folds.
+    """
+    if group is not None:
+        _require_telling(images, group)
+    images = replace(images, rule=SplitRule(group or "", fold, copies))
+    if fold is not None:
+        require_folds(grouped(images), fold[1])
+    return images
+
+
+def grouped(images: LabelledImages) -> LabelledImages:
+    """Return `images` with the training images' groups joined: what they say, the rule's pattern, and copies.
+
+    `Sample.group` is then the first name of the group (`groups_of`), None of an image that is a group of its own.
+    """
+    train, rule = images.split("train"), images.rule
+    also: list[Sequence[Hashable | None]] = [_matches(train, rule.group)] if rule.group else []
+    if rule.copies:
+        number_of = {name: number for number, equal in enumerate(rule.copies) for name in equal}
+        also.append([number_of.get(name_checksum(sample.name)) for sample in train])
+    if not also and all(sample.group is None for sample in train):
+        return images
+    groups = groups_of(train, *also)
+    sizes = Counter(groups)
+    wanted = iter([group if sizes[group] > 1 else None for group in groups])
+    return images.with_samples(
+        [
+            sample if sample.split != "train" or (group := next(wanted)) == sample.group else _in_group(sample, group)
+            for sample in images.samples
+        ]
+    )
+
+
+def require_folds(images: LabelledImages, count: int) -> None:
+    """Check that training images can be spread over folds, none of them empty.
+
+    Raises:
+        DataError: there are fewer groups than folds.
+    """
+    found = len(set(groups_of(images.split("train"))))
+    if found < count:
+        raise DataError(
+            f"{images.root}: {count} folds need as many training images that are no copies and of no common group, but "
+            f"there are {found}. Give fewer folds, or a finer group."
+        )
+
+
+def _require_telling(images: LabelledImages, pattern: str) -> None:
+    """Check that a pattern tells groups of training images apart."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(f"group '{pattern}' is no regular expression: {error}.") from error
+    train = images.split("train")
+    found = set(_matches(train, pattern))
+    example = f", for example '{train[0].name}'" if train else ""
+    if found <= {None}:
+        raise ConfigError(f"group '{pattern}' finds nothing in the names of the training images{example}.")
+    if len(found) == 1 and len(train) > 1:
+        raise ConfigError(
+            f"group '{pattern}' finds the same '{found.pop()}' in the names of all training images{example}; it has to "
+            "tell groups apart."
+        )
+
+
+def _matches(samples: Sequence[Sample], pattern: str) -> list[str | None]:
+    """Return what a pattern finds in each name; None where that is nothing."""
+    search, captures = re.compile(pattern).search, re.compile(pattern).groups > 0
+    found = (search(sample.name) for sample in samples)
+    return [(match[1 if captures else 0] or None) if match else None for match in found]
+
+
+def _in_group(sample: Sample, group: Hashable) -> Sample:
+    assert group is None or isinstance(group, str)
+    return replace(sample, group=group)
+
+
+__all__ = ["grouped", "groups_of", "require_folds", "with_rule"]

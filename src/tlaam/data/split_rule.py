@@ -1,0 +1,113 @@
+"""How a data set's splits are cut, beyond what its images themselves say; a run records it to cut them again."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlaam.errors import ConfigError, DataError
+from tlaam.utils.atomic import write_json
+from tlaam.utils.checksums import checksum, is_intact, with_checksum
+from tlaam.utils.reading import read_text
+
+_FOLD = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """Which images stand on one side of every cut, and which fold is held out.
+
+    Attributes:
+        group: regular expression that is searched in images' names; those for which it finds the same are one group
+            (`tlaam.data.groups`). Empty: no such groups.
+        fold: of the training images' folds the one that is the test split, and how many there are: ``(2, 5)`` is the
+            second of five. The data set's own test images are then left out. None: no fold.
+        copies: images of the same pixels, as `name_checksum` of their names; None where nobody has looked for them.
+    """
+
+    group: str = ""
+    fold: tuple[int, int] | None = None
+    copies: tuple[tuple[str, ...], ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without what says nothing.
+
+        >>> SplitRule("[^/]+", fold=(2, 5)).to_dict()
+        {'group': '[^/]+', 'fold': [2, 5]}
+        """
+        values: dict[str, Any] = {"group": self.group} if self.group else {}
+        if self.fold is not None:
+            values["fold"] = list(self.fold)
+        if self.copies:
+            values["copies"] = [list(equal) for equal in self.copies]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SplitRule:
+        """Read what `to_dict` returned; nobody is to look for copies again, which were found when it was written.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            group, fold, copies = values.get("group", ""), values.get("fold"), values.get("copies", ())
+            found = cls(group, None if fold is None else _fold(*fold), tuple(map(tuple, copies)))
+            plain = isinstance(group, str) and all(isinstance(name, str) for equal in copies for name in equal)
+        except (TypeError, AttributeError, ConfigError) as error:
+            raise ValueError("it is no rule of splits") from error
+        if not plain:
+            raise ValueError("it is no rule of splits")
+        return found
+
+
+def parsed_fold(text: str) -> tuple[int, int]:
+    """Return the fold that ``2/5`` names: the second of five.
+
+    Raises:
+        ConfigError: it names none.
+
+    >>> parsed_fold("2/5")
+    (2, 5)
+    """
+    found = _FOLD.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"a fold is given as NUMBER/COUNT, for example 2/5 for the second of five; received '{text}'."
+        )
+    return _fold(int(found[1]), int(found[2]))
+
+
+def _fold(number: int, count: int) -> tuple[int, int]:
+    if not (isinstance(number, int) and isinstance(count, int)):
+        raise TypeError("a fold is two whole numbers")
+    if count < 2 or not 1 <= number <= count:
+        raise ConfigError(f"there is no fold {number} of {count}; at least two are needed, counted from 1.")
+    return number, count
+
+
+def write_copies(path: Path, copies: tuple[tuple[str, ...], ...]) -> None:
+    """Write down which images are copies (`SplitRule.copies`), so that others need not look for them."""
+    write_json(path, with_checksum({"copies": [list(equal) for equal in copies]}))
+
+
+def read_copies(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Return what `write_copies` wrote.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(read_text(path))
+        if not isinstance(values, dict) or "copies" not in values or not is_intact(values):
+            raise ValueError("it was not written so")
+        return SplitRule.from_dict(values).copies or ()
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no list of equal images: {error}.") from error
+
+
+def name_checksum(name: str) -> str:
+    """Return what stands for an image's name where it is not to be told."""
+    return checksum(name.encode("utf-8", "surrogateescape"))
