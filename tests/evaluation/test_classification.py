@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,13 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 from torch import Tensor
 
 from tlaam.errors import DataError
-from tlaam.evaluation.classification import classification_report, expected_calibration_error
+from tlaam.evaluation.classification import (
+    EQUAL_BINS,
+    classification_report,
+    debiased_calibration_error,
+    expected_calibration_error,
+    squared_calibration_error,
+)
 
 GRID = [(1, 2), (7, 2), (40, 3), (64, 6), (200, 17), (30, 100)]
 
@@ -73,9 +80,12 @@ def test_known_numbers() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
     report = classification_report(probabilities, torch.tensor([0, 0, 1, 1]), ["wren", "robin"])
     assert report.summary() == pytest.approx(
-        {"top1": 0.75, "top5": 1.0, "macro_f1": (0.8 + 2 / 3) / 2, "ece": (0.1 + 0.2 + 0.3 + 0.6) / 4}
-    )
-    assert list(report.summary()) == ["top1", "top5", "macro_f1", "ece"]
+        {
+            "top1": 0.75, "top5": 1.0, "macro_f1": (0.8 + 2 / 3) / 2, "ece": (0.1 + 0.2 + 0.3 + 0.6) / 4,
+            "debiased_calibration_error": 0.0,  # of pairs of 0.1, 0.2, 0.3 and -0.6 the mean product is negative
+        }
+    )  # fmt: skip
+    assert list(report.summary()) == ["top1", "top5", "macro_f1", "ece", "debiased_calibration_error"]
     assert all(type(value) is float for value in report.summary().values())
     assert report.confusion.tolist() == [[2, 0], [1, 1]]
     assert report.confusion.dtype == torch.int64
@@ -112,6 +122,64 @@ def test_confidence_of_one_belongs_to_the_last_bin() -> None:
     # In a bin of its own it would give (0.5 · 0.04 + 0.5 · 1) instead of |(0.04 - 1) / 2|.
     assert expected_calibration_error(torch.tensor([0.96, 1.0]), torch.tensor([True, False])) == pytest.approx(0.48)
     assert expected_calibration_error(torch.tensor([1.0, 1.0]), torch.tensor([True, True])) == 0.0
+
+
+def slow_squared_error(confidences: list[float], correct: list[bool], bins: int) -> float:
+    """Pairs within bins of equally many images, by a loop; for confidences that all differ."""
+    order = sorted(range(len(confidences)), key=confidences.__getitem__)
+    edges = [k * len(order) // bins for k in range(bins + 1)]
+    total = 0.0
+    for first, end in itertools.pairwise(edges):
+        gaps = [correct[i] - confidences[i] for i in order[first:end]]
+        products = [a * b for (i, a), (j, b) in itertools.permutations(enumerate(gaps), 2) if i != j]
+        total += len(gaps) / len(order) * sum(products) / len(products)
+    return total
+
+
+@pytest.mark.parametrize(("images", "bins"), [(2, 1), (39, 1), (63, 3), (243, EQUAL_BINS)])
+def test_the_debiased_error_is_that_of_pairs(images: int, bins: int) -> None:
+    generator = torch.Generator().manual_seed(images)
+    confidences = torch.rand(images, generator=generator, dtype=torch.float64)
+    correct = torch.rand(images, generator=generator) < 0.5
+    expected = slow_squared_error(confidences.tolist(), correct.tolist(), bins)
+    found = squared_calibration_error(confidences, correct)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert debiased_calibration_error(confidences, correct) == pytest.approx(max(0, expected) ** 0.5)
+    order = torch.randperm(images, generator=generator)
+    assert squared_calibration_error(confidences[order], correct[order]) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.7, 0.5])
+def test_chance_adds_nothing_to_the_debiased_error(exponent: float) -> None:
+    """243 images a time: of calibrated scores it is 0 on average, where the ECE is 0.05; of others it is the truth."""
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(images: int) -> tuple[Tensor, Tensor, Tensor]:
+        odds = 2.5 + 1.8 * torch.randn(images, generator=generator, dtype=torch.float64)
+        true = odds.sigmoid().clamp(min=0.3)
+        return (exponent * true.logit()).sigmoid(), torch.rand(images, generator=generator) < true, true
+
+    confidences, _, true = drawn(100_000)
+    squared = (confidences - true).square().mean().item()
+    times = [drawn(243)[:2] for _ in range(600)]
+    found = [squared_calibration_error(*time) for time in times]
+    noise = 3 * float(np.std(found)) / len(found) ** 0.5
+    assert np.mean(found) == pytest.approx(squared, abs=noise + 0.12 * squared)  # bins hide a little
+    roots, plain = (
+        float(np.mean([measure(*time) for time in times]))
+        for measure in (debiased_calibration_error, expected_calibration_error)
+    )
+    if exponent == 1:
+        assert roots < 0.022 and plain > 0.045, "half of the roots are 0"
+    else:
+        assert roots == pytest.approx(squared**0.5, rel=0.2)
+
+
+def test_the_debiased_error_of_few_and_of_equal_scores() -> None:
+    assert debiased_calibration_error(torch.tensor([0.9]), torch.tensor([False])) == pytest.approx(0.9)
+    sure, right = torch.ones(100), torch.arange(100) < 80
+    for answers in (right, right.flip(0)):  # equal scores stand in one bin, in whatever order they come
+        assert squared_calibration_error(sure, answers) == pytest.approx((20**2 - 20) / (100 * 99))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

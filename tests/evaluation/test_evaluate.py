@@ -81,7 +81,9 @@ def test_boxes_are_measured_where_there_are_some(run: Path, photos: Path, tmp_pa
     for trivial in ("full", "center_0.7"):
         assert keys <= set(record["localization"]["trivial"][trivial])
     for branch in ("raw", "object", "parts", "fused"):
-        assert set(record["classification"][branch]) == {"top1", "top5", "macro_f1", "ece"}
+        assert set(record["classification"][branch]) == {
+            "top1", "top5", "macro_f1", "ece", "debiased_calibration_error",
+        }  # fmt: skip
 
 
 def split_photos(photos: Path, *, box_in: Split, val: int = 2) -> LabelledImages:

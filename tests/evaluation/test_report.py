@@ -20,7 +20,7 @@ from tlaam.evaluation.report import EvaluationReport
 from tlaam.evaluation.wsol import BoxAccuracy
 
 CLASSES = ["wren", "robin", "<script>", "鸟"]
-CLASSIFICATION_KEYS = ["top1", "top5", "macro_f1", "ece"]
+CLASSIFICATION_KEYS = ["top1", "top5", "macro_f1", "ece", "debiased_calibration_error"]
 LOCALIZATION_KEYS = ["mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5"]
 
 

@@ -57,7 +57,11 @@ def test_only_what_tells_strangers_is_published_unless_asked(
     with pytest.raises(ModelError, match="holds no reference index to publish; write it with tlaam index"):
         save_pretrained(run, tmp_path / "refused", look_alikes=True)
     own = read_index(write_reference_index(run))
+    untold = save_pretrained(trained, tmp_path / "untold", pictures=0)
+    assert "cannot tell images of something else: no answer has a `verdict`" in (untold / "README.md").read_text()
     plain = save_pretrained(run, tmp_path / "plain", pictures=0)
+    card_of_plain = (plain / "README.md").read_text()
+    assert "`verdict` is `stranger`" in card_of_plain and "cannot tell" not in card_of_plain
     content = (plain / "gallery.npz").read_bytes()
     assert not any(name.encode() in content for name in own.names) and b"JFIF" not in content
     assert main(["push", str(run), "a/b", "--pictures", "0", "--look-alikes", "--out", str(tmp_path / "whole")]) == 0
@@ -90,7 +94,9 @@ def test_the_cards_figures_are_the_evaluations(trained: Path, folder: Path) -> N
         "fused": "all levels fused",
     }.items():
         measured = report.classification[branch].summary()
-        cells = " | ".join(f"{100 * measured[name]:.1f} %" for name in ("top1", "macro_f1", "ece"))
+        cells = " | ".join(
+            f"{100 * measured[name]:.1f} %" for name in ("top1", "macro_f1", "ece", "debiased_calibration_error")
+        )
         assert f"| {title} | {cells} |" in text
     assert "Top-5" not in text  # of three classes it says nothing
     values = front_matter(text)

@@ -21,7 +21,7 @@ from PIL import Image
 from tlaam.errors import ModelError
 from tlaam.reference.file import read_index, to_bytes, write_index
 from tlaam.reference.index import ReferenceIndex
-from tlaam.reference.ood_detector import OODDetector, choose_thresholds, quantile
+from tlaam.reference.ood_detector import OODDetector, quantile, rough, sure_from
 from tlaam.reference.similarity import class_means, similarity_left_out, unit
 
 
@@ -82,26 +82,43 @@ def test_familiarity_is_the_cosine_to_the_nearest_class_whatever_the_length(inde
 
 def test_the_verdict_is_a_stranger_first_then_unsure(index: ReferenceIndex) -> None:
     detector = index.detector
-    assert [detector.verdict(*asked) for asked in ((0.4, 1.0), (0.5, 0.75), (0.9, 0.74), (None, 0.9), (None, 0.1))] == [
-        "stranger", "sure", "unsure", "sure", "unsure",
+    assert [detector.verdict(*asked) for asked in ((0.4, 1.0), (0.5, 0.75), (0.9, 0.74))] == [
+        "stranger", "sure", "unsure",
     ]  # fmt: skip
+    untold = replace(detector, threshold=-1.0)  # no threshold could be chosen
+    assert detector.tells_strangers and not untold.tells_strangers
+    assert [untold.verdict(*asked) for asked in ((-1.0, 1.0), (1.0, 1.0), (1.0, 0.1))] == [None] * 3
 
 
-def test_thresholds_are_those_that_validation_images_ask_for() -> None:
-    similarity = np.linspace(0.01, 1, 100)
-    probabilities = np.linspace(0.505, 1, 100)
+def test_thresholds_are_those_that_held_out_images_ask_for() -> None:
+    probabilities = np.linspace(0.505, 1, 2000)
     right = probabilities > 0.8
-    threshold, sure_from = choose_thresholds(similarity, probabilities, right)
-    assert (similarity >= threshold).sum() in (95, 96)
-    among = probabilities >= sure_from
-    assert right[among].mean() >= 0.95 and right[probabilities >= sure_from - 0.006].mean() < 0.95
-    assert choose_thresholds(similarity, probabilities / 2, np.ones(100, bool))[1] == 0.5, "less than an even chance"
-    assert choose_thresholds(similarity, probabilities, np.zeros(100, bool))[1] == 1
+    found = sure_from(probabilities, right)
+    assert right[probabilities >= found].mean() == pytest.approx(0.95, abs=0.01)
+    assert sure_from(probabilities / 2, np.ones(2000, bool)) == 0.5, "less than an even chance"
+    assert sure_from(np.full(30, 0.6), np.ones(30, bool)) == 1, "30 right answers against its own word"
+    assert sure_from(probabilities, np.zeros(2000, bool)) == 1
     # Equal probabilities stand or fall together, in whatever order they come.
     for order in (slice(None), slice(None, None, -1)):
         equals = np.array([True] * 19 + [False] * 2)[order]
-        assert choose_thresholds(np.ones(21), np.full(21, 0.9), equals)[1] == 1
+        assert sure_from(np.full(21, 0.9), equals) == 1
     assert quantile(np.array([3.0, 1, 2]), 0.05) == 1
+    assert [rough(count) for count in (100, 99, 0)] == ["", " (fewer than 100: rough)", " (none: rough)"]
+
+
+def test_few_held_out_images_are_no_reason_to_be_sure_too_soon() -> None:
+    """Of a calibrated model, 30 images a time: from the threshold on 95 % are right, and seldom many fewer."""
+    random = np.random.default_rng(0)
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        chances = 0.3 + 0.7 / (1 + np.exp(-random.normal(1.6, 1.8, count)))
+        return chances, random.random(count) < chances
+
+    chances = np.sort(drawn(50_000)[0])
+    thresholds = [sure_from(*drawn(30)) for _ in range(300)]
+    shares = [chances[chances >= threshold].mean() if threshold < 1 else 1.0 for threshold in thresholds]
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.01)  # by the images' word alone it is 0.934,
+    assert np.quantile(shares, 0.1) > 0.905  # and this 0.877
 
 
 def test_leaving_one_out_is_what_it_says() -> None:
@@ -114,6 +131,23 @@ def test_leaving_one_out_is_what_it_says() -> None:
         expected.append(max(float(directions[index] @ mean) for mean in means))
     np.testing.assert_allclose(similarity_left_out(directions, labels, 3), expected, atol=1e-6)
     assert (class_means(directions, labels, 4)[3] == 0).all(), "a class without images"
+
+
+def test_copies_are_left_out_together() -> None:
+    random = np.random.default_rng(0)
+    directions, labels = unit(random.normal(size=(12, 5))), np.array([0] * 5 + [1] * 6 + [2])
+    alone = similarity_left_out(directions, labels, 3)
+    copied = np.concatenate([directions, directions[[0, 0, 6, 11]]])  # of the first two copies, one of the other class
+    of_copied = np.concatenate([labels, [0, 1, 1, 2]])
+    found = similarity_left_out(copied, of_copied, 3)
+    expected = []
+    for place in (0, 6, 12, 13, 14):  # the copies of the last are their class's only ones
+        others = ~np.isin(np.arange(16), [0, 12, 13] if place in (0, 12, 13) else [6, 14])
+        means = [unit(copied[others & (of_copied == c)].sum(0)[None])[0] for c in range(3)]
+        expected.append(max(float(copied[place] @ mean) for mean in means))
+    assert len(alone) == 11 and len(found) == 14
+    np.testing.assert_allclose(found[[0, 6, 11, 12, 13]], expected, atol=1e-6)
+    assert len(similarity_left_out(np.ones((9, 1)), np.arange(9) % 3, 3)) == 0, "copies of one another tell nothing"
 
 
 def test_without_images_it_still_tells_strangers(index: ReferenceIndex, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,3 +31,14 @@ def test_pictures_and_true_boxes_are_without_the_banner(
     monkeypatch.setattr(Prediction, "views", views)
     write_evaluation_report(tmp_path / "page.html", load_engine(run), data, measured(run, data), count=2)
     assert seen == [((80, 40), (80, 40), (5, 6, 70, 40))] * 2
+
+
+def test_it_says_what_answers_are_worth(run: Path, exported_run: Path, photos: Path, tmp_path: Path) -> None:
+    for model, words in ((run, False), (exported_run, True)):
+        engine, report = load_engine(model), measured(model, photos)
+        text = write_evaluation_report(tmp_path / "page.html", engine, photos, report, count=1).read_text("utf-8")
+        assert "Can its probabilities be believed?" in text and "Calibration error: " in text
+        told = engine.tells_strangers
+        assert told == words and ("cannot tell images of something else" in text) == (not told)
+        assert bool(re.search(r"\bsure\b", text)) == told
+        assert not told or f"was chosen on {engine.detector.chosen_on}" in text  # type: ignore[union-attr]

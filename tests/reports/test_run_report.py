@@ -84,13 +84,13 @@ def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path,
         assert isinstance(gained, int) and isinstance(lost, int)
         assert gained - lost == round((report.classification[branch].top1 - raw) * whole)
     wrong = round((1 - fused.top1) * whole)
-    mistakes, pictures = sections["Most mixed up"], sections["Surest mistakes"]
+    mistakes, pictures = sections["Most mixed up"], sections["Worst mistakes"]
     assert isinstance(mistakes, Table) and isinstance(pictures, Gallery)
     assert mistakes.note == f"{wrong} mistakes in all."
     assert len(pictures.pictures) == min(wrong, 6) > 0
     assert all(picture.good is False for picture in pictures.pictures)
     assert all(re.match(r"\w+ \d+%, it is \w+$", picture.caption) for picture in pictures.pictures)
-    right = sections["Surest right answers"]
+    right = sections["Most probable right answers"]
     assert isinstance(right, Gallery) and all(picture.good for picture in right.pictures)
     pairs = sections["Side by side"]
     assert isinstance(pairs, Gallery) and all(" taken for " in picture.caption for picture in pairs.pictures)
@@ -104,9 +104,22 @@ def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path,
     settings = sections["Settings"]
     assert isinstance(settings, Table) and ("image_size", "64") in settings.rows
     assert ("pretrained", "none") in settings.rows and ("cache", "—") in settings.rows
-    assert "What it says of its own answers" not in sections  # without a gallery it says nothing
+    untold = sections["What it says of its own answers"]
+    assert isinstance(untold, Table) and untold.rows == [("nothing", report.images)]
+    assert untold.note.startswith("This model cannot tell images of something else") and "tlaam index" in untold.note
+    believed = sections["Can its probabilities be believed?"]
+    assert f"Calibration error: {100 * fused.debiased_calibration_error:.1f} %" in believed.note
+    assert f"with it: {100 * fused.ece:.1f} %" in believed.note
+    assert "rough: it was measured on fewer than 100 images" in believed.note
     for name in ("Can its probabilities be believed?", "How it learnt: validation images", "How it learnt: losses"):
         assert isinstance(sections[name], Chart)
+
+
+def test_without_what_tells_strangers_nothing_on_the_page_is_sure(trained: Path, tmp_path: Path) -> None:
+    page = write_run_report(trained, path=tmp_path / "page.html").read_text(encoding="utf-8")
+    seen = re.sub(r"data:[\w/;]+,[\w+/=]+", "", page)
+    assert not re.search(r"\bsure(st)?\b", seen, re.IGNORECASE)
+    assert "cannot tell images of something else" in seen
 
 
 def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(

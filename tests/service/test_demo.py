@@ -97,7 +97,7 @@ def test_a_picture_is_named_and_drawn(visit: Open, site: str) -> None:
     page = visit(site)
     card = choose(page, my__png=picture("blue"))
     expect(card.locator(".answer h3")).to_have_text("blue")
-    expect(card.locator(".verdict")).to_have_text("Sure")
+    expect(card.locator(".verdict")).to_have_text("Most probable")
     expect(card.locator(".ranking li")).to_have_count(3)
     expect(card.locator(".ranking li").first).to_contain_text("100 %")
     expect(card.locator(".crop")).to_have_count(3)
@@ -237,7 +237,7 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
     shown = "data:image/jpeg;base64,/9j/4AAQ"
     (row,) = answer["results"]
     row |= {
-        "confidence": "stranger",
+        "verdict": "stranger",
         "look_alikes": [
             {"label": "red_thing", "similarity": 0.913, "thumbnail": shown},
             {"label": "bad", "similarity": 0.5, "thumbnail": "javascript:alert(1)"},
@@ -255,29 +255,30 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "probability", "said"),
+    ("verdict", "probability", "said"),
     [
         ("sure", 0.97, "Sure"),
         ("sure", 0.55, "Probably"),  # the model has no doubts of its own; 55 % are no certainty for all that
         ("unsure", 0.9, "Not sure"),
         ("stranger", 0.99, "Unlike what it has learnt"),
-        (None, 0.9, "Sure"),
+        (None, 0.99, "Most probable"),
         (None, 0.4, "Not sure"),
     ],
 )
 def test_what_an_answer_is_worth_is_said(
-    visit: Open, site: str, confidence: str | None, probability: float, said: str
+    visit: Open, site: str, verdict: str | None, probability: float, said: str
 ) -> None:
     page = visit(site)
     answer = page.request.post(f"{site}/v1/predict", data=picture("red")).json()
     (row,) = answer["results"]
-    row["confidence"] = confidence
+    row["verdict"] = verdict
     row["predictions"][0]["probability"] = probability
     page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
     card = choose(page, a__png=picture("red"))
     expect(card.locator(".verdict")).to_have_text(said)
-    doubtful = said not in ("Sure", "Probably")
-    expect(card.locator(".advice")).to_be_visible(visible=doubtful)
+    doubtful = said in ("Not sure", "Unlike what it has learnt")
+    expect(card.locator(".advice")).to_be_visible(visible=doubtful or verdict is None)
+    expect(card.get_by_text("cannot tell pictures of something else")).to_have_count(int(verdict is None))
     expect(card.locator(".answer.doubtful")).to_have_count(int(doubtful))
 
 

@@ -78,10 +78,12 @@ def export(
             f"No reference index in {run}: the file neither tells strangers nor shows look-alikes (tlaam index RUN)."
         )
         return
-    in_file = read_index(index_file_of(run)).detector.to_text() is not None
+    detector = read_index(index_file_of(run)).detector
     worth = (
-        "look-alikes; without it the file still tells strangers"
-        if in_file
+        "look-alikes; neither it nor the file tells strangers"
+        if not detector.tells_strangers
+        else "look-alikes; without it the file still tells strangers"
+        if detector.to_text() is not None
         else "look-alikes and what tells strangers, which is too much for the file itself: keep both together"
     )
     click.echo(f"Reference index: {done.index} ({worth})")

@@ -56,8 +56,12 @@ def index(
             precision=precision,
         )
     detector = read_index(written).detector
-    click.echo(
-        f"Reference index: {written} ({written.stat().st_size:,} bytes)\n"
+    strangers = (
         f"Out of distribution (stranger): similarity below {detector.threshold:.3f}. Unsure: probability below "
-        f"{detector.sure_from:.1%}. Chosen on {detector.chosen_on}."
+        f"{detector.sure_from:.1%}."
+        if detector.tells_strangers
+        else "It cannot tell strangers, and no answer has a verdict: no class has two different images."
+    )
+    click.echo(
+        f"Reference index: {written} ({written.stat().st_size:,} bytes)\n{strangers} Chosen on {detector.chosen_on}."
     )

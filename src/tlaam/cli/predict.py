@@ -88,6 +88,7 @@ def predict(
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images
+    from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
     if into is not None:
         if json_file is not None or overlays is not None:
@@ -106,9 +107,7 @@ def predict(
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = (
-        None
-        if json_file == "-"
-        else _Table(paths, engine.classes, min(top_k, _SHOWN), judged=engine.detector is not None)
+        None if json_file == "-" else _Table(paths, engine.classes, min(top_k, _SHOWN), judged=engine.tells_strangers)
     )
     if table is not None:
         click.echo(table.heading())
@@ -129,6 +128,8 @@ def predict(
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
             progress(number, len(paths))
+    if failures < len(paths) and not engine.tells_strangers:
+        click.echo(f"tlaam: {TELLS_NO_STRANGERS} (docs/strangers.md).", err=True)
     if strangers:
         do = "does" if strangers == 1 else "do"
         click.echo(

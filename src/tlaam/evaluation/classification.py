@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tlaam.errors import DataError
 
 CALIBRATION_BINS = 15
+EQUAL_BINS, LEAST_IN_BIN = 10, 20
+"""Of `debiased_calibration_error`: bins, and images in each, for which there are fewer bins."""
 # Probabilities computed under bf16 sum to one only to about three digits.
 SUM_TOLERANCE = 0.02
 
@@ -26,6 +29,7 @@ class ClassificationReport:
         top5: share of images whose label is among the five (or C, where fewer) highest-scoring classes.
         macro_f1: mean F1 over the classes that occur among the labels or the predictions.
         ece: expected calibration error, see `expected_calibration_error`.
+        debiased_calibration_error: root mean square without what chance adds, see `debiased_calibration_error`.
         per_class: for each class name its ``precision``, ``recall``, ``f1`` (0 where undefined) and ``support``.
         confusion: ``(C, C)`` int64, how often class [row] was taken for class [column].
     """
@@ -35,12 +39,14 @@ class ClassificationReport:
     top5: float
     macro_f1: float
     ece: float
+    debiased_calibration_error: float
     per_class: dict[str, dict[str, float | int]] = field(repr=False)
     confusion: Tensor = field(repr=False, compare=False)
 
     def summary(self) -> dict[str, float]:
-        """Return the four headline measures under the names of the JSON contract."""
-        return {"top1": self.top1, "top5": self.top5, "macro_f1": self.macro_f1, "ece": self.ece}
+        """Return the headline measures under the names of the JSON contract."""
+        names = ("top1", "top5", "macro_f1", "ece", "debiased_calibration_error")
+        return {name: getattr(self, name) for name in names}
 
 
 def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> ClassificationReport:
@@ -76,6 +82,7 @@ def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequen
         top5=(ranks < 5).double().mean().item(),
         macro_f1=f1[occurs].mean().item(),
         ece=expected_calibration_error(probabilities.amax(dim=1), predictions == labels),
+        debiased_calibration_error=debiased_calibration_error(probabilities.amax(dim=1), predictions == labels),
         per_class=per_class,
         confusion=confusion,
     )
@@ -122,6 +129,43 @@ def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int =
     gaps = torch.zeros(bins, dtype=torch.float64, device=confidences.device)
     gaps.index_add_(0, index, correct.to(torch.float64) - confidences)
     return (gaps.abs().sum() / len(confidences)).item()
+
+
+def debiased_calibration_error(confidences: Tensor, correct: Tensor) -> float:
+    """Return the root mean square gap between confidence and accuracy, without what chance adds.
+
+    A perfectly calibrated model has gaps in every bin, by chance, whose absolute values an ECE adds up: 0.05 of 243
+    images. This is the root of `squared_calibration_error`, which is 0 on average then; below 0 it is 0.
+    """
+    return math.sqrt(max(0.0, squared_calibration_error(confidences, correct)))
+
+
+def squared_calibration_error(confidences: Tensor, correct: Tensor) -> float:
+    """Return an unbiased estimate of the squared calibration error, which chance may carry below 0; average this.
+
+    ``Σ_b |B_b|/N · mean over pairs i ≠ j of B_b of r_i r_j``, ``r = correct - confidence``, over bins of equally many
+    images: ``E[r_i r_j] = E[r]²`` where ``mean(r)²`` would be larger by ``Var[r]/|B_b|``. The debiased estimator of
+    Kumar, Liang and Ma 2019, arXiv 1909.10155, for scores that differ within a bin. Equal confidences share a bin.
+
+    Args:
+        confidences: ``(N,)`` probability of the predicted class, N ≥ 1.
+        correct: ``(N,)`` bool, whether that class is the label.
+    """
+    confidences = confidences.detach().cpu().double()
+    residuals = correct.detach().cpu().double() - confidences
+    count = len(confidences)
+    if count == 1:  # there is no pair
+        return residuals.square().item()
+    bins = min(EQUAL_BINS, max(1, count // LEAST_IN_BIN))
+    firsts = torch.arange(1, bins) * count // bins
+    index = torch.bucketize(confidences, confidences.sort().values[firsts], right=True)
+    sums, squares, sizes = (
+        torch.zeros(bins, dtype=torch.float64).index_add_(0, index, values)
+        for values in (residuals, residuals.square(), torch.ones_like(residuals))
+    )
+    paired = sizes > 1
+    of_pairs = (sums.square() - squares)[paired] / (sizes[paired] - 1)  # |B_b| times their mean
+    return (of_pairs.sum() / sizes[paired].sum()).item()
 
 
 def _label_ranks(probabilities: Tensor, labels: Tensor) -> Tensor:

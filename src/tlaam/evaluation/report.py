@@ -17,7 +17,13 @@ from tlaam.reference.ood_detector import Verdict
 BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
 """What every output says of such a measurement."""
 
-_CLASSIFICATION_TITLES = {"top1": "top-1 %", "top5": "top-5 %", "macro_f1": "macro-F1 %", "ece": "calib. error %"}
+_CLASSIFICATION_TITLES = {
+    "top1": "top-1 %",
+    "top5": "top-5 %",
+    "macro_f1": "macro-F1 %",
+    "ece": "calib. error %",
+    "debiased_calibration_error": "debiased %",
+}
 _LOCALIZATION_TITLES = {
     "mean_iou": "mean IoU %",
     "gt_known_0.3": "IoU>=0.3 %",

@@ -96,6 +96,11 @@ class Engine:
         """Class names, by index."""
         return self.model.classes
 
+    @property
+    def tells_strangers(self) -> bool:
+        """Whether it can say that an image is out of distribution; else no answer is ever called sure."""
+        return self.detector is not None and self.detector.tells_strangers
+
     def use_index(self, index: ReferenceIndex) -> None:
         """Answer by another reference index from now on.
 

@@ -30,6 +30,11 @@ VERDICTS: dict[Verdict, str] = {
 }
 """What people read of `Prediction.verdict`."""
 
+TELLS_NO_STRANGERS = (
+    "this model cannot tell images of something else: of whatever image, it names the most probable of its classes"
+)
+"""What people read where there is no verdict, so that a high probability is not taken for one."""
+
 COLUMNS = ("path", "label", "score", "verdict", "similarity", "x0", "y0", "x1", "y1", "second", "second_score", "error")
 """Of a table of predictions: ``x0`` to ``y1`` are the object box in pixels of the image, ``second`` the next class."""
 
@@ -53,7 +58,8 @@ class Prediction:
         part_boxes: ``(N, 4)`` xyxy likewise; None without a part level.
         similarity: how much the image looks like those that the model learnt from, the cosine to the nearest class;
             None without a reference index (docs/strangers.md).
-        verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index.
+        verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index, or
+            with one that cannot tell strangers.
         embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
         source: the image itself, or where it lies.
     """
@@ -97,6 +103,11 @@ class Prediction:
     def doubt(self) -> str:
         """What people read of an answer that is not sure; nothing of one that is, or where nothing is known."""
         return "" if self.verdict in (None, "sure") else VERDICTS[self.verdict]
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether there is an answer of which nothing says that it can be relied on (`TELLS_NO_STRANGERS`)."""
+        return self.error is None and self.verdict is None
 
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
         """Return the k most probable classes with their probabilities, best first."""
@@ -162,7 +173,7 @@ class Prediction:
         self._require_answer()
         (name, probability), *others = self.top(3)
         # Doubt comes before the name: this is what is read first, and often alone.
-        doubt = f"{self.doubt}: " if self.doubt else ""
+        doubt = "most probable: " if self.is_unjudged else f"{self.doubt}: " if self.doubt else ""
         subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
         if label is not None:
             verdict = "right" if label == name else f"wrong, it is {label}"
@@ -217,7 +228,8 @@ class Prediction:
         except DataError as error:
             return f"<p>{html.escape(str(error))}</p>"
         picture = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(f"{self.label}: {self.path}")}">'
+        drawn = f'<img src="data:image/png;base64,{picture}" alt="{html.escape(f"{self.label}: {self.path}")}">'
+        return drawn + _unjudged([self])
 
     def _require_answer(self) -> None:
         if self.error is not None:
@@ -281,7 +293,14 @@ class Predictions(list[Prediction]):
             + "</tr>"
             for prediction in self
         )
-        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in COLUMNS)}</tr>{rows}</table>"
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in COLUMNS)}</tr>{rows}</table>{_unjudged(self)}"
+
+
+def _unjudged(predictions: Iterable[Prediction]) -> str:
+    """Return a paragraph that says so where there are answers without a verdict."""
+    if not any(prediction.is_unjudged for prediction in predictions):
+        return ""
+    return f"<p>{TELLS_NO_STRANGERS[0].upper()}{TELLS_NO_STRANGERS[1:]}.</p>"
 
 
 def _shown(value: object) -> str:

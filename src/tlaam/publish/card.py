@@ -16,7 +16,13 @@ from tlaam.hub.names import PREFIX
 
 _TAGS = ("tlaam", "fine-grained-recognition", "image-classification")
 _LEVELS = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
-_MEASURES = {"top1": "Top-1", "top5": "Top-5", "macro_f1": "Macro-F1", "ece": "Calibration error"}
+_MEASURES = {
+    "top1": "Top-1",
+    "top5": "Top-5",
+    "macro_f1": "Macro-F1",
+    "ece": "Calibration error",
+    "debiased_calibration_error": "Debiased",
+}
 _BOXES = {
     "mean_iou": "Mean IoU",
     "gt_known_0.3": "IoU ≥ 0.3",
@@ -37,6 +43,7 @@ class Facts:
         report: what was measured; None where nothing could be.
         measured: a sentence on what `report` was measured on, or why there is none.
         pictures: the example pictures' paths within the folder, and what each shows.
+        tells_strangers: whether what is published can tell images of something else.
         repository: ``owner/name``; None where it is not known yet.
         license: the hub's name of a licence; None leaves it to the owner.
     """
@@ -47,6 +54,7 @@ class Facts:
     report: EvaluationReport | None
     measured: str
     pictures: Sequence[tuple[str, str]] = ()
+    tells_strangers: bool = False
     repository: str | None = None
     license: str | None = None
 
@@ -97,8 +105,15 @@ def _what_it_is(facts: Facts) -> str:
         f"# {_escaped(_name(facts))}\n\n"
         f"An image classifier of {count} classes that look alike, made with tlaam ({network}backbone "
         f"`{model.get('backbone')}` at {model.get('image_size')} pixels).{closer}{trained} Of whatever image, it "
-        "answers with one of its classes."
+        f"answers with one of its classes{_TOLD if facts.tells_strangers else _UNTOLD}."
     )
+
+
+_TOLD = ", but says so (`verdict` is `stranger`) where the image does not look like those it learnt from"
+_UNTOLD = (
+    ", and it cannot tell images of something else: no answer has a `verdict`, and a high probability does not say "
+    "that it can be relied on"
+)
 
 
 def _how_well(facts: Facts) -> str:

@@ -101,6 +101,7 @@ def save_pretrained(
             report=report,
             measured=missing if report is None else _measured_on(source, report),
             pictures=shown,
+            tells_strangers=engine.index is not None and engine.tells_strangers,
             repository=repository,
             license=license,
         )

@@ -22,17 +22,23 @@ Verdict = Literal["sure", "unsure", "stranger"]
 learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``."""
 
 IN_DISTRIBUTION = 0.95
-"""Share of validation images that count as in distribution."""
+"""Share that counts as in distribution: of held-out images, and of training images where the features were not fitted
+to them (a probe's)."""
 IN_DISTRIBUTION_BY_TRAINING = 0.98
-"""The same of training images, where there are too few validation images: a model knows what it was trained on better
-than what it sees for the first time."""
+"""The same of training images that the features were fitted to: a model knows these better than what it sees for the
+first time."""
 RIGHT = 0.95
-"""Share of right answers among the validation images that got at least the probability from which on an answer counts
-as sure."""
+"""Share of right answers among the held-out images that got at least the probability from which on an answer counts as
+sure."""
 EVEN_CHANCE = 0.5
-"""That probability at least, and where there are too few validation images to find a higher one."""
+"""That probability at least, and where there are too few held-out images to find a higher one."""
 ENOUGH = 20
-"""Validation images below which nothing is chosen by them."""
+"""Held-out images below which nothing is chosen by them; and as many images does a model's own word count for, where it
+is chosen from which probability on answers are right."""
+ROUGH_BELOW = 100
+"""Held-out images below which it is said that what they were asked is known only roughly."""
+NO_THRESHOLD = -1.0
+"""The threshold of a detector that nothing could be chosen for: nothing is less similar, so it tells no stranger."""
 
 _MAX_TEXT = 1 << 23
 
@@ -65,9 +71,16 @@ class OODDetector:
         nearest: NDArray[np.float64] = cosines(embeddings, self._directions).max(1)
         return np.where(np.isnan(nearest), -1.0, nearest)  # nothing is less alike
 
-    def verdict(self, similarity: float | None, probability: float) -> Verdict:
-        """Return what is said of an answer; a similarity of None, of a model without embeddings, is in distribution."""
-        if similarity is not None and similarity < self.threshold:
+    @property
+    def tells_strangers(self) -> bool:
+        """Whether there is a similarity below which an image is a stranger."""
+        return self.threshold > NO_THRESHOLD
+
+    def verdict(self, similarity: float, probability: float) -> Verdict | None:
+        """Return what is said of an answer: nothing, where strangers cannot be told, since no answer is sure then."""
+        if not self.tells_strangers:
+            return None
+        if similarity < self.threshold:
             return "stranger"
         return "sure" if probability >= self.sure_from else "unsure"
 
@@ -119,25 +132,33 @@ class OODDetector:
         return unit(self.means)
 
 
-def choose_thresholds(
-    similarities: NDArray[np.floating[Any]], probabilities: Floats, right: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Return the two thresholds of an `OODDetector` by validation images: of similarity and of probability.
+def sure_from(probabilities: Floats, right: NDArray[np.bool_]) -> float:
+    """Return the lowest probability, but no less than `EVEN_CHANCE`, from which on `RIGHT` of the answers are right.
+
+    The images' word on that is weak where few of them got so much, so the model's own, the mean of its probabilities
+    there, counts as `ENOUGH` more images (docs/strangers.md, for what that buys). 1 where there is no such probability.
 
     Args:
-        similarities: of each to the nearest class mean, ``(N,)``.
-        probabilities: of each, that of the most probable class, ``(N,)``.
+        probabilities: of each held-out image, that of the most probable class, ``(N,)``.
         right: whether that class is right, ``(N,)``.
-
-    Returns:
-        The similarity that `IN_DISTRIBUTION` of them reach at least, and the lowest probability, but no less than
-        `EVEN_CHANCE`, such that of the images that got at least as much `RIGHT` were right; 1 where there is none.
     """
     order = np.argsort(-probabilities, kind="stable")
-    share = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    last_of_equals = np.append(np.diff(probabilities[order]) != 0, True)
-    good = probabilities[order][(share >= RIGHT) & last_of_equals]
-    return quantile(similarities, 1 - IN_DISTRIBUTION), max(EVEN_CHANCE, float(good.min(initial=1.0)))
+    descending, count = probabilities[order].astype(np.float64), np.arange(1, len(order) + 1)
+    share = (np.cumsum(right[order]) + ENOUGH * np.cumsum(descending) / count) / (count + ENOUGH)
+    last_of_equals = np.append(np.diff(descending) != 0, True)
+    good = descending[(share >= RIGHT) & last_of_equals]
+    return max(EVEN_CHANCE, float(good.min(initial=1.0)))
+
+
+def rough(held_out: int) -> str:
+    """Return what is said behind a number of held-out images: nothing where there are enough.
+
+    >>> rough(31), rough(0), rough(300)
+    (' (fewer than 100: rough)', ' (none: rough)', '')
+    """
+    if held_out >= ROUGH_BELOW:
+        return ""
+    return f" (fewer than {ROUGH_BELOW}: rough)" if held_out else " (none: rough)"
 
 
 def quantile(values: Floats, share: float) -> float:

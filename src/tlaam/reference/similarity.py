@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from tlaam.errors import ModelError
 
 Floats = NDArray[np.floating[Any]]
+
+_SAME = 1 - 1e-5
+"""Cosine from which on two embeddings are of the same pixels: they differ by the arithmetic of another batch."""
+_CHUNK = 512
 
 
 def unit(embeddings: Floats) -> NDArray[np.float32]:
@@ -57,7 +62,8 @@ def class_means(directions: Floats, labels: NDArray[np.integer[Any]], classes: i
 def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
     """Return each image's similarity to the nearest class mean, had it not been among those the means are taken of.
 
-    Of images that are their class's only one there is none.
+    Nor had its copies, which would flatter: images of the same embedding, whatever file and class they are in. Of
+    images that are, but for copies, their class's only one there is none.
 
     Args:
         directions: embeddings of length 1, ``(N, E)``.
@@ -67,10 +73,30 @@ def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], cl
     Returns:
         ``(M,)``, of the M images whose class has others.
     """
-    sums = np.zeros((classes, directions.shape[1]))
+    sums, counts = np.zeros((classes, directions.shape[1])), np.bincount(labels, minlength=classes)
     np.add.at(sums, labels, directions)
     similarities = directions @ unit(sums).T
     rest = unit(sums[labels] - directions)  # of its own class, without it
     similarities[np.arange(len(labels)), labels] = (rest * directions).sum(1)
-    kept: NDArray[np.float64] = similarities.max(1)[np.bincount(labels, minlength=classes)[labels] > 1]
+    others = counts[labels] - 1
+    for copies in _copies(directions):
+        left_out, left = sums.copy(), counts.copy()
+        np.subtract.at(left_out, labels[copies], directions[copies])
+        np.subtract.at(left, labels[copies], 1)
+        left_out[left == 0] = 0  # but for rounding it is
+        similarities[copies] = directions[copies] @ unit(left_out).T
+        others[copies] = left[labels[copies]]
+    kept: NDArray[np.float64] = similarities.max(1)[others > 0]
     return kept
+
+
+def _copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
+    """Yield the places of images of the same embedding, where there are at least two."""
+    done = np.zeros(len(directions), dtype=bool)
+    for start in range(0, len(directions), _CHUNK):
+        same = directions[start : start + _CHUNK] @ directions.T > _SAME
+        for row in np.flatnonzero(same.sum(1) > 1):
+            if not done[start + row]:
+                copies = np.flatnonzero(same[row])
+                done[copies] = True
+                yield copies

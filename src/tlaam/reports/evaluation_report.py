@@ -13,6 +13,7 @@ from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
 from tlaam.inference.engine import Engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reports.credibility import calibration_of, verdicts_of
 from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
 
 PICTURES = 40
@@ -46,7 +47,8 @@ def write_evaluation_report(
     images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
     measured = {image.name for image in report.per_image}
     samples = in_turns([s for s in images.samples if s.name in measured], count)
-    predictions = (PredictionCache(model) if isinstance(model, Engine) else model).of(samples)
+    answers = PredictionCache(model) if isinstance(model, Engine) else model
+    predictions = answers.of(samples)
     pictures = [picture_beside_truth(*pair, images.classes) for pair in zip(samples, predictions, strict=True)]
     wrong = sum(picture.good is False for picture in pictures)
     return write_page(
@@ -56,6 +58,8 @@ def write_evaluation_report(
         figures=figures_of(report),
         sections=[
             *tables_of({"": report}, {}),
+            calibration_of(report),
+            verdicts_of(report, answers.engine.detector),
             Gallery(
                 "Pictures",
                 pictures,
@@ -99,7 +103,8 @@ def figures_of(report: EvaluationReport) -> list[Figure]:
     if report.localization is not None:
         share, known = report.localization.measures()["gt_known_0.5"], report.localization.images
         found.append(Figure(_per_cent(share), "objects found", f"IoU ≥ 0.5, on {known} images with a true box"))
-    found.append(Figure(_per_cent(fused.ece), "calibration error", "how far its probabilities are off, on average"))
+    about = f"how far its probabilities are off, without what chance adds; expected, with it: {_per_cent(fused.ece)}"
+    found.append(Figure(_per_cent(fused.debiased_calibration_error), "calibration error", about))
     return found
 
 

@@ -10,7 +10,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from tlaam.config.names import BRANCHES
@@ -18,20 +17,19 @@ from tlaam.config.schema import Config
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import RunError
-from tlaam.evaluation.classification import calibration_bins
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, trained_on
 from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
 from tlaam.inference.engine import Engine, load_engine
-from tlaam.inference.prediction import VERDICTS, Prediction
+from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
-from tlaam.reference.ood_detector import OODDetector
+from tlaam.reports.credibility import calibration_of, verdicts_of
 from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
 from tlaam.runs.environment import environment
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
-from tlaam.visualization.charts import Point, line_chart, reliability_chart
+from tlaam.visualization.charts import Point, line_chart
 
 PAIRS = 6
 """Pairs of classes that are shown, those most mixed up."""
@@ -40,7 +38,7 @@ LEAD = 3
 MATRIX = 40
 """Classes up to which there is a confusion matrix; of more, its cells could not be told apart."""
 SHOWN = 6
-"""Images of each kind (surest mistakes, least sure answers, ...)."""
+"""Images of each kind (worst mistakes, least probable answers, ...)."""
 
 _score = attrgetter("score")
 _BRANCH_TITLES = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "fused"}
@@ -155,13 +153,13 @@ def _measured(
     wrong = [r for r in results if r.predicted["fused"] != r.label]
     pairs = mixed_up(results)
     galleries = {
-        "Surest mistakes": (sorted(wrong, key=_score)[::-1], "Wrong, and as sure as it gets of that."),
-        "Least sure of all": (sorted(results, key=_score), "The answers with the lowest probabilities."),
+        "Worst mistakes": (sorted(wrong, key=_score)[::-1], "Wrong, with the highest probabilities."),
+        "Least probable answers": (sorted(results, key=_score), "The answers with the lowest probabilities."),
         "Worst boxes": (
             sorted((r for r in results if r.iou is not None), key=lambda r: r.iou or 0.0),
             "The object boxes that overlap least with the true ones (dashed).",
         ),
-        "Surest right answers": (sorted(right, key=_score)[::-1], ""),
+        "Most probable right answers": (sorted(right, key=_score)[::-1], ""),
     }
     first = _one_of_some_classes([by_name[r.name] for r in results])
     shown = {sample.name for sample in first} | {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
@@ -177,9 +175,8 @@ def _measured(
         sections.append(_matrix(report))
     if wrong:
         sections.append(_mixed_up(pairs, report.classes))
-    sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), _calibration(report)]
-    if (detector := cache.engine.detector) is not None:
-        sections.append(_verdicts(report, detector))
+    sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), calibration_of(report)]
+    sections.append(verdicts_of(report, cache.engine.detector))
     for title, (found, note) in galleries.items():
         sections.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
     lead = pictures(sample.name for sample in first)
@@ -246,14 +243,15 @@ def _pair_gallery(
             pictures.append(
                 Picture(
                     panels,
-                    f"{classes[pair.example.label]} taken for {taken}, {pair.example.score:.0%} sure",
+                    f"{classes[pair.example.label]} taken for {taken} with {pair.example.score:.0%}",
                     detail=" | ".join(result.name for result in shown),
                 )
             )
     return Gallery(
         "Side by side",
         pictures,
-        "Of each pair, the mistake it was surest of (left), and an image of the class it was taken for (right).",
+        "Of each pair, the mistake with the highest probability (left), and an image of the class it was taken for "
+        "(right).",
     )
 
 
@@ -261,33 +259,6 @@ def _views(sample: Sample, prediction: Prediction) -> list[Image.Image]:
     """Return the image with its boxes, and the object where there is one."""
     alone = replace(prediction, heatmap=None, part_boxes=None)
     return list(alone.views().values())
-
-
-def _calibration(report: EvaluationReport) -> Chart:
-    scores = torch.tensor([r.score for r in report.per_image], dtype=torch.float64)
-    correct = torch.tensor([r.predicted["fused"] == r.label for r in report.per_image])
-    return Chart(
-        "Can its probabilities be believed?",
-        reliability_chart(calibration_bins(scores, correct)),
-        "On the dashed line, of answers given with 80 % probability 80 % are right. Larger dots are more images. "
-        f"Expected calibration error: {100 * report.classification['fused'].ece:.1f} %.",
-    )
-
-
-def _verdicts(report: EvaluationReport, detector: OODDetector) -> Table:
-    rows: list[Sequence[str | int | float | None]] = []
-    for verdict, title in VERDICTS.items():
-        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
-        rows.append((title, len(right), sum(right) / len(right) if right else None))
-    strangers = sum(r.verdict == "stranger" for r in report.per_image)
-    return Table(
-        "What it says of its own answers",
-        ("It says", "Images", "Of them right"),
-        rows,
-        f"Every answer comes with one of these words. Unsure: less than {detector.sure_from:.0%} probable. Unlike what "
-        f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
-        f"which are all of its own classes. Where the words begin was chosen on {detector.chosen_on}.",
-    )
 
 
 def _history(path: Path) -> list[dict[str, float | None]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.errors import RunError
+from tlaam.runs.folder import RunFolder
 from tlaam.utils.arrays import UNFIT, arrays_of, to_bytes
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import TRAILER_SIZE, trailer
@@ -88,6 +89,16 @@ def read_out_of_fold(path: Path) -> OutOfFold:
         ) from error
 
 
+def out_of_fold_of(run: Path) -> OutOfFold | None:
+    """Return the answers that lie in a run folder; None where there are none.
+
+    Raises:
+        RunError: they are damaged.
+    """
+    path = RunFolder(run).out_of_fold
+    return read_out_of_fold(path) if path.exists() else None
+
+
 def _answers(content: bytes) -> OutOfFold:
     arrays = arrays_of(content, _ARRAYS)
     facts = json.loads(arrays["facts"].tobytes())
@@ -106,4 +117,4 @@ def _answers(content: bytes) -> OutOfFold:
     return OutOfFold(tuple(names), labels, predicted, score, known.astype(bool))
 
 
-__all__ = ["OutOfFold", "read_out_of_fold", "write_out_of_fold"]
+__all__ = ["OutOfFold", "out_of_fold_of", "read_out_of_fold", "write_out_of_fold"]

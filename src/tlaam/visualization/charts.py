@@ -57,7 +57,7 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, x: str, y: str, share: 
 
 
 def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Draw how often answers are right beside how sure they were; dots grow with the number of images.
+    """Draw how often answers are right beside their probabilities; dots grow with the number of images.
 
     Args:
         bins: mean confidence, share of right answers and number of images of each bin that is not empty.
@@ -75,7 +75,7 @@ def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
         radius = 3 + 9 * math.sqrt(count / most)
         parts.append(
             f'<circle class="dot s0" cx="{frame.x(confidence):.1f}" cy="{frame.y(accuracy):.1f}" r="{radius:.1f}">'
-            f"<title>{count} images: {confidence:.0%} sure, {accuracy:.0%} right</title></circle>"
+            f"<title>{count} images: given {confidence:.0%}, {accuracy:.0%} right</title></circle>"
         )
     return _svg(parts, "Share of right answers over the probability given", [])
 

@@ -24,6 +24,7 @@ from tlaam.reference.file import FILE
 from tlaam.reports.run_report import write_run_report
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
+from tlaam.runs.out_of_fold import out_of_fold_of
 from tlaam.runs.splits import with_the_runs_splits
 from tlaam.training.run import resume, train
 from tlaam.utils.progress import progress_bar
@@ -132,7 +133,7 @@ def complete(
             thumbnails = ThumbnailMaker(samples.kept)
             answers = PredictionCache(engine, thumbnails)
             with progress_bar("answering for training images", hidden=not progress) as show:
-                found = build_index(answers, images, samples, thumbnails, show)
+                found = build_index(answers, images, samples, thumbnails, show, out_of_fold_of(run))
             say(f"Reference index: {store_index(found, run / FILE)}")
             engine.use_index(found)
         except TlaamError as error:

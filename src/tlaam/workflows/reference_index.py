@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,18 @@ from tlaam.reference.index import MAX_IMAGES, PER_CLASS, THUMBNAIL_SIDE, Referen
 from tlaam.reference.ood_detector import (
     ENOUGH,
     EVEN_CHANCE,
+    IN_DISTRIBUTION,
     IN_DISTRIBUTION_BY_TRAINING,
+    NO_THRESHOLD,
     OODDetector,
-    choose_thresholds,
     quantile,
+    rough,
+    sure_from,
 )
 from tlaam.reference.similarity import class_means, similarity_left_out, unit
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
+from tlaam.runs.out_of_fold import OutOfFold, out_of_fold_of
 from tlaam.runs.splits import with_the_runs_splits
 from tlaam.utils.atomic import full_disk_named, remove_leftovers
 
@@ -66,7 +70,7 @@ def write_reference_index(
     Raises:
         ModelError: the run holds no usable model, or one that gives no embeddings.
         DataError: the data cannot be read, do not fit the run or hold no training images.
-        RunError: the disk is full.
+        RunError: the disk is full, or the run's out-of-fold answers are damaged.
     """
     if not isinstance(model, Engine):
         model = load_engine(model, find_index=False, **options)  # a damaged one is replaced
@@ -81,7 +85,9 @@ def write_reference_index(
     engine = Engine(
         model.model, batch_size=model.batch_size, workers=model.workers, embeddings=True, keep_images=thumbnails
     )
-    index = build_index(PredictionCache(engine, pictures), images, wanted, pictures, progress)
+    index = build_index(
+        PredictionCache(engine, pictures), images, wanted, pictures, progress, out_of_fold_of(folder.path)
+    )
     return store_index(index, folder.path / FILE if path is None else Path(path))
 
 
@@ -132,6 +138,7 @@ def build_index(
     samples: IndexSamples,
     thumbnails: ThumbnailMaker | None = None,
     progress: Callable[[int, int], None] | None = None,
+    out_of_fold: OutOfFold | None = None,
 ) -> ReferenceIndex:
     """Return the index of images, from answers that bring embeddings.
 
@@ -141,11 +148,17 @@ def build_index(
         samples: of it, those to keep and those to choose thresholds on.
         thumbnails: where small pictures of the images are found; None keeps none.
         progress: called with (images done, images in all).
+        out_of_fold: the run's answers for its training images by models that had not seen them, where its features were
+            not fitted to these: with them thresholds need no images to be held out.
 
     Raises:
         ModelError: the model gives no embeddings.
         DataError: no image can be read.
     """
+    if out_of_fold is not None and np.count_nonzero(out_of_fold.known) >= ENOUGH:
+        samples = replace(samples, held_out=())
+    else:
+        out_of_fold = None
     classes, total = answers.engine.classes, len(samples.kept) + len(samples.held_out)
 
     def readable(asked: Sequence[Sample], before: int) -> tuple[list[Sample], list[Prediction]]:
@@ -158,8 +171,12 @@ def build_index(
         raise DataError(f"no training image of {images.name} can be read.")
     directions = _directions(of_kept)
     labels = np.array(labels_of_model(images, kept, classes))
+    if out_of_fold is not None:
+        detector = _detector_out_of_fold(directions, labels, len(classes), out_of_fold)
+    else:
+        detector = _detector(directions, labels, images, *readable(samples.held_out, len(samples.kept)), classes)
     return ReferenceIndex(
-        detector=_detector(directions, labels, images, *readable(samples.held_out, len(samples.kept)), classes=classes),
+        detector=detector,
         classes=classes,
         embeddings=directions.astype(np.float16),
         labels=labels.astype(np.int32),
@@ -181,27 +198,47 @@ def store_index(index: ReferenceIndex, target: Path) -> Path:
     return target
 
 
+def _detector_out_of_fold(
+    directions: NDArray[np.float32], labels: NDArray[np.int_], classes: int, answers: OutOfFold
+) -> OODDetector:
+    """Return the detector of frozen features, to which training images are as new as any, each without itself."""
+    similarity = similarity_left_out(directions, labels, classes)
+    known = answers.known
+    return OODDetector(
+        class_means(directions, labels, classes),
+        quantile(similarity, 1 - IN_DISTRIBUTION) if len(similarity) else NO_THRESHOLD,
+        sure_from(answers.score[known], (answers.predicted == answers.labels)[known]),
+        f"{known.sum()} training images, out of fold{rough(int(known.sum()))}",
+    )
+
+
 def _detector(
     directions: NDArray[np.float32],
     labels: NDArray[np.int_],
     images: LabelledImages,
     validation: Sequence[Sample],
     answers: Sequence[Prediction],
-    *,
     classes: Sequence[str],
 ) -> OODDetector:
     """Return the detector by validation images, or by training images where there are too few of those."""
-    means = class_means(directions, labels, len(classes))
-    if len(validation) >= ENOUGH:
+    means, held_out = class_means(directions, labels, len(classes)), len(validation)
+    if held_out >= ENOUGH:
         fused = np.stack([answer.probabilities["fused"] for answer in answers])
         right = fused.argmax(1) == np.array(labels_of_model(images, validation, classes))
         similarity = OODDetector(means, 0.0, 0.0).similarity(_directions(answers))
         return OODDetector(
-            means, *choose_thresholds(similarity, fused.max(1), right), f"{len(validation)} validation images"
+            means,
+            quantile(similarity, 1 - IN_DISTRIBUTION),
+            sure_from(fused.max(1), right),
+            f"{held_out} validation images{rough(held_out)}",
         )
     left_out = similarity_left_out(directions, labels, len(classes))
-    threshold = quantile(left_out, 1 - IN_DISTRIBUTION_BY_TRAINING) if len(left_out) else -1.0
-    return OODDetector(means, threshold, EVEN_CHANCE, f"{len(left_out)} training images, each left out in its turn")
+    return OODDetector(
+        means,
+        quantile(left_out, 1 - IN_DISTRIBUTION_BY_TRAINING) if len(left_out) else NO_THRESHOLD,
+        EVEN_CHANCE,
+        f"{len(left_out)} training images, each left out in its turn; {held_out} validation images{rough(held_out)}",
+    )
 
 
 def _directions(answers: Sequence[Prediction]) -> NDArray[np.float32]:

@@ -21,9 +21,13 @@ const RETRIED = new Set(["busy", "offline", "stopped", "failed", "too_slow", "un
 const VERDICTS = {
   sure: ["sure", "Sure"],
   likely: ["likely", "Probably"],
+  unjudged: ["unjudged", "Most probable"],
   unsure: ["unsure", "Not sure", "It may well be another: do not rely on this name."],
   stranger: ["stranger", "Unlike what it has learnt", "These are only the nearest names that it knows: do not rely on them."],
 };
+
+const TELLS_NO_STRANGERS =
+  "This model cannot tell pictures of something else: whatever one shows, it names the most probable of its classes.";
 
 /** A class name as it is shown. */
 export const shown = (label) => label.replaceAll("_", " ");
@@ -103,8 +107,9 @@ export class Card {
     this.$(".verdict").textContent = words;
     this.$(".answer h3").textContent = shown(best.label);
     this.$(".answer h3").title = best.label;
-    this.$(".advice").hidden = !advice;
-    this.$(".advice").textContent = advice ?? "";
+    const said = [advice, row.verdict === null && TELLS_NO_STRANGERS].filter(Boolean).join(" ");
+    this.$(".advice").hidden = !said;
+    this.$(".advice").textContent = said;
     this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
     this.showLayers();
     this.showCrops();
@@ -189,10 +194,14 @@ function ranked({ label, probability }) {
   return item;
 }
 
-/** The model's own word where it has doubts; its "sure" means only that it has none, which 51 % can be. */
+/**
+ * The model's own word where it has doubts; its "sure" means only that it has none, which 51 % can be. Without its word
+ * nothing is sure: a high probability is given to pictures of something else, too.
+ */
 function verdict(said, probability) {
   if (said === "stranger" || said === "unsure") return said;
   if (probability < UNSURE) return "unsure";
+  if (said !== "sure") return "unjudged";
   return probability < SURE ? "likely" : "sure";
 }
 

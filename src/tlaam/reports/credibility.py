@@ -1,0 +1,63 @@
+"""What answers are worth: sections of pages on probabilities and verdicts.
+
+"Sure" is on a page only what a model that tells strangers says itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from tlaam.evaluation.classification import calibration_bins
+from tlaam.evaluation.report import EvaluationReport
+from tlaam.inference.prediction import TELLS_NO_STRANGERS, VERDICTS
+from tlaam.reference.ood_detector import ROUGH_BELOW, OODDetector
+from tlaam.reports.page import Chart, Table
+from tlaam.visualization.charts import reliability_chart
+
+_VERDICTS = "What it says of its own answers"
+
+
+def calibration_of(report: EvaluationReport) -> Chart:
+    """Return how often answers are right beside their probabilities."""
+    scores = torch.tensor([r.score for r in report.per_image], dtype=torch.float64)
+    correct = torch.tensor([r.predicted["fused"] == r.label for r in report.per_image])
+    fused = report.classification["fused"]
+    few = f" All this is rough: it was measured on fewer than {ROUGH_BELOW} images."
+    return Chart(
+        "Can its probabilities be believed?",
+        reliability_chart(calibration_bins(scores, correct)),
+        "On the dashed line, of answers given with 80 % probability 80 % are right. Larger dots are more images. "
+        f"Calibration error: {100 * fused.debiased_calibration_error:.1f} % (root mean square, without what chance "
+        f"adds); expected calibration error, with it: {100 * fused.ece:.1f} %."
+        f"{few if report.images < ROUGH_BELOW else ''}",
+    )
+
+
+def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table:
+    """Return how often answers were right by what the model said of them, or that it says nothing."""
+    if detector is None or not detector.tells_strangers:
+        why = "no class has two different images"
+        if detector is None:
+            why = "it has no reference index (tlaam index writes one)"
+        return Table(
+            _VERDICTS,
+            ("It says", "Images"),
+            [("nothing", report.images)],
+            f"{TELLS_NO_STRANGERS[0].upper()}{TELLS_NO_STRANGERS[1:]}: {why}. So none of its answers can be "
+            "relied on by its probability alone.",
+        )
+    rows: list[Sequence[str | int | float | None]] = []
+    for verdict, title in VERDICTS.items():
+        right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
+        rows.append((title, len(right), sum(right) / len(right) if right else None))
+    strangers = sum(r.verdict == "stranger" for r in report.per_image)
+    return Table(
+        _VERDICTS,
+        ("It says", "Images", "Of them right"),
+        rows,
+        f"Every answer comes with one of these words. Unsure: less than {detector.sure_from:.0%} probable. Unlike what "
+        f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
+        f"which are all of its own classes. Where the words begin was chosen on {detector.chosen_on}.",
+    )
