@@ -1,9 +1,9 @@
-"""Measure what a run's gallery is worth: strangers told, familiar images left alone, look-alikes of the right class.
+"""Measure what a run's reference index is worth: strangers told, others left alone, look-alikes of the right class.
 
     python benchmarks/strangers.py RUN [RUN ...] --data DATA --strangers OTHER_DATA [--strangers ...] [--out FILE.json]
 
-Each RUN has a gallery (`tlaam gallery RUN`). DATA are images of its classes, of which the test split is measured. Of
-each of OTHER_DATA, `--count` images are drawn by `--seed`, from its test split where it has one.
+Each RUN has a reference index (`tlaam index RUN`). DATA are images of its classes, of which the test split is
+measured. Of each of OTHER_DATA, `--count` images are drawn by `--seed`, from its test split where it has one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
     predictor = load_engine(run, precision="32-true", device="cpu")
     judge = predictor.detector
     if judge is None:
-        raise SystemExit(f"{run} has no gallery; write it with tlaam gallery.")
+        raise SystemExit(f"{run} has no reference index; write it with tlaam index.")
     images = open_dataset(data)
     samples = images.split("test")
     answers = list(predictor.predict(samples))
@@ -68,7 +68,7 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
         "judge": {"threshold": judge.threshold, "sure_from": judge.sure_from, "chosen_on": judge.chosen_on},
         "test": {
             "data": images.name,
-            **_verdicts(answers),
+            **verdicts_of(answers),
             "top1": float(np.mean(right)),
             "top1_of": {
                 verdict: _mean([good for good, a in zip(right, answers, strict=True) if a.verdict == verdict])
@@ -81,23 +81,22 @@ def measured(run: Path, data: str, others: Sequence[str], count: int, seed: int)
     }
     for other in others:
         strangers = open_dataset(other)
-        drawn = _drawn(strangers.split("test") or strangers.samples, count, seed)
-        of_strangers = list(predictor.predict(drawn))
+        of_strangers = list(predictor.predict(drawn(strangers.split("test") or strangers.samples, count, seed)))
         found["strangers"][strangers.name] = {
-            **_verdicts(of_strangers),
-            "auroc_familiarity": _auroc(_familiarity(answers), _familiarity(of_strangers)),
-            "auroc_probability": _auroc(_probability(answers), _probability(of_strangers)),
-            "mean_probability": float(_probability(of_strangers).mean()),
+            **verdicts_of(of_strangers),
+            "auroc_familiarity": auroc(similarities_of(answers), similarities_of(of_strangers)),
+            "auroc_probability": auroc(probabilities_of(answers), probabilities_of(of_strangers)),
+            "mean_probability": float(probabilities_of(of_strangers).mean()),
         }
     return found
 
 
-def _drawn(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
+def drawn(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     ordered = sorted(samples, key=lambda sample: sample.name)
     return random.Random(seed).sample(ordered, min(count, len(ordered)))
 
 
-def _verdicts(answers: Sequence[Prediction]) -> dict[str, Any]:
+def verdicts_of(answers: Sequence[Prediction]) -> dict[str, Any]:
     return {
         "images": len(answers),
         **{verdict: float(np.mean([a.verdict == verdict for a in answers])) for verdict in VERDICTS},
@@ -118,15 +117,15 @@ def _mean(values: Sequence[bool]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _familiarity(answers: Sequence[Prediction]) -> NDArray[np.float64]:
+def similarities_of(answers: Sequence[Prediction]) -> NDArray[np.float64]:
     return np.array([answer.similarity for answer in answers], dtype=np.float64)
 
 
-def _probability(answers: Sequence[Prediction]) -> NDArray[np.float64]:
+def probabilities_of(answers: Sequence[Prediction]) -> NDArray[np.float64]:
     return np.array([answer.top(1)[0][1] for answer in answers], dtype=np.float64)
 
 
-def _auroc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
+def auroc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
     """Return how often one of the first is above one of the second; equals count half."""
     difference = higher[:, None] - lower
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
