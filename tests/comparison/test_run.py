@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shlex
 import shutil
@@ -14,16 +16,32 @@ import pytest
 from measuring import measured
 
 from tlaam.cli.main import main
-from tlaam.comparison.run import _config, compare
+from tlaam.comparison import runs, systems
+from tlaam.comparison.grid import resolved_config
+from tlaam.comparison.run import compare
 from tlaam.comparison.systems import SYSTEMS, variant
 from tlaam.data.open import open_dataset
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.report import BEST_EPOCH
 
 SETTINGS = {
-    "backbone": "resnet18", "pretrained": "none", "image_size": 64, "source_size": 96, "epochs": 1, "raw_epochs": 0,
+    "backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96, "epochs": 1, "raw_epochs": 0,
     "batch_size": 8, "val_fraction": 0, "accelerator": "cpu", "workers": 0,
 }  # fmt: skip
+
+
+def in_this_process(command: list[str]) -> int:
+    """Do what `tlaam.comparison.child.run_child` does, without the seconds that a new process needs."""
+    assert command[1:3] == ["-m", "tlaam"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        return main(command[3:])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rival that is not trained, in place of three, and no process of its own for each run."""
+    monkeypatch.setattr(systems, "PROBES", ("probe",))
+    monkeypatch.setattr(runs, "run_child", in_this_process)
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +60,19 @@ def test_it_trains_measures_continues_and_compares(
     said: list[str] = []
     out = tmp_path / "out"
     found = compare(data, out, systems=["oaam"], seeds=1, settings=SETTINGS, protocol="last", say=said.append)
-    assert [run.system for run in found.runs] == ["oaam", "plain-larger"] and found.first == "oaam"
+    assert [run.system for run in found.runs] == ["oaam", "plain-larger", "probe"] and found.first == "oaam"
     rival = json.loads((out / "runs/plain-larger-0/config.json").read_text())["model"]
     assert (rival["image_size"], rival["source_size"]) == (128, 96), "no more source pixels than the others have"
     assert all(run.measures["minutes"] > 0 and run.measures["memory"] > 0.05 for run in found.runs)
+    probe = json.loads((out / "runs/probe-0/run.json").read_text())["probe"]
+    assert probe["images"] == 12, "whatever the comparison's epochs, and nothing is held out for their choice"
+    assert {run.system: run.protocol for run in found.runs} == dict.fromkeys(("oaam", "plain-larger", "probe"), "last")
     assert found.differences[0].second == "plain-larger"
     for name in ("table.md", "table.csv", "differences.csv", "results.json", "index.html"):
         assert (out / name).stat().st_size > 0, name
     record = json.loads((out / "results.json").read_text())
-    assert record["settings"]["epochs"] == 1 and record["systems"]["plain-larger"]["image_size"] == 128
+    assert record["systems"]["plain-larger"]["image_size"] == 128 and record["systems"]["probe"]["epochs"] == 0
+    assert record["split"] == "test" and "folds" not in record and "answers" not in record["runs"][0]
     assert len(record["runs"][0]["right"]["fused"]) == len(record["images"]) == 6 and record["machine"]["versions"]
     table = (out / "table.md").read_text()
     assert "| TL-AAM's default with OAAM's boxes (all modules) | `oaam` | 1 |" in table
@@ -58,9 +80,10 @@ def test_it_trains_measures_continues_and_compares(
     assert '<svg class="chart broad"' in page and "top-1, fused" in page and ">oaam</th>" in page and "oaam-0" in page
     for said_of_it in (
         "data: photos: 3 classes, 12 training images, 0 for validation", "the 6 images of the test split",
-        "protocol last", "backbone: resnet18, pretrained: none", "input, pixels: 64 (128 of plain-larger)",
-        "source image, pixels: 96", "epochs: 1", "seeds: 0", "raw_epochs=0", "batch_size=8", "val_fraction=0.0",
-        "versions: tlaam ", f"tlaam compare {data} --out {out} --systems oaam,plain-larger --seeds 1",
+        "protocol last", "backbone: test_resnet, pretrained: none", "input, pixels: 64 (128 of plain-larger)",
+        "source image, pixels: 96", "epochs: 1 (0 of probe)", "seeds: 0", "raw_epochs=0", "batch_size=8",
+        "val_fraction=0.0", "versions: tlaam ",
+        f"tlaam compare {data} --out {out} --systems oaam,plain-larger,probe --seeds 1",
     ):  # fmt: skip
         assert said_of_it in table, said_of_it
         assert said_of_it.rpartition(": ")[2] in page, said_of_it
@@ -90,7 +113,7 @@ def test_it_trains_measures_continues_and_compares(
     printed = capsys.readouterr()
     assert "`plain`" not in printed.out and json.loads((out / "results.json").read_text()) == record
     assert "not named: plain. To have them in the tables, give the same command with" in printed.err
-    assert "--systems oaam,plain-larger,plain." in printed.err
+    assert "--systems oaam,plain-larger,probe,plain." in printed.err
     with pytest.raises(RunError, match="oaam: epochs 1 instead of 2"):
         compare(data, out, systems=["oaam"], seeds=1, settings={**SETTINGS, "epochs": 2}, protocol="last")
 
@@ -124,7 +147,7 @@ def test_a_variant_has_settings_of_its_own_and_what_another_process_has_is_left_
 def test_a_variant_of_the_rival_has_the_input_it_is_given(data: Path) -> None:
     images = open_dataset(data)
     sizes = [
-        _config(system, SETTINGS, images).model.image_size
+        resolved_config(system, SETTINGS, images).model.image_size
         for system in (SYSTEMS["plain-larger"], variant("larger-still", "plain-larger", {"image_size": 160}))
     ]
     assert sizes == [128, 160]
@@ -184,9 +207,8 @@ def test_an_unreadable_test_image_is_said_before_anything_is_trained(data: Path,
 def test_a_run_that_fails_is_left_out_and_tried_again_and_one_that_was_stopped_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlaam.comparison import runs
-
     commands: list[list[str]] = []
+    monkeypatch.setattr(systems, "PROBES", ())
     codes = iter([0, 1, 143])
 
     def child(command: list[str]) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from tlaam.comparison.budget import larger_input, passes
 from tlaam.comparison.conditions import command
-from tlaam.comparison.systems import GROUPS, RIVAL, SYSTEMS, chosen, variant
+from tlaam.comparison.systems import GROUPS, PROBES, RIVAL, SYSTEMS, chosen, variant
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
 from tlaam.errors import ConfigError
@@ -27,7 +27,10 @@ def test_every_system_can_be_built(name: str) -> None:
 def test_groups_name_systems_and_the_rival_is_always_there() -> None:
     for name, members in GROUPS.items():
         assert set(members) <= set(SYSTEMS), name
-        assert RIVAL in {system.name for system in chosen([name])}
+        found = {system.name for system in chosen([name])}
+        assert set(PROBES) <= found and (RIVAL in found) == (name != "probes")
+    assert [system.name for system in chosen(["probe-object"])] == ["probe-object", "probe", "probe-larger"]
+    assert not chosen([variant("frozen", "tlaam", {"epochs": 0})])[0].is_trained
     assert [system.name for system in chosen(["oaam", "ablation", "oaam"])][:3] == ["oaam", "plain", "plain+lcam"]
     with pytest.raises(ConfigError, match="Did you mean 'gradcam'"):
         chosen(["grad-cam"])

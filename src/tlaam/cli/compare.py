@@ -93,6 +93,19 @@ class _Compare(click.Command):
     show_default=True,
     help="Weights measured: of the best validation epoch, of the last, or of the best test epoch (flattering).",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Measure every training image out of fold, by a run on the other folds, instead of the test split, which is "
+    "then never opened. Folds are stratified, and the same for all systems and seeds.",
+)
+@click.option(
+    "--group",
+    metavar="REGEX",
+    help="Images in whose paths it finds the same (its first capture group, or all it matches) stay on one side of "
+    "every fold and split that is cut, as copies and a manifest's column group always do.",
+)
 @click.option("--first", help="The system that the others are compared with. [tlaam]")
 @click.option(
     "--list",
@@ -113,11 +126,14 @@ def compare(
     config_file: Path | None,
     preset_name: str,
     protocol: str,
+    folds: int | None,
+    group: str | None,
     first: str | None,
 ) -> None:
     """Train systems on DATA under the same settings, measure each on its test split, and write tables and a page.
 
-    The plain backbone with a larger input, at TL-AAM's cost, is always among them. A comparison that was stopped goes
+    Always among them are frozen probes, which are not trained, and beside trained systems the plain backbone with a
+    larger input, at TL-AAM's cost. A comparison that was stopped goes
     on when the same command is given again; given several times at once, say for each GPU, the runs are shared out.
     """
     from tlaam.comparison.run import compare as run
@@ -138,6 +154,8 @@ def compare(
         },
         protocol=protocol,  # type: ignore[arg-type]
         first=first,
+        folds=folds,
+        group=group,
         say=lambda line: click.echo(line, err=True),
     )
     click.echo((comparison.folder / "table.md").read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlaam.comparison.outcome import measured_on
 from tlaam.comparison.systems import SYSTEMS, System
 from tlaam.config.options import SECTIONS
 
@@ -37,11 +38,19 @@ def conditions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{option}={spelt(value)}" for option, value in shared.items() if spelt(value) != spelt(defaults.get(option))
     ]
     machine = record["machine"]
+    untrained = [name for name, own in record["systems"].items() if {**record["settings"], **own}["epochs"] == 0]
+    no_epochs = (
+        f"; not trained, and so with nothing held out for an epoch's choice: {', '.join(untrained)}"
+        if untrained
+        else ""
+    )
+    of_first = f" (of the first of {record['folds']} folds' runs)" if record.get("folds") else ""
     return [
         ("data", f"{record['data']}: {counts['classes']} classes, {counts['train']} training images, {counts['val']} "
-                 "for validation"),
-        ("measured on", f"the {len(record['images'])} images of the {record['split']} split"),
-        ("weights", f"{WEIGHTS[record['protocol']]} (protocol {record['protocol']})"),
+                 f"for validation{of_first}"),
+        ("measured on", measured_on(len(record["images"]), record["split"], record.get("folds"))),
+        *([("groups", f"by '{group}' in the images' paths")] if (group := record.get("group")) else []),
+        ("weights", f"{WEIGHTS[record['protocol']]} (protocol {record['protocol']}){no_epochs}"),
         ("backbone", f"{_of_all(record, 'backbone')}, pretrained: {_of_all(record, 'pretrained')}"),
         ("input, pixels", _of_all(record, "image_size")),
         ("source image, pixels", _of_all(record, "source_size")),
@@ -70,6 +79,8 @@ def command(
     settings: Mapping[str, Any],
     protocol: str,
     first: str,
+    folds: int | None = None,
+    group: str | None = None,
 ) -> str:
     """Return the command that makes a comparison again, with every setting spelt out."""
     names: list[str] = []
@@ -82,6 +93,8 @@ def command(
         own = [f"{o}={spelt(v)}" for o, v in system.options.items() if o not in base.options or base.options[o] != v]
         words += ["--variant", f"{system.name}={shlex.join([base.name, *own])}"]
     words += ["--systems", ",".join(names), "--seeds", str(seeds), "--protocol", protocol, "--first", first]
+    words += [] if folds is None else ["--folds", str(folds)]
+    words += [] if group is None else ["--group", group]
     for option, value in settings.items():
         words += ["--set", f"{option}={spelt(value)}"]
     return shlex.join(words)

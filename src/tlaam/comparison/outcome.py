@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,9 @@ class Comparison:
         protocol: which epoch was measured.
         split: which images were.
         command: makes it again.
+        folds: how many folds of the training images were measured instead, each by runs that had not seen it; None:
+            none.
+        fold_of: of folds the number of each image's.
     """
 
     folder: Path
@@ -54,11 +57,28 @@ class Comparison:
     protocol: Protocol
     split: Split
     command: str
+    folds: int | None = None
+    fold_of: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def measured_on(self) -> str:
+        """Which images were measured, in words."""
+        return measured_on(len(self.runs[0].images), self.split, self.folds)
 
     @property
     def titles(self) -> dict[str, str]:
         """What to call each system that has a result."""
         return {system.name: system.title for system in self.systems if system.name in self.summary}
+
+
+def measured_on(images: int, split: str, folds: int | None) -> str:
+    """Say which images were measured, and, of folds, by which runs."""
+    if folds is None:
+        return f"the {images} images of the {split} split"
+    return (
+        f"the {images} training images out of fold ({folds} folds): each image was answered for by a run that had seen "
+        "neither it nor its group nor a copy of it; the test split was not opened"
+    )
 
 
 def computed_settings(config: Config) -> dict[str, Any]:

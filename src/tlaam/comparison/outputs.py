@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from tlaam.comparison.conditions import WEIGHTS, conditions
+from tlaam.comparison.grid import as_split, in_fold
 from tlaam.comparison.outcome import Comparison, computed_settings
 from tlaam.comparison.page import write_comparison_page
 from tlaam.comparison.results import (
     differences_csv,
     differences_markdown,
     labelled,
+    run_name,
     table_csv,
     table_markdown,
 )
 from tlaam.config.schema import Config
 from tlaam.data.sample import SPLITS, LabelledImages
-from tlaam.data.split import with_validation
 from tlaam.evaluation.report import BEST_EPOCH
 from tlaam.runs.environment import environment
 from tlaam.utils.atomic import write_json, write_text
@@ -33,13 +35,19 @@ def write_outputs(
     record = _record(comparison, images, configs)
     facts = conditions(record)
     notes = [BEST_EPOCH] if comparison.protocol == "best-epoch" else []
+    once = [s.name for s in comparison.systems if not s.is_trained and s.name in titles]
+    if once and len({result.seed for result in comparison.runs}) > 1:
+        notes.append(
+            f"Not trained, and so of one seed, without a deviation: {', '.join(once)}; that one is compared with every "
+            "seed of the others."
+        )
     if missing:
         notes.append(f"Not among them, since they could not be trained or are not finished: {', '.join(missing)}.")
     listed = "\n".join(f"- {heading}: {text}" for heading, text in facts)
     text = f"""# {images.name}: systems compared
 
-Measured on the {len(images.split(comparison.split))} images of the {comparison.split} split; mean ± standard deviation
-over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
+Measured on {comparison.measured_on}.
+Mean ± standard deviation over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
 
 {table}
 ## Differences
@@ -59,14 +67,22 @@ Made again by:
     write_text(folder / "table.csv", table_csv(comparison.summary, titles, comparison.protocol))
     write_text(folder / "differences.csv", differences_csv(comparison.differences, comparison.protocol))
     write_json(folder / "results.json", record)
-    shown = {result.system: f"{result.system}-{result.seed}" for result in reversed(comparison.runs)}  # the first seed
+    fold = 1 if comparison.folds else 0
+    first = {result.system: result.seed for result in reversed(comparison.runs)}
+    shown = {system: run_name(system, seed, fold) for system, seed in first.items()}
+    pictured = (
+        [sample for sample in images.split("train") if comparison.fold_of.get(sample.name) == fold]
+        if comparison.folds
+        else images.split(comparison.split)
+    )
     write_comparison_page(
         folder,
         images,
         comparison.summary,
         comparison.differences,
         titles,
-        split=comparison.split,
+        measured_on=comparison.measured_on,
+        measured=pictured,
         runs=shown,
         conditions=facts,
         command=comparison.command,
@@ -76,8 +92,11 @@ Made again by:
 
 def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
     """Return all that was found, and what it takes to find it again."""
-    training = configs[comparison.first].training
-    cut = with_validation(images, training.val_fraction, training.seed)
+    cut = as_split(in_fold(images, 1, comparison.folds), configs[comparison.first])
+    of_folds: dict[str, Any] = {}
+    if comparison.folds:
+        fold_of = [comparison.fold_of[name] for name in comparison.runs[0].images]
+        of_folds = {"folds": comparison.folds, "measured_on": comparison.measured_on, "fold_of": fold_of}
     settings = {name: computed_settings(configs[name]) for name in comparison.titles}
     first = settings[comparison.runs[0].system]
     shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}
@@ -87,7 +106,9 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
         "data": images.name,
         "fingerprint": images.fingerprint(),
         "counts": {"classes": len(images.classes), **{split: len(cut.split(split)) for split in SPLITS}},
-        "split": comparison.split,
+        "split": "train" if comparison.folds else comparison.split,
+        **of_folds,
+        **({"group": images.rule.group} if images.rule.group else {}),
         "first": comparison.first,
         "settings": shared,
         "systems": {
@@ -109,8 +130,9 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
 def _versions(comparison: Comparison) -> dict[str, str]:
     """Return with which versions the runs were trained, by name; all of them, where they differ."""
     found: dict[str, dict[str, None]] = {}
-    for result in comparison.runs:
-        status = comparison.folder / "runs" / f"{result.system}-{result.seed}" / "run.json"
+    folds = range(1, comparison.folds + 1) if comparison.folds else (0,)
+    for result, fold in product(comparison.runs, folds):
+        status = comparison.folder / "runs" / run_name(result.system, result.seed, fold) / "run.json"
         for name, version in json.loads(status.read_text(encoding="utf-8")).get("versions", {}).items():
             found.setdefault(name, {})[version] = None
     return {name: " and ".join(versions) for name, versions in found.items()}

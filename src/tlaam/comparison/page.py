@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlaam.comparison.results import MEASURES, Row, Spread, cell
-from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.data.sample import LabelledImages, Sample
 from tlaam.inference.engine import load_engine
 from tlaam.reports.evaluation_report import VIEWS, in_turns, picture_beside_truth
 from tlaam.reports.page import Cell, Chart, Gallery, Picture, Section, Table, write_page
@@ -32,7 +32,8 @@ def write_comparison_page(
     differences: Sequence[Row],
     titles: Mapping[str, str],
     *,
-    split: Split,
+    measured_on: str,
+    measured: Sequence[Sample],
     runs: Mapping[str, str],
     conditions: Sequence[tuple[str, str]],
     command: str,
@@ -46,7 +47,8 @@ def write_comparison_page(
         summary: means and deviations by system and measure.
         differences: between systems.
         titles: what to call each system.
-        split: what was measured.
+        measured_on: which images were measured, in words.
+        measured: of them those that the runs of `runs` were measured on.
         runs: which folder of ``runs/`` each system's pictures are made with.
         conditions: under which it was compared (`tlaam.comparison.conditions`).
         command: makes the comparison again.
@@ -88,7 +90,7 @@ def write_comparison_page(
             ("Measure", *summary),
             numbers,
             "Mean ± standard deviation over seeds. The names are those in brackets above: by them systems are chosen, "
-            "and their runs lie in runs/NAME-SEED.",
+            "and their runs lie in runs/NAME-SEED (of folds in runs/NAME-SEED-foldNUMBER).",
         ),
         Table(
             "Differences of top-1, in points",
@@ -98,13 +100,13 @@ def write_comparison_page(
         ),
         Table("What was compared, and how", ("Condition", "Value"), conditions, f"Made again by: {command}"),
     ]
-    pictures = _pictures(folder, images, in_turns(images.split(split), PICTURES), runs, titles)
+    pictures = _pictures(folder, images, in_turns(measured, PICTURES), runs, titles)
     return write_page(
         folder / "index.html",
         title=f"{images.name}: systems compared",
         intro=(
-            f"All systems were trained on the same images under the same settings and measured on the "
-            f"{len(images.split(split))} images of the {split} split. {note}\n\n"
+            f"All systems were trained on the same images under the same settings and measured on {measured_on}. "
+            f"{note}\n\n"
             "The pictures show the first of them as each system's first run saw them, right or wrong."
         ),
         sections=[*sections, *pictures],

@@ -6,7 +6,7 @@ import csv
 import io
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from tlaam.config.names import BRANCHES
 from tlaam.evaluation.bootstrap import paired_bootstrap
+from tlaam.evaluation.log_loss import log_loss
 from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
 
 MEASURES: dict[str, str] = {
     **{f"{branch}.top1": f"{branch} top-1 %" for branch in BRANCHES},
     "fused.macro_f1": "macro-F1 %",
     "fused.ece": "calib. error %",
+    "fused.debiased_calibration_error": "calib. error debiased %",
+    "fused.nll": "NLL",
     "box.mean_iou": "mean IoU %",
     "box.gt_known_0.3": "IoU≥0.3 %",
     "box.gt_known_0.5": "IoU≥0.5 %",
@@ -38,9 +41,10 @@ MEASURES: dict[str, str] = {
     "minutes": "training min",
     "memory": "memory GiB",
 }
-"""Columns of the tables; all but the last two are shares, shown in per cent."""
+"""Columns of the tables; all but those of `_PLAIN_NUMBERS` are shares, shown in per cent."""
 
-_PLAIN_NUMBERS = ("minutes", "memory")
+_PLAIN_NUMBERS = {"minutes": 1, "memory": 1, "fused.nll": 3}
+"""Measures that are no shares, with the decimals they are shown with."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class RunResult:
         right: by branch, whether each image was answered right, in the data set's order.
         images: the images' names.
         protocol: which epoch was measured; empty where an older version did not write it down.
+        fold: the number of the fold that was held out and measured; 0 of a run without folds, and of what those of all
+            folds together come to (`tlaam.comparison.pooling`).
+        answers: of a fold, for each image its ``label``, the class ``predicted``, that one's ``score`` and the
+            ``label_score``, the probability that its label was given; from them is measured what folds have in common.
+        counts: of a fold, how many images its boxes, parts and masks were measured on.
     """
 
     system: str
@@ -61,11 +70,21 @@ class RunResult:
     right: Mapping[str, Sequence[bool]]
     images: Sequence[str]
     protocol: str = ""
+    fold: int = 0
+    answers: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What its folder and file are called."""
+        return run_name(self.system, self.seed, self.fold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; right answers as a string of 0 and 1 a branch."""
+        """Return plain values for JSON; right answers as a string of 0 and 1 a branch; what is a fold's, of folds."""
         right = {branch: "".join("01"[cell] for cell in row) for branch, row in self.right.items()}
         plain = {**asdict(self), "measures": dict(self.measures), "right": right, "images": list(self.images)}
+        if not self.fold:
+            plain = {name: value for name, value in plain.items() if name not in ("fold", "answers", "counts")}
         return {**labelled(self.protocol), **plain}
 
     @classmethod
@@ -73,7 +92,13 @@ class RunResult:
         """Return what `to_dict` was made of."""
         right = {branch: [cell == "1" for cell in row] for branch, row in values["right"].items()}
         system, seed, measures, images = (values[name] for name in ("system", "seed", "measures", "images"))
-        return cls(system, seed, measures, right, images, values.get("protocol", ""))
+        of_fold = values.get("fold", 0), values.get("answers", {}), values.get("counts", {})
+        return cls(system, seed, measures, right, images, values.get("protocol", ""), *of_fold)
+
+
+def run_name(system: str, seed: int, fold: int = 0) -> str:
+    """Return what a run is called: ``tlaam-0``, and of a fold ``tlaam-0-fold2``."""
+    return f"{system}-{seed}-fold{fold}" if fold else f"{system}-{seed}"
 
 
 def labelled(protocol: str) -> dict[str, str]:
@@ -81,7 +106,9 @@ def labelled(protocol: str) -> dict[str, str]:
     return {"protocol": protocol, **({"note": BEST_EPOCH} if protocol == "best-epoch" else {})}
 
 
-def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[str, Any], protocol: str) -> RunResult:
+def result_of(
+    system: str, seed: int, report: EvaluationReport, status: Mapping[str, Any], protocol: str, fold: int = 0
+) -> RunResult:
     """Return the result of a run.
 
     Args:
@@ -90,12 +117,16 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         report: its measures.
         status: the run's ``run.json``: how long it trained, and what memory that took.
         protocol: which epoch was measured.
+        fold: number of the fold that was measured; 0: none.
     """
     measures: dict[str, float] = {}
     for branch, measured in report.classification.items():
         measures[f"{branch}.top1"] = measured.top1
     fused = report.classification["fused"].summary()
-    measures["fused.macro_f1"], measures["fused.ece"] = float(fused["macro_f1"]), float(fused["ece"])
+    for name in ("macro_f1", "ece", "debiased_calibration_error"):
+        measures[f"fused.{name}"] = float(fused[name])
+    label_scores = [image.label_score for image in report.per_image]
+    measures["fused.nll"] = log_loss(label_scores)
     if report.localization is not None:
         measures |= {f"box.{name}": value for name, value in report.localization.measures().items()}
         if report.heatmaps is not None:
@@ -106,14 +137,26 @@ def result_of(system: str, seed: int, report: EvaluationReport, status: Mapping[
         measures |= {f"parts.{name}": value for name, value in report.parts.measures().items()}
         by_chance = report.parts.trivial["random"].measures()
         measures |= {f"parts.{name}_random": value for name, value in by_chance.items()}
-    measures["minutes"] = (status["seconds"] + status.get("pseudo_mask_seconds", 0.0)) / 60
+    of_probe = (status.get("probe") or {}).get("seconds", 0.0)
+    measures["minutes"] = (status["seconds"] + status.get("pseudo_mask_seconds", 0.0) + of_probe) / 60
     if "memory_bytes" in status:
         measures["memory"] = status["memory_bytes"] / 2**30
     right = {
         branch: [image.predicted[branch] == image.label for image in report.per_image]
         for branch in report.classification
     }
-    return RunResult(system, seed, measures, right, [image.name for image in report.per_image], protocol)
+    images = [image.name for image in report.per_image]
+    if not fold:
+        return RunResult(system, seed, measures, right, images, protocol)
+    answers: dict[str, list[float]] = {
+        "label": [image.label for image in report.per_image],
+        "predicted": [image.predicted["fused"] for image in report.per_image],
+        "score": [image.score for image in report.per_image],
+        "label_score": label_scores,
+    }
+    of_images = {"box": report.localization, "parts": report.parts, "masks": report.masks}
+    counts = {name: part.images for name, part in of_images.items() if part is not None}
+    return RunResult(system, seed, measures, right, images, protocol, fold, answers, counts)
 
 
 @dataclass(frozen=True)
@@ -249,12 +292,12 @@ def differences_markdown(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
 
 
 def cell(name: str, spread: Spread | None) -> str:
-    """Return a measure as tables show it: in per cent but for time and memory, with the deviation if there is one."""
+    """Return a measure as tables show it: in per cent where it is a share, with the deviation if there is one."""
     if spread is None:
         return "–"
-    factor = 1 if name in _PLAIN_NUMBERS else 100
-    mean = f"{factor * spread.mean:.1f}"
-    return mean if spread.std is None else f"{mean} ± {factor * spread.std:.1f}"
+    factor, decimals = (1, _PLAIN_NUMBERS[name]) if name in _PLAIN_NUMBERS else (100, 1)
+    mean = f"{factor * spread.mean:.{decimals}f}"
+    return mean if spread.std is None else f"{mean} ± {factor * spread.std:.{decimals}f}"
 
 
 def _line(cells: Sequence[str]) -> str:

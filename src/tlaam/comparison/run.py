@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tlaam._version import __version__
-from tlaam.comparison.budget import larger_input
 from tlaam.comparison.conditions import command
+from tlaam.comparison.grid import as_split, classes_in_one_group, in_fold, planned, resolved_config
 from tlaam.comparison.outcome import PROTOCOLS, Comparison, Protocol, computed_settings
 from tlaam.comparison.outputs import write_outputs
-from tlaam.comparison.results import (
-    differences,
-    labelled,
-    result_of,
-    summary,
-)
+from tlaam.comparison.pooling import pooled
+from tlaam.comparison.results import RunResult, differences, labelled, result_of, run_name, summary
 from tlaam.comparison.runs import train_run, wait_for_leftover
 from tlaam.comparison.share import SharedFolder
-from tlaam.comparison.systems import OF_COMPARISON, RIVAL, SYSTEMS, System, chosen
-from tlaam.config.defaults import resolve
+from tlaam.comparison.systems import OF_COMPARISON, RIVALS, SYSTEMS, System, chosen
 from tlaam.config.schema import Config
 from tlaam.data.check import find_unreadable
+from tlaam.data.copies import with_copies
+from tlaam.data.groups import require_folds, with_rule
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Split
-from tlaam.data.split import with_validation
+from tlaam.data.split import cuts_something
+from tlaam.data.split_rule import read_copies, write_copies
 from tlaam.errors import ConfigError, DataError, RunError
 from tlaam.evaluation.evaluate import evaluate
 from tlaam.inference.engine import load_engine
@@ -47,29 +46,38 @@ def compare(
     settings: Mapping[str, Any] | None = None,
     protocol: Protocol = "validation",
     first: str | None = None,
+    folds: int | None = None,
+    group: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Comparison:
     """Train systems on a data set under the same settings, measure them on its test split, and write the tables.
 
     Data without one is measured on the validation split that it marks, if no epoch is chosen by it (protocol last).
+    With `folds` every training image is answered for by a run that has seen neither it nor its group, and the test
+    split is never opened.
 
     Args:
         data: what `tlaam.data.open.open_dataset` understands. The split that is measured is measured once a run,
             after training.
         out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
             seeds.
-        systems: names of systems and groups (`tlaam.comparison.systems`), or systems of one's own; the honest rival is
+        systems: names of systems and groups (`tlaam.comparison.systems`), or systems of one's own; their rivals are
             always there.
-        seeds: how many runs of each system.
+        seeds: how many runs of each system; one of those that are not trained, in which next to nothing is random.
         settings: options of all systems, as `Config.from_flat` takes them.
         protocol: which epoch is measured (`PROTOCOLS`): the best on validation images, the last, or the best on the
             test images themselves, as many papers report; what comes of that says so everywhere.
         first: the system that the others are compared with; by default TL-AAM's default, or the last one named.
+        folds: in how many folds the training images are held out and measured; None: the test split is measured.
+            Folds are the same for all systems and seeds.
+        group: regular expression on images' paths, whose groups stand on one side of every fold and split that is cut
+            (`tlaam.data.groups.with_rule`).
         say: called with one line a stage.
 
     Raises:
-        ConfigError: a system or option is unknown, or an option is the systems' own.
-        DataError: the data cannot be used, or a test image cannot be read and `skip_unreadable` is off.
+        ConfigError: a system or option is unknown, or an option is the systems' own; or `group` tells nothing apart.
+        DataError: the data cannot be used (there may be fewer groups than folds), or an image that is to be measured
+            cannot be read and `skip_unreadable` is off.
         RunError: the folder holds a comparison with other settings or data; a run could not be trained, after all
             others were, and after the tables of those were written; or it was asked to stop.
     """
@@ -80,74 +88,160 @@ def compare(
                 f"option '{name}' is what a comparison's systems, seeds or protocol decide; leave it out, and choose "
                 "those (--systems, --variant, --seeds, --protocol)."
             )
+    if folds is not None and protocol == "best-epoch":
+        raise ConfigError(
+            "protocol best-epoch chooses epochs by the images measured, which out-of-fold answers must not have seen; "
+            "take the protocol validation or last."
+        )
     given |= PROTOCOLS[protocol]
     grid = chosen(systems)
     for system in grid:
         _refuse_the_comparisons_options(system)
-    leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rival(grid))
+    leader = first or ("tlaam" if any(system.name == "tlaam" for system in grid) else _last_but_rivals(grid))
     if leader not in {system.name for system in grid}:
         raise ConfigError(f"'{leader}' is not among the systems compared: {', '.join(system.name for system in grid)}.")
-    images = open_dataset(data)
-    split = _measured_split(images, protocol)
-    if protocol == "validation" and not _with_validation(images, given).split("val"):
+    images = with_rule(open_dataset(data), group=group)
+    if folds is not None:
+        if folds < 2:
+            raise ConfigError(f"folds is {folds}, but there have to be two at least.")
+        require_folds(images, folds)
+    split: Split = "test" if folds else _measured_split(images, protocol)
+    cut = in_fold(images, 1, folds)
+    configs = {system.name: resolved_config(system, given, cut) for system in grid}
+    trained = next((config for config in configs.values() if config.training.epochs), None)
+    if protocol == "validation" and trained is not None and not as_split(cut, trained).split("val"):
         raise ConfigError(
             "protocol validation needs validation images: this data set marks none, and val_fraction is 0. "
             "Give a val_fraction, or the protocol last."
         )
-    configs = {system.name: _config(system, given, images) for system in grid}
     folder = SharedFolder(Path(out))
     with folder.alone():
         remove_leftovers(folder.path)
-        claimed = _claim(folder, images, configs, protocol)
-    wanted = {f"{system.name}-{seed}": (system, seed) for seed in range(seeds) for system in grid}
+        claimed = _claim(folder, images, configs, protocol, folds, group)
+        images, told = _with_known_copies(folder, images, configs.values(), folds)
+    if folds:
+        require_folds(images, folds)
+        if lone := classes_in_one_group(images):
+            say(
+                f"{len(lone)} classes have all their training images in one group ({', '.join(lone[:3])}): the run "
+                "that is asked about them has not learnt them, and answers wrong."
+            )
+    wanted = planned(grid, seeds, folds)
     skip_unreadable = configs[leader].training.skip_unreadable
     if not skip_unreadable and not all(map(folder.has_result, wanted)):
-        _require_readable(images, split)
+        _require_readable(images, "train" if folds else split)
     failed: list[str] = []
-    for name, (system, seed) in wanted.items():
+    for name, planned_run in wanted.items():
+        system, title = planned_run.system, planned_run.title
         with folder.claimed(name) as mine:
             if not mine:
-                say(f"{system.title}, seed {seed}: another process has it")
+                say(f"{title}: another process has it")
                 continue
             if folder.has_result(name):
                 continue
             if folder.is_damaged(name):
-                say(f"{system.title}, seed {seed}: what it came to is damaged on the disk; it is measured again")
-            say(f"{system.title}, seed {seed} ...")
+                say(f"{title}: what it came to is damaged on the disk; it is measured again")
+            say(f"{title} ...")
             run = folder.run(name)
             wait_for_leftover(run, say)
-            if fault := train_run(run, reopenable(data, images), configs[system.name].with_options(seed=seed)):
+            config = configs[system.name].with_options(seed=planned_run.seed)
+            words = [*told, *(["--fold", f"{planned_run.fold}/{folds}"] if folds else [])]
+            if fault := train_run(run, reopenable(data, images), config, words):
                 failed.append(name)
-                say(f"{system.title}, seed {seed}: {fault}; going on with the others")
+                say(f"{title}: {fault}; going on with the others")
                 continue
             report = evaluate(load_engine(run), images, split=split, skip_unreadable=skip_unreadable)
             status = json.loads((run / "run.json").read_text(encoding="utf-8"))
-            folder.keep(name, result_of(system.name, seed, report, status, protocol))
-            chosen_by = ", which its epoch was chosen by" if protocol == "best-epoch" else ""
-            top1 = report.classification["fused"].top1
-            say(f"{system.title}, seed {seed}: {top1:.1%} right of the {split} images{chosen_by}")
+            measured_by = protocol if config.training.epochs else "last"
+            found = result_of(system.name, planned_run.seed, report, status, measured_by, planned_run.fold)
+            folder.keep(name, found)
+            chosen_by = ", which its epoch was chosen by" if measured_by == "best-epoch" else ""
+            top1, of = report.classification["fused"].top1, "images of its fold" if folds else f"{split} images"
+            say(f"{title}: {top1:.1%} right of the {of}{chosen_by}")
     with folder.alone():
         missing = [name for name in wanted if not folder.has_result(name)]
-        # seeds within systems
-        runs = [folder.result(n) for s in grid for n, (system, _) in wanted.items() if system == s and n not in missing]
+        runs, fold_of = _results(folder, images, grid, seeds, folds, missing, skipped=skip_unreadable)
         again = command(
-            str(data), folder.path, grid, seeds=seeds, settings=settings or {}, protocol=protocol, first=leader
+            str(data),
+            folder.path,
+            grid,
+            seeds=seeds,
+            settings=settings or {},
+            protocol=protocol,
+            first=leader,
+            folds=folds,
+            group=group,
         )
         comparison = Comparison(
-            folder.path, grid, runs, summary(runs), differences(runs, leader), leader, protocol, split, again
+            folder.path,
+            grid,
+            runs,
+            summary(runs),
+            differences(runs, leader),
+            leader,
+            protocol,
+            split,
+            again,
+            folds,
+            fold_of,
         )
         if runs:
             write_outputs(comparison, images, configs, missing)
     named = [system.name for system in grid]
-    others = [n for n in claimed if n not in named and any(folder.has_result(f"{n}-{seed}") for seed in range(seeds))]
+    done = {run_name(name, seed, 1 if folds else 0): name for name in claimed for seed in range(seeds)}
+    others = dict.fromkeys(name for run, name in done.items() if name not in named and folder.has_result(run))
     if others:
-        say(_not_shown(others, named, folder.path))
+        say(_not_shown(list(others), named, folder.path))
     if failed:
         raise RunError(
             f"of {len(wanted)} runs {len(failed)} could not be trained: {', '.join(failed)}; the tables in "
             f"{folder.path} are of the others. The same command tries them again."
         )
     return comparison
+
+
+def _results(
+    folder: SharedFolder,
+    images: LabelledImages,
+    grid: Sequence[System],
+    seeds: int,
+    folds: int | None,
+    missing: Sequence[str],
+    *,
+    skipped: bool,
+) -> tuple[list[RunResult], dict[str, int]]:
+    """Return what there is, seeds within systems; of folds pooled where none is missing, and each image's fold."""
+    found: list[RunResult] = []
+    fold_of: dict[str, int] = {}
+    names = [sample.name for sample in images.split("train")]
+    for system in grid:
+        for seed in range(seeds):
+            members = [run.name for run in planned([system], seeds, folds).values() if run.seed == seed]
+            if not members or any(name in missing for name in members):
+                continue
+            results = [folder.result(name) for name in members]
+            if folds is None:
+                found += results
+                continue
+            found.append(pooled(results, names, skipped=skipped))
+            fold_of |= {name: result.fold for result in results for name in result.images}
+    return found, fold_of
+
+
+def _with_known_copies(
+    folder: SharedFolder, images: LabelledImages, configs: Iterable[Config], folds: int | None
+) -> tuple[LabelledImages, list[str]]:
+    """Return the data set with its copies, looked for once for all runs, and the words that tell runs of its rule."""
+    told = ["--group", images.rule.group] if images.rule.group else []
+    if not any(cuts_something(in_fold(images, 1, folds), 0.0, config.training.val_fraction) for config in configs):
+        return images, told
+    file = folder.path / "copies.json"
+    try:
+        copies = read_copies(file)
+    except DataError:  # there is none yet, or it is damaged
+        copies = with_copies(images).rule.copies or ()
+        write_copies(file, copies)
+    return replace(images, rule=replace(images.rule, copies=copies)), [*told, "--copies", str(file)]
 
 
 def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:
@@ -171,8 +265,9 @@ def _refuse_the_comparisons_options(system: System) -> None:
             )
 
 
-def _last_but_rival(grid: list[System]) -> str:
-    return [system.name for system in grid if system.name != RIVAL or len(grid) == 1][-1]
+def _last_but_rivals(grid: list[System]) -> str:
+    others = [system.name for system in grid if system.name not in RIVALS]
+    return others[-1] if others else grid[0].name
 
 
 def _not_shown(others: Sequence[str], named: Sequence[str], folder: Path) -> str:
@@ -188,7 +283,12 @@ def _not_shown(others: Sequence[str], named: Sequence[str], folder: Path) -> str
 
 
 def _claim(
-    folder: SharedFolder, images: LabelledImages, configs: Mapping[str, Config], protocol: Protocol
+    folder: SharedFolder,
+    images: LabelledImages,
+    configs: Mapping[str, Config],
+    protocol: Protocol,
+    folds: int | None,
+    group: str | None,
 ) -> Iterable[str]:
     """Make the folder this comparison's, or find that it is already, with the same settings of every system.
 
@@ -200,6 +300,7 @@ def _claim(
     """
     mark = folder.path / "comparison.json"
     facts: dict[str, Any] = {"data": images.name, "fingerprint": images.fingerprint(), "version": __version__}
+    facts |= {"folds": folds, "group": group}
     systems = {name: computed_settings(config) for name, config in configs.items()}
     if mark.exists():
         found = json.loads(mark.read_text(encoding="utf-8"))
@@ -234,20 +335,3 @@ def _require_readable(images: LabelledImages, split: Split) -> None:
             f"{len(faults)} {split} images cannot be read, first {sample.name}: {fault}. Mend or remove them, or "
             "compare without them (skip_unreadable)."
         )
-
-
-def _config(system: System, settings: Mapping[str, Any], images: LabelledImages) -> Config:
-    cut = _with_validation(images, settings)
-
-    def resolved(options: Mapping[str, Any]) -> Config:
-        return resolve(Config.from_flat({**settings, **options}), cut)
-
-    if not system.larger_input:
-        return resolved(system.options)
-    leader = resolved(SYSTEMS["tlaam"].options)
-    return resolved({**larger_input(leader.model), **system.options})
-
-
-def _with_validation(images: LabelledImages, settings: Mapping[str, Any]) -> LabelledImages:
-    training = Config.from_flat(settings).training
-    return with_validation(images, training.val_fraction, training.seed)

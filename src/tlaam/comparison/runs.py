@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -31,8 +31,14 @@ def wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
             time.sleep(_PATIENCE)
 
 
-def train_run(run: Path, data: str, config: Config) -> str:
+def train_run(run: Path, data: str, config: Config, rule: Sequence[str] = ()) -> str:
     """Train a run in a process of its own, or continue it; return what went wrong, nothing where it worked.
+
+    Args:
+        run: its folder.
+        data: what it is trained on.
+        config: its settings.
+        rule: options of ``tlaam train`` that say how the data is split.
 
     Raises:
         RunError: it was asked to stop.
@@ -45,7 +51,7 @@ def train_run(run: Path, data: str, config: Config) -> str:
         run.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(run.parent, settings.name)
         write_text(settings, yaml.safe_dump(config.to_nested(), sort_keys=False))
-        command += ["--config", str(settings), "--out", str(run), data]
+        command += ["--config", str(settings), "--out", str(run), *rule, data]
     code = run_child(command)
     if code in _STOPPED:
         raise RunError(f"stopped as asked; the same command goes on with {run.name}.")

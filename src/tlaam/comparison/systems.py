@@ -15,6 +15,7 @@ from tlaam.config.registry import KINDS, in_this_process_only, load_installed, r
 from tlaam.errors import ConfigError, did_you_mean
 
 _PLAIN: dict[str, Any] = {"localizer": "none", "parts": "none", "attention": "none"}
+_PROBE: dict[str, Any] = {**_PLAIN, "epochs": 0}
 _AS_STATED: dict[str, Any] = {
     "localizer": "oaam",
     "attention": "lcam",
@@ -44,6 +45,11 @@ class System:
     larger_input: bool = False
     of: str = ""
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it learns in epochs; a frozen probe has next to nothing random in it, and runs once."""
+        return self.options.get("epochs") != 0
+
 
 def _listed(*systems: System) -> dict[str, System]:
     return {system.name: system for system in systems}
@@ -52,6 +58,10 @@ def _listed(*systems: System) -> dict[str, System]:
 SYSTEMS: dict[str, System] = _listed(
     System("plain", "plain backbone", _PLAIN),
     System("plain-larger", "plain backbone, larger input", _PLAIN, larger_input=True),
+    # Not trained at all: classifiers on features of the pretrained backbone.
+    System("probe", "frozen probe, whole image", _PROBE),
+    System("probe-larger", "frozen probe, whole image, larger input", _PROBE, larger_input=True),
+    System("probe-object", "frozen probe, image and object", {"parts": "none", "attention": "none", "epochs": 0}),
     System("tlaam", "TL-AAM, this project's default"),
     System("tlaam-as-stated", "TL-AAM as its authors state it", _AS_STATED),
     System("mmal", "MMAL-Net (AOLM + APPM)", {
@@ -84,6 +94,7 @@ SYSTEMS: dict[str, System] = _listed(
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "default": ("plain", "plain-larger", "tlaam"),
+    "probes": ("probe", "probe-larger", "probe-object"),
     "ablation": ("plain", "plain+lcam", "plain+oaam", "plain+mpalm", "oaam"),
     "localizers": ("tlaam", "oaam", "cam", "gradcam", "gradcam++", "scda", "aolm", "center", "full"),
     "parts": ("tlaam", "appm", "random-parts", "no-parts"),
@@ -97,8 +108,10 @@ OF_COMPARISON = ("architecture", "localizer", "parts", "attention", "seed", "kee
 """Options that the systems, the seeds or the protocol decide."""
 
 RIVAL = "plain-larger"
-"""The honest rival, which every comparison has."""
-
+"""The honest rival, which every comparison of trained systems has."""
+PROBES = GROUPS["probes"]
+"""Rivals that are not trained, which every comparison has."""
+RIVALS = (RIVAL, *PROBES)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
@@ -149,9 +162,10 @@ def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
 
 
 def chosen(names: Iterable[str | System]) -> list[System]:
-    """Return the systems that names of systems and groups stand for, each once, with the honest rival among them.
+    """Return the systems that names of systems and groups stand for, each once, and behind them their rivals.
 
-    Systems that are given themselves stand for themselves. Those that installed packages register are known.
+    Those are the probes, and the honest rival where any of them is trained. Systems that are given themselves stand for
+    themselves. Those that installed packages register are known.
 
     Raises:
         ConfigError: a name is unknown, or two systems have one; or a system has a module that was registered in this
@@ -172,7 +186,10 @@ def chosen(names: Iterable[str | System]) -> list[System]:
             )
         for member in GROUPS.get(name, (name,)):
             found[member] = SYSTEMS[member]
-    found.setdefault(RIVAL, SYSTEMS[RIVAL])
+    if any(system.is_trained for system in found.values()):
+        found.setdefault(RIVAL, SYSTEMS[RIVAL])
+    for name in PROBES:
+        found.setdefault(name, SYSTEMS[name])
     for system in found.values():
         _require_known_elsewhere(system)
     return list(found.values())

@@ -168,6 +168,7 @@ def _report(
             scores[row],
             ious[row],
             prediction.verdict,
+            float(by_branch["fused"][row, label]),
         )
         for row, (sample, prediction, label) in enumerate(rows)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,7 @@ class ImageResult:
         score: probability of the fused answer.
         iou: intersection over union of the found with the true box; None where either is missing.
         verdict: what the model says of its answer; None of a model without a reference index (docs/strangers.md).
+        label_score: probability that the fused answer gives its class; NaN where it is not known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ImageResult:
     score: float
     iou: float | None
     verdict: Verdict | None = None
+    label_score: float = math.nan
 
 
 @dataclass(frozen=True)
