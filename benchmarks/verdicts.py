@@ -2,9 +2,9 @@
 
     python benchmarks/verdicts.py --data DATA --strangers OTHER_DATA [--strangers ...] [--out FILE.json]
 
-The training images of DATA are cut into `--cuts` parts; without each of them a model is trained as `tlaam train` does it
-(by default a probe, `--epochs 0`; `--set OPTION=VALUE` changes settings), and asked for that part, whose images are of
-its classes, and for `--count` images of each of OTHER_DATA's training splits, drawn by `--seed`. Test splits are not
+The training images of DATA are cut into `--cuts` parts; without each of them a model is trained as `tlaam train` does
+it (by default a probe, `--epochs 0`; `--set OPTION=VALUE` changes settings), and asked for that part, whose images are
+of its classes, and for `--count` images of each of OTHER_DATA's training splits, drawn by `--seed`. Test splits are not
 opened. `--per-class N` takes fewer images, to see that it runs.
 """
 
