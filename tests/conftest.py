@@ -23,6 +23,7 @@ SLOW = {
     "api/test_classifier.py": "the classifier on an exported file",
     "api/test_tour.py": "the tour of the Python interface",
     "cli/test_main.py": "whole commands",
+    "comparison/test_folds.py": "comparisons out of fold",
     "comparison/test_run.py": "comparisons",
     "comparison/test_share.py": "comparisons by several processes",
     "comparison/test_systems.py": "every system built",

@@ -99,7 +99,8 @@ def test_the_command_answers_for_each_training_image_once_in_processes_of_their_
     assert record["images"] == [sample.name for sample in open_dataset(data).split("train")]
     assert record["runs"][0]["protocol"] == "last" and "answers" not in record["runs"][0]
     assert {"fused.nll", "fused.ece", "fused.macro_f1"} <= set(record["summary"]["probe"])
-    assert "out of fold (2 folds)" in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert "out of fold (2 folds)" in page and "Paired bootstrap over groups of images and seeds" in page
     assert shlex.split(record["command"])[-2 * len(SETTINGS) - 4 :][:4] == ["--folds", "2", "--group", GROUP]
     # The same command finds all done; without folds it is another comparison.
     before = (out / "table.md").read_text()

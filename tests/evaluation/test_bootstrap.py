@@ -70,3 +70,19 @@ def test_an_interval_that_ends_at_zero_holds_it() -> None:
 def test_shapes_that_do_not_match_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(DataError, match="seeds, images"):
         paired_bootstrap(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_whole_groups_are_drawn_where_there_are_groups() -> None:
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, 2, (2, 3, 40))
+    alone = paired_bootstrap(a, b, resamples=500)
+    assert paired_bootstrap(a, b, resamples=500, groups=[f"image {n}" for n in range(40)]) == alone
+    # Ten answers for each of 40 animals, all alike: no more than one answer each is known.
+    copied = [np.repeat(values, 10, axis=1) for values in (a, b)]
+    groups = [number // 10 for number in range(400)]
+    grouped = paired_bootstrap(*copied, resamples=500, groups=groups)
+    assert (grouped.mean, grouped.low, grouped.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    naive = paired_bootstrap(*copied, resamples=500)
+    assert naive.high - naive.low < 0.8 * (grouped.high - grouped.low)
+    with pytest.raises(DataError, match="40 images and groups of 3"):
+        paired_bootstrap(a, b, groups=[1, 2, 3])

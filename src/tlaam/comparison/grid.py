@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,6 +89,13 @@ def as_split(images: LabelledImages, config: Config) -> LabelledImages:
 def in_fold(images: LabelledImages, fold: int, folds: int | None) -> LabelledImages:
     """Return the data set with the rule by which the run of a fold splits it."""
     return replace(images, rule=replace(images.rule, fold=(fold, folds) if folds else None))
+
+
+def groups_of_names(images: LabelledImages, names: Sequence[str]) -> list[Hashable]:
+    """Return the groups of training images, by their names."""
+    train = grouped(images).split("train")
+    group_of = {sample.name: group for sample, group in zip(train, groups_of(train), strict=True)}
+    return [group_of[name] for name in names]
 
 
 def classes_in_one_group(images: LabelledImages) -> list[str]:

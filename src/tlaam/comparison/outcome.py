@@ -46,6 +46,7 @@ class Comparison:
         folds: how many folds of the training images were measured instead, each by runs that had not seen it; None:
             none.
         fold_of: of folds the number of each image's.
+        drawn: what intervals draw besides seeds: images, or groups of images.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Comparison:
     command: str
     folds: int | None = None
     fold_of: Mapping[str, int] = field(default_factory=dict)
+    drawn: str = "images"
 
     @property
     def measured_on(self) -> str:

@@ -52,7 +52,7 @@ Mean ± standard deviation over seeds; weights {WEIGHTS[comparison.protocol]}. {
 {table}
 ## Differences
 
-Paired bootstrap over images and seeds; bold where the interval excludes zero.
+Paired bootstrap over {comparison.drawn} and seeds; bold where the interval excludes zero.
 
 {rows}
 ## What was compared, and how
@@ -83,6 +83,7 @@ Made again by:
         titles,
         measured_on=comparison.measured_on,
         measured=pictured,
+        drawn=comparison.drawn,
         runs=shown,
         conditions=facts,
         command=comparison.command,
@@ -97,6 +98,7 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
     if comparison.folds:
         fold_of = [comparison.fold_of[name] for name in comparison.runs[0].images]
         of_folds = {"folds": comparison.folds, "measured_on": comparison.measured_on, "fold_of": fold_of}
+        of_folds["intervals_draw"] = comparison.drawn
     settings = {name: computed_settings(configs[name]) for name in comparison.titles}
     first = settings[comparison.runs[0].system]
     shared = {option: value for option, value in first.items() if all(s[option] == value for s in settings.values())}

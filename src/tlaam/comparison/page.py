@@ -34,6 +34,7 @@ def write_comparison_page(
     *,
     measured_on: str,
     measured: Sequence[Sample],
+    drawn: str,
     runs: Mapping[str, str],
     conditions: Sequence[tuple[str, str]],
     command: str,
@@ -49,6 +50,7 @@ def write_comparison_page(
         titles: what to call each system.
         measured_on: which images were measured, in words.
         measured: of them those that the runs of `runs` were measured on.
+        drawn: what intervals draw besides seeds.
         runs: which folder of ``runs/`` each system's pictures are made with.
         conditions: under which it was compared (`tlaam.comparison.conditions`).
         command: makes the comparison again.
@@ -96,7 +98,7 @@ def write_comparison_page(
             "Differences of top-1, in points",
             ("Of", "Minus", "Points", "95 % interval", "Excludes zero"),
             rows,
-            "Paired bootstrap over images and seeds.",
+            f"Paired bootstrap over {drawn} and seeds.",
         ),
         Table("What was compared, and how", ("Condition", "Value"), conditions, f"Made again by: {command}"),
     ]

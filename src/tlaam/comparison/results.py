@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -204,11 +204,16 @@ BASELINE = "plain"
 """The system that every other is compared with, where it is there."""
 
 
-def differences(runs: Sequence[RunResult], first: str) -> list[Row]:
+def differences(runs: Sequence[RunResult], first: str, groups: Sequence[Hashable] | None = None) -> list[Row]:
     """Return how much better answers are than others, image by image.
 
     One system's fused answer than each other's; every other system's than the plain backbone's, which is what its
     modules are worth; the first one's branches than its raw branch.
+
+    Args:
+        runs: the results, all of the same images.
+        first: the system that the others are compared with.
+        groups: of those images, which are drawn together (`tlaam.evaluation.bootstrap.paired_bootstrap`).
     """
     others = [name for name in dict.fromkeys(run.system for run in runs) if name != first]
     pairs = [(first, "fused", other, "fused") for other in others]
@@ -222,7 +227,7 @@ def differences(runs: Sequence[RunResult], first: str) -> list[Row]:
     for pair in pairs:
         one, other = _right(runs, *pair[:2]), _right(runs, *pair[2:])
         if len(one) and len(other):
-            found = paired_bootstrap(one, other, same_runs=pair[0] == pair[2])
+            found = paired_bootstrap(one, other, same_runs=pair[0] == pair[2], groups=groups)
             rows.append(Row(*pair, found.mean, found.low, found.high))
     return rows
 

@@ -14,7 +14,14 @@ from typing import Any
 
 from tlaam._version import __version__
 from tlaam.comparison.conditions import command
-from tlaam.comparison.grid import as_split, classes_in_one_group, in_fold, planned, resolved_config
+from tlaam.comparison.grid import (
+    as_split,
+    classes_in_one_group,
+    groups_of_names,
+    in_fold,
+    planned,
+    resolved_config,
+)
 from tlaam.comparison.outcome import PROTOCOLS, Comparison, Protocol, computed_settings
 from tlaam.comparison.outputs import write_outputs
 from tlaam.comparison.pooling import pooled
@@ -161,6 +168,7 @@ def compare(
     with folder.alone():
         missing = [name for name in wanted if not folder.has_result(name)]
         runs, fold_of = _results(folder, images, grid, seeds, folds, missing, skipped=skip_unreadable)
+        groups = groups_of_names(images, runs[0].images) if folds and runs else None
         again = command(
             str(data),
             folder.path,
@@ -177,13 +185,14 @@ def compare(
             grid,
             runs,
             summary(runs),
-            differences(runs, leader),
+            differences(runs, leader, groups),
             leader,
             protocol,
             split,
             again,
             folds,
             fold_of,
+            "images" if groups is None or len(set(groups)) == len(groups) else "groups of images",
         )
         if runs:
             write_outputs(comparison, images, configs, missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ def paired_bootstrap(
     second: NDArray[np.generic],
     *,
     same_runs: bool = False,
+    groups: Sequence[Hashable] | None = None,
     resamples: int = 10_000,
     level: float = 0.95,
     seed: int = 0,
@@ -46,6 +48,8 @@ def paired_bootstrap(
         first: a number for each seed and image (1 where the answer was right, or an IoU), ``(seeds, images)``.
         second: of the other system, ``(seeds', images)``, the same images in the same order.
         same_runs: row by row, both were measured on one run (two branches of it): the same runs are drawn for both.
+        groups: of each image, ``(images,)``; whole groups are drawn, since the answers for two images of one animal say
+            hardly more than one of them. By default each image is a group of its own.
         resamples: how often to draw.
         level: share of the differences between the interval's ends.
         seed: of the draws.
@@ -60,15 +64,21 @@ def paired_bootstrap(
         )
     if same_runs and len(first) != len(second):
         raise DataError(f"Received results of {len(first)} and {len(second)} runs, which cannot be the same ones.")
+    images = first.shape[1]
+    if groups is not None and len(groups) != images:
+        raise DataError(f"Received results of {images} images and groups of {len(groups)}; each image has one group.")
+    number: dict[Hashable, int] = {}
+    group_of = np.array([number.setdefault(group, len(number)) for group in groups or range(images)])
+    count = len(number)
     a, b = first.astype(np.float64), second.astype(np.float64)
     random = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for draw in range(resamples):
         # How often each image is drawn; weights cost less than gathering the images.
-        weights = np.bincount(random.integers(a.shape[1], size=a.shape[1]), minlength=a.shape[1])
+        weights = np.bincount(random.integers(count, size=count), minlength=count)[group_of]
         drawn_a = random.integers(len(a), size=len(a))
         drawn_b = drawn_a if same_runs else random.integers(len(b), size=len(b))
-        differences[draw] = (a[drawn_a].mean(0) - b[drawn_b].mean(0)) @ weights / a.shape[1]
+        differences[draw] = (a[drawn_a].mean(0) - b[drawn_b].mean(0)) @ weights / weights.sum()
     # Sums of shares come out a rounding error beside zero; an interval that ends at zero must not seem to exclude it.
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2]).round(12) + 0.0
     return Difference(float(a.mean() - b.mean()), float(low), float(high), level)
