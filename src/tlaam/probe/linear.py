@@ -1,0 +1,130 @@
+"""A linear classifier on frozen features, what is known of it, and how sure it should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Labels = NDArray[np.integer[Any]]
+
+_ABSENT = -30.0
+"""Score of a class that no image was learnt of, below the least of the others."""
+_CHUNK = 1 << 23
+"""Values of which there may be float64 copies at a time."""
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A linear classifier on features as they come from the network.
+
+    Attributes:
+        weight: ``(C, K)``.
+        bias: ``(C,)``.
+    """
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    def logits(self, features: Floats) -> NDArray[np.float64]:
+        """Return scores ``(N, C)`` of features ``(N, K)``."""
+        scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight.T + self.bias
+        return scores
+
+    def cooled(self, temperature: float) -> LinearProbe:
+        """Return the probe with its scores divided by a temperature, which changes no answer, only how sure it is."""
+        return LinearProbe(self.weight / temperature, self.bias / temperature)
+
+
+@dataclass(frozen=True)
+class ProbeFit:
+    """A probe, and what is known of it from images that it did not see.
+
+    Every image is held out once where the exact solver works. Where mini-batches do (`tlaam.probe.solver.EXACT_BYTES`),
+    one fold is held out and the other images have no score: shares and means are of `held_out` or `known` images alone.
+
+    Attributes:
+        probe: solved on all images.
+        l2: λ, chosen by the held-out images.
+        weights: which of the weights was chosen.
+        out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros where
+            there is none. float64, or float32 where mini-batches work: zeros there take no memory until they are
+            copied, so that ``out_of_fold[held_out]`` is what to compute on.
+        held_out: whether the image has such scores, ``(N,)``.
+        known: whether the probe that they are of had seen other images of the image's class, ``(N,)``; likelihoods are
+            of those alone.
+        temperature: what scores are to be divided by, chosen on `out_of_fold`.
+    """
+
+    probe: LinearProbe
+    l2: float
+    weights: int
+    out_of_fold: Floats
+    held_out: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    temperature: float
+
+
+def negative_log_likelihood(logits: Floats, labels: Labels, temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood of labels ``(N,)`` under scores ``(N, C)``, divided by a temperature.
+
+    It is computed in float64, some rows at a time.
+
+    >>> bool(np.isclose(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), np.log(4)))
+    True
+    """
+    rows = max(1, _CHUNK // logits.shape[1])
+    total = 0.0
+    for start in range(0, len(labels), rows):
+        scores = logits[start : start + rows].astype(np.float64) / temperature
+        scores -= scores.max(1, keepdims=True)
+        of_label = scores[np.arange(len(scores)), labels[start : start + rows]]
+        total += float((np.log(np.exp(scores).sum(1)) - of_label).sum())
+    return total / len(labels)
+
+
+def temperature(logits: Floats, labels: Labels) -> float:
+    """Return what scores are to be divided by for the least negative log-likelihood (Guo et al. 2017, 1706.04599)."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log: negative_log_likelihood(logits, labels, float(np.exp(log))), bounds=(-3.0, 3.0), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def of_all_classes(weight: Floats, bias: Floats, present: Labels, classes: int) -> tuple[Floats, Floats]:
+    """Return weights ``(C, K)`` and biases ``(C,)`` of all classes from those of the classes that were there.
+
+    A class without images is scored by its bias alone, so low that it is never the answer.
+    """
+    all_weights, all_biases = np.zeros((classes, weight.shape[1])), np.full(classes, bias.min() + _ABSENT)
+    all_weights[present], all_biases[present] = weight, bias
+    return all_weights, all_biases
+
+
+def moments(features: Floats, rows: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation ``(K,)`` of some rows ``(n,)`` of features ``(N, K)``.
+
+    One pass in float64 (Chan, Golub and LeVeque 1979), some rows at a time.
+    """
+    count, mean, squares = 0, np.zeros(features.shape[1]), np.zeros(features.shape[1])
+    step = max(1, _CHUNK // features.shape[1])
+    for start in range(0, len(rows), step):
+        chunk = features[rows[start : start + step]].astype(np.float64)
+        new_mean = chunk.mean(0)
+        chunk -= new_mean
+        apart, both = new_mean - mean, count + len(chunk)
+        squares += np.square(chunk, out=chunk).sum(0) + apart**2 * (count * len(chunk) / both)
+        mean += apart * (len(chunk) / both)
+        count = both
+    return mean, np.sqrt(squares / count)
+
+
+def scale_of(deviation: NDArray[np.float64], weight: Floats | None) -> NDArray[np.float64]:
+    """Return what centred features ``(K,)`` are divided by: infinity for what never changes, which tells nothing."""
+    scale = np.where(deviation > 1e-12, deviation, np.inf)
+    return scale if weight is None else scale / weight
