@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tlaam.config.defaults import default_epochs, resolve, resolve_machine
+from tlaam.config.presets import PRESETS
 from tlaam.config.schema import Config
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError
 from tlaam.models.build import build_model
+from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 
 
@@ -27,7 +30,7 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     assert config.training.accelerator == "cpu"
     assert config.training.devices == "1"
     open_still = {name for section in config.to_nested().values() for name, value in section.items() if value is None}
-    assert open_still == {"heatmap_layer", "attention_kernel", "attention_stages", "cache", "workers"}
+    assert open_still == {"heatmap_layer", "threshold", "attention_kernel", "attention_stages", "cache", "workers"}
     assert resolve(config, _images(300)) == config
 
 
@@ -40,7 +43,7 @@ def test_only_pretrained_features_know_what_an_object_is(pretrained: str, locali
     assert resolve(Config.from_flat({**values, "localizer": "aolm"}), _images(10)).model.localizer == "aolm"
 
 
-@pytest.mark.parametrize("localizer", ["foreground", "oaam", "cam", "gradcam", "gradcam++"])
+@pytest.mark.parametrize("localizer", ["oaam", "cam", "gradcam", "gradcam++"])
 def test_a_localizer_works_by_the_threshold_that_its_run_is_recorded_with(localizer: str) -> None:
     values = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "localizer": localizer}
     given = Config.from_flat(values).model
@@ -51,6 +54,35 @@ def test_a_localizer_works_by_the_threshold_that_its_run_is_recorded_with(locali
         network = build_model(model, 2, load_pretrained=False)
         assert isinstance(network, TLAAM) and network.localizer is not None
         assert (network.localizer.threshold, network.localizer.upsample) == (threshold, resolved.heatmap_upsample)
+
+
+def test_a_foreground_heads_threshold_is_found_unless_it_is_given() -> None:
+    values = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 64, "localizer": "foreground"}
+    for given, chosen in ((None, True), (0.6, False)):
+        resolved = resolve(Config.from_flat({**values, "threshold": given}), _images(10)).model
+        assert resolved.threshold == given
+        network = build_model(resolved, 2, load_pretrained=False)
+        assert isinstance(network, TLAAM) and isinstance(network.localizer, Foreground)
+        assert network.localizer.chooses_threshold is chosen
+        assert float(network.localizer.threshold) == pytest.approx(given or 0.25)
+
+
+def test_the_raw_image_is_larger_where_the_object_is_to_be_found_in_it() -> None:
+    values = {"accelerator": "cpu", "backbone": "resnet18", "image_size": 224}
+    for localizer, side in (("foreground", 288), ("oaam", 224)):
+        resolved = resolve(Config.from_flat({**values, "localizer": localizer}), _images(10)).model
+        network = build_model(resolved, 2, load_pretrained=False)
+        assert isinstance(network, TLAAM) and (network.raw_size, network.image_size) == (side, 224)
+
+
+@pytest.mark.parametrize(
+    ("values", "probed"),
+    [({}, True), ({"pretrained": "none"}, False), ({"pretrained": "none", "epochs": 0}, True),
+     ({"probe_first": False}, False), (PRESETS["paper"], False), (PRESETS["racnn"], False)],
+)  # fmt: skip
+def test_a_probe_comes_first_where_the_backbone_knows_something(values: dict[str, Any], probed: bool) -> None:
+    resolved = resolve(Config.from_flat({"accelerator": "cpu", **values}), _images(10))
+    assert (resolved.training.probe_first, resolved.model.fusion) == (probed, "joint" if probed else "mean")
 
 
 @pytest.mark.parametrize("values", [{"localizer": "aolm"}, {"localizer": "none"}, {"architecture": "tasn"}])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 from numpy.testing import assert_array_equal
 from PIL import Image
 from safetensors.torch import load_file
@@ -16,13 +18,18 @@ from safetensors.torch import load_file
 import tlaam
 from tlaam.config.schema import Config
 from tlaam.errors import ConfigError, ModelError
-from tlaam.inference.pytorch import TorchModel
+from tlaam.inference.pytorch import infer
+from tlaam.inference.store import load_model
+from tlaam.models.joint import JointHead
 from tlaam.models.localizers.fixed_box import FixedBox
 from tlaam.models.network import TLAAM
+from tlaam.training import loop
 from tlaam.training import run as training_run
-from tlaam.training.finder import fit_localizer
-from tlaam.training.masks import PseudoMasks
+from tlaam.training.dataset import EvaluationImages, Item
+from tlaam.training.probe_first import fit_probe_model
+from tlaam.training.pseudo_masks import taught_masks
 from tlaam.training.run import resume, train
+from tlaam.training.validation import TEMPERATURES, validate
 
 PROBE: dict[str, Any] = {
     "epochs": 0, "backbone": "resnet18", "localizer": "foreground", "image_size": 64, "source_size": 96,
@@ -33,6 +40,12 @@ PROBE: dict[str, Any] = {
 
 def trained(photographs: Path, out: Path, **changes: Any) -> Path:
     return train(photographs, out, Config.from_flat({**PROBE, **changes}), progress=False)
+
+
+def network_of(run: Path) -> TLAAM:
+    network = load_model(run).network
+    assert isinstance(network, TLAAM)
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +94,17 @@ def test_it_is_the_same_each_time_and_wherever_it_was_killed(
 
 def test_the_localiser_finds_what_its_masks_show(probe: Path, photographs: Path) -> None:
     """It is fitted, not left at random: its cells agree with its masks better than chance would."""
-    from tlaam.training.masks import read_pseudo_masks
-
     samples = tlaam.open_dataset(photographs).split("train")
-    masks = read_pseudo_masks(probe / "pseudo_masks.npy", samples)
+    config = Config.from_yaml(probe / "config.yaml")
     classifier = tlaam.load(probe, precision="32-true", device="cpu")
+    masks = taught_masks(
+        Fabric(accelerator="cpu", devices=1), network_of(probe), samples, config, context=nullcontext, progress=False
+    )
     shares, found = [], []
     for number, sample in enumerate(samples):
         heatmap = classifier.predict(str(sample.path)).heatmap
         assert heatmap is not None
-        mask = torch.from_numpy(masks[number])[None, None].float() / 255
+        mask = torch.from_numpy(masks[number] > 127)[None, None].float()
         shares.append(torch.nn.functional.adaptive_avg_pool2d(mask, heatmap.shape)[0, 0].numpy().ravel())
         found.append(heatmap.ravel())
     assert np.corrcoef(np.concatenate(shares), np.concatenate(found))[0, 1] > 0.5
@@ -112,12 +126,91 @@ def test_what_cannot_be_probed_is_said() -> None:
         )
 
 
-def test_a_localiser_that_learns_otherwise_is_not_left_as_it_was_drawn(probe: Path) -> None:
-    network = cast("TorchModel", tlaam.load(probe, device="cpu").engine.model).network
-    assert isinstance(network, TLAAM)
+def test_a_localiser_that_learns_otherwise_is_not_left_as_it_was_drawn(probe: Path, photographs: Path) -> None:
+    network = network_of(probe)
     network.localizer = FixedBox(0.7)
+    network.localizer.learns = True
+    samples = tlaam.open_dataset(photographs).split("train")
     with pytest.raises(ModelError, match="not FixedBox, which learns in epochs"):
-        fit_localizer(network, iter([]), 0, cast("PseudoMasks", None), 0)
+        fit_probe_model(Fabric(accelerator="cpu", devices=1), network, samples, Config.from_yaml(probe / "config.yaml"))
+
+
+FINE: dict[str, Any] = {"epochs": 2, "probe_first": True, "val_fraction": 0.3, "batch_size": 4, "raw_epochs": 0}
+
+
+def test_training_that_forgets_keeps_the_probe(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a rate at which nothing can be learnt, the weights are the probe's, to the last bit."""
+    options = Config.from_flat({**PROBE, **FINE, "lr": 3.0, "gradient_clip": 1.0})
+    run = train(photographs, tmp_path / "run", options)
+    said = capsys.readouterr().err
+    assert "held-out images right; fine-tuning goes on" in said and "kept the probe" in said
+    assert json.loads((run / "run.json").read_text())["kept"] == "probe"
+    alone = trained(photographs, tmp_path / "alone", val_fraction=0.3)
+    once, kept = load_file(alone / "model.safetensors"), load_file(run / "model.safetensors")
+    for name, value in once.items():
+        assert_array_equal(kept[name].numpy(), value.numpy(), err_msg=name)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_an_epoch_that_is_clearly_better_is_kept_at_its_temperature(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    monkeypatch.setattr(loop, "clearly_better", lambda new, old: len(new) == len(old) == 9)
+    monkeypatch.setattr(loop, "_ENOUGH", 5)
+    cooled: list[float] = []
+    monkeypatch.setattr(JointHead, "cool", lambda _head, temperature: cooled.append(temperature))
+    run = trained(photographs, tmp_path / "run", **FINE, keep=keep, lr=1e-4)
+    assert json.loads((run / "run.json").read_text())["kept"] in ("epoch 1", "epoch 2", "last")
+    assert len(cooled) == 1 and cooled[0] in TEMPERATURES
+
+
+def test_a_stopped_training_goes_on_from_the_probe(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within its first epoch, it neither probes again nor forgets what the probe was worth."""
+    options = {**FINE, "lr": 3.0, "gradient_clip": 1.0}
+    once = load_file(trained(photographs, tmp_path / "once", **options) / "model.safetensors")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "validate", validate_once())
+        with pytest.raises(KeyboardInterrupt):
+            trained(photographs, tmp_path / "again", **options)
+    monkeypatch.setattr(training_run, "fit_probe_model", None)
+    run = resume(tmp_path / "again", progress=False)
+    assert json.loads((run / "run.json").read_text())["kept"] == "probe"
+    for name, value in load_file(run / "model.safetensors").items():
+        assert_array_equal(once[name].numpy(), value.numpy(), err_msg=name)
+
+
+def validate_once() -> Any:
+    """Return a validation that is killed the second time."""
+    times: list[int] = []
+
+    def validated(*arguments: Any) -> Any:
+        times.append(1)
+        if len(times) > 1:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    return validated
+
+
+def test_losses_at_a_temperature_are_those_of_scores_divided_by_it(probe: Path, photographs: Path) -> None:
+    network, fabric = network_of(probe), Fabric(accelerator="cpu", devices=1)
+    samples = tlaam.open_dataset(photographs).split("train")
+    items = [EvaluationImages(samples, 96)[place] for place in range(6)]
+    batch = Item(*(torch.stack(values) for values in zip(*items, strict=True)))
+    found = validate(fabric, network, [batch], 6)
+    logits = infer(network, batch.input_image).joint_logits
+    assert logits is not None and found.losses is not None and found.losses.shape == (6, len(TEMPERATURES))
+    for place, temperature in enumerate(TEMPERATURES):
+        wanted = torch.nn.functional.cross_entropy(logits / temperature, batch.label, reduction="none")
+        torch.testing.assert_close(found.losses[:, place], wanted)
+    losses, temperature = found.calibrated()
+    assert (
+        losses.mean() == found.losses.mean(0).min() and TEMPERATURES.index(temperature) == found.losses.mean(0).argmin()
+    )
 
 
 def test_the_same_picture_twice_does_not_flatter(tmp_path: Path) -> None:

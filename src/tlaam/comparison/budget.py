@@ -13,16 +13,17 @@ STEP = 32
 
 
 def passes(config: ModelConfig) -> float:
-    """Return how many passes of the backbone over one raw image an image costs the two-level model, in pixels.
+    """Return how many passes of the backbone over one object image an image costs the two-level model, in pixels.
 
-    One for the raw image, one for the object and one for each further zoom, and for each part its share of the pixels.
+    The raw image's and each further zoom's share of the pixels, one for the object, and each part's share.
 
     Args:
         config: resolved settings.
     """
     model = build_model(config, 2, load_pretrained=False)
     assert isinstance(model, TLAAM)
-    looks = 1.0 if model.localizer is None else 1.0 + model.localizer.zoom_steps
+    look = (model.raw_size / model.image_size) ** 2
+    looks = look if model.localizer is None else look * model.localizer.zoom_steps + 1.0
     return looks + (model.parts.count * (model.part_size / model.image_size) ** 2 if model.parts is not None else 0.0)
 
 

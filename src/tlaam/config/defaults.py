@@ -10,6 +10,9 @@ from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import LabelledImages
 from tlaam.utils.work_sharing import started_by_torchrun
 
+FINDER_SCALE = 9 / 7
+"""Side of the raw image, in sides of the object image, in which the foreground head finds objects: 288 of 224 pixels
+(benchmarks/results/finder-cub10.json)."""
 _TINY = 64
 """Training images below which loader processes cost more than they save."""
 
@@ -34,8 +37,14 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     if epochs is None:
         epochs = default_epochs(count, gpu=_uses_gpu(training.accelerator))
     values: dict[str, Any] = {"epochs": epochs}
+    probed = training.probe_first
+    if probed is None:
+        probed = epochs == 0 or (config.model.architecture == "tlaam" and config.model.pretrained != "none")
+        values["probe_first"] = probed
     if config.model.fusion is None:
-        values["fusion"] = "joint" if epochs == 0 else "mean"
+        values["fusion"] = "joint" if probed else "mean"
+    if config.model.raw_scale is None:
+        values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0
     if training.raw_epochs >= epochs:
         values["raw_epochs"] = epochs // 2
     if training.workers is None and count < _TINY:

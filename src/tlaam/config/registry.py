@@ -324,7 +324,7 @@ register_localizer(
     "foreground",
     f"{_LOCALIZERS}.foreground:Foreground",
     settings=_BOXED,
-    options={"threshold": 0.25, "heatmap_upsample": 2},
+    options={"threshold": None, "heatmap_upsample": 2},
     threshold_is_share=True,
 )
 register_localizer(

@@ -43,6 +43,9 @@ class ModelConfig(Section):
     """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
     image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
     """Side S of the network's square input; default: 448 with a GPU, 224 without."""
+    raw_scale: Annotated[float, Field(ge=0.25, le=4)] | None = None
+    """Side of the raw image as the network sees it, in sides of the object image (`image_size`), to the next multiple
+    of 32; default: 9/7 where the foreground head finds the object, which is found better in more pixels, else 1."""
     source_size: Annotated[int, Field(ge=32, le=8192)] | None = None
     """Side of the source image that crops are cut from; default: twice the input's. Only a network without crops may
     have a smaller one than its input: it is enlarged."""
@@ -51,7 +54,7 @@ class ModelConfig(Section):
     all; or the pretrained ones, unchanged in training too."""
     fusion: Literal["mean", "joint"] | None = None
     """The fused answer: the mean of the branches' probabilities, or a joint classifier on the branches' pooled features
-    together; default: joint for a probe alone (epochs 0), else mean."""
+    together; default: joint where a probe comes first, else mean."""
     drop_rate: Fraction = 0.0
     """Dropout before the classifier."""
 
@@ -68,7 +71,7 @@ class ModelConfig(Section):
     threshold: NotNegative | None = None
     """Heat-map threshold: of OAAM a multiple of the map's mean, default: 1, or a fraction of its maximum; of CAM,
     Grad-CAM and Grad-CAM++ a fraction of the maximum, default: 0.2, 0.15 and 0.25; of the foreground head a
-    probability, default: 0.25."""
+    probability, default: the one by which its boxes agree best with pseudo masks."""
     threshold_rule: Literal["mean", "max"] = "mean"
     """What OAAM's `threshold` multiplies; max needs one below 1."""
     heatmap_upsample: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -118,7 +121,11 @@ class TrainingConfig(Section):
     epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """Passes over the training images; 0: nothing but classifiers on frozen features (a probe); default: from the
     number of images."""
-    pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 576
+    probe_first: bool | None = None
+    """Begin with a probe: localiser and classifiers are fitted on the frozen backbone, which training starts from and
+    whose weights are kept unless it does better; default: where weights are pretrained and the two-level model is
+    trained."""
+    pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 704
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
     raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
     """First epochs that train the raw branch only."""

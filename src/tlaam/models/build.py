@@ -49,9 +49,15 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
     """Make `TLAAM` by settings, with the localiser and part proposer that they name."""
     backbone = make_backbone()
     size = backbone.image_size
+    raw_size = raw_side(size, config.raw_scale or 1.0)
     part_size = config.part_size or size // 2
     # A backbone that cannot do what is asked says so now, not in the third epoch.
     channels, _, _ = probe_shape(backbone, size, config.heatmap_layer)
+    if raw_size != size:
+        try:
+            probe_shape(backbone, raw_size)
+        except ModelError as error:
+            raise ModelError(f"{error} Raw images are shown to it at that size: give raw_scale 1.") from error
     if config.parts != "none":
         probe_shape(backbone, part_size)
     classifier = start_small(LinearHead(channels, classes, drop=config.drop_rate))
@@ -70,11 +76,21 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
         parts,
         image_size=size,
         part_size=part_size,
+        raw_size=raw_size,
         box_margin=config.box_margin,
         joint=JointHead(channels, 1 + (localizer is not None) + (parts is not None), classes)
         if config.fusion == "joint"
         else None,
     )
+
+
+def raw_side(image_size: int, scale: float) -> int:
+    """Return the side of the raw image in pixels: a multiple of 32, unless it is the object image's own.
+
+    >>> raw_side(224, 9 / 7), raw_side(100, 1.0)
+    (288, 100)
+    """
+    return image_size if scale == 1 else max(32, round(image_size * scale / 32) * 32)
 
 
 def _backbone(config: ModelConfig, name: str, image_size: int, load_pretrained: bool) -> Backbone:

@@ -23,6 +23,12 @@ class JointHead(nn.Linear):
         nn.init.trunc_normal_(self.weight, std=0.01)
         nn.init.zeros_(self.bias)
 
+    @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide all scores by a temperature, which changes no answer, only how sure it is."""
+        self.weight.div_(temperature)
+        self.bias.div_(temperature)
+
     def forward(self, pooled: Tensor) -> Tensor:
         """Map pooled features ``(B, V, K)`` to scores ``(B, C)``, in float32 at least, under autocast too."""
         together = pooled.flatten(1)

@@ -26,7 +26,7 @@ def upsample_heatmap(heatmaps: Tensor, factor: int) -> Tensor:
     return functional.interpolate(heatmaps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def heatmap_mask(heatmaps: Tensor, threshold: float = 1.0, rule: ThresholdRule = "mean") -> Tensor:
+def heatmap_mask(heatmaps: Tensor, threshold: float | Tensor = 1.0, rule: ThresholdRule = "mean") -> Tensor:
     """Mask the cells above a threshold that each map sets for itself.
 
     Args:
@@ -180,7 +180,7 @@ def heatmap_boxes(
     heatmaps: Tensor,
     size: tuple[int, int],
     *,
-    threshold: float = 1.0,
+    threshold: float | Tensor = 1.0,
     rule: ThresholdRule = "mean",
     upsample: int = 1,
 ) -> Tensor:

@@ -31,7 +31,8 @@ class TLAAM(Architecture):
         localizer: the object level (OAAM, or another localiser), or None for no object branch.
         parts: the part level (MPALM, or another part proposer), or None for no part branch; without an object level,
             parts are cut from the raw image.
-        image_size: side S of the raw and object images as the network sees them.
+        image_size: side S of the object image as the network sees it.
+        raw_size: side of the raw image as the network sees it, in which the object is found; by default S.
         part_size: side of the part images as the network sees them.
         box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
         joint: gives the fused answer from the pooled features of all branches; None is the mean of the branches'
@@ -47,12 +48,13 @@ class TLAAM(Architecture):
         *,
         image_size: int,
         part_size: int,
+        raw_size: int | None = None,
         box_margin: float = 0.0,
         joint: JointHead | None = None,
     ) -> None:
         super().__init__(backbone, image_size)
         self.classifier, self.localizer, self.parts, self.joint = classifier, localizer, parts, joint
-        self.part_size = part_size
+        self.part_size, self.raw_size = part_size, raw_size or image_size
         self.box_margin = box_margin
         if localizer is not None and localizer.layer is not None:
             backbone.watch(localizer.layer)
@@ -77,7 +79,8 @@ class TLAAM(Architecture):
         """
         source = self.normalise(images)
         crop = whole_image_boxes(source)  # what the present level looks at, (B, 4) in pixels of the source
-        x = resize_whole(source, self.image_size)
+        x = resize_whole(source, self.raw_size)
+        seen = self.raw_size  # side in pixels of what `features` were made of
         object_logits, object_boxes, found = None, None, None
         if self.localizer is None or (raw_only and not self.localizer.learns):
             features = self.backbone(x)
@@ -86,20 +89,21 @@ class TLAAM(Architecture):
             raw_logits, features, found = self._localize(self.localizer, x, labels)
         pooled = [self.classifier.pooled(features)]  # Ā of each view, (B, K)
         if found is not None and self.localizer is not None and not raw_only:
-            object_boxes = compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
+            object_boxes = compose_boxes(found.boxes[:, None], crop, self.raw_size)[:, 0]
             crop = self._crop_of(object_boxes, source)
             for _ in range(1, self.localizer.zoom_steps):
                 object_boxes = self._zoom(self.localizer, source, crop, labels)
                 crop = self._crop_of(object_boxes, source)
             features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
+            seen = self.image_size
             object_logits = self.classifier(features)
             pooled.append(self.classifier.pooled(features))
         embeddings = None if self.training or raw_only else pooled[-1].detach()
 
         part_logits, part_boxes = None, None
         if self.parts is not None and not raw_only:
-            windows = self.parts(features, self.image_size)
-            part_boxes = compose_boxes(windows, crop, self.image_size)
+            windows = self.parts(features, seen)
+            part_boxes = compose_boxes(windows, crop, seen)
             crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
             of_parts = self.backbone(crops, PARTS)
             part_logits = self.classifier(of_parts).unflatten(0, part_boxes.shape[:2])
@@ -155,7 +159,7 @@ class TLAAM(Architecture):
             )
             logits = self.classifier(features)
         classes = labels if labels is not None and self.training else logits.argmax(1)
-        found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.image_size)
+        found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.raw_size)
         # An earlier layer is explained with gradients on, which the caller may have switched off.
         if not torch.is_grad_enabled():
             logits, features = logits.detach(), features.detach()
@@ -164,14 +168,14 @@ class TLAAM(Architecture):
     @torch.no_grad()
     def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
         """Find the object anew within a crop ``(B, 4)``; both in pixels of the source, from which all is cut."""
-        x = crop_and_resize(source, crop[:, None], self.image_size)
+        x = crop_and_resize(source, crop[:, None], self.raw_size)
         was_training = localizer.training
         localizer.eval()  # what a localiser that learns normalises by is of raw images
         try:
             *_, found = self._localize(localizer, x, labels, view=OBJECT)
         finally:
             localizer.train(was_training)
-        return compose_boxes(found.boxes[:, None], crop, self.image_size)[:, 0]
+        return compose_boxes(found.boxes[:, None], crop, self.raw_size)[:, 0]
 
     def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:
         """Return what is cut out for objects ``(B, 4)``: a margin around them."""

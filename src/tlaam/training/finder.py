@@ -5,54 +5,47 @@ What the probe sees must be cut by the boxes that the model will answer with, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tlaam.errors import ModelError
-from tlaam.models.crops import resize_whole
+from tlaam.evaluation.localization import box_iou
+from tlaam.models.localization import heatmap_boxes, largest_component, mask_boxes
 from tlaam.models.localizers.foreground import Foreground
-from tlaam.models.network import TLAAM
-from tlaam.training.dataset import Item
 from tlaam.training.loss import foreground_loss
-from tlaam.training.masks import PseudoMasks
+from tlaam.training.pseudo_masks import BACKGROUND, FOREGROUND
 from tlaam.training.seeds import derive
 
-_PASSES, _BATCH, _LR = 32, 32, 1e-3
-_LEAST_STEPS, _MOST_STEPS = 100, 2000
+Pyramid = Sequence[Tensor]
+
+_STEPS, _BATCH, _LR = 200, 32, 1e-3
 _MOST_BYTES = 2 << 30
-"""Of the maps that are kept; of more images, as many as fit are taken, evenly spaced."""
+"""Of the maps that are kept; where they are larger, fewer images are taken."""
+_THRESHOLDS = tuple(number / 20 for number in range(2, 14))
 
 
-def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: PseudoMasks, seed: int) -> None:
-    """Fit the network's foreground head in place.
+def fit_localizer(head: Foreground, pyramids: Iterator[Pyramid], masks: NDArray[np.uint8], seed: int) -> None:
+    """Fit a foreground head in place, and choose its threshold where the settings leave it open.
 
-    Maps are used as they are and mirrored. The backbone is only read; the head's normalisation statistics are set to
-    those of the maps.
+    Maps are used as they are and mirrored. The head's normalisation statistics are set to those of the maps. Of the
+    thresholds the one is taken whose boxes agree best with those of the masks: no true box is needed.
 
     Args:
-        network: in evaluation mode, on the device that computes.
-        batches: of input images, in the order of the masks.
-        count: images in all.
-        masks: pseudo masks of the images.
+        head: on the device that computes.
+        pyramids: of the frozen backbone, maps ``[(B, K_i, h_i, w_i)]`` a batch (`tlaam.models.backbone`).
+        masks: pseudo masks ``(M, 64, 64)`` of the first M images.
         seed: decides the order of the images.
-
-    Raises:
-        ModelError: the localiser learns, but is none that can be fitted on maps alone.
     """
-    head = network.localizer
-    if not isinstance(head, Foreground):
-        raise ModelError(
-            f"a probe (epochs 0) fits the foreground head, and not {type(head).__name__}, which learns in epochs."
-        )
-    kept, of_kept = _frozen_maps(network, head, batches, count, masks)
+    kept = _frozen_maps(head, pyramids, len(masks))
+    of_kept = torch.from_numpy(masks[: len(kept[0])])
     device = next(head.parameters()).device
     generator = torch.Generator().manual_seed(derive(seed, "finder"))
-    steps = min(max(_PASSES * len(of_kept) // _BATCH, _LEAST_STEPS), _MOST_STEPS)
     optimizer = torch.optim.AdamW(head.parameters(), lr=_LR, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_LR, total_steps=steps)
-    for order in _orders(len(of_kept), steps, generator):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=_LR, total_steps=_STEPS)
+    for order in _orders(len(of_kept), _STEPS, generator):
         mirrored = bool(torch.rand((), generator=generator) < 0.5)
         maps = [_taken(level, order, mirrored, device).float() for level in kept]
         loss = foreground_loss(head.foreground_logits(maps), _taken(of_kept, order, mirrored, device))
@@ -61,36 +54,47 @@ def fit_localizer(network: TLAAM, batches: Iterator[Item], count: int, masks: Ps
         optimizer.step()
         schedule.step()
     head.zero_grad()
+    if head.chooses_threshold:
+        head.threshold.fill_(_agreeing_threshold(head, kept, of_kept, device))
 
 
 @torch.no_grad()
-def _frozen_maps(
-    network: TLAAM, head: Foreground, batches: Iterator[Item], count: int, masks: PseudoMasks
-) -> tuple[list[Tensor], Tensor]:
-    """Return the pyramid's maps ``[(M, K_i, h_i, w_i)]``, in half precision, and their masks ``(M, m, m)``, uint8."""
+def _agreeing_threshold(head: Foreground, kept: Sequence[Tensor], masks: Tensor, device: torch.device) -> float:
+    """Return the threshold whose boxes have the largest mean IoU with the boxes of the masks."""
+    whole = (1, 1)
+    wanted = mask_boxes(largest_component(masks > (BACKGROUND + FOREGROUND) // 2), whole)
+    sums = torch.zeros(len(_THRESHOLDS))
+    for start in range(0, len(masks), _BATCH):
+        places = torch.arange(start, min(start + _BATCH, len(masks)))
+        logits = head.foreground_logits([_taken(level, places, False, device).float() for level in kept])
+        for number, threshold in enumerate(_THRESHOLDS):
+            boxes = heatmap_boxes(logits.sigmoid(), whole, threshold=threshold, rule="value", upsample=head.upsample)
+            sums[number] += box_iou(boxes.cpu(), wanted[places]).sum()
+    return _THRESHOLDS[int(sums.argmax())]
+
+
+@torch.no_grad()
+def _frozen_maps(head: Foreground, pyramids: Iterator[Pyramid], count: int) -> list[Tensor]:
+    """Return the maps ``[(M, K_i, h_i, w_i)]`` of the first images, at most `count`, in half precision."""
     kept: list[list[Tensor]] = []
-    of_kept: list[Tensor] = []
-    taken: set[int] = set()
-    for batch in batches:
-        images = resize_whole(network.normalise(batch.input_image), network.image_size)
-        pyramid = [level.float() for level in network.backbone.pyramid(images)[1]]
+    found = 0
+    for pyramid in pyramids:
         if not kept:
             kept = [[] for _ in pyramid]
-            most = max(1, _MOST_BYTES // (2 * sum(level[0].numel() for level in pyramid)))
-            taken = set(range(0, count, -(-count // min(count, most))))
+            count = min(count, max(1, _MOST_BYTES // (2 * sum(level[0].numel() for level in pyramid))))
             _begin_statistics(head)
-        rows = [row for row, index in enumerate(batch.position.tolist()) if index in taken]
-        if not rows:
-            continue
         for place, (level, norm) in enumerate(zip(pyramid, head.norms, strict=True)):
-            norm.train()(level[rows])  # cumulative running statistics
+            wanted = level[: count - found].float()
+            norm.train()(wanted)  # cumulative running statistics
             norm.eval()
-            kept[place].append(level[rows].half().cpu())
-        of_kept += [torch.from_numpy(masks[int(batch.position[row])]) for row in rows]
+            kept[place].append(wanted.half().cpu())
+        found += len(kept[0][-1])
+        if found >= count:
+            break
     for norm in head.norms:
         assert isinstance(norm, nn.BatchNorm2d)
         norm.momentum = 0.1
-    return [torch.cat(level) for level in kept], torch.stack(of_kept)
+    return [torch.cat(level) for level in kept]
 
 
 def _begin_statistics(head: Foreground) -> None:

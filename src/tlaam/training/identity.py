@@ -15,7 +15,7 @@ from tlaam.runs.folder import RunFolder
 from tlaam.training.saying import say
 from tlaam.utils.yaml_file import read_yaml
 
-_ADDED = ("fusion",)
+_ADDED = ("fusion", "raw_scale", "probe_first")
 """Settings that earlier versions did not have, whose default is what they did."""
 
 

@@ -28,6 +28,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
+from tlaam.models.joint import JointHead
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training import sharding
@@ -42,9 +43,11 @@ from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
 from tlaam.training.transforms import jitter_colors
-from tlaam.training.validation import validate
+from tlaam.training.validation import clearly_better, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
 
+_ENOUGH = 20
+"""Validation images below which no temperature is chosen on them."""
 _SYNC_STEPS = 20
 """Steps between looks at values that live on the device, and between agreements of several devices."""
 
@@ -74,6 +77,12 @@ class _State:
     seconds: float = 0.0
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
+    probe_losses: list[float] = field(default_factory=list)
+    """Of the validation images, before the first step, where a probe came first and its scores can be calibrated."""
+    best_temperature: float = 1.0
+    last_temperature: float = 1.0
+    last_passes: bool = True
+    """Whether the last epoch measured did better than the probe."""
 
 
 def fit(
@@ -86,6 +95,7 @@ def fit(
     identity: dict[str, Any],
     *,
     masks: PseudoMasks | None = None,
+    probed: bool = False,
     checkpoint: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Row]:
@@ -100,6 +110,8 @@ def fit(
         folder: where checkpoints, ``history.csv`` and logs go.
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
         masks: pseudo masks of the training samples, for a localiser that learns.
+        probed: `model` is a probe: its weights are kept unless those of an epoch do better on validation images, by
+            their negative log-likelihood, clearly (`tlaam.training.validation.clearly_better`).
         checkpoint: what to continue from (`Checkpoints.newest`).
         progress: show a bar where standard error is a terminal, and a line an epoch.
 
@@ -118,7 +130,8 @@ def fit(
         _full_memory_named(folder, _resolved(config.training.batch_size)),
         lost_loaders_named(folder.path),
     ):
-        return _Fit(fabric, model, train, val, config, folder, identity, masks, checkpoint, progress, stop).run()
+        training = _Fit(fabric, model, train, val, config, folder, identity, masks, probed, checkpoint, progress, stop)
+        return training.run()
 
 
 @contextmanager
@@ -143,6 +156,7 @@ class _Fit:
         folder: RunFolder,
         identity: dict[str, Any],
         masks: PseudoMasks | None,
+        probed: bool,
         checkpoint: dict[str, Any] | None,
         progress: bool,
         stop: StopRequest,
@@ -153,6 +167,7 @@ class _Fit:
         self.train, self.val, self.stop = train, val, stop
         self.progress = progress and fabric.is_global_zero
         self.checkpoints = Checkpoints(folder.checkpoints)
+        self.probed = probed and bool(val)
         self.state = _State()
         self.criterion = TwoLevelLoss(self.training.label_smoothing)
 
@@ -220,6 +235,8 @@ class _Fit:
         try:
             if self.state.step == 0:
                 self._write_history()
+                if self.probed and self.epochs and not self.state.probe_losses:
+                    self._measure_probe()
                 self._save()  # a disk too small is found now, not in an hour
             self._steps(logger)
         finally:
@@ -227,6 +244,18 @@ class _Fit:
             logger.finalize("")
         self._keep_weights()
         return self.state.history
+
+    def _measure_probe(self) -> None:
+        """Say what the start is worth, and keep its weights until an epoch's are better."""
+        measured = validate(self.fabric, self.model, with_plain_errors(self.val_loader), len(self.val))
+        if self.progress:
+            share = measured.measures["top1_fused"]
+            tqdm.write(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.", file=sys.stderr)
+        if measured.losses is None:
+            return
+        self.state.probe_losses = measured.calibrated()[0].tolist()
+        if self.fabric.is_global_zero:
+            self.checkpoints.save_probe(self.model.state_dict())
 
     def _steps(self, logger: TensorBoardLogger) -> None:
         if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped while it validated
@@ -335,15 +364,22 @@ class _Fit:
         self._gather()
         if self.val:
             measured = self._best_guess().to(self.fabric.device)
-            val = validate(self.fabric, measured, self._unless_stopped(with_plain_errors(self.val_loader)))
+            batches = self._unless_stopped(with_plain_errors(self.val_loader))
+            found = validate(self.fabric, measured, batches, len(self.val))
+            val = found.measures
+            if found.losses is not None:
+                losses, state.last_temperature = found.calibrated()
+                if state.probe_losses:
+                    state.last_passes = clearly_better(losses, torch.tensor(state.probe_losses))
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
         self.sums.zero_()
         self.computed.clear()
         self._require_finite_weights()
-        if self.val and (state.best_epoch is None or score(row) > score(state.history[state.best_epoch])):
-            state.best_epoch = epoch
+        best = None if state.best_epoch is None else state.history[state.best_epoch]
+        if self.val and state.last_passes and (best is None or score(row) > score(best)):
+            state.best_epoch, state.best_temperature = epoch, state.last_temperature
             row["best"] = 1
             if self.fabric.is_global_zero and self.training.keep == "best":
                 self.checkpoints.save_best(epoch, self._best_guess().state_dict())
@@ -436,15 +472,32 @@ class _Fit:
 
     def _keep_weights(self) -> None:
         self._gather()
-        if self.training.keep == "best" and self.state.best_epoch is not None:
-            try:
-                kept = self.checkpoints.load_best(self.state.best_epoch)
-            except RunError as error:  # spoiled since it was written
-                raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
-        else:
-            kept = self._best_guess().state_dict()
-        self.model.load_state_dict(kept)
+        state = self.state
+        kept, temperature = "last", state.last_temperature
+        if self.training.keep == "best" and state.best_epoch is not None:
+            kept, temperature = f"epoch {state.best_epoch + 1}", state.best_temperature
+        elif state.probe_losses and (self.training.keep == "best" or not state.last_passes):
+            kept, temperature = "probe", 1.0  # its own is in its weights
+        try:
+            if kept == "probe":
+                weights = self.checkpoints.load_probe()
+            elif kept == "last" or state.best_epoch is None:
+                weights = self._best_guess().state_dict()
+            else:
+                weights = self.checkpoints.load_best(state.best_epoch)
+        except RunError as error:  # spoiled since it was written
+            raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
+        self.model.load_state_dict(weights)
         self.model.eval()
+        joint = getattr(self.model, "joint", None)
+        if isinstance(joint, JointHead) and self.epochs and len(self.val) >= _ENOUGH:
+            joint.cool(temperature)
+        if self.fabric.is_global_zero and self.epochs:
+            self.folder.note_status(kept=kept)
+        if state.probe_losses and self.progress:
+            found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
+            tail = "; kept the probe" if kept == "probe" else ""
+            tqdm.write(f"{found} clearly better than the probe on held-out images{tail}.", file=sys.stderr)
 
     def _new_bar(self) -> Any:
         epoch, taken = divmod(self.state.step, self.steps_per_epoch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
 
@@ -49,7 +50,7 @@ class TwoLevelLoss(nn.Module):
         Args:
             output: the network's record.
             labels: ``(B,)`` int64.
-            masks: pseudo masks ``(B, m, m)``, uint8, 255 where foreground; needed where the localiser learns.
+            masks: pseudo masks ``(B, m, m)``, uint8 (`foreground_loss`); needed where the localiser learns.
         """
         total = raw = self._mean(output.raw_logits, labels)
         of_object = of_parts = None
@@ -77,12 +78,15 @@ class TwoLevelLoss(nn.Module):
 
 
 def foreground_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of cells with the share of each that the masks cover.
+    """Return the mean binary cross-entropy of cells with the share of each that is foreground of what is decided.
 
     Args:
         logits: of the foreground, ``(B, h, w)``.
-        masks: ``(B, m, m)``, uint8, 255 where foreground.
+        masks: ``(B, m, m)``, uint8: 255 foreground, 0 background, anything between undecided, which does not count.
     """
+    decided = (masks == 0) | (masks == 255)
+    kinds = torch.stack([decided, masks == 255], dim=1).to(logits.device, torch.float32)
     height, width = logits.shape[1:]
-    shares = adaptive_avg_pool2d(masks[:, None].float() / 255, (height, width))[:, 0]
-    return binary_cross_entropy_with_logits(logits.float(), shares)
+    counted, marked = adaptive_avg_pool2d(kinds, (height, width)).unbind(1)
+    losses = binary_cross_entropy_with_logits(logits.float(), marked / counted.clamp(min=1e-6), reduction="none")
+    return (losses * counted).sum() / counted.sum().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""The probe: a whole model whose backbone stays as it was pretrained (``--epochs 0``).
+"""The probe: a whole model whose backbone is as it was pretrained; all of a training without epochs, else its start.
 
 The localiser is fitted first, then every image's pooled features are computed once, and the classifiers are solved on
 them: V, which all branches share, on all views; W, the joint classifier, on the views together.
@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
+from tlaam.data.groups import groups_of
 from tlaam.data.sample import Sample
-from tlaam.inference.pytorch import infer, prepared
+from tlaam.errors import ModelError
+from tlaam.inference.pytorch import asked_in, best_precision, infer, prepared
+from tlaam.models.crops import resize_whole
+from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
+from tlaam.probe.features import FeatureStore
 from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
+from tlaam.runs.out_of_fold import OutOfFold
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
+from tlaam.training.input_cache import InputCache
 from tlaam.training.loading import batch_loader, with_plain_errors
-from tlaam.training.masks import PseudoMasks
+from tlaam.training.pseudo_masks import marked, taught_masks, taught_places
 from tlaam.utils.checksums import checksum
+from tlaam.utils.progress import progress_bar
 
 _FOLDS = 5
 _BATCH = 16
@@ -38,7 +47,6 @@ _VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
 """Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
 
 Labels = NDArray[np.int64]
-Views = NDArray[np.float32]
 
 
 class ProbeFacts(NamedTuple):
@@ -66,38 +74,94 @@ class ProbeFacts(NamedTuple):
     seconds: float
 
 
+class FittedProbe(NamedTuple):
+    """What comes of a probe beside the network's weights.
+
+    Attributes:
+        facts: what is known of it.
+        answers: for the images it was solved on, out of fold.
+        masks: of a localiser that learns, pseudo masks of all images by what was fitted, ``(N, 64, 64)`` in the order
+            of their names; else None.
+    """
+
+    facts: ProbeFacts
+    answers: OutOfFold
+    masks: NDArray[np.uint8] | None
+
+
 def fit_probe_model(
-    fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config, masks: PseudoMasks | None
-) -> ProbeFacts:
+    fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config, *, progress: bool = False
+) -> FittedProbe:
     """Fit localiser and classifiers in place; the backbone stays as it is.
+
+    The foreground head learns from pseudo masks of a few images, which the backbone makes at a larger input
+    (`tlaam.training.pseudo_masks`); what it then marks in all images is what training goes on with. Images are looked
+    at in the arithmetic and at the speed of `tlaam predict`.
 
     Args:
         fabric: already launched; only the process that calls works.
         network: its backbone's weights are the pretrained ones.
         samples: the training images.
         config: resolved settings.
-        masks: pseudo masks of the samples, for a localiser that learns.
+        progress: show bars where standard error is a terminal.
 
     Raises:
-        DataError: an image cannot be read.
+        DataError: an image cannot be read, or its features have no room.
         ModelError: the localiser is one that learns in epochs.
     """
     began = time.monotonic()
     labels = np.array([sample.label for sample in samples])
     classes = network.classifier.out_features
     network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    if masks is not None:
-        fit_localizer(network, _batches(fabric, samples, config), len(samples), masks, config.training.seed)
-        network.eval()
-    views, pixels = _views(fabric, network, samples, config)
-    names = [sample.name for sample in samples]
-    folds = stratified_folds(
-        labels.tolist(), names, min(_FOLDS, len(samples)), seed=config.training.seed, groups=pixels
+    eye = Eye(fabric, network, config)
+    localizer = network.localizer
+    learns = localizer is not None and localizer.learns
+    if learns:
+        if not isinstance(localizer, Foreground):
+            raise ModelError(
+                f"a probe fits the foreground head, and not {type(localizer).__name__}, which learns in epochs."
+            )
+        taught = [samples[place] for place in taught_places(samples)]
+        masks = taught_masks(fabric, eye.network, taught, config, context=eye.open, progress=progress)
+        fit_localizer(localizer, eye.pyramids(taught), masks, config.training.seed)
+        eye.update(network)
+    with ExitStack() as stack:
+        seen = stack.enter_context(eye.look(samples, progress))
+        folds = stratified_folds(
+            labels.tolist(),
+            [sample.name for sample in samples],
+            min(_FOLDS, len(samples)),
+            seed=config.training.seed,
+            groups=groups_of(samples, seen.pixels),
+        )
+        if localizer is not None and not learns:  # it may explain the class that V says: V comes before it
+            _set(network.classifier, fit_probe(seen.features.array[:, 0], labels, classes, folds).probe)
+            eye.update(network)
+            seen = stack.enter_context(eye.look(samples, progress))
+        facts, scores, known = _solved(network, seen.features.array, labels, folds)
+    answers = OutOfFold(
+        tuple(sample.name for sample in samples),
+        labels,
+        scores.argmax(1),
+        np.exp(scores.max(1)).clip(0, 1).astype(np.float32),
+        known,
     )
-    if network.localizer is not None and masks is None:  # it may explain the class that V says: V comes before it
-        _set(network.classifier, fit_probe(views[:, 0], labels, classes, folds).probe)
-        views, _ = _views(fabric, network, samples, config)
-    count = views.shape[1]
+    marks = None
+    if seen.marks is not None:
+        marks = seen.marks[sorted(range(len(samples)), key=lambda place: samples[place].name)]
+    return FittedProbe(facts._replace(seconds=round(time.monotonic() - began, 1)), answers, marks)
+
+
+def _solved(
+    network: TLAAM, views: NDArray[np.float32], labels: Labels, folds: NDArray[np.int64]
+) -> tuple[ProbeFacts, NDArray[np.float64], NDArray[np.bool_]]:
+    """Set the network's classifiers by features ``(N, V, K)``.
+
+    Returns:
+        What is known of them; logarithms of the fused probabilities ``(N, C)``, out of fold; and of which images they
+        are known.
+    """
+    classes, count = network.classifier.out_features, views.shape[1]
     candidates = _VIEW_WEIGHTS[count]
     joint: ProbeFit | None = None
     l2s = L2_GRID
@@ -108,19 +172,100 @@ def fit_probe_model(
         l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
     shared = fit_probe(views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s)
     _set(network.classifier, shared.probe.cooled(shared.temperature))
-    log_probabilities = _mean_of_views(shared, count) if joint is None else joint.out_of_fold / joint.temperature
-    known = shared.known[::count]
-    right = (log_probabilities.argmax(1) == labels) & known
-    return ProbeFacts(
-        images=len(samples),
+    scores = _mean_of_views(shared, count) if joint is None else _log_softmax(joint.out_of_fold / joint.temperature)
+    known = (shared.known[::count] if joint is None else joint.known).copy()
+    right = (scores.argmax(1) == labels) & known
+    # Of a class's only image no fold knows the class: its answer is wrong, unless folds were not asked about all.
+    facts = ProbeFacts(
+        images=len(labels),
         views=count,
         out_of_fold_top1=float(right.mean()) if known.any() else None,
-        out_of_fold_loss=negative_log_likelihood(log_probabilities[known], labels[known]) if known.any() else None,
+        out_of_fold_loss=negative_log_likelihood(scores[known], labels[known]) if known.any() else None,
         l2_shared=shared.l2,
         l2_joint=None if joint is None else joint.l2,
         view_weights=None if joint is None else candidates[joint.weights],
-        seconds=round(time.monotonic() - began, 1),
+        seconds=0.0,
     )
+    return facts, scores, known
+
+
+class _Seen(NamedTuple):
+    """What was seen of N images.
+
+    Attributes:
+        features: pooled, of all branches, ``(N, V, K)``.
+        pixels: a checksum of each image's: those of equal pixels must not stand on two sides of a fold.
+        marks: where the localiser learns, what it marks, as pseudo masks ``(N, 64, 64)``.
+    """
+
+    features: FeatureStore
+    pixels: list[str]
+    marks: NDArray[np.uint8] | None
+
+
+class Eye:
+    """Looks at images as `tlaam predict` does, with the network as it stands."""
+
+    def __init__(self, fabric: Fabric, network: TLAAM, config: Config) -> None:
+        self.fabric, self.config = fabric, config
+        self.precision = best_precision(fabric.device)
+        self.network = prepared(network, fabric.device, self.precision)
+
+    def update(self, network: TLAAM) -> None:
+        """Take over what was fitted: localiser and classifiers."""
+        self.network.classifier.load_state_dict(network.classifier.state_dict())
+        if network.localizer is not None and self.network.localizer is not None:
+            self.network.localizer.load_state_dict(network.localizer.state_dict())
+
+    def open(self) -> torch.autocast:
+        """Return the context in which it looks."""
+        return asked_in(self.fabric.device, self.precision)
+
+    def batches(self, samples: Sequence[Sample]) -> Iterator[Item]:
+        """Yield all images as they are, in order, on the device."""
+        training, source_size = self.config.training, self.config.model.source_size
+        assert source_size is not None
+        cache = None if training.cache is None else InputCache(training.cache, source_size)
+        images = EvaluationImages(samples, source_size, cache)
+        places = [list(range(start, min(start + _BATCH, len(samples)))) for start in range(0, len(samples), _BATCH)]
+        for batch in with_plain_errors(batch_loader(images, places, training.workers or 0, pin=False)):
+            yield self.fabric.to_device(batch)
+
+    def pyramids(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield the backbone's maps of raw images, as the localiser reads them."""
+        network = self.network
+        for batch in self.batches(samples):
+            with torch.no_grad(), self.open():
+                images = resize_whole(network.normalise(batch.input_image), network.raw_size)
+                maps = network.backbone.pyramid(images)[1]
+            yield maps
+
+    @contextmanager
+    def look(self, samples: Sequence[Sample], progress: bool) -> Iterator[_Seen]:
+        """Yield what is seen of images; features beyond memory's room lie in a file until then."""
+        pixels: list[str] = []
+        marks: list[NDArray[np.uint8]] = []
+        store: FeatureStore | None = None
+        try:
+            with progress_bar("looking at the images", hidden=not progress) as show:
+                for batch in self.batches(samples):
+                    with self.open():
+                        output = infer(self.network, batch.input_image)
+                    assert output.views is not None
+                    views = output.views.cpu().numpy()
+                    store = store or FeatureStore(len(samples), *views.shape[1:])
+                    store.append(views)
+                    pixels += [checksum(image.tobytes()) for image in batch.input_image.cpu().numpy()]
+                    if output.foreground_logits is not None:
+                        assert isinstance(self.network.localizer, Foreground)
+                        probabilities = output.foreground_logits.sigmoid()
+                        marks.append(marked(probabilities, float(self.network.localizer.threshold)).cpu().numpy())
+                    show(len(pixels), len(samples))
+            assert store is not None
+            yield _Seen(store, pixels, np.concatenate(marks) if marks else None)
+        finally:
+            if store is not None:
+                store.close()
 
 
 def _mean_of_views(shared: ProbeFit, count: int) -> NDArray[np.float64]:
@@ -131,29 +276,9 @@ def _mean_of_views(shared: ProbeFit, count: int) -> NDArray[np.float64]:
     return mean
 
 
-def _batches(fabric: Fabric, samples: Sequence[Sample], config: Config) -> Iterator[Item]:
-    """Yield all images as they are, in order, on the device."""
-    assert config.model.source_size is not None
-    images = EvaluationImages(samples, config.model.source_size)
-    places = [list(range(start, min(start + _BATCH, len(samples)))) for start in range(0, len(samples), _BATCH)]
-    for batch in with_plain_errors(batch_loader(images, places, config.training.workers or 0, pin=False)):
-        yield fabric.to_device(batch)
-
-
-def _views(fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config) -> tuple[Views, list[str]]:
-    """Return the pooled features of all branches, ``(N, V, K)``, and a checksum of each image's pixels.
-
-    Images of the same pixels must not stand on two sides of a fold: the one would be known from the other.
-    """
-    ready = prepared(network, fabric.device)  # float32: what is solved on should not be rounded
-    found: list[Views] = []
-    pixels: list[str] = []
-    for batch in _batches(fabric, samples, config):
-        views = infer(ready, batch.input_image).views
-        assert views is not None
-        found.append(views.float().cpu().numpy())
-        pixels += [checksum(image.tobytes()) for image in batch.input_image.cpu().numpy()]
-    return np.concatenate(found), pixels
+def _log_softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    logarithms: NDArray[np.float64] = torch.from_numpy(scores).double().log_softmax(-1).numpy()
+    return logarithms
 
 
 @torch.no_grad()
@@ -162,11 +287,11 @@ def _set(layer: nn.Linear, probe: LinearProbe) -> None:
     layer.bias.copy_(torch.from_numpy(probe.bias))
 
 
-def said(facts: dict[str, Any]) -> str:
+def said(facts: ProbeFacts) -> str:
     """Return what a run says of its probe, in a line."""
-    if facts["out_of_fold_top1"] is None:
-        return f"Probe: after {facts['seconds']:.0f} s; there are too few images to say how often it is right"
+    if facts.out_of_fold_top1 is None:
+        return f"Probe: after {facts.seconds:.0f} s; there are too few images to say how often it is right"
     return (
-        f"Probe: after {facts['seconds']:.0f} s, {facts['out_of_fold_top1']:.1%} of the {facts['images']} training "
+        f"Probe: after {facts.seconds:.0f} s, {facts.out_of_fold_top1:.1%} of the {facts.images} training "
         "images right by probes that had not seen them (out of fold)"
     )

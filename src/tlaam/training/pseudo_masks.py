@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +27,48 @@ from tlaam.training.masks import MASK_SIZE
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import trailer
 
-_FIT_IMAGES = 128
+TAUGHT = 128
 """Images that the discriminant is fitted to, evenly spaced in the names; a bound on time, not a measured optimum."""
 _BATCH = 8
 _MOST_BYTES = 1 << 30
-"""Of their features that are kept until the discriminant is there."""
+"""Of their features, which are kept until the discriminant is there; where they are larger, fewer images are taken."""
+_ROUNDS = 2
+"""Fits of the discriminant: the first to cells told apart by contrast with the border, the next by the one before."""
+_UNDECIDED = 0.1
+"""Scores so near the threshold are of no kind, in distances of the kinds' means."""
+BACKGROUND, RATHER_BACKGROUND, RATHER_FOREGROUND, FOREGROUND = 0, 96, 160, 255
+"""A mask's values. Of what is in between nothing is learnt (`tlaam.training.loss.foreground_loss`)."""
+
+
+def taught_places(samples: Sequence[Sample]) -> list[int]:
+    """Return which samples the discriminant is fitted to: evenly spaced in the order of their names."""
+    by_name = sorted(range(len(samples)), key=lambda place: samples[place].name)
+    return by_name[:: max(1, -(-len(samples) // TAUGHT))]
+
+
+def taught_masks(
+    fabric: Fabric,
+    model: Architecture,
+    samples: Sequence[Sample],
+    config: Config,
+    *,
+    context: Callable[[], AbstractContextManager[Any]],
+    progress: bool,
+) -> NDArray[np.uint8]:
+    """Return the masks ``(M, 64, 64)`` of a few images by a discriminant of their own, as `write_pseudo_masks` does.
+
+    Where their features do not fit into memory, masks are of the first of them alone.
+
+    Args:
+        fabric, model, samples, config, progress: as of `write_pseudo_masks`.
+        context: makes what the model computes in, such as `tlaam.inference.pytorch.asked_in`.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    with _bar(len(samples), progress) as bar, _answering(model, fabric):
+        kept = _kept(_features(model, samples, config, fabric, context), bar)
+        return _all_masks(kept, _fit(kept))
 
 
 def write_pseudo_masks(
@@ -51,29 +90,22 @@ def write_pseudo_masks(
         DataError: an image cannot be read.
     """
     samples = sorted(samples, key=_name)
-    device, backbone_mode = fabric.device, model.training
-    model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    fitted = list(range(0, len(samples), max(1, -(-len(samples) // _FIT_IMAGES))))
-    try:
-        with tqdm(
-            total=len(samples),
-            desc="marking the foreground",
-            unit="image",
-            file=sys.stderr,
-            leave=False,
-            disable=None if progress else True,
-        ) as bar:
-            kept: list[Tensor] = []
-            rule = _fit(_keeping(kept, _features(model, [samples[i] for i in fitted], config, fabric), bar))
-            masks = np.empty((len(samples), MASK_SIZE, MASK_SIZE), dtype=np.uint8)
-            done = fitted[: sum(map(len, kept))]
-            masks[done] = _all_masks(kept, rule)
-            kept.clear()
-            if others := sorted({*range(len(samples))} - {*done}):
-                rest = _counted(_features(model, [samples[i] for i in others], config, fabric), bar)
-                masks[others] = _all_masks(rest, rule)
-    finally:
-        model.train(backbone_mode)
+    masks = np.empty((len(samples), MASK_SIZE, MASK_SIZE), dtype=np.uint8)
+    fitted = taught_places(samples)
+    with _bar(len(samples), progress) as bar, _answering(model, fabric):
+        kept = _kept(_features(model, [samples[i] for i in fitted], config, fabric, fabric.autocast), bar)
+        rule = _fit(kept)
+        done = fitted[: sum(map(len, kept))]
+        masks[done] = _all_masks(kept, rule)
+        kept.clear()
+        if others := sorted({*range(len(samples))} - {*done}):
+            rest = _counted(_features(model, [samples[i] for i in others], config, fabric, fabric.autocast), bar)
+            masks[others] = _all_masks(rest, rule)
+    write_masks(path, masks)
+
+
+def write_masks(path: Path, masks: NDArray[np.uint8]) -> None:
+    """Write masks ``(N, 64, 64)``, which lie in the order of the images' names, with a checksum behind them."""
     stream = io.BytesIO()
     np.save(stream, masks, allow_pickle=False)
     content = stream.getbuffer()
@@ -84,7 +116,13 @@ def _name(sample: Sample) -> str:
     return sample.name
 
 
-def _features(model: Architecture, samples: Sequence[Sample], config: Config, fabric: Fabric) -> Iterator[Tensor]:
+def _features(
+    model: Architecture,
+    samples: Sequence[Sample],
+    config: Config,
+    fabric: Fabric,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> Iterator[Tensor]:
     """Yield the last stage's maps ``(b, K, H, W)`` of images as they are, at the size at which masks are made."""
     assert config.model.source_size is not None
     size = config.training.pseudo_mask_size
@@ -93,7 +131,7 @@ def _features(model: Architecture, samples: Sequence[Sample], config: Config, fa
     loader = batch_loader(images, batches, config.training.workers or 0, pin=False)
     for batch in with_plain_errors(loader):
         # The contexts end before a batch is handed out: sums over cells are taken in full precision.
-        with torch.no_grad(), fabric.autocast():
+        with torch.no_grad(), context():
             input_image = model.normalise(batch.input_image.to(fabric.device))
             if input_image.shape[-1] != size:
                 input_image = functional.interpolate(
@@ -103,13 +141,21 @@ def _features(model: Architecture, samples: Sequence[Sample], config: Config, fa
         yield features
 
 
-def _fit(batches: Iterable[Tensor]) -> Discriminant | None:
-    fit: DiscriminantFit | None = None
-    for features in batches:
-        fit = fit or DiscriminantFit(features.shape[1])
-        contrast = border_contrast(features)
-        fit.add(features, contrast > otsu_thresholds(contrast)[:, None, None])
-    return None if fit is None else fit.solve()
+def _fit(kept: Sequence[Tensor]) -> Discriminant | None:
+    rule: Discriminant | None = None
+    for _ in range(_ROUNDS):
+        fit = DiscriminantFit(kept[0].shape[1])
+        for features in kept:
+            if rule is None:
+                contrast = border_contrast(features)
+                fit.add(features, contrast > otsu_thresholds(contrast)[:, None, None])
+            else:
+                fit.add(features, rule.scores(features) > 0.5)
+        found = fit.solve()
+        if found is None:
+            return rule
+        rule = Discriminant(found.weight.to(kept[0].device), found.offset.to(kept[0].device))
+    return rule
 
 
 def _all_masks(batches: Iterable[Tensor], rule: Discriminant | None) -> NDArray[np.uint8]:
@@ -120,23 +166,53 @@ def _all_masks(batches: Iterable[Tensor], rule: Discriminant | None) -> NDArray[
 def _masks(features: Tensor, rule: Discriminant | None) -> Tensor:
     """Return masks ``(b, 64, 64)``, uint8, of features ``(b, K, H, W)``."""
     if rule is None:  # nothing tells foreground from background: everything is looked at
-        return torch.full((len(features), MASK_SIZE, MASK_SIZE), 255, dtype=torch.uint8)
-    rule = Discriminant(rule.weight.to(features.device), rule.offset.to(features.device))
-    scores = rule.scores(features)[:, None]
-    scores = functional.interpolate(scores, size=(MASK_SIZE, MASK_SIZE), mode="bilinear", align_corners=False)
-    return (scores[:, 0] > 0.5).to(torch.uint8) * 255
+        return torch.full((len(features), MASK_SIZE, MASK_SIZE), FOREGROUND, dtype=torch.uint8)
+    return marked(rule.scores(features))
 
 
-def _keeping(kept: list[Tensor], batches: Iterator[Tensor], bar: tqdm[None]) -> Iterator[Tensor]:
-    """Yield batches of features and keep the first of them, so that they need not be computed again."""
-    room, kept_all = _MOST_BYTES, True
+def marked(scores: Tensor, threshold: float = 0.5, undecided: float = _UNDECIDED) -> Tensor:
+    """Return masks ``(B, 64, 64)``, uint8, of cells' scores ``(B, h, w)``; those near the threshold are undecided."""
+    scores = functional.interpolate(scores[:, None], size=(MASK_SIZE, MASK_SIZE), mode="bilinear", align_corners=False)[
+        :, 0
+    ]
+    above, near = scores > threshold, (scores - threshold).abs() < undecided
+    decided = torch.where(above, FOREGROUND, BACKGROUND)
+    return decided.where(~near, torch.where(above, RATHER_FOREGROUND, RATHER_BACKGROUND)).to(torch.uint8)
+
+
+def _kept(batches: Iterable[Tensor], bar: tqdm[None]) -> list[Tensor]:
+    """Return batches of features, as many as may be kept, and one at least."""
+    kept: list[Tensor] = []
+    room = _MOST_BYTES
     for features in batches:
         room -= features.nbytes
-        kept_all = kept_all and room >= 0
-        if kept_all:
-            kept.append(features)
-            bar.update(len(features))
-        yield features
+        if kept and room < 0:
+            break
+        kept.append(features)
+        bar.update(len(features))
+    return kept
+
+
+@contextmanager
+def _answering(model: Architecture, fabric: Fabric) -> Iterator[None]:
+    """Let the model, on the device, answer; its mode is put back."""
+    was_training = model.training
+    model.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _bar(total: int, progress: bool) -> tqdm[None]:
+    return tqdm(
+        total=total,
+        desc="marking the foreground",
+        unit="image",
+        file=sys.stderr,
+        leave=False,
+        disable=None if progress else True,
+    )
 
 
 def _counted(batches: Iterator[Tensor], bar: tqdm[None]) -> Iterator[Tensor]:

@@ -26,11 +26,13 @@ from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import probe_shape
 from tlaam.models.build import build_model
 from tlaam.models.localizers.base import Localizer
+from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.runs.data import reopenable
 from tlaam.runs.environment import versions
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import total_seconds
+from tlaam.runs.out_of_fold import write_out_of_fold
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import training_images
@@ -49,14 +51,14 @@ from tlaam.training.input_cache import InputCache
 from tlaam.training.launch import launched, on_first
 from tlaam.training.loading import lost_loaders_named
 from tlaam.training.loop import Diverged, fit, resume_command
-from tlaam.training.masks import PseudoMasks, read_pseudo_masks
+from tlaam.training.masks import read_pseudo_masks
 from tlaam.training.memory import peak_memory
 from tlaam.training.probe_first import fit_probe_model, said
-from tlaam.training.pseudo_masks import write_pseudo_masks
+from tlaam.training.pseudo_masks import write_masks, write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
 from tlaam.training.usable_data import readable, reopened, with_equal_images, with_splits
-from tlaam.training.workers import needed_workers
+from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
 
 
@@ -122,6 +124,8 @@ def train(
             classes, count = len(plan.images.classes), len(plan.images.split("train"))
             found = largest_batch(fabric, model, plan.config, classes, count)
             plan = replace(plan, config=plan.config.with_options(batch_size=found))
+        if plan.config.training.workers is None and plan.config.training.epochs == 0:
+            plan = replace(plan, config=plan.config.with_options(workers=spare_cores()))
         if plan.config.training.workers is None:
             loaded = training_images(plan.images.split("train"), plan.config)
             found = needed_workers(fabric, model, plan.config, len(plan.images.classes), loaded)
@@ -235,21 +239,30 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             write_pseudo_masks(fabric, model, train_samples, plan.config, folder.pseudo_masks, progress=progress)
         folder.note_status(pseudo_mask_seconds=round(time.monotonic() - began, 1))
 
+    def probe() -> dict[str, Any]:
+        again = f"continue with: {resume_command(folder)}"
+        with lost_loaders_named(folder.path), full_disk_named(folder.path, again):
+            assert isinstance(model, TLAAM)
+            found = fit_probe_model(fabric, model, train_samples, plan.config, progress=progress)
+            if found.masks is not None and plan.config.training.epochs:
+                write_masks(folder.pseudo_masks, found.masks)
+            if not plan.config.training.epochs:
+                write_out_of_fold(folder.out_of_fold, found.answers)
+        folder.note_status(probe=found.facts._asdict())
+        say(said(found.facts), progress)
+        return {name: value.cpu() for name, value in model.state_dict().items()}
+
     if plan.config.training.cache is not None:
         cache = InputCache(plan.config.training.cache, plan.config.model.source_size or 0)
         on_first(fabric, lambda: _fill(cache, [*train_samples, *val_samples], progress))
+    began_now = plan.checkpoint is None  # before the first step the backbone's weights are the pretrained ones
+    if began_now and _can_begin(model, plan.config):
+        model.load_state_dict(on_first(fabric, probe))
+    elif began_now and _learns_foreground(model) and not folder.pseudo_masks.exists():
+        on_first(fabric, mark_foreground)
     masks = None
-    if _learns_foreground(model):
-        # Before the first step the weights are the pretrained ones, and only then can masks be made.
-        if plan.checkpoint is None and not folder.pseudo_masks.exists():
-            on_first(fabric, mark_foreground)
+    if _learns_foreground(model) and plan.config.training.epochs:
         masks = read_pseudo_masks(folder.pseudo_masks, train_samples)
-    if plan.config.training.epochs == 0 and plan.checkpoint is None and isinstance(model, TLAAM):
-        facts, weights = on_first(fabric, lambda: _probed(fabric, model, train_samples, plan.config, masks))
-        model.load_state_dict(weights)
-        if fabric.is_global_zero:
-            folder.note_status(probe=facts)
-            say(said(facts), progress)
     try:
         history = fit(
             fabric,
@@ -260,6 +273,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             folder,
             identity,
             masks=masks,
+            probed=_can_begin(model, plan.config),
             checkpoint=plan.checkpoint,
             progress=progress,
         )
@@ -278,14 +292,6 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     on_first(fabric, finish)
-
-
-def _probed(
-    fabric: Fabric, model: TLAAM, samples: Sequence[Sample], config: Config, masks: PseudoMasks | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is known of a probe, and the network's weights with it."""
-    facts = fit_probe_model(fabric, model, samples, config, masks)
-    return facts._asdict(), {name: value.cpu() for name, value in model.state_dict().items()}
 
 
 def _fill(cache: InputCache, samples: Sequence[Sample], progress: bool) -> None:
@@ -324,6 +330,13 @@ def _learns_foreground(model: Architecture) -> bool:
     return isinstance(localizer, Localizer) and localizer.learns
 
 
+def _can_begin(model: Architecture, config: Config) -> bool:
+    """Return whether a probe comes first; a localiser of others that learns in epochs cannot be fitted before them."""
+    if not config.training.probe_first or not isinstance(model, TLAAM):
+        return False
+    return config.training.epochs == 0 or not _learns_foreground(model) or isinstance(model.localizer, Foreground)
+
+
 def _settings(config: Config | Mapping[str, Any] | None) -> Config:
     if config is None:
         return Config()
@@ -356,6 +369,8 @@ def _settle_best(checkpoints: Checkpoints, state: dict[str, Any], config: Config
             state["best_epoch"] = max(best_before, default=None)
     if lost and epoch is not None:
         say(f"The weights of epoch {epoch + 1}, the best before it, are kept unless a better epoch comes.", progress)
+    elif lost and state.get("probe_losses"):
+        say("The probe is kept unless a better epoch comes.", progress)
     elif lost:
         say("The best epoch from here on is kept, or else the last.", progress)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -13,31 +14,81 @@ from tlaam.inference.pytorch import infer
 from tlaam.models.architecture import Architecture
 from tlaam.training.dataset import Item
 
+TEMPERATURES: tuple[float, ...] = tuple(2 ** (step / 4) for step in range(-8, 13))
+"""Of the joint classifier's scores, of which the best is taken before two of them are compared: from 1/4 to 8."""
 
-def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item]) -> dict[str, float]:
-    """Return ``loss_<branch>`` and ``top1_<branch>`` for every branch that is run.
 
-    The loss is the mean negative log-likelihood of a branch's probabilities (of the parts: of their mean). Each device
-    passes its own batches, disjoint and together the whole split; sums are added up over devices, so every image counts
-    once.
+class Validation(NamedTuple):
+    """What a network comes to on N validation images.
+
+    Attributes:
+        measures: ``loss_<branch>`` and ``top1_<branch>`` of every branch that is run; the loss is the mean negative
+            log-likelihood of a branch's probabilities (of the parts: of their mean).
+        losses: negative log-likelihood of each image by the joint classifier at each of `TEMPERATURES`, float32
+            ``(N, T)``; None of a network that has none.
+    """
+
+    measures: dict[str, float]
+    losses: Tensor | None
+
+    def calibrated(self) -> tuple[Tensor, float]:
+        """Return each image's loss ``(N,)`` at the temperature at which their mean is least, and that temperature."""
+        assert self.losses is not None
+        best = int(self.losses.mean(0).argmin())
+        return self.losses[:, best], TEMPERATURES[best]
+
+
+def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], images: int) -> Validation:
+    """Measure a network. Each device passes its own batches, disjoint and together the whole split.
+
+    Sums are added up over devices, so every image counts once.
 
     Args:
+        fabric: launched.
         model: the plain network, not the wrapped one: devices may have unequal numbers of batches.
+        batches: this device's.
+        images: N, of all devices.
     """
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
+    losses = torch.zeros(images, len(TEMPERATURES), device=fabric.device)
+    joint = False
     with fabric.autocast():
         for batch in batches:
-            branches = infer(model, batch.input_image).branch_probabilities()
+            output = infer(model, batch.input_image)
+            branches = output.branch_probabilities()
             for row, name in enumerate(BRANCHES):
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)
+            if output.joint_logits is not None:
+                joint = True
+                losses[batch.position] = _at_temperatures(output.joint_logits.float(), batch.label)
     sums = fabric.all_reduce(sums, reduce_op="sum")
     measures = {}
-    for name, (loss, hits, images) in zip(BRANCHES, sums.tolist(), strict=True):
-        if images:
-            measures[f"loss_{name}"] = loss / images
-            measures[f"top1_{name}"] = hits / images
-    return measures
+    for name, (loss, hits, count) in zip(BRANCHES, sums.tolist(), strict=True):
+        if count:
+            measures[f"loss_{name}"] = loss / count
+            measures[f"top1_{name}"] = hits / count
+    has_joint = getattr(model, "joint", None) is not None or joint  # a device may have no images
+    return Validation(measures, fabric.all_reduce(losses, reduce_op="sum").cpu() if has_joint else None)
+
+
+def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the losses ``(B, T)`` of scores ``(B, C)``."""
+    temperatures = logits.new_tensor(TEMPERATURES)
+    scaled = (logits[:, None] / temperatures[:, None]).log_softmax(-1)
+    return -scaled.gather(2, labels[:, None, None].expand(-1, len(TEMPERATURES), 1))[..., 0]
+
+
+def clearly_better(new: Tensor, old: Tensor) -> bool:
+    """Return whether losses ``(N,)`` are lower than others of the same images, by a standard error of the difference.
+
+    >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
+    >>> clearly_better(old - 0.5, old), clearly_better(old - torch.tensor([1.0, -1.0, 0.5, -0.4]), old)
+    (True, False)
+    """
+    gain = old.double() - new.double()
+    error = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else float("inf")
+    return float(gain.mean()) > error
 
 
 def _measured(probabilities: Tensor, labels: Tensor) -> Tensor:

@@ -48,6 +48,11 @@ def needed_workers(fabric: Fabric, model: Architecture, config: Config, classes:
     return int(fabric.all_reduce(torch.tensor(count, device=fabric.device), reduce_op="max"))
 
 
+def spare_cores() -> int:
+    """Return how many processes load images for a network that only answers, where no step can be measured."""
+    return max(1, min(_UNMEASURED, _cores() - 1))
+
+
 def workers_for(loading: float, training: float, *, cores: int) -> int:
     """Return how many processes keep up, given the seconds that loading and training take of one image.
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tlaam.config.sections import ModelConfig
+from tlaam.evaluation.localization import box_iou
 from tlaam.models.backbone import Backbone
 from tlaam.models.build import build_model
 from tlaam.models.heatmaps import LinearHead
+from tlaam.models.localization import heatmap_boxes
 from tlaam.models.localizers.base import Evidence, Localization
 from tlaam.models.localizers.foreground import Foreground
+from tlaam.training.finder import fit_localizer
 from tlaam.training.loss import foreground_loss
 
 
@@ -53,6 +57,58 @@ def test_it_learns_what_masks_show() -> None:
     assert found.heatmaps.shape == (64, 16, 16) and found.heatmaps.min() >= 0 and found.heatmaps.max() <= 1
     assert (found.boxes - boxes).abs().max() <= 4  # a cell
     assert not found.heatmaps.requires_grad and not found.boxes.requires_grad
+
+
+def test_undecided_cells_count_for_nothing() -> None:
+    logits = torch.tensor([[[2.0, -1.0], [0.5, 3.0]]])
+    masks = torch.tensor([[[255, 0], [160, 96]]], dtype=torch.uint8)
+    wanted = functional.binary_cross_entropy_with_logits(logits[0, 0], torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(foreground_loss(logits, masks), wanted)
+    assert foreground_loss(logits, torch.full((1, 2, 2), 128, dtype=torch.uint8)) == 0
+
+
+def test_a_cell_is_foreground_by_its_decided_share() -> None:
+    masks = torch.tensor([[[255, 0, 255, 255], [255, 128, 255, 255]]], dtype=torch.uint8)  # cells of 2 × 2
+    logits = torch.tensor([[[0.3, -0.4]]])
+    each = functional.binary_cross_entropy_with_logits(logits[0, 0], torch.tensor([2 / 3, 1.0]), reduction="none")
+    torch.testing.assert_close(foreground_loss(logits, masks), (3 * each[0] + 4 * each[1]) / 7)
+
+
+def test_a_head_of_an_earlier_version_has_the_threshold_of_its_settings() -> None:
+    torch.manual_seed(0)
+    old = Foreground((3, 3), threshold=0.25, upsample=1).state_dict()
+    del old["threshold"]
+    head = Foreground((3, 3), threshold=0.3, upsample=1)
+    head.load_state_dict(old)
+    assert float(head.threshold) == pytest.approx(0.3)
+    chosen = Foreground((3, 3), upsample=1)
+    chosen.threshold.fill_(0.45)
+    other = Foreground((3, 3), upsample=1)
+    other.load_state_dict(chosen.state_dict())
+    assert float(other.threshold) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(("given", "chosen"), [(None, True), (0.25, False)])
+def test_the_threshold_is_where_boxes_agree_with_masks(given: float | None, chosen: bool) -> None:
+    """Objects of which masks show the bright core alone, in a halo that the head cannot tell from it well."""
+    torch.manual_seed(0)
+    fine, masks = torch.zeros(16, 1, 16, 16), torch.zeros(16, 16, 16, dtype=torch.uint8)
+    fine[:, :, 4:12, 4:12], fine[:, :, 6:10, 6:10] = 0.6, 1.0
+    fine += 0.3 * torch.randn(fine.shape)
+    masks[:, 6:10, 6:10] = 255
+    head = Foreground((1,), threshold=given, upsample=1)
+    fit_localizer(head, iter([[fine]]), masks.numpy(), seed=0)
+    probabilities = head.eval().foreground_logits([fine]).detach().sigmoid()
+
+    def agreement(threshold: float) -> float:
+        boxes = heatmap_boxes(probabilities, (16, 16), threshold=threshold, rule="value")
+        return box_iou(boxes, torch.tensor([[6.0, 6.0, 10.0, 10.0]]).expand(16, 4)).mean().item()
+
+    best = max(agreement(number / 20) for number in range(2, 14))
+    if chosen:
+        assert agreement(float(head.threshold)) == pytest.approx(best, abs=0.02)
+    else:
+        assert float(head.threshold) == pytest.approx(0.25)
 
 
 def test_its_loss_does_not_pull_at_the_backbone() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 from skimage.filters import threshold_otsu
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tlaam.models.localizers.pseudo_masks import DiscriminantFit, border_contrast, otsu_thresholds
+from tlaam.models.localizers.pseudo_masks import DiscriminantFit, border_contrast, equally_probable, otsu_thresholds
 
 
 def test_contrast_is_the_squared_distance_from_the_mean_of_the_outermost_cells() -> None:
@@ -55,9 +56,24 @@ def test_the_discriminant_points_where_scikit_learns_does() -> None:
     direction = torch.from_numpy(reference.coef_[0]).float()
     assert torch.cosine_similarity(rule.weight, direction, dim=0) > 0.95
     scores = rule.scores(features)
-    # 0 at the background's mean, 1 at the foreground's.
-    torch.testing.assert_close(scores[~foreground].mean(), torch.tensor(0.0), atol=1e-4, rtol=0)
-    torch.testing.assert_close(scores[foreground].mean(), torch.tensor(1.0), atol=1e-4, rtol=0)
+    # 0 at the background's mean, 1 at the foreground's, shifted so that 1/2 is where both are equally probable.
+    low, high = scores[~foreground], scores[foreground]
+    torch.testing.assert_close(high.mean() - low.mean(), torch.tensor(1.0), atol=1e-4, rtol=0)
+    middle = equally_probable(low.std().item(), high.std().item(), foreground.float().mean().item())
+    torch.testing.assert_close(low.mean() + middle, torch.tensor(0.5), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share"), [(0.14, 0.31, 0.2), (0.3, 0.1, 0.6), (0.25, 0.25, 0.3), (0.2, 0.4, 0.5)]
+)
+def test_the_threshold_is_where_neither_kind_is_more_probable(low: float, high: float, share: float) -> None:
+    x = equally_probable(low, high, share)
+    assert 0 < x < 1
+    assert (1 - share) * norm.pdf(x, 0, low) == pytest.approx(share * norm.pdf(x, 1, high), rel=1e-6)
+
+
+def test_where_one_kind_is_always_more_probable_the_threshold_is_midway() -> None:
+    assert equally_probable(5.0, 5.0, 0.999) == 0.5
 
 
 @pytest.mark.parametrize("foreground", [False, True])

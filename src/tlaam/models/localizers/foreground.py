@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tlaam.models.backbone import Backbone
 
 WIDTH = 64
+_THRESHOLD = 0.25
 
 
 class Foreground(Localizer):
@@ -32,24 +33,28 @@ class Foreground(Localizer):
 
     Args:
         channels: of the backbone's pyramid maps, finer first.
-        threshold: probability above which a cell is foreground.
+        threshold: probability above which a cell is foreground; None lets it be chosen (`tlaam.training.finder`), and
+            it is a quarter until then.
         upsample: factor of bilinear upsampling of the probabilities before the threshold.
         zoom_steps: how many times the model zooms in.
     """
 
     reads_pyramid = True
     learns = True
+    threshold: Tensor
 
     def __init__(
         self,
         channels: Sequence[int],
         *,
-        threshold: float,
+        threshold: float | None = None,
         upsample: int,
         zoom_steps: int = 1,
     ) -> None:
         super().__init__(zoom_steps)
-        self.threshold, self.upsample = threshold, upsample
+        self.upsample, self.chooses_threshold = upsample, threshold is None
+        # With the weights, which it belongs to: another training has another.
+        self.register_buffer("threshold", torch.tensor(_THRESHOLD if threshold is None else threshold))
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
         self.projections = nn.ModuleList(nn.Conv2d(count, WIDTH, 1) for count in channels)
         self.context = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
@@ -69,6 +74,10 @@ class Foreground(Localizer):
                 heatmaps, (size, size), threshold=self.threshold, rule="value", upsample=self.upsample
             )
         return Localization(heatmaps, boxes, logits)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        state_dict.setdefault(f"{prefix}threshold", self.threshold)  # version 0.1.0 kept it with the settings alone
+        super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[no-untyped-call]
 
     def foreground_logits(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Return logits ``(B, h, w)``, float32 at least, on the grid of the finest of maps ``(B, K_i, h_i, w_i)``."""

@@ -9,12 +9,15 @@ Two steps, neither of which needs a box or a label.
 
        w = (Σ + ε I)⁻¹ (μ_fg − μ_bg),   score = w·(f − (μ_fg + μ_bg)/2) / w·(μ_fg − μ_bg) + 1/2,
 
-   which is 0 at the background's mean, 1 at the foreground's, and 1/2 midway: the threshold. An image that the object
-   fills may then be foreground from edge to edge.
+   which is 0 at the background's mean and 1 at the foreground's. Scores of an object scatter more than those of what
+   lies around it, so the threshold is not midway but where both are equally probable, as normal distributions of
+   their own shares and variances; what is returned is shifted so that this is at 1/2. An image that the object fills
+   may then be foreground from edge to edge.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -83,16 +86,40 @@ class Discriminant:
         return torch.einsum("bkhw,k->bhw", features.float(), self.weight) + self.offset
 
 
+def equally_probable(low: float, high: float, share: float) -> float:
+    """Return the x between 0 and 1 at which a mixture of N(0, low²) and N(1, high²) is as probably of one as the other.
+
+    It is 1/2 where there is no such x.
+
+    Args:
+        low: standard deviation of the first.
+        high: of the second.
+        share: of the second in the mixture, between 0 and 1.
+
+    >>> round(equally_probable(0.2, 0.2, 0.5), 3), round(equally_probable(0.14, 0.31, 0.2), 3)
+    (0.5, 0.401)
+    """
+    # x²/low² + 2 log(low/(1 − share)) = (1 − x)²/high² + 2 log(high/share)
+    square, linear = high**2 - low**2, 2 * low**2
+    constant = -(low**2) * (1 + 2 * high**2 * math.log(high * (1 - share) / (low * share)))
+    if abs(square) < 1e-9 * high**2:
+        x = -constant / linear
+        return x if 0 < x < 1 else 0.5
+    root = math.sqrt(max(linear**2 - 4 * square * constant, 0.0))
+    inside = [x for sign in (1, -1) if 0 < (x := (-linear + sign * root) / (2 * square)) < 1]
+    return inside[0] if inside else 0.5
+
+
 class DiscriminantFit:
-    """Gather Fisher's discriminant over batches, sums in float64; memory is K × K whatever the number of images.
+    """Gather Fisher's discriminant over batches, sums in float64; memory is 2 K × K whatever the number of images.
 
     Args:
         channels: K.
     """
 
     def __init__(self, channels: int) -> None:
-        self.products = torch.zeros(channels, channels, dtype=torch.float64)
-        self.sums = torch.zeros(2, channels, dtype=torch.float64)  # [background, foreground]
+        self.products = torch.zeros(2, channels, channels, dtype=torch.float64)  # [background, foreground]
+        self.sums = torch.zeros(2, channels, dtype=torch.float64)
         self.counts = torch.zeros(2, dtype=torch.float64)
 
     def add(self, features: Tensor, foreground: Tensor) -> None:
@@ -105,7 +132,10 @@ class DiscriminantFit:
         cells = features.float().permute(0, 2, 3, 1).flatten(0, 2)  # (cells, K)
         of_foreground = foreground.flatten().to(cells.dtype)
         kinds = torch.stack([1 - of_foreground, of_foreground])  # (2, cells)
-        self.products += (cells.T @ cells).cpu().double()
+        of_both = cells.T @ cells
+        marked = cells[of_foreground > 0]
+        of_marked = marked.T @ marked
+        self.products += torch.stack([of_both - of_marked, of_marked]).cpu().double()
         self.sums += (kinds @ cells).cpu().double()
         self.counts += kinds.sum(1).cpu().double()
 
@@ -116,12 +146,15 @@ class DiscriminantFit:
         total = self.counts.sum()
         mean = self.sums.sum(0) / total
         background, foreground = self.sums / self.counts[:, None]
-        covariance = self.products / total - torch.outer(mean, mean)
+        covariance = self.products.sum(0) / total - torch.outer(mean, mean)
         ridge = _RIDGE * covariance.diagonal().mean()
         if not (ridge > 0 and covariance.isfinite().all()):
             return None
         eye = torch.eye(len(mean), dtype=torch.float64)
         weight = torch.linalg.solve(covariance + ridge * eye, foreground - background)
         weight = weight / (weight @ (foreground - background))
-        offset = 0.5 - weight @ (foreground + background) / 2
+        squares = torch.einsum("k,ckl,l->c", weight, self.products / self.counts[:, None, None], weight)
+        low, high = (squares - (self.sums / self.counts[:, None] @ weight).square()).clamp(min=1e-12).sqrt().tolist()
+        share = float(self.counts[1] / total)
+        offset = 0.5 - weight @ background - equally_probable(low, high, share)
         return Discriminant(weight.float(), offset.float())
