@@ -22,6 +22,7 @@ from tlaam.cli.main import VERBS, main
 from tlaam.cli.output import columns, json_lines, padded
 from tlaam.config.sections import ModelConfig, TrainingConfig
 from tlaam.errors import DataError, RunError
+from tlaam.inference.prediction import TELLS_NO_STRANGERS
 from tlaam.utils.text import printable
 
 QUICK = ["--backbone", "resnet18", "--pretrained", "none", "--image-size", "64", "--epochs", "2", "--raw-epochs", "1",
@@ -314,7 +315,7 @@ def test_names_that_are_no_text_break_nothing(
         pytest.skip("this file system takes only names that are text")
     for extra in ([], ["--json"], ["--json", str(tmp_path / "p.jsonl")]):
         code, out, err = call(capsys, "predict", run, odd, *extra, "--overlays", tmp_path / "seen")
-        assert (code, err) == (0, "") and "bird\\" in out
+        assert (code, err) == (0, f"tlaam: {TELLS_NO_STRANGERS} (docs/strangers.md).\n") and "bird\\" in out
     assert json.loads((tmp_path / "p.jsonl").read_text())["path"] == str(odd)
     assert [os.fsencode(path.name) for path in (tmp_path / "seen").iterdir()] == [b"00001-bird\xff.png"]
     assert call(capsys, "predict", run, odd.parent / os.fsdecode(b"none\xff.png"))[0] == 1
@@ -383,7 +384,8 @@ def test_a_picture_that_fails_costs_only_itself(
     assert code == 0 and overlays[:3] == [None] * 3
     assert [Path(overlay).name for overlay in overlays[3:]] == ["00004-3.png", "00005-4.png", "00006-5.png"]
     assert sorted(map(str, (tmp_path / "seen").iterdir())) == overlays[3:]
-    assert err.count("\n") == 3 and all(text in err for text in ("disk is full", "Input/output", "gone", "0.png"))
+    assert err.count("\n") == 4 and all(text in err for text in ("disk is full", "Input/output", "gone", "0.png"))
+    assert err.endswith(f"tlaam: {TELLS_NO_STRANGERS} (docs/strangers.md).\n"), "this model has no reference index"
     (tmp_path / "file").write_text("")
     code, out, err = call(capsys, "predict", run, photos / "jay", "--overlays", tmp_path / "file")
     assert code == 1 and out == "" and err.count("\n") == 1 and "file" in err
