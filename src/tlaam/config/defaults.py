@@ -43,6 +43,8 @@ def resolve(config: Config, images: LabelledImages) -> Config:
         values["probe_first"] = probed
     if config.model.fusion is None:
         values["fusion"] = "joint" if probed else "mean"
+    if epochs == 0 and config.model.norm_statistics == "own":
+        values["norm_statistics"] = "shared"  # nothing changes them: three copies would be the same
     if config.model.raw_scale is None:
         values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0
     if training.raw_epochs >= epochs:

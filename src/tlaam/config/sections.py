@@ -51,7 +51,7 @@ class ModelConfig(Section):
     have a smaller one than its input: it is enlarged."""
     norm_statistics: Literal["own", "shared", "pretrained"] = "own"
     """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
-    all; or the pretrained ones, unchanged in training too."""
+    all; or the pretrained ones, unchanged in training too. A probe alone (epochs 0) has one, which it never changes."""
     fusion: Literal["mean", "joint"] | None = None
     """The fused answer: the mean of the branches' probabilities, or a joint classifier on the branches' pooled features
     together; default: joint where a probe comes first, else mean."""

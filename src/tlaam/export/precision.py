@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16", "int8"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_IDLE = 1e-5
+"""Largest weight of a channel, as a share of its bias, at which it is nothing beside it."""
 _FOLLOWING = {"Clip", "Relu", "LeakyRelu", "Sigmoid", "MaxPool", "GlobalAveragePool"}
 """What is computed in integers where it follows something that is."""
 
@@ -74,6 +76,7 @@ def to_int8(proto: onnx.ModelProto, inside: set[str], photos: Iterable[NDArray[n
 
     with tempfile.TemporaryDirectory() as folder:
         folded = _with_folded_norms(_with_pooling_nodes(proto, inside), Path(folder) / "folded.onnx")
+        _clear_idle_channels(folded.graph)
         chosen = _quantisable(folded.graph, inside)
         out = Path(folder) / "int8.onnx"
         quantize_static(
@@ -87,7 +90,49 @@ def to_int8(proto: onnx.ModelProto, inside: set[str], photos: Iterable[NDArray[n
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return onnx.load(out)
+        return with_equal_constants_once(onnx.load(out))
+
+
+def _clear_idle_channels(graph: onnx.GraphProto) -> None:
+    """Set weights of convolutions' channels to 0 that are nothing beside their bias (channels that pretraining left).
+
+    The quantiser would rescale them until the bias fits into 32 bits, for each view differently, and so keep as many
+    copies of all the layer's weights.
+    """
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Conv" or len(node.input) < 3 or not {node.input[1], node.input[2]} <= constants.keys():
+            continue
+        weight, bias = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
+        idle = np.abs(weight).reshape(len(weight), -1).max(1) < _IDLE * np.abs(bias)
+        if idle.any():
+            weight = np.where(idle[:, None, None, None], np.float32(0), weight)
+            constants[node.input[1]].CopyFrom(numpy_helper.from_array(weight, node.input[1]))
+
+
+def with_equal_constants_once(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model in which constants of the same type, shape and values are one.
+
+    Where views share their statistics, folding makes the same weights for each of them.
+    """
+    from onnx import numpy_helper
+
+    proto = _copy(proto)
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    name_of: dict[str, str] = {}
+    for constant in proto.graph.initializer:
+        key = (constant.data_type, tuple(constant.dims), numpy_helper.to_array(constant).tobytes())
+        name_of[constant.name] = first.setdefault(key, constant.name)
+    outputs = {output.name for output in proto.graph.output}
+    kept = [c for c in proto.graph.initializer if name_of[c.name] == c.name or c.name in outputs]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(kept)
+    for node in proto.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = name_of.get(name, name)
+    return proto
 
 
 def _quantisable(graph: onnx.GraphProto, inside: set[str]) -> set[str]:

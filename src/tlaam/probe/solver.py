@@ -41,7 +41,7 @@ EXACT_BYTES = 2 << 30
 
 The exact solver works in float64: at these sizes on at most about 10 GB, the features that are given included."""
 L2_STEP = 10**0.5
-L2_GRID: tuple[float, ...] = tuple(1e-3 * L2_STEP**number for number in range(8))
+L2_GRID: tuple[float, ...] = tuple(1e-3 * L2_STEP**number for number in range(-3, 8))
 """λ, of which one is chosen by folds."""
 _RISES = 2
 """λ in a row, ever weaker, that were worse than the best before them: weaker ones are not tried."""
