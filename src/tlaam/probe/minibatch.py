@@ -113,9 +113,9 @@ class MinibatchPath:
             gap: of the objective, how much the result may be above its least value.
             passes: over all rows after which it stops at the latest, not counting those from nothing.
         """
-        if not self.begun:
+        if not self.begun and l2 < self._spread() / len(self.present):  # else λ is most of the Hessian, and it is easy
             self._start(l2)
-            self.begun = True
+        self.begun = True
 
         def gradient(weight: Tensor, bias: Tensor) -> Gradient:
             return self._gradient(weight, bias, l2)
