@@ -79,3 +79,9 @@ def test_variants_have_titles_of_their_own_and_the_command_spells_them() -> None
         "--systems", "tlaam", "--seeds", "2", "--protocol", "last", "--first", "tlaam",
         "--set", "flip=no", "--set", "pretrained=my weights.pth",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("epochs", [0, "0"])
+def test_a_variant_without_epochs_is_not_trained(epochs: int | str) -> None:
+    alone = variant("tlaam-probe", "tlaam", {"epochs": epochs})
+    assert not alone.is_trained and {system.name for system in chosen(["probe", alone])} == {"tlaam-probe", *PROBES}

@@ -12,11 +12,12 @@ import pytest
 from measuring import measured
 
 from tlaam.cli.main import main
+from tlaam.config.schema import Config
 from tlaam.errors import RunError
 from tlaam.inference.prediction import VERDICTS
 from tlaam.reference.file import read_index
 from tlaam.reports.page import Chart, Gallery, Matrix, Section, Table
-from tlaam.reports.run_report import write_run_report
+from tlaam.reports.run_report import _intro, write_run_report
 from tlaam.runs.folder import RunFolder
 from tlaam.training.run import train
 from tlaam.workflows.reference_index import write_reference_index
@@ -206,3 +207,25 @@ def test_a_page_that_cannot_be_written_leaves_the_model_and_is_said(
     assert main(["train", str(photos), "--out", str(tmp_path / "run"), *options]) == 0
     assert "no report was written: the disk is full" in capsys.readouterr().err
     assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "status", "words", "not_said"),
+    [
+        (0, {"probe": {"out_of_fold_top1": 0.9}}, ["as it was pretrained", "90.0%", "that figure"], "0 epochs"),
+        (
+            3,
+            {"probe": {"out_of_fold_top1": 0.9}, "kept": "probe"},
+            ["for 3 epochs", "Before the first", "No epoch"],
+            "only",
+        ),
+        (3, {"probe": {"out_of_fold_top1": None}, "kept": "epoch 2"}, ["nothing is known"], "No epoch"),
+        (3, {}, ["trained for 3 epochs", "nothing is known"], "out of fold"),
+    ],
+)
+def test_what_a_probe_is_known_to_do_is_said(
+    epochs: int, status: dict[str, Any], words: list[str], not_said: str
+) -> None:
+    config = Config.from_flat({"epochs": epochs, "backbone": "resnet18", "image_size": 64})
+    text = _intro(config, {"classes": 3, "name": "photos"}, status, None)
+    assert all(word in text for word in words) and not_said not in text

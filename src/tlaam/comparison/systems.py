@@ -48,7 +48,7 @@ class System:
     @property
     def is_trained(self) -> bool:
         """Whether it learns in epochs; a frozen probe has next to nothing random in it, and runs once."""
-        return self.options.get("epochs") != 0
+        return str(self.options.get("epochs")) != "0"  # a variant's options may be text
 
 
 def _listed(*systems: System) -> dict[str, System]:

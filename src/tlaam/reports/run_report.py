@@ -97,7 +97,7 @@ def write_run_report(
     return write_page(
         path or folder.report,
         title=f"{images.name}: what the model learnt",
-        intro=_intro(config, facts, report),
+        intro=_intro(config, facts, status, report),
         sections=sections,
         figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
         lead=lead,
@@ -122,15 +122,25 @@ def _run_of(model: Engine | str | Path) -> RunFolder:
     return RunFolder(model.origin)
 
 
-def _intro(config: Config, facts: dict[str, Any], report: EvaluationReport | None) -> str:
-    model = config.model
+def _intro(config: Config, facts: dict[str, Any], status: dict[str, Any], report: EvaluationReport | None) -> str:
+    model, epochs = config.model, config.training.epochs
+    how = f"trained for {epochs} epochs" if epochs else "as it was pretrained, under classifiers that were solved"
     text = (
-        f"{model.backbone} at {model.image_size} pixels, trained for {config.training.epochs} epochs to tell "
-        f"{facts['classes']} classes of {facts['name']} apart, from image labels alone.\n\n"
+        f"{model.backbone} at {model.image_size} pixels, {how} to tell {facts['classes']} classes of {facts['name']} "
+        "apart, from image labels alone."
     )
-    if report is None:
+    out_of_fold = status.get("probe", {}).get("out_of_fold_top1")
+    if out_of_fold is not None:
+        began = "Of the training images" if not epochs else "Before the first epoch, of the training images"
+        text += f" {began} {out_of_fold:.1%} were named right by classifiers that had not seen them (out of fold)."
+    if status.get("kept") == "probe":
+        text += " No epoch did clearly better on held-out images, so the weights are those from before the first."
+    text += "\n\n"
+    if report is not None:
+        return text + measured_on(report, config)
+    if out_of_fold is None:
         return text + "There were no validation or test images, so nothing is known of how often it is right."
-    return text + measured_on(report, config)
+    return text + "There were no validation or test images: what is known of it is that figure."
 
 
 def measured_on(report: EvaluationReport, config: Config) -> str:

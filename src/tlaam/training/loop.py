@@ -247,7 +247,10 @@ class _Fit:
 
     def _measure_probe(self) -> None:
         """Say what the start is worth, and keep its weights until an epoch's are better."""
-        measured = validate(self.fabric, self.model, with_plain_errors(self.val_loader), len(self.val))
+        model = self.model.to(self.fabric.device)
+        measured = validate(self.fabric, model, with_plain_errors(self.val_loader), len(self.val))
+        if self.sharded:
+            model.cpu()  # the device's memory is for the shards
         if self.progress:
             share = measured.measures["top1_fused"]
             tqdm.write(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.", file=sys.stderr)
