@@ -35,6 +35,7 @@ from tlaam.probe.solver import fit_probe  # noqa: E402
 from tlaam.runs.environment import environment  # noqa: E402
 
 FOLDS = 5
+L2S = tuple(10.0**-number for number in range(7))
 BATCH = 1000
 
 
@@ -77,7 +78,7 @@ def measured(images: int, classes: int, views: int, width: int, apart: float, fo
         features = store.array.reshape(images, -1)
         held = peak()
         with patch.object(MinibatchPath, "at", noted):
-            fit = fit_probe(features, labels, classes, folds)
+            fit = fit_probe(features, labels, classes, folds, L2S)
         fitted, worked = time.perf_counter() - began - filled, time.process_time() - worked
         away = fit.held_out
         answers = fit.out_of_fold[away].argmax(1)

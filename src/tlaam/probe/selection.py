@@ -114,7 +114,7 @@ def _choose(
             if loss >= of_weight:
                 break
             of_weight = loss
-            if weaker and not untried and l2 > _WEAKEST * 1.001:
+            if weaker and not untried and l2 / _COARSE >= _WEAKEST * 0.999:
                 untried.append(l2 / _COARSE)
                 grid.append(l2 / _COARSE)
     assert best is not None
