@@ -27,7 +27,7 @@ from tlaam.training.masks import MASK_SIZE
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import trailer
 
-TAUGHT = 128
+TAUGHT = 256
 """Images that the discriminant is fitted to, evenly spaced in the names; a bound on time, not a measured optimum."""
 _BATCH = 8
 _MOST_BYTES = 1 << 30
@@ -43,7 +43,8 @@ BACKGROUND, RATHER_BACKGROUND, RATHER_FOREGROUND, FOREGROUND = 0, 96, 160, 255
 def taught_places(samples: Sequence[Sample]) -> list[int]:
     """Return which samples the discriminant is fitted to: evenly spaced in the order of their names."""
     by_name = sorted(range(len(samples)), key=lambda place: samples[place].name)
-    return by_name[:: max(1, -(-len(samples) // TAUGHT))]
+    count = min(TAUGHT, len(samples))
+    return [by_name[number * len(samples) // count] for number in range(count)]
 
 
 def taught_masks(
