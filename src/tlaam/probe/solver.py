@@ -151,7 +151,8 @@ def fit_probe(
         labels: ``(N,)``.
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
-        l2s: of which λ is chosen; the strongest is tried first.
+        l2s: of which λ is chosen; the strongest is tried first. With the second weights and those after them the best
+            of them so far and its neighbours are tried.
         weights: of which one is chosen: factors ``(K,)`` of the standardised features, None for 1. A feature of a lower
             weight is penalised more.
 
@@ -179,7 +180,10 @@ def fit_probe(
     for number, weight in enumerate(weights):
         paths = [(side, _Path(features, labels, classes, weight, rows=~side, keep=keep)) for side in sides]
         best, rises = float("inf"), 0
-        for l2 in sorted(set(l2s), reverse=True):
+        # With other weights λ is not far: the neighbours of the best one so far are enough.
+        reach = float("inf") if chosen is None else 1.01 * L2_STEP
+        middle = 1.0 if chosen is None else chosen[1]
+        for l2 in sorted({l2 for l2 in l2s if middle / reach <= l2 <= middle * reach}, reverse=True):
             scores = np.zeros((len(labels), classes))
             for held_out, path in paths:
                 scores[held_out] = path.at(l2).logits(features[held_out])
