@@ -41,8 +41,8 @@ _FOLDS = 5
 _BATCH = 16
 _VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
     1: [(1.0,)],
-    2: [(1.0, 1.0), (0.5, 1.0)],
-    3: [(1.0, 1.0, 1.0), (0.5, 1.0, 0.5)],
+    2: [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5)],
+    3: [(1.0, 1.0, 1.0), (0.5, 1.0, 0.5), (1.0, 0.5, 0.25)],
 }
 """Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
 
