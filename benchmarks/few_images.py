@@ -69,12 +69,15 @@ def main() -> None:
     for count in COUNTS:
         for cut in range(CUTS):
             for system, (_, options) in SYSTEMS.items():
-                key = f"{count}/{cut}/{system}"
+                key, first = f"{count}/{cut}/{system}", f"{count}/0/{system}"
+                samples = drawn(images.split("train"), count, cut)
+                if cut and samples == drawn(images.split("train"), count, 0):  # all that there are
+                    found["cuts"][key] = found["cuts"][first]
                 if key not in found["cuts"]:
                     config = resolve(
                         Config.from_flat({"epochs": 0, "pretrained": given.pretrained, "workers": 1, **options}), images
                     )
-                    found["cuts"][key] = measured(config, images, drawn(images.split("train"), count, cut))
+                    found["cuts"][key] = measured(config, images, samples)
                     print(key, found["cuts"][key], flush=True)
                     write_json(out, found)
     rows = [(f"{count} images a class", _spreads(found["cuts"], count)) for count in COUNTS]

@@ -142,7 +142,7 @@ def test_training_that_forgets_keeps_the_probe(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a rate at which nothing can be learnt, the weights are the probe's, to the last bit."""
-    options = Config.from_flat({**PROBE, **FINE, "lr": 3.0, "gradient_clip": 1.0})
+    options = Config.from_flat({**PROBE, **FINE, "lr": 3.0, "gradient_clip": 1.0, "norm_statistics": "shared"})
     run = train(photographs, tmp_path / "run", options)
     said = capsys.readouterr().err
     assert "held-out images right; fine-tuning goes on" in said and "kept the probe" in said
