@@ -185,7 +185,8 @@ def _solved(
         _set(network.joint, joint.probe.cooled(joint.temperature))
         l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
         floors = (best,)
-    of_all = np.sqrt((deviations**2 + mean**2).mean(0) - mean.mean(0) ** 2)  # of all views together, (K,)
+    spread = (deviations**2 + mean**2).mean(0) - mean.mean(0) ** 2
+    of_all = np.sqrt(np.maximum(spread, 0.0))  # of all views together, (K,)
     shared_fits = [
         (floor, fit_probe(
             views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
@@ -197,12 +198,12 @@ def _solved(
     _set(network.classifier, shared.probe.cooled(shared.temperature))
     scores = _mean_of_views(shared, count) if joint is None else _log_softmax(joint.out_of_fold / joint.temperature)
     known = (shared.known[::count] if joint is None else joint.known).copy()
-    right = (scores.argmax(1) == labels) & known
-    # Of a class's only image no fold knows the class: its answer is wrong, unless folds were not asked about all.
+    held_out = shared.held_out[::count] if joint is None else joint.held_out  # of very many images one fold alone
+    right = (scores.argmax(1) == labels) & known  # of a class's only image no fold knows the class: it is wrong
     facts = ProbeFacts(
         images=len(labels),
         views=count,
-        out_of_fold_top1=float(right.mean()) if known.any() else None,
+        out_of_fold_top1=float(right[held_out].mean()) if known.any() else None,
         out_of_fold_loss=negative_log_likelihood(scores[known], labels[known]) if known.any() else None,
         l2_shared=shared.l2,
         l2_joint=None if joint is None else joint.l2,
@@ -325,7 +326,7 @@ class Eye:
 def _mean_of_views(shared: ProbeFit, count: int) -> NDArray[np.float64]:
     """Return the logarithm ``(N, C)`` of the mean of the views' probabilities."""
     scores = shared.out_of_fold / shared.temperature
-    logits = torch.from_numpy(scores.reshape(-1, count, scores.shape[1]))
+    logits = torch.from_numpy(scores.reshape(-1, count, scores.shape[1])).double()
     mean: NDArray[np.float64] = logits.softmax(-1).mean(1).clamp(min=1e-300).log().numpy()
     return mean
 
