@@ -127,6 +127,19 @@ def test_what_cannot_be_probed_is_said() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"probe_first": True, "architecture": "tasn", "localizer": "none", "parts": "none", "attention": "none"},
+         "probe_first goes with architecture=tlaam"),
+        ({"probe_first": False, "epochs": 0}, "probe_first is false"),
+    ],
+)  # fmt: skip
+def test_a_probe_that_cannot_come_first_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Config.from_flat(values)
+
+
 def test_a_localiser_that_learns_otherwise_is_not_left_as_it_was_drawn(probe: Path, photographs: Path) -> None:
     network = network_of(probe)
     network.localizer = FixedBox(0.7)

@@ -132,6 +132,8 @@ class Config(Section):
                 f"epochs is 0, which is a probe on frozen features, and {model.architecture} has none; "
                 "architecture=tlaam has"
             )
+        if self.training.probe_first and model.architecture != "tlaam":
+            raise ValueError(f"probe_first goes with architecture=tlaam; {model.architecture} begins with none")
         if self.training.epochs == 0 and self.training.probe_first is False:
             raise ValueError("epochs is 0, which is a probe alone, and probe_first is false; leave one of them out")
         if (fault := _option_without_use(model)) is not None:
