@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from tlaam.errors import DataError
 from tlaam.probe import features, minibatch, selection, solver
-from tlaam.probe.linear import LinearProbe, moments, scale_of
+from tlaam.probe.linear import STANDARD, LinearProbe, Scaling, moments
 from tlaam.probe.minibatch import MinibatchPath
 from tlaam.probe.selection import _coarse
 from tlaam.probe.solver import fit_probe, solve
@@ -37,11 +37,9 @@ def pooled(images: int, width: int, classes: int, apart: float = 1.0) -> tuple[V
     return np.maximum(3 * hidden @ mix + 0.3, 0).astype(np.float32), labels
 
 
-def objective(
-    probe: LinearProbe, values: Values, labels: Labels, l2: float, weight: NDArray[np.float64] | None = None
-) -> float:
+def objective(probe: LinearProbe, values: Values, labels: Labels, l2: float, scaling: Scaling = STANDARD) -> float:
     """The documented objective in float64, of a probe on features as they come from the network."""
-    scale = scale_of(values.std(0, dtype=np.float64), weight)
+    scale = scaling.divisors(values.std(0, dtype=np.float64))
     loss = cross_entropy(torch.from_numpy(probe.logits(values)), torch.from_numpy(labels))
     return float(loss) + l2 / 2 * float(np.square(probe.weight * np.where(np.isfinite(scale), scale, 0)).sum())
 
@@ -65,12 +63,12 @@ def test_it_is_the_exact_solver_s_answer(
 ) -> None:
     values, labels = pooled(3000, 60, 20)
     seen, held_out = np.arange(3000) % 5 > 0, np.arange(3000) % 5 == 0
-    weight = np.repeat([0.5, 1.0, 0.5], 20) if weighted else None
-    mine = solve(values[seen], labels[seen], 20, l2, weight)
+    scaling = Scaling((0.5, 1.0, 0.5), 0.3) if weighted else STANDARD
+    mine = solve(values[seen], labels[seen], 20, l2, scaling)
     monkeypatch.setattr(solver, "EXACT_BYTES", 1 << 30)
-    exact = solve(values[seen], labels[seen], 20, l2, weight)
-    least = objective(exact, values[seen], labels[seen], l2, weight)
-    assert least * (1 - 1e-6) <= objective(mine, values[seen], labels[seen], l2, weight) <= least * (1 + 1e-3)
+    exact = solve(values[seen], labels[seen], 20, l2, scaling)
+    least = objective(exact, values[seen], labels[seen], l2, scaling)
+    assert least * (1 - 1e-6) <= objective(mine, values[seen], labels[seen], l2, scaling) <= least * (1 + 1e-3)
     ours, theirs = mine.logits(values[held_out]), exact.logits(values[held_out])
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.99
     ours, theirs = chances(ours), chances(theirs)
@@ -102,7 +100,7 @@ def test_each_lambda_starts_from_the_one_before(large: None) -> None:
     fresh.at(0.008)
     assert path.passes - before < fresh.passes
     np.testing.assert_allclose(path.objective, fresh.objective, rtol=2e-3)
-    for_others = MinibatchPath(values, labels, 10, np.repeat([0.5, 1.0], 20))
+    for_others = MinibatchPath(values, labels, 10, Scaling((0.5, 1.0)))
     for_others.begin_from(fresh.at(0.008))
     assert for_others.passes == 0 and for_others.begun
 
@@ -197,10 +195,10 @@ def test_features_that_mislead_are_given_less_weight(large: None) -> None:
     values, labels = pooled(300, 20, 4)
     noise = np.random.default_rng(1).normal(size=(300, 100)).astype(np.float32)
     both, folds = np.hstack([values, noise]), np.arange(300) % 5
-    weights = [np.ones(120), np.repeat([1.0, 0.05], [20, 100])]
-    chosen = fit_probe(both, labels, 4, folds, weights=weights)
+    scalings = [Scaling(), Scaling((1.0, *[0.05] * 5))]
+    chosen = fit_probe(both, labels, 4, folds, scalings=scalings)
     even = fit_probe(both, labels, 4, folds)
-    assert chosen.weights == 1 and even.weights == 0
+    assert chosen.scaling == scalings[1] and even.scaling == scalings[0]
     of = labels[chosen.known]
     assert solver.negative_log_likelihood(chosen.out_of_fold[chosen.known], of) < solver.negative_log_likelihood(
         even.out_of_fold[even.known], of

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from tlaam.data.folds import stratified_folds
 from tlaam.errors import DataError
-from tlaam.probe.solver import L2_GRID, fit_probe, negative_log_likelihood, solve, temperature
+from tlaam.probe.solver import L2_GRID, Scaling, fit_probe, negative_log_likelihood, solve, temperature
 
 
 def blobs(
@@ -96,11 +96,52 @@ def test_features_that_mislead_are_given_less_weight() -> None:
     values, labels = blobs(60, 8, 3)
     noise = np.random.default_rng(1).normal(size=(60, 200))
     folds = stratified_folds(*_names(60, 3), 5)
-    weights = [np.ones(208), np.repeat([1.0, 0.05], [8, 200])]
-    chosen = fit_probe(np.hstack([values, noise]), labels, 3, folds, weights=weights)
+    scalings = [Scaling(), Scaling((1.0, *[0.05] * 25))]
+    chosen = fit_probe(np.hstack([values, noise]), labels, 3, folds, scalings=scalings)
     even = fit_probe(np.hstack([values, noise]), labels, 3, folds)
-    assert chosen.weights == 1
+    assert chosen.scaling == scalings[1]
     assert negative_log_likelihood(chosen.out_of_fold, labels) < negative_log_likelihood(even.out_of_fold, labels)
+
+
+def test_a_rare_feature_does_not_decide_about_new_images() -> None:
+    """Two features tell the classes; a third is 0 but for a hair in one image, and large in a new one."""
+    random = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    features = random.normal(size=(40, 3))
+    features[:, 0] += 3 * labels
+    features[:, 2] = 0
+    features[1, 2] = 1e-5
+    folds = np.arange(40) // 2 % 5
+    new = np.array([[-0.5, 0.0, 0.5]])  # of class 0, by what tells them
+    plain = fit_probe(features, labels, 2, folds)
+    calm = fit_probe(features, labels, 2, folds, scalings=[Scaling(floor=0.3)])
+    assert plain.probe.logits(new).argmax() == 1 and calm.probe.logits(new).argmax() == 0
+
+
+def test_a_feature_is_as_rare_as_the_fold_that_learns_says() -> None:
+    """A third feature is a hair, but large in the images of one fold; who learns without it knows only the hair."""
+    random = np.random.default_rng(0)
+    labels, folds = np.arange(40) % 2, np.arange(40) // 2 % 5
+    features = random.normal(size=(40, 3))
+    features[:, 0] += 3 * labels
+    features[:, 2] = 1e-5 * (1 - labels) + np.where(folds == 0, 1.0, 0.0)
+    plain = fit_probe(features, labels, 2, folds, [0.01])
+    calm = fit_probe(features, labels, 2, folds, [0.01], [Scaling(floor=0.3)])
+    of_fold = labels[folds == 0]
+    assert (plain.out_of_fold[folds == 0].argmax(1) == of_fold).mean() == 0.5  # decided by that feature alone
+    assert (calm.out_of_fold[folds == 0].argmax(1) == of_fold).mean() >= 0.8
+
+
+def test_of_scalings_the_best_is_found_wherever_its_lambda_is() -> None:
+    """The second scaling's best λ is three steps from the first's; it is walked to."""
+    values, labels = blobs(60, 8, 3, spread=2.0)
+    folds = stratified_folds(*_names(60, 3), 5)
+    loud = Scaling((1000.0,))
+    both = fit_probe(values, labels, 3, folds, np.geomspace(1e-4, 1e4, 9).tolist(), [loud, Scaling()])
+    alone = fit_probe(values, labels, 3, folds, np.geomspace(1e-4, 1e4, 9).tolist())
+    assert (
+        negative_log_likelihood(both.out_of_fold, labels) <= negative_log_likelihood(alone.out_of_fold, labels) + 1e-3
+    )
 
 
 def test_two_images_are_a_probe_of_which_nothing_is_known() -> None:

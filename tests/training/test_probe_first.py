@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,11 +23,10 @@ from tlaam.inference.store import load_model
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.fixed_box import FixedBox
 from tlaam.models.network import TLAAM
-from tlaam.probe.solver import fit_probe
 from tlaam.training import loop
 from tlaam.training import run as training_run
 from tlaam.training.dataset import EvaluationImages, Item
-from tlaam.training.probe_first import _calmed, _moments, fit_probe_model
+from tlaam.training.probe_first import fit_probe_model
 from tlaam.training.pseudo_masks import taught_masks
 from tlaam.training.run import resume, train
 from tlaam.training.validation import TEMPERATURES, validate
@@ -225,29 +224,6 @@ def test_losses_at_a_temperature_are_those_of_scores_divided_by_it(probe: Path, 
     assert (
         losses.mean() == found.losses.mean(0).min() and TEMPERATURES.index(temperature) == found.losses.mean(0).argmin()
     )
-
-
-def test_a_rare_feature_does_not_decide_about_new_images() -> None:
-    """Two features tell the classes; a third is 0 but for a hair in one image, and large in a new one."""
-    random = np.random.default_rng(0)
-    labels = np.arange(40) % 2
-    features = random.normal(size=(40, 1, 3)).astype(np.float32)
-    features[:, 0, 0] += 3 * labels
-    features[:, 0, 2] = 0
-    features[1, 0, 2] = 1e-5
-    mean, deviations = _moments(features)
-    assert_allclose(mean[0], features[:, 0].mean(0), atol=1e-6)
-    assert_allclose(deviations[0], features[:, 0].std(0), atol=1e-6)
-    folds = np.arange(40) // 2 % 5
-    new = np.array([[-0.5, 0.0, 0.5]])  # of class 0, by what tells them
-    plain = fit_probe(features[:, 0], labels, 2, folds)
-    calm = fit_probe(features[:, 0], labels, 2, folds, weights=[_calmed(deviations, 0.3)[0]])
-    assert plain.probe.logits(new).argmax() == 1 and calm.probe.logits(new).argmax() == 0
-
-
-def test_features_that_never_change_weigh_nothing() -> None:
-    calmed = _calmed(np.array([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]]), 1.0)
-    assert calmed[0].tolist() == [1e-12, 1.0, 1.0] and (calmed[1] == 1e-12).all()
 
 
 def test_the_same_picture_twice_does_not_flatter(tmp_path: Path) -> None:

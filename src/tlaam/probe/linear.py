@@ -13,8 +13,44 @@ Labels = NDArray[np.integer[Any]]
 
 _ABSENT = -30.0
 """Score of a class that no image was learnt of, below the least of the others."""
+_CONSTANT = 1e-12
+"""Deviation of a feature that never changes, at most."""
 _CHUNK = 1 << 23
 """Values of which there may be float64 copies at a time."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What centred features are divided by: their deviation, with two reservations.
+
+    A feature that is nearly always 0 in the images at hand has a tiny deviation, and divided by it one new image of
+    which it is not would be decided by it alone: it is divided by a share of the median deviation instead.
+
+    Attributes:
+        weights: how much each of as many equal parts of the features counts, above 0; a part of a lower weight is
+            penalised more.
+        floor: least deviation that a feature is divided by, in medians of its part's deviations.
+    """
+
+    weights: tuple[float, ...] = (1.0,)
+    floor: float = 0.0
+
+    def divisors(self, deviations: Floats) -> NDArray[np.float64]:
+        """Return what features ``(K,)`` of such deviations are divided by.
+
+        It is infinity for one that never changes, which tells nothing.
+
+        >>> Scaling((1.0, 0.5), floor=0.5).divisors(np.array([4.0, 1.0, 4.0, 0.0, 2.0, 2.0])).tolist()
+        [4.0, 2.0, 4.0, inf, 4.0, 4.0]
+        """
+        parts = np.asarray(deviations, dtype=np.float64).reshape(len(self.weights), -1)
+        least = self.floor * np.median(parts, axis=1, keepdims=True)
+        weighed = np.maximum(parts, least) / np.array(self.weights)[:, None]
+        return np.where(parts > _CONSTANT, weighed, np.inf).ravel()
+
+
+STANDARD = Scaling()
+"""Divides by the deviation alone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +85,7 @@ class ProbeFit:
     Attributes:
         probe: solved on all images.
         l2: λ, chosen by the held-out images.
-        weights: which of the weights was chosen.
+        scaling: of its features, likewise.
         out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros where
             there is none. float64, or float32 where mini-batches work: zeros there take no memory until they are
             copied, so that ``out_of_fold[held_out]`` is what to compute on.
@@ -61,7 +97,7 @@ class ProbeFit:
 
     probe: LinearProbe
     l2: float
-    weights: int
+    scaling: Scaling
     out_of_fold: Floats
     held_out: NDArray[np.bool_]
     known: NDArray[np.bool_]
@@ -122,9 +158,3 @@ def moments(features: Floats, rows: Labels) -> tuple[NDArray[np.float64], NDArra
         mean += apart * (len(chunk) / both)
         count = both
     return mean, np.sqrt(squares / count)
-
-
-def scale_of(deviation: NDArray[np.float64], weight: Floats | None) -> NDArray[np.float64]:
-    """Return what centred features ``(K,)`` are divided by: infinity for what never changes, which tells nothing."""
-    scale = np.where(deviation > 1e-12, deviation, np.inf)
-    return scale if weight is None else scale / weight

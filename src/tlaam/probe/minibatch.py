@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tlaam.errors import DataError
 from tlaam.probe.descent import Gradient, descend
-from tlaam.probe.linear import Floats, Labels, LinearProbe, moments, of_all_classes, scale_of
+from tlaam.probe.linear import STANDARD, Floats, Labels, LinearProbe, Scaling, moments, of_all_classes
 
 _CHUNK_BYTES = 64 << 20
 """Of one chunk's features and scores."""
@@ -57,7 +57,7 @@ class MinibatchPath:
         features: Floats,
         labels: Labels,
         classes: int,
-        weight: Floats | None = None,
+        scaling: Scaling = STANDARD,
         *,
         rows: NDArray[np.bool_] | None = None,
         seed: int = 0,
@@ -68,7 +68,7 @@ class MinibatchPath:
             features: ``(N, K)``, also a memory map.
             labels: ``(N,)``.
             classes: C.
-            weight: factors ``(K,)`` of the standardised features, none of them 0; None for 1.
+            scaling: of the features.
             rows: which of the features are learnt from, ``(N,)``; all by default.
             seed: of the mini-batches' order.
 
@@ -84,11 +84,11 @@ class MinibatchPath:
         self.labels = torch.from_numpy(compact.astype(np.int64))
         self.mean, self.deviation = moments(self.features, self.rows)
         self.passes, self.objective, self.gap = 0, math.inf, math.inf
-        self.reweigh(weight)
+        self.rescale(scaling)
 
-    def reweigh(self, weight: Floats | None) -> None:
-        """Take other factors ``(K,)`` of the same features; it begins from nothing, or by `begin_from`."""
-        self.scale = scale_of(self.deviation, weight)
+    def rescale(self, scaling: Scaling) -> None:
+        """Take another scaling of the same features; it begins from nothing, or by `begin_from`."""
+        self.scale = scaling.divisors(self.deviation)
         self._centre = torch.from_numpy(self.mean.astype(np.float32))
         self._factor = torch.from_numpy((1 / self.scale).astype(np.float32))
         self.weight, self.bias = torch.zeros(len(self.present), len(self.scale)), torch.zeros(len(self.present))

@@ -1,4 +1,4 @@
-"""λ and the features' weights by one held-out fold, where there are too many features for five and exact solutions."""
+"""λ and the features' scaling by one held-out fold, where there are too many features for five and exact solutions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.probe.linear import Floats, Labels, LinearProbe, ProbeFit, negative_log_likelihood, temperature
+from tlaam.probe.linear import Floats, Labels, LinearProbe, ProbeFit, Scaling, negative_log_likelihood, temperature
 from tlaam.probe.minibatch import MinibatchPath
 
 _COARSE = 10.0
@@ -26,7 +26,7 @@ def fit_by_minibatches(
     classes: int,
     folds: Labels,
     l2s: Sequence[float],
-    weights: Sequence[Floats | None],
+    scalings: Sequence[Scaling],
     *,
     weaker: bool = False,
     seed: int = 0,
@@ -34,7 +34,7 @@ def fit_by_minibatches(
     """Do as `tlaam.probe.solver.fit_probe` does, in mini-batches and by one held-out fold: the first that can be.
 
     Of many λ those are tried that are ten times apart, from strong to weak, each from the probe of the one before,
-    until one is worse; of the other feature weights those from ten times the λ that was best. Probes that are chosen
+    until one is worse; of the other scalings those from ten times the λ that was best. Probes that are chosen
     from are within 3 % of their optimum, the last, on all images, within 0.1 %.
 
     Args:
@@ -43,7 +43,7 @@ def fit_by_minibatches(
         classes: as of `fit_probe`.
         folds: as of `fit_probe`.
         l2s: as of `fit_probe`.
-        weights: as of `fit_probe`.
+        scalings: as of `fit_probe`.
         weaker: go on below the weakest λ while that is better: the more images and classes, the weaker λ is to be.
         seed: of the mini-batches' order.
 
@@ -61,16 +61,16 @@ def fit_by_minibatches(
     if not held_out.any():
         nothing = np.zeros((len(labels), classes), dtype=np.float32)
         l2 = sorted(l2s)[len(l2s) // 2]
-        probe = MinibatchPath(features, labels, classes, weights[0], seed=seed).at(l2)
-        return ProbeFit(probe, l2, 0, nothing, held_out, known, 1.0)
-    chosen = _choose(features, labels, classes, held_out, known, grid, weights, weaker, seed)
-    path = MinibatchPath(features, labels, classes, weights[chosen.number], seed=seed)
+        probe = MinibatchPath(features, labels, classes, scalings[0], seed=seed).at(l2)
+        return ProbeFit(probe, l2, scalings[0], nothing, held_out, known, 1.0)
+    chosen = _choose(features, labels, classes, held_out, known, grid, scalings, weaker, seed)
+    path = MinibatchPath(features, labels, classes, chosen.scaling, seed=seed)
     path.begin_from(chosen.probe)  # of four images in five: not far
     probe = path.at(chosen.l2)
     heat = temperature(chosen.scores[known[held_out]], labels[known])
     out_of_fold = np.zeros((len(labels), classes), dtype=np.float32)
     out_of_fold[held_out] = chosen.scores
-    return ProbeFit(probe, chosen.l2, chosen.number, out_of_fold, held_out, known, heat)
+    return ProbeFit(probe, chosen.l2, chosen.scaling, out_of_fold, held_out, known, heat)
 
 
 class _Tried(NamedTuple):
@@ -78,7 +78,7 @@ class _Tried(NamedTuple):
 
     loss: float
     l2: float
-    number: int
+    scaling: Scaling
     probe: LinearProbe
     scores: NDArray[np.float32]
 
@@ -90,30 +90,29 @@ def _choose(
     held_out: NDArray[np.bool_],
     known: NDArray[np.bool_],
     grid: list[float],
-    weights: Sequence[Floats | None],
+    scalings: Sequence[Scaling],
     weaker: bool,
     seed: int,
 ) -> _Tried:
-    """Return the probe of the λ and feature weights that the held-out images are likeliest under."""
-    path = MinibatchPath(features, labels, classes, weights[0], rows=~held_out, seed=seed)
+    """Return the probe of the λ and scaling that the held-out images are likeliest under."""
+    path = MinibatchPath(features, labels, classes, scalings[0], rows=~held_out, seed=seed)
     best: _Tried | None = None
-    for number, weight in enumerate(weights):
-        if number:
-            assert best is not None
-            path.reweigh(weight)
+    for scaling in scalings:
+        if best is not None:
+            path.rescale(scaling)
             path.begin_from(best.probe)
             grid = [l2 for l2 in grid if l2 <= best.l2 * _COARSE * 1.001]
-        of_weight, untried = float("inf"), list(grid)
+        of_scaling, untried = float("inf"), list(grid)
         while untried:
             l2 = untried.pop(0)
             probe = path.at(l2, _ROUGHLY, _ROUGH_PASSES)
             scores = _scores(probe, features, np.flatnonzero(held_out))
             loss = negative_log_likelihood(scores[known[held_out]], labels[known])
             if best is None or loss < best.loss:
-                best = _Tried(loss, l2, number, probe, scores)
-            if loss >= of_weight:
+                best = _Tried(loss, l2, scaling, probe, scores)
+            if loss >= of_scaling:
                 break
-            of_weight = loss
+            of_scaling = loss
             if weaker and not untried and l2 / _COARSE >= _WEAKEST * 0.999:
                 untried.append(l2 / _COARSE)
                 grid.append(l2 / _COARSE)

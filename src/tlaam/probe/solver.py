@@ -3,37 +3,40 @@
     min over W, b:  mean_i −log softmax(W z_i + b)_{y_i} + λ/2 ‖W‖²,   z the standardised features
 
 Standardisation is folded into the weights afterwards, so that the probe is one linear layer on the features themselves.
-scikit-learn solves it (L-BFGS). Where there are fewer images than features, it is solved in the images' own span, which
-holds the answer (the representer theorem) and is many times smaller. Features beyond `EXACT_BYTES` are solved in
-mini-batches instead (`tlaam.probe.minibatch`).
+scikit-learn solves it (Newton-CG: features of one backbone are so correlated that L-BFGS takes ten times as long).
+Where there are fewer images than features, it is solved in the images' own span, which holds the answer (the
+representer theorem) and is many times smaller. Features beyond `EXACT_BYTES` are solved in mini-batches instead
+(`tlaam.probe.minibatch`).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.errors import DataError
 from tlaam.probe.linear import (
+    STANDARD,
     Floats,
     Labels,
     LinearProbe,
     ProbeFit,
+    Scaling,
     moments,
     negative_log_likelihood,
     of_all_classes,
-    scale_of,
     temperature,
 )  # fmt: skip
 from tlaam.probe.minibatch import MinibatchPath
 from tlaam.probe.selection import fit_by_minibatches
 
 __all__ = [
-    "EXACT_BYTES", "L2_GRID", "L2_STEP", "LinearProbe", "ProbeFit", "fit_probe", "negative_log_likelihood", "solve",
-    "temperature",
+    "EXACT_BYTES", "L2_GRID", "L2_STEP", "LinearProbe", "ProbeFit", "Scaling", "fit_probe", "negative_log_likelihood",
+    "solve", "temperature",
 ]  # fmt: skip
 
 EXACT_BYTES = 2 << 30
@@ -49,12 +52,14 @@ _TOLERANCE, _STEPS = 1e-7, 5000
 """How exactly the probe itself is solved; what λ is chosen by need not be."""
 _KEPT_BYTES = 2 << 30
 """Folds whose standardised features take more together are standardised anew for each λ."""
+_LEAST_SQUARE = 1e-12
+"""Of a principal axis, as a share of the longest one's: shorter ones are rounding."""
 _ROWS_BYTES = 64 << 20
 """Of features that are standardised at a time."""
 
 
-def solve(features: Floats, labels: Labels, classes: int, l2: float, weight: Floats | None = None) -> LinearProbe:
-    """Return the probe of features ``(N, K)`` and labels ``(N,)``; weights ``(K,)`` are as of `fit_probe`.
+def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Scaling = STANDARD) -> LinearProbe:
+    """Return the probe of features ``(N, K)`` and labels ``(N,)``.
 
     Beyond `EXACT_BYTES` its objective is within 0.1 % of the least (`tlaam.probe.minibatch`).
 
@@ -66,8 +71,8 @@ def solve(features: Floats, labels: Labels, classes: int, l2: float, weight: Flo
     [0, 1]
     """
     if _is_large(features, classes):
-        return MinibatchPath(features, labels, classes, weight).at(l2)
-    return _Path(features, labels, classes, weight, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
+        return MinibatchPath(features, labels, classes, scaling).at(l2)
+    return _Path(features, labels, classes, scaling, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
 
 
 class _Path:
@@ -78,7 +83,7 @@ class _Path:
         features: Floats,
         labels: Labels,
         classes: int,
-        weight: Floats | None = None,
+        scaling: Scaling = STANDARD,
         *,
         rows: NDArray[np.bool_] | None = None,
         keep: bool = True,
@@ -95,22 +100,23 @@ class _Path:
         if len(self.present) < 2:
             raise DataError("a probe needs images of at least two classes.")
         self.mean, deviation = moments(features, self.rows)
-        self.scale = scale_of(deviation, weight)
-        self.solver = LogisticRegression(max_iter=max_iter, tol=tol, warm_start=True)
-        self.span: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self.scale = scaling.divisors(deviation)
+        self.solver = LogisticRegression(solver="newton-cg", max_iter=max_iter, tol=tol, warm_start=True)
+        self.span: _Span | None = None
 
     def at(self, l2: float) -> LinearProbe:
         """Return the probe of one λ."""
         from sklearn.exceptions import ConvergenceWarning
 
-        inside, basis = self.span or _span(self._standardised())
-        self.span = (inside, basis) if self.keep else None
+        span = self.span or _span(self._standardised())
+        self.span = span if self.keep else None
         # Of two classes scikit-learn solves for the margin, w = W_1 − W_0, whose ‖w‖² is twice ‖W‖².
         self.solver.C = (2 if len(self.present) == 2 else 1) / (l2 * len(self.labels))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # at the weakest λ of the grid the optimum is far off
-            self.solver.fit(inside, self.labels)
-        weight, bias = self.solver.coef_ @ basis, self.solver.intercept_
+            self.solver.fit(span.inside, self.labels)
+        weight: Floats = span.back(self.solver.coef_)
+        bias: Floats = self.solver.intercept_
         if len(self.present) == 2:  # scikit-learn gives one row, the second class's margin
             weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
         weight, bias = of_all_classes(weight, bias, self.present, self.classes)
@@ -139,9 +145,9 @@ def fit_probe(
     classes: int,
     folds: Labels,
     l2s: Sequence[float] = L2_GRID,
-    weights: Sequence[Floats | None] = (None,),
+    scalings: Sequence[Scaling] = (STANDARD,),
 ) -> ProbeFit:
-    """Choose λ, and how much each feature weighs, by the log-likelihood of held-out folds, then solve on all images.
+    """Choose λ, and how features are scaled, by the log-likelihood of held-out folds, then solve on all images.
 
     Beyond `EXACT_BYTES` it is done in mini-batches and by one held-out fold, with coarser steps from λ to λ and, where
     `l2s` are the default, also weaker ones (`tlaam.probe.selection.fit_by_minibatches`).
@@ -151,16 +157,15 @@ def fit_probe(
         labels: ``(N,)``.
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
-        l2s: of which λ is chosen; the strongest is tried first. With the second weights and those after them the best
-            of them so far and its neighbours are tried.
-        weights: of which one is chosen: factors ``(K,)`` of the standardised features, None for 1. A feature of a lower
-            weight is penalised more.
+        l2s: of which λ is chosen; the strongest is tried first. With the second scaling and those after it the best
+            λ so far and its neighbours are tried, and on from there while that is better.
+        scalings: of which one is chosen.
 
     Raises:
         DataError: as of `solve`.
     """
     if _is_large(features, classes):
-        return fit_by_minibatches(features, labels, classes, folds, l2s, weights, weaker=tuple(l2s) == L2_GRID)
+        return fit_by_minibatches(features, labels, classes, folds, l2s, scalings, weaker=tuple(l2s) == L2_GRID)
     held, known = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
     sides: list[NDArray[np.bool_]] = []
     for fold in np.unique(folds):
@@ -173,38 +178,73 @@ def fit_probe(
     if not known.any():  # too few images for any to be held out
         l2 = sorted(l2s)[len(l2s) // 2]
         nothing = np.zeros((len(labels), classes))
-        probe = solve(features, labels, classes, l2, weights[0])
-        return ProbeFit(probe, l2, 0, nothing, np.zeros_like(held), known, 1.0)
+        probe = solve(features, labels, classes, l2, scalings[0])
+        return ProbeFit(probe, l2, scalings[0], nothing, np.zeros_like(held), known, 1.0)
     keep = 8 * features.size * len(sides) <= _KEPT_BYTES
-    chosen: tuple[float, float, int, NDArray[np.float64]] | None = None
-    for number, weight in enumerate(weights):
-        paths = [(side, _Path(features, labels, classes, weight, rows=~side, keep=keep)) for side in sides]
-        best, rises = float("inf"), 0
-        # With other weights λ is not far: the neighbours of the best one so far are enough.
-        reach = float("inf") if chosen is None else 1.01 * L2_STEP
-        middle = 1.0 if chosen is None else chosen[1]
-        for l2 in sorted({l2 for l2 in l2s if middle / reach <= l2 <= middle * reach}, reverse=True):
+    grid = sorted(set(l2s), reverse=True)
+    chosen: _Tried | None = None
+    for scaling in scalings:
+        paths = [(side, _Path(features, labels, classes, scaling, rows=~side, keep=keep)) for side in sides]
+        tried: list[_Tried] = []
+        while (strength := _next(grid, tried, chosen)) is not None:
             scores = np.zeros((len(labels), classes))
             for held_out, path in paths:
-                scores[held_out] = path.at(l2).logits(features[held_out])
-            loss = negative_log_likelihood(scores[known], labels[known])
-            if chosen is None or loss < chosen[0]:
-                chosen = loss, l2, number, scores
-            rises, best = (0, loss) if loss < best else (rises + 1, best)
-            if rises == _RISES:
-                break
+                scores[held_out] = path.at(strength).logits(features[held_out])
+            tried.append(_Tried(negative_log_likelihood(scores[known], labels[known]), strength, scaling, scores))
+        chosen = min([*([] if chosen is None else [chosen]), *tried], key=lambda one: one.loss)
     assert chosen is not None
-    _, l2, number, scores = chosen
-    probe = solve(features, labels, classes, l2, weights[number])
-    return ProbeFit(probe, l2, number, scores, held, known, temperature(scores[known], labels[known]))
+    probe = solve(features, labels, classes, chosen.l2, chosen.scaling)
+    warmth = temperature(chosen.scores[known], labels[known])
+    return ProbeFit(probe, chosen.l2, chosen.scaling, chosen.scores, held, known, warmth)
 
 
-def _span(standardised: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return coordinates ``(N, R)`` of features ``(N, K)`` in an orthonormal basis ``(R, K)`` of their span.
+class _Tried(NamedTuple):
+    """Scores ``(N, C)`` out of fold, and their loss."""
 
-    ‖W‖ is the same in both, so that the problem is too.
+    loss: float
+    l2: float
+    scaling: Scaling
+    scores: NDArray[np.float64]
+
+
+def _next(grid: Sequence[float], tried: Sequence[_Tried], before: _Tried | None) -> float | None:
+    """Return which λ of a grid, strong to weak, is to be tried next with one scaling, or None.
+
+    Args:
+        grid: all λ.
+        tried: with this scaling, in the order in which they were.
+        before: the best of the scalings before this one.
     """
+    places = [grid.index(one.l2) for one in tried]
+    best = min(range(len(tried)), key=lambda number: tried[number].loss, default=0)
+    if before is None:
+        ends = len(tried) == len(grid) or len(tried) - 1 - best >= _RISES
+        return None if ends else grid[len(tried)]
+    middle = grid.index(before.l2)
+    wanted = [middle - 1, middle, middle + 1]
+    if {*wanted} & {*range(len(grid))} <= {*places}:
+        wanted = [min(places) - 1] if places[best] == min(places) else []
+        wanted += [max(places) + 1] if places[best] == max(places) else []
+    return next((grid[place] for place in wanted if 0 <= place < len(grid) and place not in places), None)
+
+
+class _Span(NamedTuple):
+    """Features in coordinates of their own span, where ‖W‖, and so the problem, is as it was.
+
+    Attributes:
+        inside: ``(N, R)``.
+        back: takes weights ``(C, R)`` out again, to ``(C, K)``.
+    """
+
+    inside: NDArray[np.float64]
+    back: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _span(standardised: NDArray[np.float64]) -> _Span:
+    """Return features ``(N, K)`` along their principal axes, or as they are where there are no fewer images than K."""
     if standardised.shape[0] >= standardised.shape[1]:
-        return standardised, np.eye(standardised.shape[1])
-    basis, triangle = np.linalg.qr(standardised.T)
-    return triangle.T, basis.T
+        return _Span(standardised, lambda weight: weight)
+    squares, axes = np.linalg.eigh(standardised @ standardised.T)
+    kept = squares > _LEAST_SQUARE * squares[-1]
+    lengths, axes = np.sqrt(squares[kept]), axes[:, kept]
+    return _Span(axes * lengths, lambda weight: (weight / lengths) @ axes.T @ standardised)

@@ -27,7 +27,7 @@ from tlaam.models.crops import resize_whole
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.probe.features import FeatureStore
-from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, fit_probe, negative_log_likelihood
+from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, Scaling, fit_probe, negative_log_likelihood
 from tlaam.runs.out_of_fold import OutOfFold
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
@@ -46,9 +46,8 @@ _VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
 }
 """Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
 
-_FLOORS = (0.3, 1.0)
+_FLOORS: tuple[float, ...] = (0.3, 1.0)
 """Least deviation that a feature is divided by, in medians of its view's deviations; one is chosen by folds."""
-_ROWS = 4096
 
 Labels = NDArray[np.int64]
 
@@ -142,8 +141,8 @@ def fit_probe_model(
         )
         if localizer is not None and not learns:  # it may explain the class that V says: V comes before it
             raw = seen.features.array[:, :1]
-            weights = [_calmed(_moments(raw)[1], floor)[0] for floor in _FLOORS]
-            _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, weights=weights).probe)
+            scalings = [Scaling(floor=floor) for floor in _FLOORS]
+            _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, scalings=scalings).probe)
             eye.update(network)
             seen = stack.enter_context(eye.look(samples, progress))
         facts, scores, known = _solved(network, seen.features.array, labels, folds)
@@ -170,31 +169,18 @@ def _solved(
         are known.
     """
     classes, count = network.classifier.out_features, views.shape[1]
-    candidates = _VIEW_WEIGHTS[count]
     joint: ProbeFit | None = None
-    l2s = L2_GRID
-    floors: tuple[float, ...] = _FLOORS
-    mean, deviations = _moments(views)  # (V, K)
+    l2s, floors = L2_GRID, _FLOORS
     if network.joint is not None:
-        fits: list[tuple[float, ProbeFit]] = []
-        for floor in floors:
-            calm = _calmed(deviations, floor)
-            weights = [(np.array(weight)[:, None] * calm).ravel() for weight in candidates]
-            fits.append((floor, fit_probe(views.reshape(len(views), -1), labels, classes, folds, weights=weights)))
-        best, joint = min(fits, key=lambda one: _loss(one[1], labels))
+        scalings = [Scaling(weights, floor) for floor in _FLOORS for weights in _VIEW_WEIGHTS[count]]
+        joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds, scalings=scalings)
         _set(network.joint, joint.probe.cooled(joint.temperature))
         l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
-        floors = (best,)
-    spread = (deviations**2 + mean**2).mean(0) - mean.mean(0) ** 2
-    of_all = np.sqrt(np.maximum(spread, 0.0))  # of all views together, (K,)
-    shared_fits = [
-        (floor, fit_probe(
-            views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
-            weights=[_calmed(of_all[None], floor)[0]],
-        ))
-        for floor in floors
-    ]  # fmt: skip
-    floor, shared = min(shared_fits, key=lambda one: _loss(one[1], labels.repeat(count)))
+        floors = (joint.scaling.floor,)
+    shared = fit_probe(
+        views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
+        [Scaling(floor=floor) for floor in floors],
+    )  # fmt: skip
     _set(network.classifier, shared.probe.cooled(shared.temperature))
     scores = _mean_of_views(shared, count) if joint is None else _log_softmax(joint.out_of_fold / joint.temperature)
     known = (shared.known[::count] if joint is None else joint.known).copy()
@@ -207,41 +193,11 @@ def _solved(
         out_of_fold_loss=negative_log_likelihood(scores[known], labels[known]) if known.any() else None,
         l2_shared=shared.l2,
         l2_joint=None if joint is None else joint.l2,
-        view_weights=None if joint is None else candidates[joint.weights],
-        floor=floor,
+        view_weights=None if joint is None else joint.scaling.weights,
+        floor=shared.scaling.floor,
         seconds=0.0,
     )
     return facts, scores, known
-
-
-def _moments(views: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation of features ``(N, V, K)``, ``(V, K)`` each, without a copy of them all."""
-    sums = np.zeros((2, *views.shape[1:]))
-    for start in range(0, len(views), _ROWS):
-        rows = views[start : start + _ROWS].astype(np.float64)
-        sums += np.stack([rows.sum(0), (rows**2).sum(0)])
-    mean, square = sums / len(views)
-    return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
-
-
-def _calmed(deviations: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
-    """Return the factors ``(V, K)`` of standardised features that keep rare ones from being loud.
-
-    A feature that is nearly always 0 in the images at hand has a tiny deviation, and divided by it one new image of
-    which it is not would be decided by it alone. It is divided by `floor` times the median deviation of its view
-    instead.
-    """
-    least = floor * np.median(deviations, axis=1, keepdims=True)
-    calmed: NDArray[np.float64] = deviations / np.maximum(np.maximum(deviations, least), 1e-12)
-    return np.maximum(calmed, 1e-12)  # what never changes has no weight, and is not divided by none
-
-
-def _loss(fit: ProbeFit, labels: Labels) -> float:
-    """Return the mean loss out of fold, at the temperature; 0 where nothing is known."""
-    known = fit.known
-    if not known.any():
-        return 0.0
-    return negative_log_likelihood(fit.out_of_fold[known] / fit.temperature, labels[known])
 
 
 class _Seen(NamedTuple):
