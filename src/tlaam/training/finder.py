@@ -5,7 +5,7 @@ What the probe sees must be cut by the boxes that the model will answer with, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,22 +55,32 @@ def fit_localizer(head: Foreground, pyramids: Iterator[Pyramid], masks: NDArray[
         schedule.step()
     head.zero_grad()
     if head.chooses_threshold:
-        head.threshold.fill_(_agreeing_threshold(head, kept, of_kept, device))
+        head.threshold.fill_(agreeing_threshold(head, _in_batches(kept, of_kept, device)))
 
 
 @torch.no_grad()
-def _agreeing_threshold(head: Foreground, kept: Sequence[Tensor], masks: Tensor, device: torch.device) -> float:
-    """Return the threshold whose boxes have the largest mean IoU with the boxes of the masks."""
+def agreeing_threshold(head: Foreground, batches: Iterable[tuple[Pyramid, Tensor]]) -> float:
+    """Return the threshold whose boxes have the largest mean IoU with the boxes of pseudo masks.
+
+    Args:
+        head: as it stands.
+        batches: maps ``[(B, K_i, h_i, w_i)]`` of images as they are, and their masks ``(B, 64, 64)``, uint8.
+    """
     whole = (1, 1)
-    wanted = mask_boxes(largest_component(masks > (BACKGROUND + FOREGROUND) // 2), whole)
     sums = torch.zeros(len(_THRESHOLDS))
+    for maps, masks in batches:
+        wanted = mask_boxes(largest_component(masks.cpu() > (BACKGROUND + FOREGROUND) // 2), whole)
+        probabilities = head.foreground_logits(maps).sigmoid()
+        for number, threshold in enumerate(_THRESHOLDS):
+            boxes = heatmap_boxes(probabilities, whole, threshold=threshold, rule="value", upsample=head.upsample)
+            sums[number] += box_iou(boxes.cpu(), wanted).sum()
+    return _THRESHOLDS[int(sums.argmax())]
+
+
+def _in_batches(kept: Sequence[Tensor], masks: Tensor, device: torch.device) -> Iterator[tuple[Pyramid, Tensor]]:
     for start in range(0, len(masks), _BATCH):
         places = torch.arange(start, min(start + _BATCH, len(masks)))
-        logits = head.foreground_logits([_taken(level, places, False, device).float() for level in kept])
-        for number, threshold in enumerate(_THRESHOLDS):
-            boxes = heatmap_boxes(logits.sigmoid(), whole, threshold=threshold, rule="value", upsample=head.upsample)
-            sums[number] += box_iou(boxes.cpu(), wanted[places]).sum()
-    return _THRESHOLDS[int(sums.argmax())]
+        yield [_taken(level, places, False, device).float() for level in kept], masks[places]
 
 
 @torch.no_grad()

@@ -29,11 +29,13 @@ from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
 from tlaam.models.joint import JointHead
+from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training import sharding
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
+from tlaam.training.launch import on_first
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss
 from tlaam.training.masks import PseudoMasks
@@ -42,6 +44,7 @@ from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
+from tlaam.training.threshold import ThresholdChooser
 from tlaam.training.transforms import jitter_colors
 from tlaam.training.validation import clearly_better, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
@@ -210,6 +213,7 @@ class _Fit:
         on_gpu = fabric.device.type == "cuda"
         self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
         dataset = training_images(train, config, masks)
+        self.chooser = None if masks is None else ThresholdChooser(fabric, train, masks, config)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
         mine = range(fabric.global_rank, len(val), fabric.world_size)
         size = self.batch_size
@@ -365,6 +369,7 @@ class _Fit:
         means.update((name, None) for name in LOSSES if name not in self.computed)
         val: dict[str, float] = {}
         self._gather()
+        self._choose_threshold()
         if self.val:
             measured = self._best_guess().to(self.fabric.device)
             batches = self._unless_stopped(with_plain_errors(self.val_loader))
@@ -399,6 +404,21 @@ class _Fit:
         if self.progress:
             tqdm.write(described(row, self.epochs), file=sys.stderr)
         self.bar = self._new_bar()
+
+    def _choose_threshold(self) -> None:
+        """Let the finder as it is now have the threshold that fits it, in all copies of the network."""
+        if self.chooser is None:
+            return
+        chooser, measured = self.chooser, self._best_guess().to(self.fabric.device)
+        threshold = on_first(self.fabric, lambda: chooser.threshold_of(measured))
+        if self.sharded:
+            measured.cpu()
+        if threshold is None:
+            return
+        for network in (self.model, self.learner, measured):
+            localizer = getattr(network, "localizer", None)
+            assert isinstance(localizer, Foreground)
+            localizer.threshold.fill_(threshold)
 
     def _write_history(self) -> None:
         if self.fabric.is_global_zero:
