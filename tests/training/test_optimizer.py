@@ -2,16 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from stub_network import StubNetwork
 
-from tlaam.config.sections import TrainingConfig
-from tlaam.training.optimizer import build_optimizer, parameter_groups, set_lr
+from tlaam.config.sections import ModelConfig, TrainingConfig
+from tlaam.errors import ConfigError
+from tlaam.models.architecture import Architecture
+from tlaam.models.build import build_model
+from tlaam.training.optimizer import build_optimizer, freeze_stages, parameter_groups, set_lr
 
 
 def test_every_parameter_has_its_rate_and_decay() -> None:
     model: Any = StubNetwork(3)
-    groups = parameter_groups(model, lr=0.1, head_lr=0.5, weight_decay=1e-3)
+    groups = parameter_groups(model, TrainingConfig(lr=0.1, classifier_lr=0.5, weight_decay=1e-3))
     of = {id(p): group for group in groups for p in group["params"]}
     assert len(of) == len(list(model.parameters()))
     convolution, norm = model.backbone[0], model.backbone[1]
@@ -28,7 +32,7 @@ def test_every_parameter_has_its_rate_and_decay() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     model: Any = StubNetwork(3)
     model.backbone.requires_grad_(False)
-    assert all(group["lr"] == 0.5 for group in parameter_groups(model, 0.1, 0.5, 0.0))
+    assert all(group["lr"] == 0.5 for group in parameter_groups(model, TrainingConfig(lr=0.1, classifier_lr=0.5)))
 
 
 def test_optimisers_and_rates() -> None:
@@ -42,3 +46,30 @@ def test_optimisers_and_rates() -> None:
     set_lr(both, 0.5)
     set_lr(both, 0.5)  # does not accumulate
     assert sorted({group["lr"] for group in both.param_groups}) == [0.1, 0.5]
+
+
+def test_stages_nearer_to_the_input_learn_more_slowly() -> None:
+    model = small_network()
+    training = TrainingConfig(lr=1.0, classifier_lr=4.0, backbone_lr_ratio=0.5, layer_decay=0.1)
+    rate = {id(p): group["lr"] for group in parameter_groups(model, training) for p in group["params"]}
+    network: Any = model.backbone.network
+    assert rate[id(network.layer4[0].conv1.weight)] == pytest.approx(0.5)
+    assert rate[id(network.layer3[1].bn2.weight)] == pytest.approx(0.05)
+    assert rate[id(network.layer1[0].conv1.weight)] == pytest.approx(0.0005)
+    assert rate[id(network.conv1.weight)] == pytest.approx(0.00005)
+    assert {rate[id(p)] for p in model.head_parameters()} == {4.0}
+
+
+def test_frozen_stages_take_no_part() -> None:
+    model = small_network()
+    freeze_stages(model, 2)
+    network: Any = model.backbone.network
+    assert not any(p.requires_grad for part in (network.conv1, network.bn1, network.layer1) for p in part.parameters())
+    assert all(p.requires_grad for part in (network.layer2, network.layer4) for p in part.parameters())
+    with pytest.raises(ConfigError, match="frozen_stages is 6; resnet18 has 5 stages"):
+        freeze_stages(model, 6)
+
+
+def small_network() -> Architecture:
+    config = ModelConfig(backbone="resnet18", image_size=64, source_size=64, part_size=32, pretrained="none")
+    return build_model(config, 3)

@@ -135,9 +135,15 @@ class TrainingConfig(Section):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """Optimiser."""
     lr: NotNegative = 0.01
-    """Learning rate of the backbone."""
+    """Learning rate."""
     classifier_lr: NotNegative | None = None
-    """Learning rate of the classifier and of channel attention; default: the backbone's."""
+    """Learning rate of the classifier and of channel attention; default: `lr`."""
+    backbone_lr_ratio: NotNegative = 1.0
+    """Learning rate of the backbone, as a share of `lr`."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each of the backbone's stages (transformers: blocks), as a share of that of the next."""
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
+    """First stages of the backbone (transformers: blocks), its stem counted as one, that stay as they were."""
     momentum: Fraction = 0.9
     """Momentum of SGD."""
     weight_decay: NotNegative = 1e-4
@@ -154,6 +160,10 @@ class TrainingConfig(Section):
     """Largest gradient norm; 0 leaves gradients alone."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the start's weights in those that are measured and kept; the rest is of what was learnt."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Epochs without a better one on held-out images after which training ends; 0 waits for the last."""
     flip: bool = True
     """Mirror images at random."""
     jitter: NotNegative = 0.2
@@ -197,8 +207,8 @@ class TrainingConfig(Section):
             raise ValueError("cache keeps whole images, which crop_scale below 1 does not use; leave one of them out")
         if self.compile and self.recompute:
             raise ValueError("compile and recompute do not go together; leave one of them out")
-        if self.strategy == "fsdp" and (self.compile or self.ema_decay):
-            raise ValueError("strategy = fsdp goes with neither compile nor ema_decay; leave them out")
+        if self.strategy == "fsdp" and (self.compile or self.ema_decay or self.start_share):
+            raise ValueError("strategy = fsdp goes with none of compile, ema_decay and start_share; leave them out")
         if self.strategy == "fsdp" and self.batch_size is None:
             raise ValueError("strategy = fsdp does not find the batch's size by trying; give batch_size")
         return self

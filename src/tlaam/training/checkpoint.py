@@ -113,27 +113,27 @@ class Checkpoints:
         model: dict[str, Any] = load_state(self._best_path(epoch))["model"]
         return model
 
-    def save_probe(self, model: dict[str, Any]) -> None:
+    def save_start(self, model: dict[str, Any]) -> None:
         """Write the weights that the run starts from, where those of a probe may be what it keeps.
 
         Raises:
             RunError: the disk is full.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_state(self._probe, {"model": model})
+        save_state(self._start, {"model": model})
 
-    def load_probe(self) -> dict[str, Any]:
+    def load_start(self) -> dict[str, Any]:
         """Read the weights that the run started from.
 
         Raises:
             RunError: they are missing or damaged.
         """
-        model: dict[str, Any] = load_state(self._probe)["model"]
+        model: dict[str, Any] = load_state(self._start)["model"]
         return model
 
     @property
-    def _probe(self) -> Path:
-        return self.folder / "probe.ckpt"
+    def _start(self) -> Path:
+        return self.folder / "start.ckpt"
 
     def has_best(self, epoch: int) -> bool:
         """Return whether there is a file with the weights of an epoch."""

@@ -15,7 +15,10 @@ from tlaam.runs.folder import RunFolder
 from tlaam.training.saying import say
 from tlaam.utils.yaml_file import read_yaml
 
-_ADDED = ("fusion", "raw_scale", "probe_first")
+_ADDED = (
+    "fusion", "raw_scale", "probe_first", "backbone_lr_ratio", "layer_decay", "frozen_stages", "start_share",
+    "patience",
+)  # fmt: skip
 """Settings that earlier versions did not have, whose default is what they did."""
 
 

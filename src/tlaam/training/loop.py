@@ -33,13 +33,14 @@ from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training import sharding
+from tlaam.training.blend import Blend
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
 from tlaam.training.launch import on_first
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss
 from tlaam.training.masks import PseudoMasks
-from tlaam.training.optimizer import build_optimizer, set_lr
+from tlaam.training.optimizer import build_optimizer, freeze_stages, set_lr
 from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
@@ -182,9 +183,11 @@ class _Fit:
             self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
         else:
             model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        freeze_stages(self.learner, self.training.frozen_stages)
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
+        self.blend = Blend(self.model, self.training.start_share) if self.training.start_share else None
         for module in self.learner.modules():
             if isinstance(module, Backbone):
                 module.recompute = self.training.recompute
@@ -239,6 +242,8 @@ class _Fit:
         try:
             if self.state.step == 0:
                 self._write_history()
+                if self.blend is not None and self.fabric.is_global_zero:
+                    self.checkpoints.save_start(self.model.state_dict())
                 if self.probed and self.epochs and not self.state.probe_losses:
                     self._measure_probe()
                 self._save()  # a disk too small is found now, not in an hour
@@ -262,13 +267,13 @@ class _Fit:
             return
         self.state.probe_losses = measured.calibrated()[0].tolist()
         if self.fabric.is_global_zero:
-            self.checkpoints.save_probe(self.model.state_dict())
+            self.checkpoints.save_start(self.model.state_dict())
 
     def _steps(self, logger: TensorBoardLogger) -> None:
         if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped while it validated
             self._end_epoch(logger)
         clock = time.monotonic()
-        if self.state.step >= self.epochs * self.steps_per_epoch:
+        if self.state.step >= self.epochs * self.steps_per_epoch or self._is_out_of_patience():
             return
         with closing(with_plain_errors(self.loader)) as batches:
             for batch in batches:
@@ -286,10 +291,19 @@ class _Fit:
                 if epoch_done:
                     self._end_epoch(logger)
                     clock = time.monotonic()  # it has added its own time
+                    if self._is_out_of_patience():
+                        return
                 elif stop or save_due:
                     self._save()
                 if stop and self.state.step < self.epochs * self.steps_per_epoch:
                     raise self._interrupted(stop)
+
+    def _is_out_of_patience(self) -> bool:
+        """Return whether the last epochs were none of them better, with what a run begins with counted as an epoch."""
+        if not self.training.patience or not self.val:
+            return False
+        best = 0 if self.state.best_epoch is None else self.state.best_epoch + 1
+        return len(self.state.history) - best >= self.training.patience
 
     def _interrupted(self, stop: int) -> Interrupted:
         return Interrupted(
@@ -369,6 +383,7 @@ class _Fit:
         means.update((name, None) for name in LOSSES if name not in self.computed)
         val: dict[str, float] = {}
         self._gather()
+        self._blend()
         self._choose_threshold()
         if self.val:
             measured = self._best_guess().to(self.fabric.device)
@@ -415,7 +430,7 @@ class _Fit:
             measured.cpu()
         if threshold is None:
             return
-        for network in (self.model, self.learner, measured):
+        for network in (self.model, self.learner, self._learnt(), measured):
             localizer = getattr(network, "localizer", None)
             assert isinstance(localizer, Foreground)
             localizer.threshold.fill_(threshold)
@@ -425,8 +440,15 @@ class _Fit:
             write_csv(self.folder.history, COLUMNS, self.state.history)
 
     def _best_guess(self) -> Architecture:
-        """Return the network that is measured and kept: the moving average where there is one."""
+        """Return the network that is measured and kept: the moving average, or what is blended with the start."""
+        return self._learnt() if self.blend is None else self.blend.network
+
+    def _learnt(self) -> Architecture:
         return self.model if self.ema is None else cast("Architecture", self.ema.module)
+
+    def _blend(self) -> None:
+        if self.blend is not None:
+            self.blend.update(self._learnt())
 
     def _require_finite_loss(self) -> None:
         broken = self.broken
@@ -484,6 +506,8 @@ class _Fit:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(checkpoint["ema"])
+        if self.blend is not None and self.state.step:
+            self.blend.start = self.checkpoints.load_start()
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
         if self.fabric.is_global_zero:  # sums over all devices live on the first one
             self.sums += torch.tensor(self.state.sums, device=self.sums.device)
@@ -495,6 +519,7 @@ class _Fit:
 
     def _keep_weights(self) -> None:
         self._gather()
+        self._blend()
         state = self.state
         kept, temperature = "last", state.last_temperature
         if self.training.keep == "best" and state.best_epoch is not None:
@@ -503,7 +528,7 @@ class _Fit:
             kept, temperature = "probe", 1.0  # its own is in its weights
         try:
             if kept == "probe":
-                weights = self.checkpoints.load_probe()
+                weights = self.checkpoints.load_start()
             elif kept == "last" or state.best_epoch is None:
                 weights = self._best_guess().state_dict()
             else:

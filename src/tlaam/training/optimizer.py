@@ -5,45 +5,91 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
 from tlaam.config.sections import TrainingConfig
+from tlaam.errors import ConfigError
 from tlaam.models.architecture import Architecture
+from tlaam.models.backbone import Backbone
 
 LOCALIZER_FACTOR = 10.0
 """A small head from nothing on features that it does not change learns too slowly at a backbone's rate."""
 
 
-def parameter_groups(model: Architecture, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: backbone, head and learning localiser, each with and without weight decay.
+def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: by learning rate, each with and without weight decay.
 
-    A localiser that learns takes `LOCALIZER_FACTOR` times the head's rate.
+    The backbone takes `backbone_lr_ratio` times the rate, its stages less and less towards its input (`layer_decay`);
+    a localiser that learns `LOCALIZER_FACTOR` times the head's.
 
     Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
     left out, as are empty groups. Each group keeps its ``base_lr``, which the schedule multiplies (`set_lr`).
     """
-    rates = {id(parameter): head_lr for parameter in model.head_parameters()}
+    head_lr = training.lr if training.classifier_lr is None else training.classifier_lr
+    rates: dict[int, float] = {}
+    if training.layer_decay < 1:
+        for stages in _stages(model):
+            for behind, stage in enumerate(reversed(stages)):
+                rate = training.lr * training.backbone_lr_ratio * training.layer_decay**behind
+                rates |= {id(parameter): rate for parameter in stage}
+    rates |= {id(parameter): head_lr for parameter in model.head_parameters()}
     rates |= {id(parameter): LOCALIZER_FACTOR * head_lr for parameter in model.localizer_parameters()}
+    others = training.lr * training.backbone_lr_ratio
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for _, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((rates.get(id(parameter), lr), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((rates.get(id(parameter), others), parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
             "lr": rate,
             "base_lr": rate,
-            "weight_decay": weight_decay if decayed else 0.0,
+            "weight_decay": training.weight_decay if decayed else 0.0,
         }
         for (rate, decayed), parameters in groups.items()
     ]
 
 
+def freeze_stages(model: Architecture, count: int) -> None:
+    """Let the first stages of every backbone, channel attention in them included, take no part in training.
+
+    Raises:
+        ConfigError: a backbone has fewer stages, or none that timm knows.
+    """
+    for stages in _stages(model) if count else []:
+        if count > len(stages):
+            raise ConfigError(f"frozen_stages is {count}; {model.backbone.name} has {len(stages)} stages.")
+        for stage in stages[:count]:
+            for parameter in stage:
+                parameter.requires_grad_(False)
+
+
+def _stages(model: Architecture) -> list[list[list[nn.Parameter]]]:
+    """Return of each backbone its stages' parameters, from its stem on.
+
+    Raises:
+        ConfigError: timm does not tell a network's stages apart.
+    """
+    found = []
+    for backbone in model.modules():
+        if isinstance(backbone, Backbone):
+            network = backbone.network
+            if not hasattr(network, "group_matcher"):
+                raise ConfigError(
+                    f"layer_decay and frozen_stages: timm does not tell the stages of {backbone.name} apart."
+                )
+            groups = group_parameters(network, network.group_matcher(coarse=True), reverse=False)  # type: ignore[operator]
+            parameters = dict(network.named_parameters())
+            stages = [[parameters[name] for name in names if name in parameters] for _, names in sorted(groups.items())]
+            found.append([stage for stage in stages if stage])
+    return found
+
+
 def build_optimizer(model: Architecture, training: TrainingConfig) -> Optimizer:
     """Return SGD with momentum or AdamW over `parameter_groups`."""
-    head_lr = training.lr if training.classifier_lr is None else training.classifier_lr
-    groups = parameter_groups(model, training.lr, head_lr, training.weight_decay)
+    groups = parameter_groups(model, training)
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.lr)
     return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
