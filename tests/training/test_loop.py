@@ -1,0 +1,128 @@
+"""Steps of the loop beside the same steps computed by hand, in NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
+from tlaam.models.output import TLAAMOutput
+from tlaam.training import run
+from tlaam.training.checkpoint import Checkpoints
+from tlaam.training.dataset import training_images
+from tlaam.training.run import resume, train
+
+SIDE, CLASSES, EPOCHS = 32, 3, 4
+SETTINGS: dict[str, Any] = {
+    "backbone": "stub", "localizer": "oaam", "image_size": SIDE, "source_size": SIDE, "epochs": EPOCHS,
+    "raw_epochs": 0, "batch_size": 27, "lr": 2.0, "momentum": 0.9, "weight_decay": 0.01, "warmup_epochs": 2.0,
+    "gradient_clip": 0.05, "ema_decay": 0.6, "jitter": 0.5, "flip": False, "val_fraction": 0.0, "keep": "last",
+    "accelerator": "cpu", "workers": 0, "precision": "32-true", "probe_first": False,
+}  # fmt: skip
+Weights = NDArray[np.float64]
+
+
+class LinearNetwork(nn.Module):
+    """One linear layer on all pixels: its gradient is short to write down."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(3 * SIDE * SIDE, classes)
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+        self.register_buffer("mean", torch.zeros(1))  # answering asks it for its arithmetic
+
+    def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
+        pass
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        yield from self.classifier.parameters()
+
+    def localizer_parameters(self) -> Iterator[nn.Parameter]:
+        yield from ()
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
+        pixels = images if images.is_floating_point() else images / 255
+        logits = self.classifier(pixels.flatten(1))
+        return TLAAMOutput(logits.softmax(-1), logits, None, None, None, None, None)
+
+
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "build_model", lambda config, classes, *, load_pretrained: LinearNetwork(classes))
+    monkeypatch.setattr(run, "require_intact", lambda folder: None)
+    monkeypatch.setattr(run, "save_model", lambda folder, model, *_: torch.save(model.state_dict(), folder / "kept.pt"))
+
+
+def by_hand(photographs: Path, config: Config) -> tuple[Weights, Weights]:
+    """Return the weights ``(C, D)`` after all steps, and their moving average."""
+    samples = open_dataset(photographs).split("train")
+    images, training = training_images(samples, config), config.training
+    parameters = [np.zeros((CLASSES, 3 * SIDE * SIDE)), np.zeros(CLASSES)]
+    velocity, average = [np.zeros_like(p) for p in parameters], [p.copy() for p in parameters]
+    for step in range(EPOCHS):  # one step an epoch
+        items = [images[step, index] for index in range(len(samples))]
+        x = np.stack([lit(item.input_image.numpy(), *item.color_jitter.tolist()) for item in items])
+        labels = np.array([int(item.label) for item in items])
+        scores = x @ parameters[0].T + parameters[1]
+        chances = np.exp(scores - scores.max(1, keepdims=True))
+        wrong = (chances / chances.sum(1, keepdims=True) - np.eye(CLASSES)[labels]) / len(x)
+        gradients = [wrong.T @ x, wrong.sum(0)]
+        norm = math.sqrt(sum((g**2).sum() for g in gradients))
+        assert norm > training.gradient_clip  # or the test says nothing of clipping
+        gradients = [g * training.gradient_clip / (norm + 1e-6) for g in gradients]
+        gradients[0] += training.weight_decay * parameters[0]  # biases are not decayed
+        rate = training.lr * ((step + 1) / 2 if step < 2 else 0.5 * (1 + math.cos(math.pi * (step - 2) / 2)))
+        velocity = [training.momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+        parameters = [p - rate * v for p, v in zip(parameters, velocity, strict=True)]
+        decay = min(training.ema_decay, 1 - (1 + step) ** (-2 / 3))
+        average = [decay * a + (1 - decay) * p for a, p in zip(average, parameters, strict=True)]
+    return parameters[0], average[0]
+
+
+def lit(image: NDArray[np.uint8], brightness: float, contrast: float) -> Weights:
+    """Brightness, then contrast around the mean grey, as the docs say."""
+    bright = np.minimum(image / 255 * brightness, 1)
+    grey = np.tensordot([0.299, 0.587, 0.114], bright, 1).mean()
+    lit_image: Weights = np.clip((bright - grey) * contrast + grey, 0, 1).ravel()
+    return lit_image
+
+
+def test_steps_are_those_computed_by_hand(photographs: Path, tmp_path: Path, linear: None) -> None:
+    """Rate, momentum, decay, clipping, light and moving average: each of them changes the weights."""
+    config = Config.from_flat(SETTINGS)
+    train(photographs, tmp_path / "run", config, progress=False)
+    learnt, average = by_hand(photographs, config)
+    state = Checkpoints(tmp_path / "run" / "checkpoints").newest().state
+    assert state is not None
+    np.testing.assert_allclose(state["model"]["classifier.weight"].numpy(), learnt, atol=2e-6)
+    kept = torch.load(tmp_path / "run" / "kept.pt", weights_only=True)["classifier.weight"].numpy()
+    np.testing.assert_allclose(kept, average, atol=2e-6)
+    assert np.abs(learnt - average).max() > 1e-3 and np.abs(learnt).max() > 1e-2
+
+
+def test_a_share_of_the_start_is_in_what_is_kept(photographs: Path, tmp_path: Path, linear: None) -> None:
+    config = Config.from_flat({**SETTINGS, "ema_decay": 0.0, "start_share": 0.25})
+    train(photographs, tmp_path / "run", config, progress=False)
+    learnt, _ = by_hand(photographs, config)
+    kept = torch.load(tmp_path / "run" / "kept.pt", weights_only=True)["classifier.weight"].numpy()
+    np.testing.assert_allclose(kept, 0.75 * learnt, atol=2e-6)  # it starts from 0
+
+
+def test_it_ends_when_it_is_out_of_patience(photographs: Path, tmp_path: Path, linear: None) -> None:
+    """At a rate of 0 no epoch is better than the first."""
+    options = {**SETTINGS, "lr": 0.0, "epochs": 9, "val_fraction": 0.2, "patience": 3, "keep": "best", "ema_decay": 0.0}
+    train(photographs, tmp_path / "run", Config.from_flat(options), progress=False)
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + 1 + 3  # a header, the first epoch, and three that were no better
+    assert resume(tmp_path / "run", progress=False) == tmp_path / "run"
+    assert (tmp_path / "run" / "history.csv").read_text().splitlines() == rows
