@@ -151,16 +151,18 @@ def test_a_localiser_that_learns_otherwise_is_not_left_as_it_was_drawn(probe: Pa
 FINE: dict[str, Any] = {"epochs": 2, "probe_first": True, "val_fraction": 0.3, "batch_size": 4, "raw_epochs": 0}
 
 
+@pytest.mark.parametrize("fusion", ["joint", "mean"])
 def test_training_that_forgets_keeps_the_probe(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fusion: str
 ) -> None:
     """With a rate at which nothing can be learnt, the weights are the probe's, to the last bit."""
-    options = Config.from_flat({**PROBE, **FINE, "lr": 3.0, "gradient_clip": 1.0, "norm_statistics": "shared"})
+    harsh = {"lr": 3.0, "gradient_clip": 1.0, "norm_statistics": "shared", "fusion": fusion}
+    options = Config.from_flat({**PROBE, **FINE, **harsh})
     run = train(photographs, tmp_path / "run", options)
     said = capsys.readouterr().err
     assert "held-out images right; fine-tuning goes on" in said and "kept the probe" in said
     assert json.loads((run / "run.json").read_text())["kept"] == "probe"
-    alone = trained(photographs, tmp_path / "alone", val_fraction=0.3)
+    alone = trained(photographs, tmp_path / "alone", val_fraction=0.3, fusion=fusion)
     once, kept = load_file(alone / "model.safetensors"), load_file(run / "model.safetensors")
     for name, value in once.items():
         assert_array_equal(kept[name].numpy(), value.numpy(), err_msg=name)

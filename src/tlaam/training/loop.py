@@ -82,7 +82,7 @@ class _State:
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
     probe_losses: list[float] = field(default_factory=list)
-    """Of the validation images, before the first step, where a probe came first and its scores can be calibrated."""
+    """Of the validation images, before the first step, where a probe came first."""
     best_temperature: float = 1.0
     last_temperature: float = 1.0
     last_passes: bool = True
@@ -263,8 +263,6 @@ class _Fit:
         if self.progress:
             share = measured.measures["top1_fused"]
             tqdm.write(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.", file=sys.stderr)
-        if measured.losses is None:
-            return
         self.state.probe_losses = measured.calibrated()[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
@@ -390,10 +388,9 @@ class _Fit:
             batches = self._unless_stopped(with_plain_errors(self.val_loader))
             found = validate(self.fabric, measured, batches, len(self.val))
             val = found.measures
-            if found.losses is not None:
-                losses, state.last_temperature = found.calibrated()
-                if state.probe_losses:
-                    state.last_passes = clearly_better(losses, torch.tensor(state.probe_losses))
+            losses, state.last_temperature = found.calibrated()
+            if state.probe_losses:
+                state.last_passes = clearly_better(losses, torch.tensor(state.probe_losses))
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)

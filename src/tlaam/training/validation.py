@@ -24,18 +24,17 @@ class Validation(NamedTuple):
     Attributes:
         measures: ``loss_<branch>`` and ``top1_<branch>`` of every branch that is run; the loss is the mean negative
             log-likelihood of a branch's probabilities (of the parts: of their mean).
-        losses: negative log-likelihood of each image by the joint classifier at each of `TEMPERATURES`, float32
-            ``(N, T)``; None of a network that has none.
+        losses: negative log-likelihood of each image by the fused answer, float32: ``(N, T)`` at each of `TEMPERATURES`
+            where a joint classifier gives it; ``(N, 1)`` where it is a mean of probabilities, which has no temperature.
     """
 
     measures: dict[str, float]
-    losses: Tensor | None
+    losses: Tensor
 
     def calibrated(self) -> tuple[Tensor, float]:
         """Return each image's loss ``(N,)`` at the temperature at which their mean is least, and that temperature."""
-        assert self.losses is not None
         best = int(self.losses.mean(0).argmin())
-        return self.losses[:, best], TEMPERATURES[best]
+        return self.losses[:, best], TEMPERATURES[best] if self.losses.shape[1] > 1 else 1.0
 
 
 def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], images: int) -> Validation:
@@ -50,8 +49,8 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
         images: N, of all devices.
     """
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
-    losses = torch.zeros(images, len(TEMPERATURES), device=fabric.device)
-    joint = False
+    joint = getattr(model, "joint", None) is not None
+    losses = torch.zeros(images, len(TEMPERATURES) if joint else 1, device=fabric.device)
     with fabric.autocast():
         for batch in batches:
             output = infer(model, batch.input_image)
@@ -60,16 +59,16 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)
             if output.joint_logits is not None:
-                joint = True
                 losses[batch.position] = _at_temperatures(output.joint_logits.float(), batch.label)
+            else:
+                losses[batch.position] = -_likelihood(branches["fused"].float(), batch.label).log()[:, None]
     sums = fabric.all_reduce(sums, reduce_op="sum")
     measures = {}
     for name, (loss, hits, count) in zip(BRANCHES, sums.tolist(), strict=True):
         if count:
             measures[f"loss_{name}"] = loss / count
             measures[f"top1_{name}"] = hits / count
-    has_joint = getattr(model, "joint", None) is not None or joint  # a device may have no images
-    return Validation(measures, fabric.all_reduce(losses, reduce_op="sum").cpu() if has_joint else None)
+    return Validation(measures, fabric.all_reduce(losses, reduce_op="sum").cpu())
 
 
 def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
@@ -92,7 +91,11 @@ def clearly_better(new: Tensor, old: Tensor) -> bool:
 
 
 def _measured(probabilities: Tensor, labels: Tensor) -> Tensor:
-    tiny = torch.finfo(probabilities.dtype).tiny
-    likelihood = probabilities.gather(1, labels[:, None])[:, 0]
     hits = (probabilities.argmax(1) == labels).sum()
-    return torch.stack([-likelihood.clamp(min=tiny).log().sum(), hits, torch.tensor(len(labels), device=hits.device)])
+    losses = -_likelihood(probabilities, labels).log()
+    return torch.stack([losses.sum(), hits, torch.tensor(len(labels), device=hits.device)])
+
+
+def _likelihood(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the labels' probabilities ``(B,)``, of which there is a logarithm."""
+    return probabilities.gather(1, labels[:, None])[:, 0].clamp(min=torch.finfo(probabilities.dtype).tiny)
