@@ -18,6 +18,7 @@ Written to benchmarks/results/finetuning.json, run by run; the same command goes
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import sys
@@ -245,7 +246,7 @@ def main() -> None:
                     {s: r["joint"] for s, r in row["measured"].items()},
                     flush=True,
                 )
-    rows = {path.stem: tlaam_json(path) for path in sorted(given.kept.glob("*.json"))}
+    rows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.kept.glob("*.json"))}
     found = {
         "command": shlex.join(["python", *sys.argv]),
         "rule": " ".join(__doc__.split("\n\n")[3].split()),
