@@ -144,6 +144,15 @@ def test_of_scalings_the_best_is_found_wherever_its_lambda_is() -> None:
     )
 
 
+def test_no_more_folds_are_held_out_than_are_needed() -> None:
+    values, labels = blobs(60, 8, 3)
+    folds = stratified_folds(*_names(60, 3), 5)
+    some = fit_probe(values, labels, 3, folds, enough=20)
+    assert set(folds[some.held_out]) == {0, 1} and (some.known == some.held_out).all()
+    assert not some.out_of_fold[~some.held_out].any() and some.out_of_fold[some.held_out].any(1).all()
+    assert fit_probe(values, labels, 3, folds).held_out.all()
+
+
 def test_two_images_are_a_probe_of_which_nothing_is_known() -> None:
     fit = fit_probe(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), 2, np.array([0, 1]))
     assert not fit.known.any() and fit.temperature == 1.0

@@ -79,8 +79,9 @@ class LinearProbe:
 class ProbeFit:
     """A probe, and what is known of it from images that it did not see.
 
-    Every image is held out once where the exact solver works. Where mini-batches do (`tlaam.probe.solver.EXACT_BYTES`),
-    one fold is held out and the other images have no score: shares and means are of `held_out` or `known` images alone.
+    Every image is held out once, unless there are very many (`tlaam.probe.solver.ENOUGH`); where mini-batches work
+    (`tlaam.probe.solver.EXACT_BYTES`) one fold is. The other images have no score: shares and means are of `held_out`
+    or `known` images alone.
 
     Attributes:
         probe: solved on all images.

@@ -35,8 +35,8 @@ from tlaam.probe.minibatch import MinibatchPath
 from tlaam.probe.selection import fit_by_minibatches
 
 __all__ = [
-    "EXACT_BYTES", "L2_GRID", "L2_STEP", "LinearProbe", "ProbeFit", "Scaling", "fit_probe", "negative_log_likelihood",
-    "solve", "temperature",
+    "ENOUGH", "EXACT_BYTES", "L2_GRID", "L2_STEP", "LinearProbe", "ProbeFit", "Scaling", "fit_probe",
+    "negative_log_likelihood", "solve", "temperature",
 ]  # fmt: skip
 
 EXACT_BYTES = 2 << 30
@@ -52,6 +52,8 @@ _TOLERANCE, _STEPS = 1e-7, 5000
 """How exactly the probe itself is solved; what λ is chosen by need not be."""
 _KEPT_BYTES = 2 << 30
 """Folds whose standardised features take more together are standardised anew for each λ."""
+ENOUGH = 1000
+"""Held-out images after which no further fold is solved: each costs as much as all of a small data set's."""
 _LEAST_SQUARE = 1e-12
 """Of a principal axis, as a share of the longest one's: shorter ones are rounding."""
 _ROWS_BYTES = 64 << 20
@@ -146,8 +148,11 @@ def fit_probe(
     folds: Labels,
     l2s: Sequence[float] = L2_GRID,
     scalings: Sequence[Scaling] = (STANDARD,),
+    enough: int = ENOUGH,
 ) -> ProbeFit:
     """Choose λ, and how features are scaled, by the log-likelihood of held-out folds, then solve on all images.
+
+    Folds are held out in turn until enough images have been: many images decide by one fold as well as by five.
 
     Beyond `EXACT_BYTES` it is done in mini-batches and by one held-out fold, with coarser steps from λ to λ and, where
     `l2s` are the default, also weaker ones (`tlaam.probe.selection.fit_by_minibatches`).
@@ -160,6 +165,7 @@ def fit_probe(
         l2s: of which λ is chosen; the strongest is tried first. With the second scaling and those after it the best
             λ so far and its neighbours are tried, and on from there while that is better.
         scalings: of which one is chosen.
+        enough: held-out rows after which no further fold is.
 
     Raises:
         DataError: as of `solve`.
@@ -171,7 +177,7 @@ def fit_probe(
     for fold in np.unique(folds):
         held_out = folds == fold
         seen = np.unique(labels[~held_out])
-        if len(seen) >= 2:
+        if len(seen) >= 2 and held.sum() < enough:
             sides.append(held_out)
             held |= held_out
             known |= held_out & np.isin(labels, seen)

@@ -27,7 +27,16 @@ from tlaam.models.crops import resize_whole
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.probe.features import FeatureStore
-from tlaam.probe.solver import L2_GRID, L2_STEP, LinearProbe, ProbeFit, Scaling, fit_probe, negative_log_likelihood
+from tlaam.probe.solver import (
+    ENOUGH,
+    L2_GRID,
+    L2_STEP,
+    LinearProbe,
+    ProbeFit,
+    Scaling,
+    fit_probe,
+    negative_log_likelihood,
+)
 from tlaam.runs.out_of_fold import OutOfFold
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
@@ -57,9 +66,10 @@ class ProbeFacts(NamedTuple):
 
     Attributes:
         images: that it was solved on.
+        held_out: how many of them were held out once.
         views: branches whose features it sees.
-        out_of_fold_top1: share of the images that a probe which had not seen them got right; the only image of a class
-            is never right. None where there are too few images to hold any out.
+        out_of_fold_top1: share of the held-out images that a probe which had not seen them got right; the only image
+            of a class is never right. None where there are too few images to hold any out.
         out_of_fold_loss: mean negative log-likelihood, at the model's temperature, of images whose class has others.
         l2_shared: λ of V.
         l2_joint: λ of W; None where the branches' answers are averaged.
@@ -69,6 +79,7 @@ class ProbeFacts(NamedTuple):
     """
 
     images: int
+    held_out: int
     views: int
     out_of_fold_top1: float | None
     out_of_fold_loss: float | None
@@ -179,7 +190,7 @@ def _solved(
         floors = (joint.scaling.floor,)
     shared = fit_probe(
         views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
-        [Scaling(floor=floor) for floor in floors],
+        [Scaling(floor=floor) for floor in floors], ENOUGH * count,
     )  # fmt: skip
     _set(network.classifier, shared.probe.cooled(shared.temperature))
     scores = _mean_of_views(shared, count) if joint is None else _log_softmax(joint.out_of_fold / joint.temperature)
@@ -188,6 +199,7 @@ def _solved(
     right = (scores.argmax(1) == labels) & known  # of a class's only image no fold knows the class: it is wrong
     facts = ProbeFacts(
         images=len(labels),
+        held_out=int(held_out.sum()),
         views=count,
         out_of_fold_top1=float(right[held_out].mean()) if known.any() else None,
         out_of_fold_loss=negative_log_likelihood(scores[known], labels[known]) if known.any() else None,
@@ -302,7 +314,8 @@ def said(facts: ProbeFacts) -> str:
     """Return what a run says of its probe, in a line."""
     if facts.out_of_fold_top1 is None:
         return f"Probe: after {facts.seconds:.0f} s; there are too few images to say how often it is right"
+    asked = f"the {facts.images}" if facts.held_out == facts.images else f"{facts.held_out} of {facts.images}"
     return (
-        f"Probe: after {facts.seconds:.0f} s, {facts.out_of_fold_top1:.1%} of the {facts.images} training "
-        "images right by probes that had not seen them (out of fold)"
+        f"Probe: after {facts.seconds:.0f} s, {facts.out_of_fold_top1:.1%} of {asked} training images right by probes "
+        "that had not seen them (out of fold)"
     )
