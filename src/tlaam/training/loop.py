@@ -260,9 +260,8 @@ class _Fit:
         measured = validate(self.fabric, model, with_plain_errors(self.val_loader), len(self.val))
         if self.sharded:
             model.cpu()  # the device's memory is for the shards
-        if self.progress:
-            share = measured.measures["top1_fused"]
-            tqdm.write(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.", file=sys.stderr)
+        share = measured.measures["top1_fused"]
+        self._say(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.")
         self.state.probe_losses = measured.calibrated()[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
@@ -290,6 +289,7 @@ class _Fit:
                     self._end_epoch(logger)
                     clock = time.monotonic()  # it has added its own time
                     if self._is_out_of_patience():
+                        self._say(f"Training no longer helps: stopped after {len(self.state.history)} epochs.")
                         return
                 elif stop or save_due:
                     self._save()
@@ -413,8 +413,7 @@ class _Fit:
         self._save()
         self._write_history()
         self.bar.close()
-        if self.progress:
-            tqdm.write(described(row, self.epochs), file=sys.stderr)
+        self._say(described(row, self.epochs))
         self.bar = self._new_bar()
 
     def _choose_threshold(self) -> None:
@@ -539,10 +538,14 @@ class _Fit:
             joint.cool(temperature)
         if self.fabric.is_global_zero and self.epochs:
             self.folder.note_status(kept=kept)
-        if state.probe_losses and self.progress:
+        if state.probe_losses:
             found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
             tail = "; kept the probe" if kept == "probe" else ""
-            tqdm.write(f"{found} clearly better than the probe on held-out images{tail}.", file=sys.stderr)
+            self._say(f"{found} clearly better than the probe on held-out images{tail}.")
+
+    def _say(self, line: str) -> None:
+        if self.progress:
+            tqdm.write(line, file=sys.stderr)
 
     def _new_bar(self) -> Any:
         epoch, taken = divmod(self.state.step, self.steps_per_epoch)
