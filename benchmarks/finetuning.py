@@ -67,7 +67,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "adamw": {
         **_GENTLE, "optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.05, "layer_decay": 0.75, "gradient_clip": 1.0,
     },
-    "crops": {**_GENTLE, "lr": 0.01, "crop_scale": 0.5},
+    "distilled": {**_GENTLE, "lr": 0.01, "distillation": 1.0},
 }  # fmt: skip
 SHARES = (0.0, 0.25, 0.5, 0.75)
 """Of the start, in weights that are measured beside the end."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tlaam.models.output import TLAAMOutput
-from tlaam.training.loss import TwoLevelLoss
+from tlaam.training.loss import TwoLevelLoss, distillation_loss
 
 
 def _output(raw: Tensor, of_object: Tensor | None, parts: Tensor | None) -> TLAAMOutput:
@@ -55,3 +55,20 @@ def test_foreground_is_compared_with_the_share_of_each_cell_that_masks_cover() -
     assert losses.foreground is not None
     torch.testing.assert_close(losses.foreground, slow)
     torch.testing.assert_close(losses.total, losses.raw + slow)
+
+
+def test_distillation_pulls_at_raw_image_and_parts_and_not_at_the_object() -> None:
+    torch.manual_seed(0)
+    scores = [torch.randn(4, 5), torch.randn(4, 5), torch.randn(4, 2, 5)]
+    raw, of_object, of_parts = (value.requires_grad_() for value in scores)
+    output = TLAAMOutput(raw.softmax(-1), raw, of_object, of_parts, None, None, None)
+    labels = torch.arange(4)
+    plain, distilled = TwoLevelLoss()(output, labels), TwoLevelLoss(distillation=0.5)(output, labels)
+    assert plain.distilled is None and distilled.distilled is not None
+    target = of_object.detach().softmax(-1)
+    apart = [(target * (target / pupil.softmax(-1)).log()).sum(-1).mean() for pupil in (raw, *of_parts.unbind(1))]
+    torch.testing.assert_close(distilled.distilled, apart[0] + (apart[1] + apart[2]) / 2)
+    torch.testing.assert_close(distilled.total, plain.total + 0.5 * distilled.distilled)
+    distilled.distilled.backward()
+    assert of_object.grad is None and raw.grad is not None and of_parts.grad is not None
+    assert float(distillation_loss(raw[:, None], raw)) == pytest.approx(0.0, abs=1e-6)

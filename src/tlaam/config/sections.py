@@ -156,6 +156,8 @@ class TrainingConfig(Section):
     """Epochs of linear warm-up."""
     label_smoothing: Fraction = 0.0
     """Label smoothing of the cross-entropies."""
+    distillation: NotNegative = 0.0
+    """Weight of what raw image and parts learn from the object's answers; 0: nothing."""
     gradient_clip: NotNegative = 0.0
     """Largest gradient norm; 0 leaves gradients alone."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0

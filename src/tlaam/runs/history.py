@@ -8,7 +8,16 @@ from tlaam.config.names import BRANCHES
 
 Row = dict[str, float | int | None]
 
-LOSSES = ("loss", "loss_raw", "loss_object", "loss_parts", "loss_foreground", "loss_own", "loss_joint")
+LOSSES = (
+    "loss",
+    "loss_raw",
+    "loss_object",
+    "loss_parts",
+    "loss_foreground",
+    "loss_own",
+    "loss_joint",
+    "loss_distilled",
+)
 """Means over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
 
 COLUMNS = (

@@ -173,7 +173,7 @@ class _Fit:
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.probed = probed and bool(val)
         self.state = _State()
-        self.criterion = TwoLevelLoss(self.training.label_smoothing)
+        self.criterion = TwoLevelLoss(self.training.label_smoothing, self.training.distillation)
 
         # Channels-last convolutions are the faster ones on CPUs as on GPUs (benchmarks/results/cpu-training-speed.md).
         self.sharded = self.training.strategy == sharding.STRATEGY
@@ -506,7 +506,9 @@ class _Fit:
             self.blend.start = self.checkpoints.load_start()
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
         if self.fabric.is_global_zero:  # sums over all devices live on the first one
-            self.sums += torch.tensor(self.state.sums, device=self.sums.device)
+            *losses, top1 = self.state.sums  # an earlier version knew fewer losses
+            losses += [0.0] * (len(LOSSES) - len(losses))
+            self.sums += torch.tensor([*losses, top1], device=self.sums.device)
 
     def _gather(self) -> None:
         """Give the plain network what the shards have learnt."""

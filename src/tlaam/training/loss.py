@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy, kl_div
 
 from tlaam.models.output import TLAAMOutput
 
@@ -21,6 +21,7 @@ class Losses(NamedTuple):
         parts: of all part images.
         foreground: of a learning localiser's cells, against pseudo masks; binary.
         joint: of the joint classifier.
+        distilled: divergence of the raw image's and the parts' answers from the object's.
         own: what the network itself wants minimised (`TLAAMOutput.own_loss`).
     """
 
@@ -31,6 +32,7 @@ class Losses(NamedTuple):
     foreground: Tensor | None = None
     own: Tensor | None = None
     joint: Tensor | None = None
+    distilled: Tensor | None = None
 
 
 class TwoLevelLoss(nn.Module):
@@ -38,11 +40,15 @@ class TwoLevelLoss(nn.Module):
 
     A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches. A
     network with a loss of its own adds that.
+
+    Args:
+        label_smoothing: of the cross-entropies.
+        distillation: weight of `distillation_loss`; 0 leaves it out.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, distillation: float = 0.0) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.distillation = label_smoothing, distillation
 
     def forward(self, output: TLAAMOutput, labels: Tensor, masks: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -71,10 +77,27 @@ class TwoLevelLoss(nn.Module):
         if output.joint_logits is not None:
             of_joint = self._mean(output.joint_logits, labels)
             total = total + of_joint
-        return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss, of_joint)
+        distilled = None
+        if self.distillation and output.object_logits is not None:
+            pupils = [output.raw_logits[:, None], *([] if output.part_logits is None else [output.part_logits])]
+            distilled = torch.stack([distillation_loss(pupil, output.object_logits) for pupil in pupils]).sum()
+            total = total + self.distillation * distilled
+        return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss, of_joint, distilled)
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
+
+def distillation_loss(pupil: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean Kullback-Leibler divergence of a pupil's answers from a teacher's, which learns nothing of it.
+
+    Args:
+        pupil: scores ``(B, N, C)`` of N pictures an image.
+        teacher: scores ``(B, C)``.
+    """
+    target = teacher.detach().float().log_softmax(-1)[:, None].expand_as(pupil)
+    of_each = kl_div(pupil.float().log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
+    return of_each.mean()
 
 
 def foreground_loss(logits: Tensor, masks: Tensor) -> Tensor:
