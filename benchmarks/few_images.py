@@ -80,6 +80,7 @@ def main() -> None:
                     found["cuts"][key] = measured(config, images, samples)
                     print(key, found["cuts"][key], flush=True)
                     write_json(out, found)
+    write_json(out, found)
     rows = [(f"{count} images a class", _spreads(found["cuts"], count)) for count in COUNTS]
     write_text(given.chart, spread_chart(rows, [title for title, _ in SYSTEMS.values()], alone=720))
 
