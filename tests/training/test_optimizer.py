@@ -6,6 +6,7 @@ import pytest
 import torch
 from stub_network import StubNetwork
 
+from tlaam.config.backbones import rates_of
 from tlaam.config.sections import ModelConfig, TrainingConfig
 from tlaam.errors import ConfigError
 from tlaam.models.architecture import Architecture
@@ -15,7 +16,7 @@ from tlaam.training.optimizer import build_optimizer, freeze_stages, parameter_g
 
 def test_every_parameter_has_its_rate_and_decay() -> None:
     model: Any = StubNetwork(3)
-    groups = parameter_groups(model, TrainingConfig(lr=0.1, classifier_lr=0.5, weight_decay=1e-3))
+    groups = parameter_groups(model, training(lr=0.1, classifier_lr=0.5, weight_decay=1e-3))
     of = {id(p): group for group in groups for p in group["params"]}
     assert len(of) == len(list(model.parameters()))
     convolution, norm = model.backbone[0], model.backbone[1]
@@ -32,17 +33,17 @@ def test_every_parameter_has_its_rate_and_decay() -> None:
 def test_frozen_parameters_are_left_out() -> None:
     model: Any = StubNetwork(3)
     model.backbone.requires_grad_(False)
-    assert all(group["lr"] == 0.5 for group in parameter_groups(model, TrainingConfig(lr=0.1, classifier_lr=0.5)))
+    assert all(group["lr"] == 0.5 for group in parameter_groups(model, training(lr=0.1, classifier_lr=0.5)))
 
 
 def test_optimisers_and_rates() -> None:
     model: Any = StubNetwork(3)
-    sgd = build_optimizer(model, TrainingConfig(lr=0.2, momentum=0.8))
+    sgd = build_optimizer(model, training(lr=0.2, momentum=0.8))
     assert isinstance(sgd, torch.optim.SGD)
     assert not sgd.param_groups[0]["nesterov"]
     assert {group["lr"] for group in sgd.param_groups} == {0.2}
-    assert isinstance(build_optimizer(model, TrainingConfig(optimizer="adamw")), torch.optim.AdamW)
-    both = build_optimizer(model, TrainingConfig(lr=0.2, classifier_lr=1.0))
+    assert isinstance(build_optimizer(model, training(optimizer="adamw")), torch.optim.AdamW)
+    both = build_optimizer(model, training(lr=0.2, classifier_lr=1.0))
     set_lr(both, 0.5)
     set_lr(both, 0.5)  # does not accumulate
     assert sorted({group["lr"] for group in both.param_groups}) == [0.1, 0.5]
@@ -50,8 +51,8 @@ def test_optimisers_and_rates() -> None:
 
 def test_stages_nearer_to_the_input_learn_more_slowly() -> None:
     model = small_network()
-    training = TrainingConfig(lr=1.0, classifier_lr=4.0, backbone_lr_ratio=0.5, layer_decay=0.1)
-    rate = {id(p): group["lr"] for group in parameter_groups(model, training) for p in group["params"]}
+    settings = training(lr=1.0, classifier_lr=4.0, backbone_lr_ratio=0.5, layer_decay=0.1)
+    rate = {id(p): group["lr"] for group in parameter_groups(model, settings) for p in group["params"]}
     network: Any = model.backbone.network
     assert rate[id(network.layer4[0].conv1.weight)] == pytest.approx(0.5)
     assert rate[id(network.layer3[1].bn2.weight)] == pytest.approx(0.05)
@@ -68,6 +69,11 @@ def test_frozen_stages_take_no_part() -> None:
     assert all(p.requires_grad for part in (network.layer2, network.layer4) for p in part.parameters())
     with pytest.raises(ConfigError, match="frozen_stages is 6; resnet18 has 5 stages"):
         freeze_stages(model, 6)
+
+
+def training(**options: Any) -> TrainingConfig:
+    """Settings, those left open as they are resolved for SGD."""
+    return TrainingConfig(**{"optimizer": "sgd", **rates_of("sgd"), **options})
 
 
 def small_network() -> Architecture:

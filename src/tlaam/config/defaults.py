@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlaam.config.backbones import WITH_GPU, WITH_GPU_SIZE, WITHOUT_GPU, optimizer_for, rates_of
 from tlaam.config.registry import find
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
@@ -62,24 +63,36 @@ def resolve_machine(config: Config) -> Config:
     """
     model, training = config.model, config.training
     gpu, started = _uses_gpu(training.accelerator), started_by_torchrun()
-    image_size = model.image_size or (448 if gpu else 224)
+    backbone = model.backbone or (WITH_GPU if gpu else WITHOUT_GPU)
+    image_size = model.image_size or _default_size(backbone, gpu)
+    optimizer = training.optimizer or optimizer_for(backbone)
+    rates = {name: value for name, value in rates_of(optimizer).items() if getattr(training, name) is None}
+    lr = rates.get("lr", training.lr)
     # Pseudo masks come from pretrained features; random ones know no objects.
     localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
     if model.architecture != "tlaam":
         localizer = "none"
     return config.with_options(
         **_of_localizer(model, localizer),
-        backbone=model.backbone or ("resnet50" if gpu else "tf_efficientnet_lite0"),
+        **rates,
+        backbone=backbone,
         image_size=image_size,
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
         localizer=localizer,
-        classifier_lr=training.lr if training.classifier_lr is None else training.classifier_lr,
+        optimizer=optimizer,
+        classifier_lr=lr if training.classifier_lr is None else training.classifier_lr,
         accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
         precision=training.precision or _precision(gpu),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
         nodes=started[1] if started and training.nodes == 1 else training.nodes,
     )
+
+
+def _default_size(backbone: str, gpu: bool) -> int:
+    if not gpu:
+        return 224
+    return WITH_GPU_SIZE if backbone == WITH_GPU else 448
 
 
 def _of_localizer(model: ModelConfig, localizer: str) -> dict[str, Any]:

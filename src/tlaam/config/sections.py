@@ -132,22 +132,23 @@ class TrainingConfig(Section):
     batch_size: Positive | None = 16
     """Images a step and device; auto is as many as the memory holds, found by trying, at most 64 and a quarter of an
     epoch. The learning rate is not changed with it."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """Optimiser."""
-    lr: NotNegative = 0.01
-    """Learning rate."""
+    optimizer: Literal["sgd", "adamw"] | None = None
+    """Optimiser; default: adamw for transformers and ConvNeXt, else sgd."""
+    lr: NotNegative | None = None
+    """Learning rate; default: 0.01 with sgd, 0.0001 with adamw."""
     classifier_lr: NotNegative | None = None
     """Learning rate of the classifier and of channel attention; default: `lr`."""
     backbone_lr_ratio: NotNegative = 1.0
     """Learning rate of the backbone, as a share of `lr`."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of each of the backbone's stages (transformers: blocks), as a share of that of the next."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Learning rate of each of the backbone's stages (transformers: blocks), as a share of that of the next; default:
+    0.75 with adamw, else 1."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     """First stages of the backbone (transformers: blocks), its stem counted as one, that stay as they were."""
     momentum: Fraction = 0.9
     """Momentum of SGD."""
-    weight_decay: NotNegative = 1e-4
-    """Weight decay (not on biases and normalisation)."""
+    weight_decay: NotNegative | None = None
+    """Weight decay (not on biases and normalisation); default: 0.0001 with sgd, 0.05 with adamw."""
     schedule: Literal["cosine", "multistep", "constant"] = "cosine"
     """How the learning rates fall."""
     milestones: tuple[Positive, ...] = (60, 100)
@@ -158,8 +159,8 @@ class TrainingConfig(Section):
     """Label smoothing of the cross-entropies."""
     distillation: NotNegative = 0.0
     """Weight of what raw image and parts learn from the object's answers; 0: nothing."""
-    gradient_clip: NotNegative = 0.0
-    """Largest gradient norm; 0 leaves gradients alone."""
+    gradient_clip: NotNegative | None = None
+    """Largest gradient norm; 0 leaves gradients alone; default: 1 with adamw, else 0."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0

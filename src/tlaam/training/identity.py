@@ -26,6 +26,8 @@ def settings_of(folder: RunFolder) -> Config:
     """Return a run's settings; one that lacks some was begun by a version that computed something else."""
     config = Config.from_yaml(folder.config)
     written = read_yaml(folder.config)
+    if "layer_decay" not in written.get("training", {}):
+        config = config.with_options(layer_decay=1.0)  # whatever the optimiser
     for section, options in config.to_nested().items():
         missing = [name for name in options if name not in {*written.get(section, {}), *_ADDED}]
         if missing:

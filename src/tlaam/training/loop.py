@@ -360,6 +360,9 @@ class _Fit:
             warmup_epochs=self.training.warmup_epochs,
         )
 
+    def _backbone_lr(self) -> float:
+        return (self.training.lr or 0.0) * self.training.backbone_lr_ratio
+
     def _decide(self) -> tuple[int, bool]:
         """Return the signal that asked to stop (0: none) and whether a checkpoint is due, the same on every device."""
         due = time.monotonic() - self.saved_at >= self.training.checkpoint_every
@@ -393,7 +396,7 @@ class _Fit:
                 state.last_passes = clearly_better(losses, torch.tensor(state.probe_losses))
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
-        row = epoch_row(epoch, state.step, self.training.lr * self._lr_factor(state.step - 1), means, val)
+        row = epoch_row(epoch, state.step, self._backbone_lr() * self._lr_factor(state.step - 1), means, val)
         self.sums.zero_()
         self.computed.clear()
         self._require_finite_weights()

@@ -27,16 +27,17 @@ def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict
     Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
     left out, as are empty groups. Each group keeps its ``base_lr``, which the schedule multiplies (`set_lr`).
     """
-    head_lr = training.lr if training.classifier_lr is None else training.classifier_lr
+    lr, decay, layer_decay = _resolved(training.lr), _resolved(training.weight_decay), _resolved(training.layer_decay)
+    head_lr = lr if training.classifier_lr is None else training.classifier_lr
     rates: dict[int, float] = {}
-    if training.layer_decay < 1:
+    if layer_decay < 1:
         for stages in _stages(model):
             for behind, stage in enumerate(reversed(stages)):
-                rate = training.lr * training.backbone_lr_ratio * training.layer_decay**behind
+                rate = lr * training.backbone_lr_ratio * layer_decay**behind
                 rates |= {id(parameter): rate for parameter in stage}
     rates |= {id(parameter): head_lr for parameter in model.head_parameters()}
     rates |= {id(parameter): LOCALIZER_FACTOR * head_lr for parameter in model.localizer_parameters()}
-    others = training.lr * training.backbone_lr_ratio
+    others = lr * training.backbone_lr_ratio
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for _, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -46,7 +47,7 @@ def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict
             "params": parameters,
             "lr": rate,
             "base_lr": rate,
-            "weight_decay": training.weight_decay if decayed else 0.0,
+            "weight_decay": decay if decayed else 0.0,
         }
         for (rate, decayed), parameters in groups.items()
     ]
@@ -91,8 +92,14 @@ def build_optimizer(model: Architecture, training: TrainingConfig) -> Optimizer:
     """Return SGD with momentum or AdamW over `parameter_groups`."""
     groups = parameter_groups(model, training)
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.lr)
-    return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum)
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=training.momentum)
+
+
+def _resolved(value: float | None) -> float:
+    if value is None:
+        raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
+    return value
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:

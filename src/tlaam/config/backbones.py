@@ -1,0 +1,33 @@
+"""What is known of backbones by their names, so that settings are chosen, and help is printed, without PyTorch."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+WITHOUT_GPU = "tf_efficientnet_lite0"
+"""Default where there is no GPU: the smallest of its family, which larger ones do not clearly beat (docs/probe.md)."""
+WITH_GPU, WITH_GPU_SIZE = "convnext_tiny.in12k_ft_in1k_384", 384
+"""Default on a GPU, at the size that its weights were trained at (docs/decisions.md)."""
+
+_BY_ADAMW = re.compile(
+    r"(beit|caformer|cait|coat|convformer|convnext|davit|deit|eva|flexivit|focalnet|hiera|maxvit|mixer|mvit|naflexvit|"
+    r"pit|poolformer|pvt|samvit|swin|tiny_vit|twins|vit|volo|xcit)"
+)
+"""Families that their authors train with AdamW: transformers, and what is built like them."""
+
+
+def optimizer_for(backbone: str) -> str:
+    """Return the optimiser that a backbone's family is trained with.
+
+    >>> optimizer_for("convnext_tiny.in12k_ft_in1k_384"), optimizer_for("resnet50")
+    ('adamw', 'sgd')
+    """
+    return "adamw" if _BY_ADAMW.match(backbone) else "sgd"
+
+
+def rates_of(optimizer: str) -> dict[str, Any]:
+    """Return what an optimiser's settings are where they are left open."""
+    if optimizer == "adamw":
+        return {"lr": 1e-4, "weight_decay": 0.05, "layer_decay": 0.75, "gradient_clip": 1.0}
+    return {"lr": 0.01, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 0.0}
