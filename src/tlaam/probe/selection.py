@@ -35,7 +35,7 @@ def fit_by_minibatches(
 
     Of many λ those are tried that are ten times apart, from strong to weak, each from the probe of the one before,
     until one is worse; of the other scalings those from ten times the λ that was best. Probes that are chosen
-    from are within 3 % of their optimum, the last, on all images, within 0.1 %.
+    from are within 3 % of their optimum, the last, on all images, within 0.1 % or where 40 passes came to.
 
     Args:
         features: as of `fit_probe`.
