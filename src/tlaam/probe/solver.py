@@ -63,7 +63,8 @@ _ROWS_BYTES = 64 << 20
 def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Scaling = STANDARD) -> LinearProbe:
     """Return the probe of features ``(N, K)`` and labels ``(N,)``.
 
-    Beyond `EXACT_BYTES` its objective is within 0.1 % of the least, or where 40 passes came to (`tlaam.probe.minibatch`).
+    Beyond `EXACT_BYTES` its objective is within 0.1 % of the least, or as low as 40 passes bring it
+    (`tlaam.probe.minibatch`).
 
     Raises:
         DataError: there are images of fewer than two classes.
