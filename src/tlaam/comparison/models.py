@@ -237,7 +237,9 @@ def _samples(
             cuts[name] = cut
     of_all = list(cuts.values()) or [images]
     held_out: tuple[Split, ...] = ("test", "val")
-    chosen = split or next((s for s in held_out if all(cut.split(s) for cut in of_all)), "train")
+    chosen: Split = (
+        split if split is not None else next((s for s in held_out if all(cut.split(s) for cut in of_all)), "train")
+    )
     held = set.intersection(*({sample.name for sample in cut.split(chosen)} for cut in of_all))
     samples = [sample for sample in of_all[0].split(chosen) if sample.name in held]
     if not samples:
