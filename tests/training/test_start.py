@@ -23,6 +23,7 @@ from tlaam.inference.store import load_model
 from tlaam.models.build import build_model
 from tlaam.models.class_rows import LOW, carry_over, class_axes, rejoin
 from tlaam.models.network import TLAAM
+from tlaam.runs.folder import RunFolder
 from tlaam.training import run as training_run
 from tlaam.training.run import resume, train
 from tlaam.training.start import Start
@@ -267,6 +268,15 @@ def test_classes_are_named_in_a_line_each(
         line.startswith("Classes of season1 without images here") and line.endswith(": class0.") for line in said
     )
     assert any("starting from the trained model season1 (" in line for line in said)
+
+
+def test_what_a_run_that_was_killed_while_beginning_left_is_cleared(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.lock.touch()
+    folder.start.mkdir()
+    (folder.start / "model.safetensors").write_bytes(b"half")
+    with folder.created():
+        assert not folder.start.exists()
 
 
 def test_many_classes_are_counted() -> None:

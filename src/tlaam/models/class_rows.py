@@ -98,7 +98,8 @@ def rejoin(target: TLAAM, solved: TLAAM, shared: Sequence[int]) -> None:
         if layer is None or of_solved is None:
             continue
         for kind in ("weight", "bias"):
-            before, after = getattr(layer, kind), getattr(of_solved, kind)
+            before = getattr(layer, kind)
+            after = getattr(of_solved, kind).to(before.device)  # it was solved where images are looked at
             if shared:
                 moved = after[list(shared)].mean(0) - before[list(shared)].mean(0)
             else:

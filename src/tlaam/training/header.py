@@ -8,6 +8,7 @@ from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import SPLITS, LabelledImages
 from tlaam.models.pretrained import weights_source
 from tlaam.training.start import Start
+from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, start: Start | None = None, *, resumed: bool) -> list[str]:
@@ -22,7 +23,7 @@ def header(images: LabelledImages, config: Config, start: Start | None = None, *
     counts = ", ".join(f"{len(images.split(split))} {split}" for split in SPLITS)
     weights = weights_source(model.backbone or "", model.pretrained)
     if start is not None:
-        weights = f"the trained model {start.name} ({start.weights_sha256[:12]})"
+        weights = f"the trained model {printable(start.name)} ({start.weights_sha256[:12]})"
     if resumed:
         weights = "the checkpoint"
     named = (model.localizer, model.parts, model.attention) if model.architecture == "tlaam" else (model.architecture,)

@@ -49,13 +49,14 @@ class Start:
 
     def lines(self) -> list[str]:
         """Return what a run says of it, a line for each kind of class that there is."""
+        name = printable(self.name)
         said = {
             "Classes that keep their rows of every classifier": self.shared,
             "New classes": self.new,
-            f"Classes of {self.name} without images here, which are no answers any more (--keep-classes keeps them)": (
+            f"Classes of {name} without images here, which are no answers any more (--keep-classes keeps them)": (
                 self.dropped
             ),
-            f"Classes without images here, kept as {self.name} knew them; this training never sees them, and nothing "
+            f"Classes without images here, kept as {name} knew them; this training never sees them, and nothing "
             "measures how often they come out right": self.kept,
         }
         return [f"{about}: {_listed(names)}." for about, names in said.items() if names]
