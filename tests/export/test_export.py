@@ -14,6 +14,7 @@ from small_runs import small_run
 
 import tlaam.export.onnx
 from tlaam.cli.main import main
+from tlaam.comparison.models import compare_models
 from tlaam.data.sample import Sample
 from tlaam.errors import ModelError
 from tlaam.export.graph import PhotoModel
@@ -239,3 +240,12 @@ def test_a_file_that_lost_too_much_is_not_written(
     with pytest.raises(tlaam.export.onnx.ExportError, match=r"fp16, does not answer as PyTorch does.*the same top-1"):
         export_onnx(exported_run, tmp_path / "m.onnx", sorted(photos.glob("*/*.png")), precision="fp16")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_and_its_file_are_compared_as_two_models(exported_run: Path, exported_file: Path, photos: Path) -> None:
+    found = compare_models([exported_run, exported_file], photos)
+    run, file = found.models
+    assert (run.name, file.name, file.precision) == ("exported", "model.onnx", "fp32")
+    assert [p.label for p in run.predictions] == [p.label for p in file.predictions] and not found.notes
+    assert (found.differences[0].low, found.differences[0].high) == (0, 0)
+    assert len(found.samples) == 18

@@ -336,6 +336,8 @@ def fit(
     *,
     test_fraction: float = 0.0,
     group: str | None = None,
+    start: str | Path | None = None,
+    keep_classes: bool = False,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -351,6 +353,10 @@ def fit(
         test_fraction: share of the training images to set apart for testing where the data has no test split.
         group: regular expression; images in whose paths it finds the same (its first capture group, or all it matches)
             stay on one side of every split that is cut.
+        start: a trained model to start from, ``--from`` on the command line: a run folder, a published model's folder
+            or its ``model.safetensors``, or ``hf://owner/name``. Settings of the model are its own, and another is
+            refused.
+        keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
         index: write the reference index, by which answers get a verdict and look-alikes are found.
         report: write ``report.html``.
         progress: report on standard error.
@@ -379,7 +385,10 @@ def fit(
             "{'epochs': 12}."
         )
     source = data if isinstance(data, (str, Path)) and group is None else with_rule(dataset_of(data), group=group)
-    fitted = fit_run(source, out, merged, test_fraction=test_fraction, index=index, report=report, progress=progress)
+    fitted = fit_run(
+        source, out, merged, test_fraction=test_fraction, start=start, keep_classes=keep_classes,
+        index=index, report=report, progress=progress,
+    )  # fmt: skip
     if not fitted.first:  # of several processes that trained together, one goes on
         raise SystemExit(0)
     return Classifier(fitted.engine or load_engine(fitted.run, keep_trained=True))

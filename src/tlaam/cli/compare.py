@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tlaam.cli.options import PATH
 from tlaam.cli.settings import flat_settings, setting_of
@@ -54,8 +55,26 @@ class _Compare(click.Command):
 
 
 @click.command(cls=_Compare)
-@click.argument("data")
-@click.option("--out", type=PATH, default=Path("runs/comparison"), show_default=True, help="Folder of the comparison.")
+@click.argument("given", nargs=-1, metavar="DATA | --models MODEL MODEL...")
+@click.option(
+    "--models",
+    "of_models",
+    is_flag=True,
+    help="Train nothing: compare the trained models named in DATA's place on the images of --on. Each is a run folder, "
+    "an ONNX file or hf://owner/name; the first is what the others are compared with.",
+)
+@click.option("--on", "images", metavar="DATA", help="With --models: the data set that all of them answer for.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    help="With --models: which of its images. [test, else val, else all]",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    help="Folder of the comparison. [runs/comparison; with --models none, and with one given it gets models.json and a "
+    "page of the answers that changed]",
+)
 @click.option(
     "--systems",
     default="default",
@@ -116,9 +135,15 @@ class _Compare(click.Command):
     callback=_list,
     help="Show the systems and groups there are.",
 )
+@click.pass_context
 def compare(
-    data: str,
-    out: Path,
+    context: click.Context,
+    /,
+    given: tuple[str, ...],
+    of_models: bool,
+    images: str | None,
+    split: str | None,
+    out: Path | None,
     systems: str,
     variants: tuple[str, ...],
     seeds: int,
@@ -135,13 +160,27 @@ def compare(
     Always among them are frozen probes, which are not trained, and beside trained systems the plain backbone with a
     larger input, at TL-AAM's cost. A comparison that was stopped goes
     on when the same command is given again; given several times at once, say for each GPU, the runs are shared out.
+
+    `tlaam compare --models OLD NEW --on DATA` compares models that are trained already: measures, differences with
+    intervals, and which answers became right or wrong.
     """
+    if of_models:
+        _require_of_models(context)
+        _compare_models(given, images, split, out)
+        return
+    if images is not None or split is not None:
+        raise click.UsageError("--on and --split go with --models.")
+    if len(given) != 1:
+        raise click.UsageError(
+            f"systems are trained on one DATA; received {len(given)}. Trained models are compared by --models OLD NEW "
+            "--on DATA."
+        )
     from tlaam.comparison.run import compare as run
     from tlaam.comparison.systems import variant
 
     comparison = run(
-        data,
-        out,
+        given[0],
+        Path("runs/comparison") if out is None else out,
         systems=[
             *(name.strip() for name in systems.split(",") if name.strip()),
             *(variant(*_parsed_variant(text)) for text in variants),
@@ -160,6 +199,33 @@ def compare(
     )
     click.echo((comparison.folder / "table.md").read_text(encoding="utf-8"))
     click.echo(f"Page: {comparison.folder / 'index.html'}", err=True)
+
+
+_OF_MODELS = ("given", "of_models", "images", "split", "out")
+
+
+def _require_of_models(context: click.Context) -> None:
+    """Refuse options of training together with models that are trained."""
+    for option in context.command.params:
+        name = option.name or ""
+        if name not in _OF_MODELS and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--models trains nothing, and {option.opts[0]} is of training; leave it out.")
+
+
+def _compare_models(models: Sequence[str], data: str | None, split: str | None, out: Path | None) -> None:
+    if data is None or len(models) < 2:
+        raise click.UsageError("--models takes two models or more, and --on the data: --models OLD NEW --on DATA.")
+    from tlaam.comparison.models import compare_models
+    from tlaam.comparison.models_page import require_own, write_model_comparison
+    from tlaam.utils.progress import progress_bar
+
+    if out is not None:
+        require_own(out)
+    with progress_bar("answering") as progress:
+        comparison = compare_models(models, data, split=split, progress=progress)  # type: ignore[arg-type]
+    click.echo(comparison.table())
+    if out is not None:
+        click.echo(f"Page: {write_model_comparison(out, comparison)}", err=True)
 
 
 def _parsed_variant(text: str) -> tuple[str, str, dict[str, Any]]:

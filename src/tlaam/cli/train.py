@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH
+from tlaam.cli.options import MODEL, PATH
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
 from tlaam.config.sections import MACHINE_OPTIONS
@@ -28,6 +28,19 @@ def _recipes() -> str:
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
+@click.option(
+    "--from",
+    "start",
+    type=MODEL,
+    metavar="RUN",
+    help="Start from this trained model: its weights and settings, and its classifiers' rows of the classes that both "
+    "have. A run folder, a published model's folder or its model.safetensors, or hf://owner/name.",
+)
+@click.option(
+    "--keep-classes",
+    is_flag=True,
+    help="With --from: classes of RUN that DATA has no images of stay answers, though this training never sees them.",
+)
 @click.option(
     "--group",
     metavar="REGEX",
@@ -53,6 +66,8 @@ def train(
     data: str | None,
     out: Path | None,
     resumed: Path | None,
+    start: Path | str | None,
+    keep_classes: bool,
     group: str | None,
     fold: str | None,
     copies_file: Path | None,
@@ -63,7 +78,8 @@ def train(
     """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, the official folder of a public data
     set such as CUB-200-2011, or 'synthetic'.
 
-    With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`.
+    With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`. With --from it
+    starts from a trained model: of next season's photographs, say, or of one class more.
     """
     if (data is None) == (resumed is None):
         raise click.UsageError("give either DATA, to begin a run, or --resume RUN, to continue one.")
@@ -76,8 +92,9 @@ def train(
         ]
         for name in given:
             if name not in MACHINE_OPTIONS:
+                flag = "from" if name == "start" else name.replace("_", "-")
                 raise click.UsageError(
-                    f"--resume continues a run with the settings it has; --{name.replace('_', '-')} cannot be changed."
+                    f"--resume continues a run with the settings it has; --{flag} cannot be changed."
                 )
         settings = settings_from(context)
         from tlaam.workflows.fit import fit_on
@@ -85,11 +102,16 @@ def train(
         changes = {name: getattr(settings.training, name) for name in given}
         fitted = fit_on(resumed, index=index, report=report, say=_said, **changes)
     else:
+        if keep_classes and start is None:
+            raise click.UsageError("--keep-classes keeps classes of the model that --from names; give --from too.")
         settings = settings_from(context)
         from tlaam.workflows.fit import fit
 
         assert data is not None
-        fitted = fit(_source(data, group, fold, copies_file), out, settings, index=index, report=report, say=_said)
+        fitted = fit(
+            _source(data, group, fold, copies_file), out, settings, start=start, keep_classes=keep_classes,
+            index=index, report=report, say=_said,
+        )  # fmt: skip
     if fitted.first:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(fitted.run))
         click.echo(

@@ -18,7 +18,7 @@ _TINY = 64
 """Training images below which loader processes cost more than they save."""
 
 
-def resolve(config: Config, images: LabelledImages) -> Config:
+def resolve(config: Config, images: LabelledImages, *, started: bool = False) -> Config:
     """Return the settings with a value in place of each `None` that data or machine decide.
 
     How many images a step has and how many processes load them may be left open: they are measured
@@ -27,6 +27,11 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     A `raw_epochs` that would leave no epoch for the object level becomes half of the epochs.
 
     What follows from the architecture alone (heat-map layer, attention's neighbourhood and stages) stays `None`.
+
+    Args:
+        config: the settings.
+        images: the data.
+        started: the run starts from a trained model, whose settings of the model are those of `config`.
 
     Raises:
         ConfigError: a chosen value does not fit with a given one, e.g. a source_size below the default image_size.
@@ -40,11 +45,12 @@ def resolve(config: Config, images: LabelledImages) -> Config:
     values: dict[str, Any] = {"epochs": epochs}
     probed = training.probe_first
     if probed is None:
-        probed = epochs == 0 or (config.model.architecture == "tlaam" and config.model.pretrained != "none")
+        knows = started or config.model.pretrained != "none"
+        probed = epochs == 0 or (config.model.architecture == "tlaam" and knows)
         values["probe_first"] = probed
     if config.model.fusion is None:
         values["fusion"] = "joint" if probed else "mean"
-    if epochs == 0 and config.model.norm_statistics == "own":
+    if epochs == 0 and config.model.norm_statistics == "own" and not started:
         values["norm_statistics"] = "shared"  # nothing changes them: three copies would be the same
     if config.model.raw_scale is None:
         values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0

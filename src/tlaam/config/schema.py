@@ -99,7 +99,9 @@ class Config(Section):
         Raises:
             ConfigError: an option is unknown or a value impossible.
         """
-        flat = {**self.model.model_dump(), **self.training.model_dump(), **values}
+        # What was left at its default stays so: `model_fields_set` tells what was asked for.
+        given = (section.model_dump(exclude_unset=True) for section in (self.model, self.training))
+        flat = {name: value for options in given for name, value in options.items()} | values
         return Config.from_flat(flat)
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,22 @@ _LARGE = 500_000_000
 """Most parameters of a network that is built without asking whether the weights can be its own: 2 GB."""
 
 
-def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:
+def save_model(
+    folder: Path,
+    model: Architecture,
+    config: ModelConfig,
+    classes: Sequence[str],
+    *,
+    started_from: Mapping[str, str] | None = None,
+) -> None:
     """Write weights and description into a folder, the description last, so that its presence means a whole model.
+
+    Args:
+        folder: made where it is missing.
+        model: the network.
+        config: the settings it was built from.
+        classes: class names, by index.
+        started_from: name and checksum of the trained model that its training started from; None of any other.
 
     Raises:
         RunError: the disk is full.
@@ -48,6 +62,7 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
         "model": config.model_dump(mode="json"),
         "registered_by": origins(config),
         "classes": list(classes),
+        **({} if started_from is None else {"started_from": dict(started_from)}),
         "preprocessing": {
             "resize": "squash to source_size × source_size, bilinear, antialiased",
             "source_size": config.source_size,
@@ -102,6 +117,11 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
     return TorchModel(network.eval().to(device), config, classes, config.source_size, checksum=found)
+
+
+def folder_of(model: Path) -> Path:
+    """Return the folder of a model that is given by its weights, ``model.safetensors``; any other path as it is."""
+    return model.parent if model.is_file() and model.name == WEIGHTS else model
 
 
 def require_intact(folder: Path) -> None:

@@ -188,6 +188,8 @@ def _training(run: Path, description: Mapping[str, Any]) -> dict[str, Any]:
         sections: Sequence[Mapping[str, Any]] = tuple(Config.from_yaml(folder.config).to_nested().values())
         settings = {name: value for section in sections for name, value in section.items()}
     kept = {name: value for name, value in _without_paths(settings).items() if name not in MACHINE_OPTIONS}
+    if isinstance(before := description.get("started_from"), Mapping):
+        kept["started_from"] = str(before.get("name"))
     return {**kept, **{f"version of {name}": value for name, value in versions.items()}}
 
 

@@ -124,7 +124,10 @@ def _run_of(model: Engine | str | Path) -> RunFolder:
 
 def _intro(config: Config, facts: dict[str, Any], status: dict[str, Any], report: EvaluationReport | None) -> str:
     model, epochs = config.model, config.training.epochs
+    before = status.get("started_from", {}).get("name")
     how = f"trained for {epochs} epochs" if epochs else "as it was pretrained, under classifiers that were solved"
+    if before is not None:
+        how = f"started from {before} and {how}" if epochs else f"as {before} has it, under classifiers solved anew"
     text = (
         f"{model.backbone} at {model.image_size} pixels, {how} to tell {facts['classes']} classes of {facts['name']} "
         "apart, from image labels alone."

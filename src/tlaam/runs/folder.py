@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ class RunFolder:
 
     ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
     out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
-    seconds that its epochs took;
+    seconds that its epochs took, and what it started from; ``start/`` the weights of a run that started from a trained
+    model, as it began with them;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
     ``out_of_fold.npz`` of a probe, answers for its training images by probes that had not seen them;
     ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of
@@ -68,6 +70,11 @@ class RunFolder:
     def out_of_fold(self) -> Path:
         """What training images were answered by probes that had not seen them (`tlaam.runs.out_of_fold`)."""
         return self.path / "out_of_fold.npz"
+
+    @property
+    def start(self) -> Path:
+        """The weights that a run began with where they are a trained model's, as a folder of a model."""
+        return self.path / "start"
 
     @property
     def logs(self) -> Path:
@@ -130,12 +137,16 @@ class RunFolder:
             remove_leftovers(self.path)
             for path in (self.data, self.skipped, self.status):
                 path.unlink(missing_ok=True)
+            if self.start.exists():
+                shutil.rmtree(self.start)
             yield
 
     def _is_of_beginning(self, name: str) -> bool:
         ours = {path.name for path in (self.data, self.skipped, self.status)}
         half = {f".{own}." for own in (*ours, self.config.name)}
-        return name in {self.lock.name, *ours} or (name.endswith(".tmp") and name.startswith(tuple(half)))
+        return name in {self.lock.name, self.start.name, *ours} or (
+            name.endswith(".tmp") and name.startswith(tuple(half))
+        )
 
     def write_config(self, config: Config) -> None:
         """Write the settings; the file's presence is what makes a folder a run."""

@@ -7,18 +7,25 @@ from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import SPLITS, LabelledImages
 from tlaam.models.pretrained import weights_source
+from tlaam.training.start import Start
+from tlaam.utils.text import printable
 
 
-def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:
+def header(images: LabelledImages, config: Config, start: Start | None = None, *, resumed: bool) -> list[str]:
     """Return three lines on data, network and training, and more where something is to be known before it begins.
 
     Args:
         config: resolved settings.
+        start: what the run starts from in place of pretrained weights.
         resumed: the weights are those of a checkpoint.
     """
     model, training = config.model, config.training
     counts = ", ".join(f"{len(images.split(split))} {split}" for split in SPLITS)
-    weights = "the checkpoint" if resumed else weights_source(model.backbone or "", model.pretrained)
+    weights = weights_source(model.backbone or "", model.pretrained)
+    if start is not None:
+        weights = f"the trained model {printable(start.name)} ({start.weights_sha256[:12]})"
+    if resumed:
+        weights = "the checkpoint"
     named = (model.localizer, model.parts, model.attention) if model.architecture == "tlaam" else (model.architecture,)
     modules = [name for name in named if name and name != "none"]
     raw = f" (the first {training.raw_epochs} on the raw image only)" if training.raw_epochs else ""
@@ -33,6 +40,8 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
         if training.epochs
         else f"Training: none; a probe on frozen features, {training.accelerator}",
     ]
+    if start is not None and not resumed:
+        lines += start.lines()
     if training.compile:
         lines.append("The network is compiled first: the first steps take minutes, in which nothing is shown.")
     if training.select_on == "test":

@@ -106,7 +106,13 @@ class FittedProbe(NamedTuple):
 
 
 def fit_probe_model(
-    fabric: Fabric, network: TLAAM, samples: Sequence[Sample], config: Config, *, progress: bool = False
+    fabric: Fabric,
+    network: TLAAM,
+    samples: Sequence[Sample],
+    config: Config,
+    *,
+    fit_finder: bool = True,
+    progress: bool = False,
 ) -> FittedProbe:
     """Fit localiser and classifiers in place; the backbone stays as it is.
 
@@ -119,6 +125,7 @@ def fit_probe_model(
         network: its backbone's weights are the pretrained ones.
         samples: the training images.
         config: resolved settings.
+        fit_finder: fit a localiser that learns; one of a trained model is left as it is.
         progress: show bars where standard error is a terminal.
 
     Raises:
@@ -132,7 +139,7 @@ def fit_probe_model(
     eye = Eye(fabric, network, config)
     localizer = network.localizer
     learns = localizer is not None and localizer.learns
-    if learns:
+    if learns and fit_finder:
         if not isinstance(localizer, Foreground):
             raise ModelError(
                 f"a probe fits the foreground head, and not {type(localizer).__name__}, which learns in epochs."

@@ -21,10 +21,11 @@ from tlaam.config.sections import MACHINE_OPTIONS
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
-from tlaam.inference.store import require_intact, save_model, set_aside
+from tlaam.inference.store import load_model, require_intact, save_model, set_aside
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import probe_shape
 from tlaam.models.build import build_model
+from tlaam.models.class_rows import carry_over, rejoin
 from tlaam.models.localizers.base import Localizer
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
@@ -57,6 +58,7 @@ from tlaam.training.probe_first import fit_probe_model, said
 from tlaam.training.pseudo_masks import write_masks, write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
+from tlaam.training.start import Start, read_former
 from tlaam.training.usable_data import readable, reopened, with_equal_images, with_splits
 from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
@@ -70,6 +72,12 @@ class _Plan:
     config: Config
     source_fingerprint: str = ""
     checkpoint: dict[str, Any] | None = None
+    start: Start | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The model's: those of the data, and behind them those that a model to start from brings without images."""
+        return (*self.images.classes, *(self.start.kept if self.start else ()))
 
 
 def train(
@@ -78,6 +86,8 @@ def train(
     config: Config | Mapping[str, Any] | None = None,
     *,
     test_fraction: float = 0.0,
+    start: str | Path | None = None,
+    keep_classes: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train a model on a data set and return the run folder.
@@ -91,15 +101,22 @@ def train(
         config: settings, or a mapping of them such as ``{"epochs": 12}``; those left None are chosen by
             `tlaam.config.defaults.resolve`.
         test_fraction: share of the training images to set apart for testing where the data has no test split.
+        start: a trained model to start from in place of pretrained weights: a run folder, a published model's folder or
+            its ``model.safetensors``, or ``hf://owner/name``. Settings of the model, weights and localiser are its own,
+            and a class that both have keeps its rows of every classifier (`tlaam.training.start`).
+        keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
         progress: report on standard error.
 
     Raises:
-        ConfigError: a setting does not fit.
+        ConfigError: a setting does not fit, or is another than that of the model to start from.
         DataError: the data cannot be used, or holds unreadable images and `skip_unreadable` is off.
         ModelError: the network or its weights cannot be had.
         RunError: `out` holds something already, the loss is not finite, or the disk is full.
     """
-    given = resolve_machine(_settings(config))
+    if keep_classes and start is None:
+        raise ConfigError("keep_classes keeps classes of a model to start from, and there is none.")
+    settings, former = _settings(config), None if start is None else read_former(start)
+    given = resolve_machine(settings if former is None else former.settings(settings))
     fabric = launched(given)
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
@@ -114,21 +131,24 @@ def train(
         if given.training.select_on == "test" and not images.split("test"):
             raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
         path = Path(out) if out is not None else free_folder(images.name)
-        return _Plan(images, resolve(given, images), opened), path, skipped
+        begun = None if former is None else former.start(images.classes, keep_classes=keep_classes)
+        return _Plan(images, resolve(given, images, started=begun is not None), opened, start=begun), path, skipped
 
     with _random_state_kept(), ExitStack() as stack:
         plan, path, skipped = on_first(fabric, prepare)
         folder = RunFolder(path)
         model = _model(plan)
+        if former is not None:
+            former.carry_into(model, plan.config.model, plan.classes)
         if plan.config.training.batch_size is None:
-            classes, count = len(plan.images.classes), len(plan.images.split("train"))
+            classes, count = len(plan.classes), len(plan.images.split("train"))
             found = largest_batch(fabric, model, plan.config, classes, count)
             plan = replace(plan, config=plan.config.with_options(batch_size=found))
         if plan.config.training.workers is None and plan.config.training.epochs == 0:
             plan = replace(plan, config=plan.config.with_options(workers=spare_cores()))
         if plan.config.training.workers is None:
             loaded = training_images(plan.images.split("train"), plan.config)
-            found = needed_workers(fabric, model, plan.config, len(plan.images.classes), loaded)
+            found = needed_workers(fabric, model, plan.config, len(plan.classes), loaded)
             plan = replace(plan, config=plan.config.with_options(workers=found))
 
         def begin() -> None:
@@ -146,6 +166,9 @@ def train(
                 if skipped:
                     write_json(folder.skipped, {"skipped": skipped})
                 folder.note_status(state="running", begun=_now(), command=shlex.join(sys.argv), versions=versions())
+                if plan.start is not None:  # the model it starts from may be gone when it is resumed
+                    save_model(folder.start, model, plan.config.model, plan.classes, started_from=plan.start.origin)
+                    folder.note_status(started_from=plan.start.to_dict())
                 folder.write_config(plan.config)
 
         on_first(fabric, begin)
@@ -216,11 +239,17 @@ def resume(
             say(f"Continuing after step {found.state['step']}.", progress)
             say_other_versions(found.state["identity"]["versions"], progress)
         folder.note_status(state="running", reason=None)
-        return _Plan(images, config, checkpoint=found.state)
+        begun = None
+        if "started_from" in status:
+            begun = Start.from_dict(status["started_from"], folder.path)
+        return _Plan(images, config, checkpoint=found.state, start=begun)
 
     with _random_state_kept(), ExitStack() as stack:
         plan = on_first(fabric, prepare)
-        _fit_and_store(fabric, _model(plan), plan, folder, progress)
+        model = _model(plan)
+        if plan.start is not None and plan.checkpoint is None:
+            model.load_state_dict(load_model(folder.start).network.state_dict())
+        _fit_and_store(fabric, model, plan, folder, progress)
     return folder.path
 
 
@@ -229,7 +258,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     identity = {"fingerprint": images.fingerprint(), "versions": versions(), "settings": deciding_settings(plan.config)}
     train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
-        for line in header(images, plan.config, resumed=plan.checkpoint is not None):
+        for line in header(images, plan.config, plan.start, resumed=plan.checkpoint is not None):
             say(line, progress)
 
     def mark_foreground() -> None:
@@ -243,7 +272,14 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         again = f"continue with: {resume_command(folder)}"
         with lost_loaders_named(folder.path), full_disk_named(folder.path, again):
             assert isinstance(model, TLAAM)
-            found = fit_probe_model(fabric, model, train_samples, plan.config, progress=progress)
+            network, start = model, plan.start
+            if start is not None and start.kept:  # classifiers are solved for the classes that there are images of
+                network = _without_kept(model, plan)
+            found = fit_probe_model(
+                fabric, network, train_samples, plan.config, fit_finder=start is None, progress=progress
+            )
+            if start is not None and start.kept:
+                rejoin(model, network, [images.classes.index(name) for name in start.shared])
             if found.masks is not None and plan.config.training.epochs:
                 write_masks(folder.pseudo_masks, found.masks)
             if not plan.config.training.epochs:
@@ -288,7 +324,8 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
 
     def finish() -> None:
         with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
-            save_model(folder.path, model, plan.config.model, images.classes)
+            origin = {} if plan.start is None else {"started_from": plan.start.origin}
+            save_model(folder.path, model, plan.config.model, plan.classes, **origin)
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     on_first(fabric, finish)
@@ -313,7 +350,8 @@ def _note_memory(folder: RunFolder, fabric: Fabric) -> None:
 
 def _model(plan: _Plan) -> Architecture:
     torch.manual_seed(derive(plan.config.training.seed, "weights"))
-    model = build_model(plan.config.model, len(plan.images.classes), load_pretrained=plan.checkpoint is None)
+    pretrained = plan.checkpoint is None and plan.start is None
+    model = build_model(plan.config.model, len(plan.classes), load_pretrained=pretrained)
     if plan.checkpoint is None and _learns_foreground(model):
         try:
             probe_shape(model.backbone, plan.config.training.pseudo_mask_size)
@@ -322,6 +360,15 @@ def _model(plan: _Plan) -> Architecture:
                 f"{error} Pseudo masks are made at that size: give another pseudo_mask_size, or localizer=oaam."
             ) from error
     return model
+
+
+def _without_kept(model: TLAAM, plan: _Plan) -> TLAAM:
+    """Return a copy of a network that knows the classes of the data alone."""
+    count = len(plan.images.classes)
+    narrow = build_model(plan.config.model, count, load_pretrained=False)
+    carry_over(model, narrow, plan.config.model, range(count))
+    assert isinstance(narrow, TLAAM)
+    return narrow
 
 
 def _learns_foreground(model: Architecture) -> bool:

@@ -53,6 +53,8 @@ def fit(
     config: Config | Mapping[str, Any] | None = None,
     *,
     test_fraction: float = 0.0,
+    start: str | Path | None = None,
+    keep_classes: bool = False,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -61,7 +63,7 @@ def fit(
     """Train a model on a data set, and write its run folder with reference index and report.
 
     Args:
-        source, out, config, test_fraction: as of `tlaam.training.run.train`.
+        source, out, config, test_fraction, start, keep_classes: as of `tlaam.training.run.train`.
         index: write ``gallery.npz``, which tells what is out of distribution and finds look-alikes.
         report: write ``report.html``.
         progress: report on standard error.
@@ -71,7 +73,9 @@ def fit(
         ConfigError, DataError, ModelError, RunError: as of `tlaam.training.run.train`. What hinders index or report is
             said, and leaves the trained model what it is.
     """
-    run = train(source, out, config, test_fraction=test_fraction, progress=progress)
+    run = train(
+        source, out, config, test_fraction=test_fraction, start=start, keep_classes=keep_classes, progress=progress
+    )
     images = source if isinstance(source, LabelledImages) else None
     return complete(run, images, index=index, report=report, progress=progress, say=say)
 
