@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from tlaam.errors import ModelError, did_you_mean
 from tlaam.models.norm import select_view, statistics_kept
 from tlaam.models.pooled_norm import PooledNorm, at_each_position
-from tlaam.models.timm_network import INSTEAD, Tail, create, take_off_tail
+from tlaam.models.timm_network import INSTEAD, Tail, create, fault, take_off_tail
 
 # ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
 # between where channel attention follows a whole stage.
@@ -282,9 +282,10 @@ def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -
                     features = backbone.eval()(blank)
                 if len(maps) != 1:
                     raise ModelError(f"heatmap_layer '{layer}' runs {len(maps)} times a pass; it must run once.")
-    except (RuntimeError, AssertionError, ValueError) as error:  # each family refuses a size in its own way
-        fault = " ".join(str(error).split())[:200]
-        raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # each family refuses a size in its own way
+        raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault(error)}.") from error
     finally:
         backbone.train(was_training)
     return tuple(features.shape[1:])

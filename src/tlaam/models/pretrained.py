@@ -142,11 +142,12 @@ def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> N
 
 def _load_by_name(backbone: Backbone, loaded: Any, path: Path) -> str:
     """Fit tensors by name; a classifier in the file is left out, anything else must be there. Return what was done."""
-    own = {_timms_name(backbone, name): value for name, value in backbone.state_dict().items()}
+    wanted = {_timms_name(backbone, name): value for name, value in backbone.state_dict().items()}
     made = {_timms_name(backbone, name) for name, _ in backbone.named_buffers() if "running_" not in name}
-    wanted = {name: value for name, value in own.items() if name not in made}
     try:
-        state, line = fit_weights(loaded, wanted, lambda: create(backbone.name, backbone.image_size))
+        state, line = fit_weights(
+            loaded, wanted, made & set(wanted), lambda: create(backbone.name, backbone.image_size)
+        )
     except ModelError as error:
         verb = "" if str(error).startswith("holds") else f" does not fit {backbone.name}:"
         raise ModelError(f"{path}{verb} {error}") from error

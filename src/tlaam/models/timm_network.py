@@ -56,10 +56,10 @@ def create(name: str, image_size: int) -> nn.Module:
             network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
         except TypeError as error:
             if "unexpected keyword" not in str(error) or not options:
-                raise ModelError(f"timm cannot build '{name}' without its head: {error}") from error
+                raise ModelError(f"timm cannot build '{name}' without its head: {fault(error)}.") from error
             continue
         except (RuntimeError, AssertionError, ValueError) as error:  # an unknown tag, a size that does not divide
-            raise ModelError(f"timm cannot build '{name}' for {image_size} pixel images: {error}") from error
+            raise ModelError(f"timm cannot build '{name}' for {image_size} pixel images: {fault(error)}.") from error
         return network
     raise AssertionError("the last attempt has no options that could be refused")
 
@@ -122,6 +122,11 @@ def require_map(features: Any, name: str) -> None:
         raise ModelError(f"{name} puts out no map of places; {INSTEAD}.")
 
 
+def fault(error: Exception) -> str:
+    """Return what another library's error says, in a line without its full stop."""
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+
+
 def own_size(network: nn.Module) -> int | None:
     """Return the side of the images that a network was made for by its authors."""
     shape = getattr(network, "pretrained_cfg", {}).get("input_size")
@@ -133,9 +138,8 @@ def _features(network: nn.Module, name: str, image: Tensor) -> Any:
         return network.forward_features(image)  # type: ignore[operator]
     except Exception as error:  # each family refuses a size in its own way
         side, own = image.shape[-1], own_size(network)
-        fault = " ".join(str(error).split())[:200] or type(error).__name__
         remedy = f"; give image_size {own}, its own" if own not in (None, side) else f"; {INSTEAD}"
-        raise ModelError(f"{name} cannot take {side} pixel images: {fault}{remedy}.") from error
+        raise ModelError(f"{name} cannot take {side} pixel images: {fault(error)}{remedy}.") from error
 
 
 def _runs_as_before(network: nn.Module, image: Tensor, features: Tensor) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from tlaam.errors import ModelError
 
-_AVERAGED = re.compile(r"ema|teacher|shadow|averag|swa", re.IGNORECASE)
+_AVERAGED = re.compile(r"(^|[._])(ema|swa)|(ema|swa)($|[._])|teacher|shadow|averag", re.IGNORECASE)
 _FOLLOWING = re.compile(r"momentum|encoder_k|target", re.IGNORECASE)
 _CLASSIFIER = re.compile(r"(^|\.)(_?fc\d?|head|heads|head_dist|classif|classifier|last_linear|linear|logits)\.")
 _NORMS = ("norm", "fc_norm", "head.norm")
 """What the last norm is called by members of one family, and by the authors of their weights."""
 _DEPTH = 5
+_CONVERTED = 12
+"""Sets of tensors, the largest, that timm's conversions are tried on."""
 
 
 class Fitted(NamedTuple):
@@ -44,7 +46,9 @@ class _Choice(NamedTuple):
         return 0 if _AVERAGED.search(self.where) else 2 if _FOLLOWING.search(self.where) else 1
 
 
-def fit_weights(loaded: Any, wanted: Mapping[str, Tensor], make_network: Callable[[], nn.Module]) -> Fitted:
+def fit_weights(
+    loaded: Any, wanted: Mapping[str, Tensor], optional: Collection[str], make_network: Callable[[], nn.Module]
+) -> Fitted:
     """Choose among what a file holds the weights that fit.
 
     Where several sets do equally, as averaged weights beside the others, the averaged ones are taken. Names are brought
@@ -52,7 +56,8 @@ def fit_weights(loaded: Any, wanted: Mapping[str, Tensor], make_network: Callabl
 
     Args:
         loaded: of `tlaam.models.weight_file.read_weights`.
-        wanted: the network's tensors by timm's names; all but numbers that it makes by itself have to be there.
+        wanted: the network's tensors by timm's names.
+        optional: which of them need not be there, since the network makes them by itself.
         make_network: makes the whole network, which timm's conversion looks at.
 
     Raises:
@@ -64,15 +69,16 @@ def fit_weights(loaded: Any, wanted: Mapping[str, Tensor], make_network: Callabl
         raise ModelError("holds no state dict of tensors.")
     direct = [(choice, _fitting(choice.state, wanted)) for choice in choices]
     best, state = min(direct, key=lambda pair: (-len(pair[1]), pair[0].rank))
-    missing = _missing(wanted, state)
+    missing = [name for name in wanted if name not in state and name not in optional]
     if missing:
         with torch.random.fork_rng(devices=[]):
             network = make_network()
-        converted = [(choice, _fitting(_converted(choice.state, network, wanted), wanted)) for choice in choices]
+        largest = sorted(choices, key=lambda choice: -len(choice.state))[:_CONVERTED]
+        converted = [(choice, _fitting(_converted(choice.state, network, wanted), wanted)) for choice in largest]
         best, state = min([*direct, *converted], key=lambda pair: (-len(pair[1]), pair[0].rank))
-        missing = _missing(wanted, state)
+        missing = [name for name in wanted if name not in state and name not in optional]
     if missing:
-        raise ModelError(_misfit(missing, best.state, wanted))
+        raise ModelError(_misfit(missing, best.state, wanted, len(wanted) - len(optional)))
     if broken := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise ModelError(f"holds {len(broken)} tensors that are not finite, first {broken[0]}; that training diverged.")
     others = [other for other, fits in direct if other is not best and len(fits) >= len(wanted) / 2]
@@ -122,10 +128,6 @@ def _dictionaries(
 
 def _fitting(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: state[name] for name, own in wanted.items() if name in state and state[name].shape == own.shape}
-
-
-def _missing(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    return [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
 
 
 def _converted(state: dict[str, Tensor], network: nn.Module, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -179,7 +181,7 @@ def _rename_last_norm(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) ->
                 state.update({name: state.pop(old) for name, old in zip(names, given, strict=True)})
 
 
-def _misfit(missing: list[str], state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+def _misfit(missing: list[str], state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], needed: int) -> str:
     def fault(name: str) -> str:
         if name not in state:
             return f"{name} (absent)"
@@ -188,9 +190,9 @@ def _misfit(missing: list[str], state: Mapping[str, Tensor], wanted: Mapping[str
 
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     strange = [name for name in state if name not in wanted][:2]
-    theirs = f"; what it holds is called {', '.join(strange)}" if strange and len(missing) > len(wanted) / 2 else ""
+    theirs = f"; what it holds is called {', '.join(strange)}" if strange and len(missing) > needed / 2 else ""
     return (
-        f"{len(missing)} of {len(wanted)} tensors are absent or of another shape, "
+        f"{len(missing)} of {needed} tensors are absent or of another shape, "
         f"first {', '.join(fault(name) for name in missing[:3])}{more}{theirs}."
     )
 
