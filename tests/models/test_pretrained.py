@@ -45,10 +45,8 @@ def test_a_file_written_by_timm_fits(tmp_path: Path, suffix: str, name: str) -> 
     load_pretrained(backbone, str(path))
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        expected = donor.eval().forward_features(x)
-        if name == "test_convnext":
-            expected = donor.head.norm(expected)
-        torch.testing.assert_close(backbone(x), expected)
+        expected = donor.eval().forward_head(donor.forward_features(x), pre_logits=True)
+        torch.testing.assert_close(backbone(x).mean((2, 3)), expected)
 
 
 def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class ModelConfig(Section):
     backbone: str | None = None
     """Any timm model; default: resnet50 with a GPU, tf_efficientnet_lite0 without."""
     pretrained: str = "auto"
-    """Weights to start from: auto, none, hub, package, or a .safetensors/.pth file."""
+    """Weights to start from: auto, none, hub, package, or a file of weights or checkpoint of a training program."""
     image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
     """Side S of the network's square input; default: 448 with a GPU, 224 without."""
     raw_scale: Annotated[float, Field(ge=0.25, le=4)] | None = None

@@ -20,8 +20,8 @@ from tlaam.config.sections import ModelConfig
 from tlaam.errors import ConfigError, ModelError
 from tlaam.inference.pytorch import TorchModel
 from tlaam.models.architecture import Architecture
-from tlaam.models.backbone import parameter_count
 from tlaam.models.build import build_model
+from tlaam.models.timm_network import parameter_count
 from tlaam.utils.atomic import write_atomically, write_json
 from tlaam.utils.checksums import ENTRY, checksum, file_checksum, is_intact, with_checksum
 from tlaam.utils.reading import read_text, require_regular

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tlaam.errors import ModelError, did_you_mean
 from tlaam.models.norm import select_view, statistics_kept
+from tlaam.models.pooled_norm import PooledNorm, at_each_position
+from tlaam.models.timm_network import INSTEAD, Tail, create, fault, take_off_tail
 
 # ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
 # between where channel attention follows a whole stage.
@@ -25,8 +27,8 @@ class Backbone(nn.Module):
     """A timm network without its head; its last map always comes out as ``(B, K, H, W)``.
 
     Channels-last maps (Swin) are turned, patch tokens (ViT, DeiT, DINOv2/v3) are laid back into their grid with class
-    and register tokens left out. A network that normalises after pooling (ConvNeXt) normalises each position here
-    instead, so that pooling and one linear layer may follow.
+    and register tokens left out. The norm of a network that normalises after pooling (ConvNeXt, BEiT, EVA-02) is laid
+    over the map (`tlaam.models.pooled_norm`), so that pooling and one linear layer may follow.
 
     Args:
         name: a timm model name, with or without a pretrained tag.
@@ -36,6 +38,9 @@ class Backbone(nn.Module):
         name, image_size: as given.
         channels: K.
         mean, std: the preprocessing its pretrained weights expect, RGB in [0, 1].
+        norm_name: what timm calls the norm behind pooling; empty where there is none.
+        remarks: what is to be said of it before it trains: that the map's mean is not timm's own features, and why;
+            which weights of a file were taken.
         recompute: whether a training pass makes its activations again in the backward pass instead of keeping them, so
             that memory holds those of one pass at a time.
 
@@ -48,14 +53,23 @@ class Backbone(nn.Module):
         self.name, self.image_size = name, image_size
         self.recompute = False
         self._taps: dict[str, _Tap] = {}
-        self.network = _create(name, image_size)
-        self.channels = int(cast("int", self.network.num_features))
-        norm = getattr(getattr(self.network, "head", None), "norm", None)
-        self.norm = norm if isinstance(norm, nn.Module) else nn.Identity()
-        _drop_unused(self.network, image_size)
+        self.network = create(name, image_size)
+        modules = dict(self.network.named_modules())
+        tail = take_off_tail(self.network, name, image_size)
+        self._channels_last = _is_channels_last(self.network, tail.features)
+        self.norm_name = tail.norm
+        self.norm: nn.Module = nn.Identity()
+        self.pooled_norm: nn.Module = PooledNorm(modules[tail.norm]) if tail.norm else nn.Identity()
+        with torch.no_grad():
+            features = self._as_map(tail.features, tail.image)
+        if tail.features.ndim == 3 and features.shape[2:] == (1, 1) and image_size >= 64:
+            raise ModelError(f"{name} puts out its class token alone, and so no map of places; {INSTEAD}.")
+        self.channels = int(features.shape[1])
+        self.remarks = [remark] if (remark := _difference(self.network, name, tail, features)) else []
         config = cast("dict[str, Any]", self.network.pretrained_cfg)
         self.mean: tuple[float, float, float] = tuple(config["mean"])
         self.std: tuple[float, float, float] = tuple(config["std"])
+        self.register_load_state_dict_pre_hook(_norm_as_saved)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, view: int = 0) -> Tensor:
         """Map normalised images ``(B, 3, S, S)`` to the last feature map ``(B, K, H, W)``.
@@ -124,29 +138,25 @@ class Backbone(nn.Module):
             features = self._tokens_to_map(features, x)
         elif self._channels_last:
             features = features.permute(0, 3, 1, 2)
-        return self._normalise(features)
-
-    @property
-    def _channels_last(self) -> bool:
-        return str(getattr(self.network, "output_fmt", "")).endswith("NHWC")
-
-    def _normalise(self, features: Tensor) -> Tensor:
-        if isinstance(self.norm, nn.LayerNorm) and "2d" not in type(self.norm).__name__:
-            features = self.norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        else:
-            features = self.norm(features)
-        return features
+        normalised: Tensor = self.pooled_norm(at_each_position(self.norm, features))
+        return normalised
 
     def _tokens_to_map(self, tokens: Tensor, x: Tensor) -> Tensor:
         """Lay tokens ``(B, prefix + H·W, K)`` back into ``(B, K, H, W)``, class and register tokens left out."""
-        tokens = tokens[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
+        prefix = getattr(self.network, "num_prefix_tokens", None)
+        tokens = tokens[:, int(prefix or 0) :]
         embed: Any = getattr(self.network, "patch_embed", None)
         if hasattr(embed, "dynamic_feat_size"):
             rows, columns = embed.dynamic_feat_size((x.shape[2], x.shape[3]))
         else:
-            rows = columns = round(tokens.shape[1] ** 0.5)
-        if rows * columns != tokens.shape[1]:
-            raise ModelError(f"{self.name} puts out {tokens.shape[1]} tokens, which are no {rows}×{columns} grid.")
+            rows = columns = math.isqrt(tokens.shape[1])
+            if prefix is None and 0 < tokens.shape[1] - rows * columns <= 2:  # CoaT does not say that it has one
+                tokens = tokens[:, tokens.shape[1] - rows * columns :]
+        if rows * columns != tokens.shape[1] or rows * columns == 0:
+            raise ModelError(
+                f"{self.name} puts out {tokens.shape[1]} tokens beside class tokens, which are no map of "
+                f"{rows}×{columns} places; {INSTEAD}."
+            )
         return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], rows, columns)
 
     @contextmanager
@@ -219,63 +229,35 @@ class _Tap:
         return output
 
 
-def parameter_count(name: str, image_size: int) -> int:
-    """Return how many parameters a timm network has, its head left out, without taking memory for them.
-
-    Raises:
-        ModelError: as by `Backbone`.
-    """
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in _create(name, image_size).parameters())
+def _is_channels_last(network: nn.Module, features: Tensor) -> bool:
+    if str(getattr(network, "output_fmt", "")).endswith("NHWC"):
+        return True
+    channels = getattr(network, "num_features", None)
+    return features.ndim == 4 and features.shape[1] != channels == features.shape[3]
 
 
-def _create(name: str, image_size: int) -> nn.Module:
-    """Build a timm model without head, able to take other sizes than its own where its family can."""
-    if not timm.is_model(name):
-        raise ModelError(f"timm has no model '{name}'.{did_you_mean(name, timm.list_models())}")
-    # Families differ in which of these they know: ViT, Swin and EVA, Swin before timm 1.0.16, fixed-size ones, CNNs.
-    attempts: tuple[dict[str, Any], ...] = (
-        {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True},
-        {"img_size": image_size, "dynamic_img_size": True},
-        {"img_size": image_size, "strict_img_size": False},
-        {"img_size": image_size},
-        {},
-    )
-    for options in attempts:
-        try:
-            network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **options)
-        except TypeError as error:
-            if "unexpected keyword" not in str(error) or not options:
-                raise ModelError(f"timm cannot build '{name}' without its head: {error}") from error
-            continue
-        except (RuntimeError, AssertionError, ValueError) as error:  # an unknown tag, a size that does not divide
-            raise ModelError(f"timm cannot build '{name}' for {image_size} pixel images: {error}") from error
-        return network
-    raise AssertionError("the last attempt has no options that could be refused")
+def _difference(network: nn.Module, name: str, tail: Tail, features: Tensor) -> str:
+    """Return a line that says why the mean of a map is not what timm classifies by; empty where it is."""
+    pooled, own = features.mean((2, 3)), tail.pooled
+    if own is None or (own.shape == pooled.shape and torch.allclose(pooled, own, rtol=1e-3, atol=1e-4)):
+        return ""
+    if tail.others:
+        behind = "pools" if not hasattr(network, "conv_head") else "pools, then transforms"
+        return (
+            f"{name} {behind} by weights of its own ({tail.others[0]}); here its last map is averaged, and they are "
+            "left out."
+        )
+    if tail.features.ndim == 3 and tail.features.shape[1] > features.shape[2] * features.shape[3]:
+        return f"{name} is classified by its class token; here its patch tokens are averaged, which have places."
+    return f"{name} is pooled in a way of its own; here its last map is averaged."
 
 
-def _drop_unused(network: nn.Module, image_size: int) -> None:
-    """Take out what stands behind the last map (heads, MobileNetV3's late convolution): weights that never train.
-
-    Found by running a blank image, since families name and order these differently.
-    """
-    used: set[str] = set()
-    handles = [
-        # Any module within counts: a list of blocks is never called itself.
-        module.register_forward_hook(lambda *_args, name=name: used.add(name))  # type: ignore[misc]
-        for name, child in network.named_children()
-        for module in child.modules()
-    ]
-    try:
-        with torch.no_grad():
-            network.eval().forward_features(torch.zeros(1, 3, image_size, image_size))  # type: ignore[operator]
-    finally:
-        for handle in handles:
-            handle.remove()
-        network.train()
-    for name, child in network.named_children():
-        if name not in used and any(True for _ in child.parameters()):
-            setattr(network, name, nn.Identity())
+def _norm_as_saved(backbone: Backbone, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Answer as a model that is loaded did, if 0.1.0 saved it: ConvNeXt normalised each position, others none."""
+    if isinstance(backbone.pooled_norm, PooledNorm) and f"{prefix}pooled_norm.norm.weight" not in state:
+        if f"{prefix}norm.weight" in state:
+            backbone.norm = backbone.pooled_norm.norm
+        backbone.pooled_norm = nn.Identity()
 
 
 def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -> tuple[int, int, int]:
@@ -300,9 +282,10 @@ def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -
                     features = backbone.eval()(blank)
                 if len(maps) != 1:
                     raise ModelError(f"heatmap_layer '{layer}' runs {len(maps)} times a pass; it must run once.")
-    except (RuntimeError, AssertionError, ValueError) as error:  # each family refuses a size in its own way
-        fault = " ".join(str(error).split())[:200]
-        raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault}") from error
+    except ModelError:
+        raise
+    except Exception as error:  # each family refuses a size in its own way
+        raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault(error)}.") from error
     finally:
         backbone.train(was_training)
     return tuple(features.shape[1:])

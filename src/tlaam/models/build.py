@@ -59,7 +59,10 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
         except ModelError as error:
             raise ModelError(f"{error} Raw images are shown to it at that size: give raw_scale 1.") from error
     if config.parts != "none":
-        probe_shape(backbone, part_size)
+        try:
+            probe_shape(backbone, part_size)
+        except ModelError as error:
+            raise ModelError(f"{error} Parts are shown to it at that size: give part_size {size}.") from error
     classifier = start_small(LinearHead(channels, classes, drop=config.drop_rate))
     localizer: Localizer | None = None
     if config.localizer != "none":

