@@ -17,6 +17,7 @@ from tlaam._version import __version__
 from tlaam.config.registry import KINDS, find, not_registered, origins
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
+from tlaam.data.depth import LEGACY, Depth
 from tlaam.errors import ConfigError, ModelError
 from tlaam.inference.pytorch import TorchModel
 from tlaam.models.architecture import Architecture
@@ -33,8 +34,15 @@ _LARGE = 500_000_000
 """Most parameters of a network that is built without asking whether the weights can be its own: 2 GB."""
 
 
-def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:
+def save_model(
+    folder: Path, model: Architecture, config: ModelConfig, classes: Sequence[str], depth: Depth | None = None
+) -> None:
     """Write weights and description into a folder, the description last, so that its presence means a whole model.
+
+    Args:
+        folder: made where it is missing.
+        model, config, classes: as of `TorchModel`.
+        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
 
     Raises:
         RunError: the disk is full.
@@ -54,6 +62,7 @@ def save_model(folder: Path, model: Architecture, config: ModelConfig, classes: 
             "image_size": config.image_size,
             "mean": list(model.backbone.mean),
             "std": list(model.backbone.std),
+            "depth": (depth or Depth()).to_dict(),
         },
         "versions": {"tlaam": __version__, "torch": version("torch"), "timm": version("timm")},
         _CHECKSUM: checksum(weights),
@@ -78,7 +87,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
         if config.source_size is None:
             raise TypeError("source_size is missing")
         classes = _classes(description)
-    except (ConfigError, KeyError, TypeError) as error:
+        depth = _depth(description)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
     _require_of_size(folder, config)
     try:
@@ -101,7 +111,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
-    return TorchModel(network.eval().to(device), config, classes, config.source_size, checksum=found)
+    return TorchModel(network.eval().to(device), config, classes, config.source_size, checksum=found, depth=depth)
 
 
 def require_intact(folder: Path) -> None:
@@ -164,6 +174,13 @@ def _require_of_size(folder: Path, config: ModelConfig) -> None:
             f"{folder / WEIGHTS} is of another model: it holds {held:,} numbers, and the backbone "
             f"'{config.backbone}' that {DESCRIPTION} names has {described:,}."
         )
+
+
+def _depth(description: dict[str, Any]) -> Depth:
+    preprocessing = description.get("preprocessing")
+    if not isinstance(preprocessing, dict) or "depth" not in preprocessing:
+        return LEGACY
+    return Depth.from_dict(preprocessing["depth"])
 
 
 def _classes(description: dict[str, Any]) -> tuple[str, ...]:
