@@ -192,13 +192,17 @@ def grey_pixels(image: Image.Image, declared: Declared, *, least_white: float = 
 
 def _scaled(values: npt.NDArray[Any], black: float, white: float) -> npt.NDArray[np.uint8]:
     """Map black to 0 and white to 255, and what lies outside to these; NaN is black."""
+    levels: npt.NDArray[np.float64]
     if values.dtype == np.uint16:
-        table = (np.arange(65536, dtype=np.float64) - black) * (255.0 / (white - black))
-        return np.asarray(np.rint(table.clip(0, 255)).astype(np.uint8)[values], dtype=np.uint8)
+        levels = (np.arange(65536, dtype=np.float64) - black) * (255.0 / (white - black))
+        table: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
+        picked: npt.NDArray[np.uint8] = table[values]
+        return picked
     with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is remarked on when it is turned
         levels = (values.astype(np.float64) - black) * (255.0 / (white - black))
         levels = np.nan_to_num(levels, nan=0.0, posinf=255.0, neginf=0.0)
-    return np.rint(levels.clip(0, 255)).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    return rounded
 
 
 def _white_of(bits: int | None) -> float:

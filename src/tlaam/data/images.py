@@ -237,7 +237,8 @@ def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
         if _signature(path) == "TIFF" and suffix not in UNSUPPORTED_SUFFIXES:
             fault = "it is a TIFF of a kind that is not read (bits, sample format, planes), or its header is damaged"
             raise unreadable(path, fault, "Convert it to 8 or 16 bits, or to PNG.") from error
-        if suffix in UNSUPPORTED_SUFFIXES or (suffix == ".avif" and "AVIF" not in Image.OPEN):
+        unread = UNSUPPORTED_SUFFIXES - HEIF_SUFFIXES if reads_heif() else UNSUPPORTED_SUFFIXES
+        if suffix in unread or (suffix == ".avif" and "AVIF" not in Image.OPEN):
             fault = f"files of type {suffix} are not read"
             raise unreadable(path, fault, "Convert it to JPEG or PNG.") from error
         raise unreadable(path, "it is not an image of a known format, or its header is damaged") from error
