@@ -150,6 +150,14 @@ def test_colours_in_every_form_are_one_picture(tmp_path: Path, name: str) -> Non
     assert np.abs(_pixels(tmp_path / "deep.img", COLOURS[name]) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("scene", [S, RGB])
+@pytest.mark.parametrize("deflate", [False, True])
+def test_deep_images_come_out_upright_and_reduced(tmp_path: Path, scene: NDArray, deflate: bool) -> None:
+    content = tiff(u16(scene, 4095), deflate=deflate, tags=[(274, 3, (6,))])
+    assert np.abs(_pixels(tmp_path / "turned.tif", content) - np.rot90(_expected(scene), -1)).max() <= 1
+    assert load_image(tmp_path / "turned.tif", max_side=15).size == (10, 15)
+
+
 def test_the_given_files_are_one_picture() -> None:
     if not CASES.is_dir():
         pytest.skip(f"the given files are not at {CASES}")

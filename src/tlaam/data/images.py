@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -218,11 +219,8 @@ def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
         _require_regular_file(path)
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
-        if _signature(path) == "HEIF":
-            _require_heif(path)
-            formats = ["HEIF"]
         opened = BytesIO(path.content) if isinstance(path, ImageBytes) else path.open("rb")
-        with opened as stream, Image.open(stream, formats=formats) as image:
+        with opened as stream, _identified(path, stream, formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             yield image
@@ -265,6 +263,16 @@ def is_disguised(path: Path | str) -> bool:
 
 def _signature(path: Path | ImageBytes) -> str | None:
     return signature(path.content[:LENGTH]) if isinstance(path, ImageBytes) else signature_of(path)
+
+
+def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
+    """Open a file as what its beginning says, of these formats or HEIF."""
+    found = signature(stream.read(LENGTH))
+    stream.seek(0)
+    if found == "HEIF":
+        _require_heif(path)
+        formats = ["HEIF"]
+    return Image.open(stream, formats=formats)
 
 
 def _require_heif(path: Path | ImageBytes) -> None:

@@ -211,13 +211,14 @@ def photograph(given: Image, source_size: int, depth: Depth | None = None) -> PI
     Args:
         given: a file, or a sample of a data set.
         source_size: of the model.
-        depth: of the model.
+        depth: of the model. [a sample's own]
 
     Raises:
         DataError: it cannot be read.
     """
-    source = replace(given, depth=depth) if isinstance(given, Sample) else Path(given)
-    return load_for_input(source, source_size, depth=depth)[0]
+    if isinstance(given, Sample):
+        return load_for_input(given if depth is None else replace(given, depth=depth), source_size)[0]
+    return load_for_input(Path(given), source_size, depth=depth)[0]
 
 
 def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split | None = None) -> list[Image]:
