@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -265,7 +265,7 @@ def _signature(path: Path | ImageBytes) -> str | None:
     return signature(path.content[:LENGTH]) if isinstance(path, ImageBytes) else signature_of(path)
 
 
-def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: Sequence[str]) -> ImageFile.ImageFile:
+def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: list[str]) -> ImageFile.ImageFile:
     """Open a file as what its beginning says, of these formats or HEIF."""
     found = signature(stream.read(LENGTH))
     stream.seek(0)
