@@ -78,6 +78,17 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the extra that reads HEIC photographs be missing, whether it is installed or not."""
+    from PIL import Image
+
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    for name in ("tlaam.data.images.reads_heif", "tlaam.data.folder.reads_heif"):
+        monkeypatch.setattr(name, lambda: False)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of class folders with a few drawn images: crow/, jay/ and wren/, each of its own colour."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-def small_run(folder: Path, *, seed: int = 0, **options: Any) -> Path:
+def small_run(folder: Path, *, seed: int = 0, depth: Any = None, **options: Any) -> Path:
     """Write a model of the classes crow, jay and wren, whose answers are as good as any, and return its folder."""
     import torch
 
@@ -24,5 +24,5 @@ def small_run(folder: Path, *, seed: int = 0, **options: Any) -> Path:
             torch.nn.init.normal_(module.weight)
         elif isinstance(module, torch.nn.LayerNorm):  # as it starts, all channels' sum is 0 but for rounding
             torch.nn.init.normal_(module.weight, 1, 0.3)
-    save_model(folder, model, config, ["crow", "jay", "wren"])
+    save_model(folder, model, config, ["crow", "jay", "wren"], depth)
     return folder

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tlaam.data.depth import Depth
+
 
 class StubModel:
     """A model that nothing is known of."""
@@ -14,6 +16,7 @@ class StubModel:
     draws_maps = False
     checksum = "0" * 64
     index = detector = None
+    depth = Depth()
 
     def ready(self, device: Any, precision: Any) -> Any:
         """Be ready as it is."""

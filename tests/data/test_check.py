@@ -332,6 +332,7 @@ def test_without_training_images_training_is_refused(tmp_path: Path, split: str)
     assert report.refusal == f"'{tmp_path}' holds no training images, only {split}."
 
 
+@pytest.mark.usefixtures("without_heif")
 def test_pictures_of_a_type_that_is_not_read(tmp_path: Path) -> None:
     for seed, name in enumerate(("train/wren/1.png", "train/finch/1.png")):
         _draw(tmp_path / name, seed)
@@ -340,9 +341,10 @@ def test_pictures_of_a_type_that_is_not_read(tmp_path: Path) -> None:
         (tmp_path / "train" / name).write_bytes(b"x")
     report = check(tmp_path)
     assert _found(report) == [("unsupported", "train/finch"), ("unsupported", "train/wren")]
+    install = ", or install what reads HEIC (pip install '.[heif]' in a copy of tlaam's repository)."
     assert [finding.detail for finding in report.findings] == [
-        "Not read: 1 file of type .heic. Convert it to JPEG or PNG.",
-        "Not read: 1 file of type .cr2 and 2 files of type .heic. Convert them to JPEG or PNG.",
+        f"Not read: 1 file of type .heic. Convert it to JPEG or PNG{install}",
+        f"Not read: 1 file of type .cr2 and 2 files of type .heic. Convert them to JPEG or PNG{install}",
     ]
     assert report.counts["unsupported"] == 2 and report.refusal is None
     assert report.images["train"] == 2

@@ -71,6 +71,7 @@ def test_classes_called_train_or_test_stay_classes(tmp_path: Path) -> None:
     assert images.classes == ("car", "plane", "train")
 
 
+@pytest.mark.usefixtures("without_heif")
 @pytest.mark.parametrize("prefix", ["", "train/", "test/"])
 def test_an_empty_class_is_named(tmp_path: Path, prefix: str) -> None:
     root = _fill(tmp_path, *(f"{split}{name}/1.jpg" for split in {prefix, prefix and "train/"} for name in "ab"))
@@ -103,8 +104,12 @@ def test_one_class_with_images_in_deeper_folders_has_no_such_hint(tmp_path: Path
         read_folder(tmp_path)
 
 
+@pytest.mark.usefixtures("without_heif")
 def test_pictures_that_are_not_read_are_counted(tmp_path: Path) -> None:
     _fill(tmp_path, "a/1.jpg", "a/2.HEIC", "a/deep/3.heic", "b/4.nef", "b/.5.heic", "__MACOSX/6.heic", "notes.txt")
+    assert unsupported_files(tmp_path) == {}  # they are JPEG files
+    for path in (*tmp_path.rglob("*.[hH][eE][iI][cC]"), tmp_path / "b" / "4.nef"):
+        path.write_bytes(b"\0\0\0\x18ftypheic" if path.suffix != ".nef" else b"II*\0")
     assert unsupported_files(tmp_path) == {".heic": 2, ".nef": 1}
     assert unsupported_files(tmp_path / "a" / "deep") == {".heic": 1}
 

@@ -117,6 +117,7 @@ def test_a_missing_path_names_the_closest(
         open_dataset(source)
 
 
+@pytest.mark.usefixtures("without_heif")
 @pytest.mark.parametrize(
     ("files", "fault"),
     [

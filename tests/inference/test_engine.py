@@ -44,8 +44,8 @@ def test_one_path_may_be_given_alone_and_unread_formats_are_named(tmp_path: Path
     path = make(tmp_path / "a.png", 20, 20)
     assert find_images(path) == find_images(str(path)) == find_images([path])
     (tmp_path / "phone").mkdir()
-    (tmp_path / "phone" / "IMG_1.HEIC").write_bytes(b"heic")
-    with pytest.raises(DataError, match=r"1 file of type \.heic, to be converted"):
+    (tmp_path / "phone" / "IMG_1.CR2").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"holds no image, but 1 file of type \.cr2 \(convert it to JPEG or PNG\)"):
         find_images(tmp_path / "phone")
 
 

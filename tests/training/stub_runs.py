@@ -34,7 +34,7 @@ def use_stub() -> dict[str, Callable[..., Any]]:
     def build(config: Any, classes: int, *, load_pretrained: bool) -> StubNetwork:
         return StubNetwork(classes)
 
-    def save(folder: Path, model: StubNetwork, config: Any, classes: Any) -> None:
+    def save(folder: Path, model: StubNetwork, config: Any, classes: Any, depth: Any) -> None:
         state = {name: value.contiguous() for name, value in model.state_dict().items()}
         save_file(state, folder / "model.safetensors")
 

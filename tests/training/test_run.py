@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,15 +19,18 @@ from torch import Tensor
 
 from tlaam.cli.main import main
 from tlaam.config.schema import Config
+from tlaam.data.depth import LEGACY, Depth
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split import with_validation
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 from tlaam.errors import ConfigError, DataError, ModelError, RunError
 from tlaam.models.output import TLAAMOutput
+from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS
 from tlaam.training import checkpoint
+from tlaam.training import run as running
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.run import resume, train
 from tlaam.utils import atomic
@@ -466,3 +470,29 @@ def test_what_a_killed_process_left_half_written_is_removed(
     (run / ".model.safetensors.7.tmp").write_bytes(b"half")
     resume(run, progress=False)
     assert not list(run.rglob(".*.tmp"))
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_deep_images_are_read_by_one_depth_that_the_run_keeps(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("crow", "jay"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(8):
+            levels = rng.integers(0, 4096 if number else 300, (40, 48)).astype(np.uint16)
+            Image.fromarray(levels).save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos" / "jay" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    kept: list[Depth] = []
+    save = running.save_model
+    monkeypatch.setattr(running, "save_model", lambda *given: (kept.append(given[-1]), save(*given)))
+    folder = RunFolder(train(tmp_path / "photos", tmp_path / "run", settings(epochs=1)))
+    said = capsys.readouterr().err
+    assert said.count("Left out 1 file of type .heic") == 1
+    assert said.count("16 images of more than 8 bits: black and white are taken for 12 bits (0…4095)") == 1
+    assert kept == [Depth(whole=(0.0, 4095.0))]
+    facts = folder.read_json(folder.data)
+    assert opened_again(facts).depth == kept[0]
+    assert opened_again({name: value for name, value in facts.items() if name != "depth"}).depth == LEGACY
+    with pytest.raises(RunError, match=r"'depth' in data\.json cannot be used"):
+        opened_again({**facts, "depth": {"whole": [9]}})

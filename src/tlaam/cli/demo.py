@@ -40,7 +40,7 @@ def demo(model: Path | str, examples: tuple[Path, ...], opens: bool, **options: 
         from tlaam.service.demo import pages
         from tlaam.service.examples import default_examples, examples_from
 
-        return pages(examples_from(examples) if examples else default_examples(engine.classes))
+        return pages(examples_from(examples, engine.model.depth) if examples else default_examples(engine.classes))
 
     def ready(address: str) -> None:
         if opens:

@@ -54,6 +54,8 @@ def evaluate(
     RUN may also be an ONNX file that `tlaam export` wrote, or name a model on the Hugging Face hub, hf://owner/name;
     what that one was trained on is not known.
     """
+    from tlaam.data.folder import left_out_line
+    from tlaam.data.open import open_dataset
     from tlaam.evaluation.evaluate import evaluate as measure
     from tlaam.inference.engine import load_engine
     from tlaam.inference.prediction_cache import PredictionCache
@@ -63,10 +65,13 @@ def evaluate(
     device, first = joined_process_group(devices, default_device().type)
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
     answers = PredictionCache(engine)
+    images = open_dataset(data, strict=False)
+    if first and (line := left_out_line(images)):
+        click.echo(f"tlaam: {line}", err=True)
     with progress_bar("evaluating", hidden=not first) as progress:
         report = measure(
             engine,
-            data,
+            images,
             split=split,  # type: ignore[arg-type]
             skip_unreadable=skip_unreadable,
             progress=progress,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def predict(
 
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
+    from tlaam.data.folder import not_read_line
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images
@@ -100,7 +102,10 @@ def predict(
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
     if kind != "jsonl":
         raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
-    paths = find_images(images)
+    left_out: Counter[str] = Counter()
+    paths = find_images(images, left_out)
+    if line := not_read_line(left_out):
+        click.echo(f"tlaam: {line}", err=True)
     engine = load_engine(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )

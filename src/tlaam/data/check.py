@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tlaam.data.folder import class_folders, unsupported_files, unsupported_types
+from tlaam.data.folder import class_folders, conversion, unsupported_files, unsupported_types
 from tlaam.data.images import ImageError, load_image
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
+from tlaam.data.survey import NARROW, Survey, survey
 from tlaam.errors import ConfigError, DataError
 from tlaam.utils.text import printable
 
@@ -29,6 +30,7 @@ Kind = Literal[
     "boxless",
     "box-outside",
     "tiny",
+    "narrow-range",
 ]
 Progress = Callable[[int, int], None]
 """Called in the caller's thread after every image, with the images done and their total."""
@@ -66,6 +68,7 @@ class CheckReport:
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
         truth: how many images come with what is measured against: ``boxes``, ``parts`` (their locations), ``masks``.
+        depth: what images of more than 8 bits are taken for, in a sentence; empty where there are none to be taken so.
         refusal: why the source cannot be trained on as it is, naming the first of its faults; None where it can. Data
             without training images may still be there to be evaluated.
     """
@@ -77,6 +80,7 @@ class CheckReport:
     unreadable: tuple[Sample, ...]
     truth: dict[str, int]
     refusal: str | None = None
+    depth: str = ""
 
     @property
     def counts(self) -> dict[Kind, int]:
@@ -93,6 +97,7 @@ class CheckReport:
             "counts": dict(self.counts),
             "findings": [asdict(finding) for finding in self.findings],
             "refusal": self.refusal,
+            "depth": self.depth,
         }
 
     def table(self, limit: int | None = None) -> str:
@@ -102,6 +107,7 @@ class CheckReport:
             f"{printable(self.name)}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
             "  with boxes: {boxes}, part locations: {parts}, masks: {masks}".format(**self.truth),
         ]
+        lines += [f"  {self.depth}"] if self.depth else []
         lines += [f"  {kind:<23}{number:>8}" for kind, number in self.counts.items()]
         for kind, number in self.counts.items():
             shown = [finding for finding in self.findings if finding.kind == kind][:limit]
@@ -161,7 +167,8 @@ def check_images(
     listed twice with two labels or boxes, and class names that differ only in case or white space (``mislabelled``);
     identical pixels, or one sample, in two splits (``duplicate-across-split``); samples without a box where others of
     their split have one (``boxless``); boxes that are no numbers, empty, inside out or leave the image
-    (``box-outside``); images below `TINY_SIDE` pixels (``tiny``).
+    (``box-outside``); images below `TINY_SIDE` pixels (``tiny``); images of more than 8 bits that use less than an
+    eighth of their range (``narrow-range``, `tlaam.data.survey`).
 
     Args:
         workers: number of threads; as many as there are processors where None.
@@ -170,6 +177,8 @@ def check_images(
     Raises:
         ConfigError: `workers` is below 1.
     """
+    found_depth = survey(images.samples, workers=workers)
+    images = images.with_depth(found_depth.depth)
     samples = images.samples
     scans = _in_order(_scan, samples, workers, progress)
     found = [
@@ -179,6 +188,7 @@ def check_images(
         *_twin_findings(images, scans),
         *_box_findings(samples, scans),
         *_listed_twice(images),
+        *_narrow_ranges(found_depth),
     ]
     return CheckReport(
         name=images.name,
@@ -191,6 +201,7 @@ def check_images(
             "parts": sum(sample.keypoints is not None for sample in samples),
             "masks": sum(sample.mask is not None for sample in samples),
         },
+        depth=found_depth.line(),
     )
 
 
@@ -284,8 +295,8 @@ def _unsupported(images: LabelledImages) -> Iterator[Finding]:
         return
     for _, folder in class_folders(images.root):
         if counts := unsupported_files(folder):
-            pronoun = "it" if sum(counts.values()) == 1 else "them"
-            detail = f"Not read: {unsupported_types(counts)}. Convert {pronoun} to JPEG or PNG."
+            remedy = conversion(counts)
+            detail = f"Not read: {unsupported_types(counts)}. {remedy[0].upper()}{remedy[1:]}."
             yield Finding("unsupported", folder.relative_to(images.root).as_posix(), detail)
 
 
@@ -338,6 +349,12 @@ def _box_fault(box: Box, size: tuple[int, int] | None) -> str:
     if size is not None and not (x0 >= 0 and y0 >= 0 and x1 <= size[0] and y1 <= size[1]):
         return f"The box {_corners(box)} does not lie within the {size[0]} x {size[1]} image."
     return ""
+
+
+def _narrow_ranges(found: Survey) -> Iterator[Finding]:
+    for sample, share in found.narrow:
+        detail = f"Uses {share:.1%} of the range from black to white; below {NARROW:.1%} there is little to see."
+        yield Finding("narrow-range", sample.name, detail)
 
 
 def _listed_twice(images: LabelledImages) -> Iterator[Finding]:

@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
+from tlaam.data.deep import is_deep_grey
 from tlaam.data.in_memory import ACCEPTED, rgb_image
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
@@ -23,6 +26,8 @@ from tlaam.utils.checksums import checksum_of
 
 DataSource = str | Path | LabelledImages | Sequence[Any]
 """What a data set can be given as; besides sequences, whatever has a length and is indexed by numbers."""
+
+_PNG = b"\x89PNG"
 
 
 def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
@@ -110,7 +115,7 @@ def _written(items: Sequence[tuple[Any, str]]) -> Path:
         rows = []
         for number, (content, (_, label)) in enumerate(zip(contents, items, strict=True)):
             if isinstance(content, bytes):
-                name = f"images/{number:06d}.png"
+                name = f"images/{number:06d}.{'png' if content.startswith(_PNG) else 'tif'}"
                 write_atomically(folder / name, content)
             else:
                 name = str(Path(content).absolute())
@@ -124,6 +129,9 @@ def _written(items: Sequence[tuple[Any, str]]) -> Path:
 def _encoded(image: Any, number: int) -> bytes:
     stream = io.BytesIO()
     try:
+        if isinstance(image, Image.Image) and is_deep_grey(image):  # black and white are the data set's to say
+            ImageOps.exif_transpose(image).save(stream, "TIFF")
+            return stream.getvalue()
         rgb_image(image).save(stream, "PNG", compress_level=1)
     except DataError as error:
         raise DataError(f"item {number} of the data set: {error}") from error

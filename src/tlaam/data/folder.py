@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tlaam.data.images import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
+from tlaam.data.images import HEIF_SUFFIXES, IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES, is_disguised, reads_heif
 from tlaam.data.rules import SPLIT_NAMES, require_usable_classes
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.errors import DataError, did_you_mean
+from tlaam.utils.extras import install_hint
 
 
 def is_class_folders(root: Path) -> bool:
@@ -23,9 +24,9 @@ def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
 
     The name of a folder is its class; images are found at any depth below it. Other names of the splits
     are those of `SPLIT_NAMES`. Classes are the union over the splits, sorted by name. Without split folders all images
-    are training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images, or of
-    a type that is not read (`unsupported_files`), are ignored; a link that leads back into its own folder is followed
-    once.
+    are training images (`tlaam.data.split` cuts the other splits). Hidden entries and files that are no images are
+    ignored, pictures of a type that is not read are counted (`LabelledImages.left_out`); a link that leads back into
+    its own folder is followed once.
 
     Args:
         strict: refuse empty class folders and classes that cannot be learned (`require_usable_classes`).
@@ -39,8 +40,9 @@ def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
     classes = tuple(sorted({folder.name for _, folder in folders}))
     labels = {name: label for label, name in enumerate(classes)}
     samples: list[Sample] = []
+    left_out: Counter[str] = Counter()
     for split, folder in folders:
-        found = sorted(image_files(folder))
+        found = sorted(image_files(folder, left_out))
         if strict and not found:
             raise DataError(_no_image_in(folder))
         prefix = folder.relative_to(root).as_posix()
@@ -50,7 +52,8 @@ def read_folder(root: str | Path, *, strict: bool = True) -> LabelledImages:
             f"'{root}' has only one class, '{classes[0]}', but there are folders of images inside it. "
             f"If these are the classes, give the path '{inner}'."
         )
-    images = LabelledImages(root.resolve().name or str(root), root, "folder", classes, tuple(samples))
+    name, others = root.resolve().name or str(root), tuple(sorted(left_out.items()))
+    images = LabelledImages(name, root, "folder", classes, tuple(samples), left_out=others)
     return require_usable_classes(images) if strict else images
 
 
@@ -90,16 +93,26 @@ def is_image_name(name: str) -> bool:
     return not _is_hidden(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (hot loop)
 
 
-def image_files(top: Path) -> Iterator[str]:
+def image_files(top: Path, left_out: Counter[str] | None = None) -> Iterator[str]:
     """Yield the images at any depth below `top` as relative paths with forward slashes, in no particular order.
 
     Hidden files and folders and ``__MACOSX`` are left out. Broken links and pipes with the name of an image count as
-    images, so that they are reported and not overlooked.
+    images, so that they are reported and not overlooked. A picture whose ending stands for a type that is not read is
+    an image where its content is one (`tlaam.data.images.is_disguised`), as a JPEG file called ``.HEIC``.
+
+    Args:
+        top: the folder.
+        left_out: counts pictures of a type that is not read, by their ending (lower case).
 
     Raises:
         OSError: a folder cannot be listed.
     """
-    return (file for file in _files(top) if is_image_name(file.rpartition("/")[2]))
+    for file in _files(top):
+        suffix = os.path.splitext(file)[1].lower()  # noqa: PTH122 (hot loop)
+        if suffix in IMAGE_SUFFIXES or (suffix in UNSUPPORTED_SUFFIXES and is_disguised(top / file)):
+            yield file
+        elif suffix in UNSUPPORTED_SUFFIXES and left_out is not None:
+            left_out[suffix] += 1
 
 
 def unsupported_files(top: Path) -> dict[str, int]:
@@ -111,8 +124,10 @@ def unsupported_files(top: Path) -> dict[str, int]:
     Raises:
         OSError: a folder cannot be listed.
     """
-    suffixes = Counter(os.path.splitext(file)[1].lower() for file in _files(top))  # noqa: PTH122 (hot loop)
-    return {suffix: number for suffix, number in sorted(suffixes.items()) if suffix in UNSUPPORTED_SUFFIXES}
+    left_out: Counter[str] = Counter()
+    for _ in image_files(top, left_out):
+        pass
+    return dict(sorted(left_out.items()))
 
 
 def unsupported_types(counts: Mapping[str, int]) -> str:
@@ -120,6 +135,27 @@ def unsupported_types(counts: Mapping[str, int]) -> str:
     return " and ".join(
         f"{number} file{'' if number == 1 else 's'} of type {suffix}" for suffix, number in counts.items()
     )
+
+
+def conversion(counts: Mapping[str, int]) -> str:
+    """Say what to do about pictures of types that are not read, as in ``convert them to JPEG or PNG``."""
+    remedy = f"convert {'it' if sum(counts.values()) == 1 else 'them'} to JPEG or PNG"
+    if HEIF_SUFFIXES.isdisjoint(counts) or reads_heif():
+        return remedy
+    return f"{remedy}, or install what reads HEIC ({install_hint('heif')})"
+
+
+def left_out_line(images: LabelledImages) -> str:
+    """Say what `LabelledImages.left_out` counts in one line; an empty string for nothing."""
+    return not_read_line(dict(images.left_out))
+
+
+def not_read_line(counts: Mapping[str, int]) -> str:
+    """Say how many pictures were left out and why, in one line; an empty string for none."""
+    if not counts:
+        return ""
+    verb = "is" if sum(counts.values()) == 1 else "are"
+    return f"Left out {unsupported_types(counts)}, which {verb} not read: {conversion(counts)}."
 
 
 def _files(top: Path) -> Iterator[str]:
@@ -173,8 +209,12 @@ def _split_folders(root: Path) -> dict[Split, Path]:
 
 
 def _no_image_in(folder: Path) -> str:
-    if types := unsupported_types(unsupported_files(folder)):
-        return f"Class folder '{folder}' holds no image that can be read, only {types}. Convert them to JPEG or PNG."
+    if counts := unsupported_files(folder):
+        remedy = conversion(counts)
+        return (
+            f"Class folder '{folder}' holds no image that can be read, only {unsupported_types(counts)}. "
+            f"{remedy[0].upper()}{remedy[1:]}."
+        )
     return (
         f"Class folder '{folder}' holds no image. Add images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
         "or remove the folder."
@@ -197,7 +237,13 @@ def _holds_images(folder: Path) -> bool:
 
 def _images_directly_in(folder: Path) -> bool:
     with os.scandir(folder) as entries:
-        return any(is_image_name(entry.name) and not _is_folder(entry) for entry in entries)
+        return any(_is_image(entry) and not _is_folder(entry) for entry in entries)
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 (hot loop)
+    hidden = _is_hidden(entry.name)
+    return not hidden and (suffix in IMAGE_SUFFIXES or (suffix in UNSUPPORTED_SUFFIXES and is_disguised(entry.path)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

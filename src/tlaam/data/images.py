@@ -7,15 +7,20 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from tlaam.data.deep import Declared, DeepPixels, UnreadDepth, declared_of, grey_pixels, is_deep_grey, read_deep
+from tlaam.data.depth import Depth
+from tlaam.data.signature import LENGTH, signature, signature_of
 from tlaam.errors import DataError
+from tlaam.utils.extras import install_hint
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -25,13 +30,17 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File name endings (lower case) that are taken for images when a folder is searched."""
 
-UNSUPPORTED_SUFFIXES = frozenset(
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+"""File name endings (lower case) of what phones write; read with the extra ``heif`` (`reads_heif`)."""
+
+UNSUPPORTED_SUFFIXES = HEIF_SUFFIXES | frozenset(
     (
-        *(".heic", ".heif", ".hif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3"),
+        *(".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3"),
         *(".nef", ".arw", ".orf", ".rw2", ".raf"),
     )
 )
-"""File name endings (lower case) of pictures that are not read: to be mentioned rather than overlooked."""
+"""File name endings (lower case) of pictures that are not read unless their content is that of another format
+(`is_disguised`): to be mentioned rather than overlooked."""
 
 MAX_PIXELS = 300_000_000
 """Images of more pixels are refused. Pillow's own, lower limit applies as well unless the caller has lifted it."""
@@ -80,16 +89,20 @@ class ImageError(DataError):
     """The fault alone, in short, for lists that name the file already."""
 
 
-def load_image(path: str | Path | ImageBytes, *, max_side: int | None = None) -> Image.Image:
+def load_image(
+    path: str | Path | ImageBytes, *, max_side: int | None = None, depth: Depth | None = None
+) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
-    EXIF orientation is applied, transparency lies on white, 16-bit grey is divided by 257 (not clipped), and animations
-    give their first frame. The result holds no open file and no metadata.
+    EXIF orientation is applied, transparency lies on white, samples of more than 8 bits are scaled from black to white
+    (`tlaam.data.depth`), and animations give their first frame. The result holds no open file and no metadata.
 
     Args:
         path: a regular file in one of the common formats, or one in memory; its content counts, not its suffix.
         max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
             aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
+        depth: black and white of samples of more than 8 bits whose file does not declare them, of the data set that the
+            image belongs to, or of the model. By default the image is taken for a data set of its own.
 
     Returns:
         An image of mode ``RGB``.
@@ -101,14 +114,16 @@ def load_image(path: str | Path | ImageBytes, *, max_side: int | None = None) ->
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side is {max_side}, but must be at least 1 pixel")
-    with _opened(_file(path)) as image:
+    file = _file(path)
+    with _opened(file) as image:
         target = _fitted(image.size, max_side)
         # JPEG decodes at 1/2, 1/4 or 1/8, never below the target; other formats answer None and decode in full.
         reduced = image.draft(None, target) if target != image.size else None
+        deep = read_deep(image, lambda: _opened(file))
         image.load()
         if (image.width > image.height) != (target[0] > target[1]):
             target = target[::-1]  # some Pillow versions turn a TIFF upright only while they decode it
-        rgb = to_rgb(image)
+        rgb = to_rgb(image) if deep is None else to_rgb(deep.to_8_bit(depth or Depth()))
         if rgb.size != target:
             # Where the reduced size is no whole number, its last row and column hold only a part of a pixel's worth.
             window = reduced[1] if reduced is not None else None
@@ -118,6 +133,17 @@ def load_image(path: str | Path | ImageBytes, *, max_side: int | None = None) ->
         # A leftover EXIF block would invite the caller to turn the image a second time.
         rgb.info = {}
         return rgb
+
+
+def load_deep(path: str | Path | ImageBytes) -> DeepPixels | None:
+    """Decode one image file of more than 8 bits a sample, as its samples are written; None of any other.
+
+    Raises:
+        ImageError: as of `load_image`.
+    """
+    file = _file(path)
+    with _opened(file) as image:
+        return read_deep(image, lambda: _opened(file))
 
 
 def load_levels(path: str | Path | ImageBytes) -> npt.NDArray[np.uint8]:
@@ -194,15 +220,23 @@ def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
         opened = BytesIO(path.content) if isinstance(path, ImageBytes) else path.open("rb")
-        with opened as stream, Image.open(stream, formats=formats) as image:
+        with opened as stream, _identified(path, stream, formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
             yield image
     except DataError:
         raise
+    except UnreadDepth as error:
+        raise unreadable(path, str(error), "Convert it to 8 or 16 bits with interleaved channels.") from error
     except UnidentifiedImageError as error:
         suffix = path.suffix.lower()
-        if suffix in UNSUPPORTED_SUFFIXES or (suffix == ".avif" and "AVIF" not in Image.OPEN):
+        if _signature(path) == "HEIF":
+            raise unreadable(path, "it is a damaged HEIC photograph") from error
+        if _signature(path) == "TIFF" and suffix not in UNSUPPORTED_SUFFIXES:
+            fault = "it is a TIFF of a kind that is not read (bits, sample format, planes), or its header is damaged"
+            raise unreadable(path, fault, "Convert it to 8 or 16 bits, or to PNG.") from error
+        unread = UNSUPPORTED_SUFFIXES - HEIF_SUFFIXES if reads_heif() else UNSUPPORTED_SUFFIXES
+        if suffix in unread or (suffix == ".avif" and "AVIF" not in Image.OPEN):
             fault = f"files of type {suffix} are not read"
             raise unreadable(path, fault, "Convert it to JPEG or PNG.") from error
         raise unreadable(path, "it is not an image of a known format, or its header is damaged") from error
@@ -212,6 +246,45 @@ def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
         raise unreadable(path, "decoding it needs more memory than there is") from error
     except Exception as error:  # decoders that are fed damaged bytes raise nearly anything
         raise unreadable(path, _one_line(error)) from error
+
+
+def reads_heif() -> bool:
+    """Return whether HEIC photographs can be decoded: by pi-heif, or by what the caller has registered with Pillow."""
+    return "HEIF" in Image.OPEN or find_spec("pi_heif") is not None
+
+
+def is_disguised(path: Path | str) -> bool:
+    """Return whether a file of one of `UNSUPPORTED_SUFFIXES` is an image that is read, as by its content it is."""
+    suffix, found = Path(path).suffix.lower(), signature_of(path)
+    if found is None or found == "HEIF":  # a damaged one is to be reported
+        return suffix in HEIF_SUFFIXES and reads_heif()
+    return found != "TIFF" or suffix in HEIF_SUFFIXES  # a raw photograph is a TIFF, too
+
+
+def _signature(path: Path | ImageBytes) -> str | None:
+    return signature(path.content[:LENGTH]) if isinstance(path, ImageBytes) else signature_of(path)
+
+
+def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: list[str]) -> ImageFile.ImageFile:
+    """Open a file as what its beginning says, of these formats or HEIF."""
+    found = signature(stream.read(LENGTH))
+    stream.seek(0)
+    if found == "HEIF":
+        _require_heif(path)
+        formats = ["HEIF"]
+    return Image.open(stream, formats=formats)
+
+
+def _require_heif(path: Path | ImageBytes) -> None:
+    """Let Pillow open HEIC photographs."""
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError as error:
+        fault = "it is a HEIC photograph, which needs pi-heif to be read"
+        raise unreadable(path, fault, f"Install it ({install_hint('heif')}), or convert it to JPEG or PNG.") from error
+    register_heif_opener()
 
 
 def _require_regular_file(path: Path | ImageBytes) -> None:
@@ -284,14 +357,16 @@ def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:
         stream.seek(position)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a decoded image of any mode as a new image of mode RGB: transparency on white, deep grey as 8 bits."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values: npt.NDArray[Any] = np.asarray(image)
-        grey = _to_8_bit(values)
-        if "transparency" in image.info:
-            grey[values == image.info["transparency"]] = 255
-        return Image.fromarray(grey).convert("RGB")
+def to_rgb(image: Image.Image, depth: Depth | None = None, declared: Declared | None = None) -> Image.Image:
+    """Return a decoded image of any mode as a new image of mode RGB: transparency on white, deep grey as 8 bits.
+
+    Args:
+        image: decoded.
+        depth: as of `load_image`.
+        declared: what the file said that it was decoded from, where that was another object (`declared_of`).
+    """
+    if is_deep_grey(image):
+        image = grey_pixels(image, declared or declared_of(image)).to_8_bit(depth or Depth())
     if image.mode in ("La", "RGBa"):  # colours multiplied by their opacity
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
@@ -300,33 +375,3 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white
     return image.convert("RGB")
-
-
-def _to_8_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Map deep grey values to 0..255.
-
-    Whole numbers up to 65535 are the 16-bit range; fractions may also be in 0..1 or 0..255. Whatever lies outside these
-    ranges has no known white and is stretched from its smallest to its largest finite value.
-
-    Args:
-        values: ``(H, W)``, any integer or floating type; NaN counts as the smallest value.
-
-    Returns:
-        ``(H, W)`` uint8, newly allocated.
-    """
-    if values.dtype == np.uint16:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    with np.errstate(
-        invalid="ignore"
-    ):  # a signalling NaN is remarked on when it is turned, and is no number either way
-        levels = values.astype(np.float64)
-    finite = levels[np.isfinite(levels)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    levels = np.nan_to_num(levels, nan=low, posinf=high, neginf=low)
-    if low < 0 or high > 65535:
-        levels = (levels - low) * (255.0 / ((high - low) or 1.0))
-    elif values.dtype.kind in "iu" or high > 255:
-        levels = levels / 257.0
-    elif high <= 1:
-        levels = levels * 255.0
-    return np.rint(levels).astype(np.uint8)

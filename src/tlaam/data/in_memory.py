@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from tlaam.data.deep import declared_of
+from tlaam.data.depth import Depth
 from tlaam.data.images import to_rgb
 from tlaam.errors import InputError
 
@@ -23,13 +25,14 @@ def is_tensor(value: object) -> TypeGuard[Any]:
     return any(kind.__module__ == "torch" and kind.__name__ == "Tensor" for kind in type(value).__mro__)
 
 
-def rgb_image(given: object) -> Image.Image:
+def rgb_image(given: object, depth: Depth | None = None) -> Image.Image:
     """Return an image in memory as 8-bit RGB, as `tlaam.data.images.load_image` would return it from a file.
 
     Args:
         given: a PIL image of any mode (its EXIF orientation is applied, transparency lies on white); an array
             ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8; a torch tensor ``(C, H, W)`` with 1, 3
             or 4 channels, of uint8, or of floats from 0 to 1.
+        depth: as of `load_image`, for a PIL image of more than 8 bits.
 
     Raises:
         InputError: it is something else; the message says what is accepted.
@@ -40,7 +43,7 @@ def rgb_image(given: object) -> Image.Image:
     if isinstance(given, Image.Image):
         if 0 in given.size:
             raise InputError(f"an image of {given.width} x {given.height} pixels shows nothing; give {ACCEPTED}.")
-        return to_rgb(ImageOps.exif_transpose(given))
+        return to_rgb(ImageOps.exif_transpose(given), depth, declared_of(given))
     if isinstance(given, np.ndarray):
         return to_rgb(Image.fromarray(_checked(given, "an array", "(H, W, C)")))
     if is_tensor(given):

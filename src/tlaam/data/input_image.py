@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlaam.data.depth import Depth
 from tlaam.data.images import ImageBytes, image_size, load_image
 from tlaam.data.sample import Sample
 
@@ -57,7 +58,7 @@ def image_to_input(boxes: NDArray[np.floating], side: int, width: int, height: i
 
 
 def load_for_input(
-    source: Sample | Path | ImageBytes, side: int, *, smallest_side: float = 1.0
+    source: Sample | Path | ImageBytes, side: int, *, smallest_side: float = 1.0, depth: Depth | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode an image for `to_input`, reduced by a half, quarter or eighth where the input image's side allows.
 
@@ -68,6 +69,7 @@ def load_for_input(
         source: a sample of a data set, or an image file.
         side: P, of the input image in pixels.
         smallest_side: smallest share of a side that a random crop may keep; the crop, too, keeps `side` pixels.
+        depth: as of `tlaam.data.images.load_image`, for an image file; a sample brings its own.
 
     Returns:
         The RGB image and the ``(width, height)`` of the photograph itself, in whose pixels boxes are given.
@@ -80,4 +82,4 @@ def load_for_input(
     max_side = -(-max(width, height) // reduction) if reduction > 1 else None
     if isinstance(source, Sample):
         return source.picture(max_side), (width, height)
-    return load_image(source, max_side=max_side), (width, height)
+    return load_image(source, max_side=max_side, depth=depth), (width, height)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tlaam.data.folder import (
+    conversion,
     has_split_folders,
     is_class_folders,
     is_image_name,
@@ -201,8 +202,8 @@ def _described(path: Path) -> str:
     if tables:
         parts.append(f"the table{'s' if len(tables) > 1 else ''} {', '.join(repr(name) for name in tables[:3])}")
     described = f"a folder with {', '.join(parts[:-1])} and {parts[-1]}"
-    if types := unsupported_types(unsupported_files(path)):
-        described += f" ({types} cannot be read; convert them to JPEG or PNG)"
+    if counts := unsupported_files(path):
+        described += f" ({unsupported_types(counts)} cannot be read; {conversion(counts)})"
     return described
 
 

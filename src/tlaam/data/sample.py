@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlaam.data.depth import Depth
 from tlaam.data.images import image_size, load_image, load_levels, reduced, unreadable
 from tlaam.data.split_rule import SplitRule
 from tlaam.utils.checksums import checksum_of
@@ -59,6 +60,8 @@ class Sample:
         mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
         group: images of one group never stand on two sides of a split that is cut (`tlaam.data.groups`); None of an
             image that is a group of its own.
+        depth: black and white of images of more than 8 bits whose files do not declare them, one for all images of the
+            data set (`tlaam.data.survey`); None where there are none, or nobody has looked.
     """
 
     file: str
@@ -70,6 +73,7 @@ class Sample:
     banner: int = 0
     mask: Mask | None = None
     group: str | None = None
+    depth: Depth | None = None
 
     @property
     def path(self) -> Path:
@@ -78,8 +82,12 @@ class Sample:
 
     @property
     def pixels(self) -> tuple[str, int]:
-        """What the picture is made of: the file, as an absolute path, and how many of its lowest rows are cut off."""
-        return os.fspath(self.path.absolute()), self.banner
+        """What the picture is made of: the file, as an absolute path, and how many of its lowest rows are cut off.
+
+        Where black and white come from elsewhere, they stand behind the path.
+        """
+        path = os.fspath(self.path.absolute())
+        return path if self.depth is None else f"{path}\0{self.depth.to_dict()}", self.banner
 
     def picture(self, max_side: int | None = None) -> Image.Image:
         """Decode the picture to 8-bit RGB, upright and without its banner (`tlaam.data.images.load_image`).
@@ -91,9 +99,9 @@ class Sample:
             ImageError: the file cannot be read as an image, or is no higher than its banner.
         """
         if not self.banner:
-            return load_image(self.path, max_side=max_side)
+            return load_image(self.path, max_side=max_side, depth=self.depth)
         # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
-        image = load_image(self.path)
+        image = load_image(self.path, depth=self.depth)
         return reduced(image.crop((0, 0, image.width, self._height(image.height))), max_side)
 
     def picture_size(self) -> tuple[int, int]:
@@ -149,6 +157,7 @@ class LabelledImages:
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
         rule: how splits are cut, beyond what the samples say (`tlaam.data.split.cut_splits`).
         is_cut: whether that has been done, so that it is not done again.
+        left_out: endings of pictures beside the samples whose type is not read, each with the number of files.
     """
 
     name: str
@@ -159,6 +168,7 @@ class LabelledImages:
     option: str = ""
     rule: SplitRule = field(default_factory=SplitRule)
     is_cut: bool = False
+    left_out: tuple[tuple[str, int], ...] = ()
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""
@@ -167,6 +177,17 @@ class LabelledImages:
     def with_samples(self, samples: Sequence[Sample]) -> LabelledImages:
         """Return the same data set with other samples."""
         return replace(self, samples=tuple(samples))
+
+    @property
+    def depth(self) -> Depth:
+        """What its samples are read by: black and white of images that do not declare them."""
+        return next((sample.depth for sample in self.samples if sample.depth is not None), Depth())
+
+    def with_depth(self, depth: Depth) -> LabelledImages:
+        """Return the same data set with images that are read by it; itself where it says nothing."""
+        if self.depth == depth:
+            return self
+        return self.with_samples([replace(sample, depth=depth or None) for sample in self.samples])
 
     def without_groups(self) -> LabelledImages:
         """Return the same data set as versions read it that knew no groups; itself where it has none."""

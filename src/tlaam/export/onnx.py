@@ -193,7 +193,7 @@ def _contents(
     if precision == "fp16":
         contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16", index, seen)
     elif precision == "int8":
-        photos = (np.asarray(photograph(image, model.source_size)) for image in calibration)
+        photos = (np.asarray(photograph(image, model.source_size, model.depth)) for image in calibration)
         contents["int8"] = finished(to_int8(proto, inside, photos), model, "int8", index, seen)
     return contents
 
@@ -386,6 +386,7 @@ def metadata(
             "image_size": model.config.image_size,
             "mean": list(model.network.backbone.mean),
             "std": list(model.network.backbone.std),
+            "depth": model.depth.to_dict(),
         },
         "model": model.config.model_dump(mode="json"),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from tlaam.data.depth import Depth
 from tlaam.data.input_image import input_to_image, load_for_input, to_input
 from tlaam.data.sample import Sample, Split
 from tlaam.errors import ExportError, TlaamError
@@ -127,7 +128,7 @@ def compare(
     tallies = {precision: _Tally(precision, content) for precision, content in contents.items()}
     right: list[bool] = []
     for number, given in enumerate(images, start=1):
-        image = photograph(given, model.source_size)
+        image = photograph(given, model.source_size, model.depth)
         expected = _by_output(model.answer(to_input(image, model.source_size)[None]))
         for name in ("object_boxes", "part_boxes"):
             if name in expected:
@@ -204,13 +205,20 @@ def _iou(first: NDArray[Any], second: NDArray[Any]) -> float:
     return shared / float(np.prod(first[2:] - first[:2]) + np.prod(second[2:] - second[:2]) - shared)
 
 
-def photograph(given: Image, source_size: int) -> PIL.Image.Image:
+def photograph(given: Image, source_size: int, depth: Depth | None = None) -> PIL.Image.Image:
     """Decode an image as for prediction: upright, RGB, a large JPEG file at a reduced size.
+
+    Args:
+        given: a file, or a sample of a data set.
+        source_size: of the model.
+        depth: of the model. [a sample's own]
 
     Raises:
         DataError: it cannot be read.
     """
-    return load_for_input(given if isinstance(given, Sample) else Path(given), source_size)[0]
+    if isinstance(given, Sample):
+        return load_for_input(given if depth is None else replace(given, depth=depth), source_size)[0]
+    return load_for_input(Path(given), source_size, depth=depth)[0]
 
 
 def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split | None = None) -> list[Image]:

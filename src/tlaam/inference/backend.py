@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tlaam.data.depth import Depth
+
 if TYPE_CHECKING:
     from tlaam.reference.index import ReferenceIndex
     from tlaam.reference.ood_detector import OODDetector
@@ -50,6 +52,10 @@ class Backend(Protocol):
     @property
     def source_size(self) -> int:
         """Side P of the input image that images are brought to (`tlaam.data.input_image.to_input`)."""
+
+    @property
+    def depth(self) -> Depth:
+        """Black and white of images of more than 8 bits, as of the images that it learnt from."""
 
     @property
     def precision(self) -> str:

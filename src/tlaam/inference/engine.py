@@ -145,13 +145,15 @@ class Engine:
         """
         side = self.model.source_size
         if not isinstance(given, (str, Path, Sample, ImageBytes)):
-            image = rgb_image(given)
+            image = rgb_image(given, self.model.depth)
             name = str(getattr(given, "filename", "") or name or "image")
             return ReadImage(name, image.size, to_input(image, side), source=image)
         source = Path(given) if isinstance(given, str) else given
         path = str(source.path if isinstance(source, Sample) else source)
+        if isinstance(source, Sample) and source.depth != self.model.depth:
+            source = replace(source, depth=self.model.depth)  # whatever it lies among, as the model learnt
         try:
-            image, size = load_for_input(source, side)
+            image, size = load_for_input(source, side, depth=self.model.depth)
         except TlaamError as error:
             return ReadImage(path, error=str(error), source=source)
         return ReadImage(path, size, to_input(image, side), source=image if self.keep_images else source)
@@ -211,6 +213,7 @@ class Engine:
                 verdict=self.detector.verdict(of_row, score) if self.detector and of_row is not None else None,
                 embedding=embeddings[row] if wanted and embeddings is not None else None,
                 source=read.source,
+                depth=self.model.depth,
             )
 
 

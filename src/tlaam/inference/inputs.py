@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import glob
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tlaam.data.folder import image_files, unsupported_files, unsupported_types
+from tlaam.data.folder import conversion, image_files, unsupported_types
 from tlaam.data.manifest import image_paths
 from tlaam.errors import DataError
 
 
-def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
+def find_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str] | None = None) -> list[str]:
     """Return what `iter_images` yields, as a list."""
-    return list(iter_images(inputs))
+    return list(iter_images(inputs, left_out))
 
 
-def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
+def iter_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str] | None = None) -> Iterator[str]:
     """Turn files, folders (searched to the bottom), glob patterns and CSV manifests (their column ``image``) into image
     paths: inputs in the order given, what a folder or pattern holds sorted by name, what a manifest names one by one.
     One path alone may be given as it is.
 
     Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
     followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
+
+    Args:
+        inputs: the paths and patterns.
+        left_out: counts the pictures in folders whose type is not read, by their ending.
 
     Raises:
         DataError: a folder or pattern holds no image, a folder cannot be listed, or a manifest cannot be read.
@@ -33,9 +38,10 @@ def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
         if is_there and not is_folder and path.suffix.lower() in (".csv", ".tsv"):
             yield from image_paths(path)
             continue
+        others: Counter[str] = Counter()
         if is_folder:
             try:
-                inside = sorted(str(path / file) for file in image_files(path))
+                inside = sorted(str(path / file) for file in image_files(path, others))
             except OSError as error:
                 raise DataError(
                     f"Cannot list folder '{error.filename or path}': {error.strerror or error}. Check its rights."
@@ -45,11 +51,12 @@ def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
         else:
             inside = [str(given)]
         if not inside:
-            other = unsupported_types(unsupported_files(path)) if is_folder else ""
-            instead = f", but {other}, to be converted to JPEG or PNG" if other else ""
+            instead = f", but {unsupported_types(others)} ({conversion(others)})" if others else ""
             raise DataError(
                 f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
             )
+        if left_out is not None:
+            left_out.update(others)
         yield from inside
 
 

@@ -44,6 +44,7 @@ class OnnxModel:
         detector: tells what is out of distribution; None where the file brings none.
         index_digest: of the reference index that was written beside it; None where none was.
         precision: ``fp32``, ``fp16`` or ``int8``.
+        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
         draws_maps: as of `tlaam.inference.backend.Backend`.
         training_data: as of `tlaam.inference.onnx_file.ModelFile`.
 
@@ -54,7 +55,7 @@ class OnnxModel:
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         file = read_model_file(path, content)
         self.path, self.classes, self.source_size = path, file.classes, file.source_size
-        self.detector, self.index_digest = file.detector, file.index_digest
+        self.detector, self.index_digest, self.depth = file.detector, file.index_digest, file.depth
         self.precision, self.training_data = file.precision, file.training_data
         self.index: ReferenceIndex | None = None
         self.checksum = checksum(file.content)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlaam.data.depth import LEGACY, Depth
 from tlaam.errors import ModelError
 from tlaam.reference.ood_detector import OODDetector
 from tlaam.utils.checksums import checksum_of
@@ -61,6 +62,7 @@ class ModelFile:
         localizer: the setting; None where the file does not say.
         training_data: what the splits of its training data are cut again by (`tlaam.runs.splits`), not looked at yet;
             None where the file does not say.
+        depth: black and white of images of more than 8 bits; files of versions that took all for 16 bits do not say.
     """
 
     content: bytes = field(repr=False)
@@ -71,6 +73,7 @@ class ModelFile:
     precision: str = "fp32"
     localizer: str | None = None
     training_data: Any = None
+    depth: Depth = LEGACY
 
 
 def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
@@ -110,6 +113,7 @@ def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
         metadata.get("precision", b"fp32").decode("ascii", "replace")[:40],
         _localizer(path, metadata),
         _json(path, "training_data", metadata["training_data"]) if "training_data" in metadata else None,
+        _depth(path, preprocessing),
     )
 
 
@@ -117,6 +121,13 @@ def _localizer(path: Path, metadata: dict[str, bytes]) -> str | None:
     settings = _json(path, "model", metadata["model"]) if "model" in metadata else None
     localizer = settings.get("localizer") if isinstance(settings, dict) else None
     return localizer if isinstance(localizer, str) else None
+
+
+def _depth(path: Path, preprocessing: dict[str, Any]) -> Depth:
+    try:
+        return Depth.from_dict(preprocessing["depth"]) if "depth" in preprocessing else LEGACY
+    except ValueError as error:
+        raise ModelError(f"{path}: 'depth' of its metadata cannot be used: {error}.") from error
 
 
 def _detector(path: Path, text: bytes, classes: int) -> OODDetector:

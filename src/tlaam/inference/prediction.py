@@ -8,13 +8,14 @@ import html
 import io
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, SupportsFloat
 
 import numpy as np
 from PIL import Image
 
+from tlaam.data.depth import Depth
 from tlaam.data.images import ImageBytes, load_image
 from tlaam.data.sample import Box, Sample
 from tlaam.errors import DataError, MissingPackageError
@@ -62,6 +63,7 @@ class Prediction:
             with one that cannot tell strangers.
         embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
         source: the image itself, or where it lies.
+        depth: black and white that it was read by, where it has more than 8 bits and does not declare them.
     """
 
     path: str
@@ -76,6 +78,7 @@ class Prediction:
     verdict: Verdict | None = None
     embedding: Floats | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False, compare=False)
+    depth: Depth = field(default_factory=Depth, repr=False, compare=False)
 
     @property
     def label(self) -> str | None:
@@ -156,8 +159,8 @@ class Prediction:
         if isinstance(self.source, Image.Image):
             return self.source
         if isinstance(self.source, Sample):
-            return self.source.picture()
-        return load_image(self.path if self.source is None else self.source)
+            return replace(self.source, depth=self.depth).picture()
+        return load_image(self.path if self.source is None else self.source, depth=self.depth)
 
     def plot(self, *, label: str | None = None, true_box: Box | None = None, height: int = 320) -> Image.Image:
         """Draw the image with boxes, its heat map, the object and the parts, with names and probabilities.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tlaam.config.sections import ModelConfig
+from tlaam.data.depth import Depth
 from tlaam.errors import ModelError
 from tlaam.inference.backend import Answers, Floats, Precision
 from tlaam.inference.folding import FoldedConv2d, fold_norms
@@ -119,6 +120,7 @@ class TorchModel:
         checksum: SHA-256 of the file of its weights.
         index: the reference index that came with it; None where it came without one.
         trained: of a copy that is `ready`, the model that it was made from, where that is kept.
+        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
     """
 
     network: Architecture
@@ -130,6 +132,7 @@ class TorchModel:
     checksum: str = ""
     index: ReferenceIndex | None = None
     trained: TorchModel | None = None
+    depth: Depth = Depth()  # noqa: RUF009 (it cannot change)
 
     @property
     def draws_maps(self) -> bool:

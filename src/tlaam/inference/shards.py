@@ -11,12 +11,14 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from tlaam.data.folder import not_read_line
 from tlaam.errors import MissingPackageError, RunError
 from tlaam.inference.engine import Engine
 from tlaam.inference.inputs import iter_images
@@ -73,7 +75,8 @@ def predict_into(
         shard_size: images a file.
         share: which files are this process's; by default as torchrun or SLURM say, else all.
         progress: told how many images of all this process has passed.
-        say: called with one line for each file that is found damaged, and made anew.
+        say: called with a line for each file that is found damaged, and made anew, and with one on pictures of a type
+            that is not read.
 
     Raises:
         RunError: the folder holds the predictions of other images, another model or other options, or another process
@@ -93,7 +96,10 @@ def predict_into(
         full_disk_named(folder, "continue with the same command."),
         locked(folder / f".lock-{share.rank}", folder),
     ):
-        count = _settle_plan(folder, inputs, engine, top_k, kind, shard_size)
+        left_out: Counter[str] = Counter()
+        count = _settle_plan(folder, inputs, engine, top_k, kind, shard_size, left_out)
+        if share.rank == 0 and (line := not_read_line(left_out)):
+            say(line)
         if share.world_size == 1:
             remove_leftovers(folder)
         predicted = found = failures = passed = 0
@@ -152,13 +158,14 @@ def _settle_plan(
     top_k: int,
     kind: Format,
     shard_size: int,
+    left_out: Counter[str],
 ) -> int:
     """Note what is done here, or check that it is what was begun here; return the number of images."""
     count = 0
 
     def names() -> Iterator[bytes]:
         nonlocal count
-        for image in iter_images(inputs):
+        for image in iter_images(inputs, left_out):
             count += 1
             yield os.fsencode(image) + b"\0"
 

@@ -17,6 +17,7 @@ from tlaam._version import __version__
 from tlaam.config.registry import KINDS, find, not_registered, origins
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
+from tlaam.data.depth import LEGACY, Depth
 from tlaam.errors import ConfigError, ModelError
 from tlaam.inference.pytorch import TorchModel
 from tlaam.models.architecture import Architecture
@@ -38,6 +39,7 @@ def save_model(
     model: Architecture,
     config: ModelConfig,
     classes: Sequence[str],
+    depth: Depth | None = None,
     *,
     started_from: Mapping[str, str] | None = None,
 ) -> None:
@@ -48,6 +50,7 @@ def save_model(
         model: the network.
         config: the settings it was built from.
         classes: class names, by index.
+        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
         started_from: name and checksum of the trained model that its training started from; None of any other.
 
     Raises:
@@ -69,6 +72,7 @@ def save_model(
             "image_size": config.image_size,
             "mean": list(model.backbone.mean),
             "std": list(model.backbone.std),
+            "depth": (depth or Depth()).to_dict(),
         },
         "versions": {"tlaam": __version__, "torch": version("torch"), "timm": version("timm")},
         _CHECKSUM: checksum(weights),
@@ -93,7 +97,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
         if config.source_size is None:
             raise TypeError("source_size is missing")
         classes = _classes(description)
-    except (ConfigError, KeyError, TypeError) as error:
+        depth = _depth(description)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / DESCRIPTION} does not describe a model of this version: {error}") from error
     _require_of_size(folder, config)
     try:
@@ -116,7 +121,7 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: {' '.join(str(error).split())[:200]}"
         ) from error
-    return TorchModel(network.eval().to(device), config, classes, config.source_size, checksum=found)
+    return TorchModel(network.eval().to(device), config, classes, config.source_size, checksum=found, depth=depth)
 
 
 def folder_of(model: Path) -> Path:
@@ -184,6 +189,13 @@ def _require_of_size(folder: Path, config: ModelConfig) -> None:
             f"{folder / WEIGHTS} is of another model: it holds {held:,} numbers, and the backbone "
             f"'{config.backbone}' that {DESCRIPTION} names has {described:,}."
         )
+
+
+def _depth(description: dict[str, Any]) -> Depth:
+    preprocessing = description.get("preprocessing")
+    if not isinstance(preprocessing, dict) or "depth" not in preprocessing:
+        return LEGACY
+    return Depth.from_dict(preprocessing["depth"])
 
 
 def _classes(description: dict[str, Any]) -> tuple[str, ...]:

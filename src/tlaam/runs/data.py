@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tlaam.data.depth import LEGACY, Depth
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split_rule import SplitRule
@@ -50,13 +51,15 @@ def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
 
 
 def as_begun(images: LabelledImages, facts: Mapping[str, Any]) -> LabelledImages:
-    """Return a data set with the rule by which a run cut its splits, as its ``data.json`` says it.
+    """Return a data set with the rule by which a run cut its splits and the depth by which it read images of more than
+    8 bits, as its ``data.json`` says them.
 
     Raises:
         RunError: that is damaged.
     """
     begun = as_fingerprinted(images, facts.get("source_fingerprint", ""))
-    return replace(begun or images, rule=recorded_rule(facts, Path(facts["root"])))
+    where = Path(facts["root"])
+    return replace(begun or images, rule=recorded_rule(facts, where)).with_depth(recorded_depth(facts, where))
 
 
 def as_fingerprinted(images: LabelledImages, fingerprint: str) -> LabelledImages | None:
@@ -65,6 +68,17 @@ def as_fingerprinted(images: LabelledImages, fingerprint: str) -> LabelledImages
         return images
     older = images.without_groups()
     return older if older is not images and older.fingerprint() == fingerprint else None
+
+
+def recorded_depth(facts: Mapping[str, Any], where: Path) -> Depth:
+    """Return the depth that ``data.json`` holds; arguments and errors as of `recorded_rule`.
+
+    Runs of versions that took all images of more than 8 bits for 16 do not say.
+    """
+    try:
+        return Depth.from_dict(facts["depth"]) if "depth" in facts else LEGACY
+    except ValueError as error:
+        raise RunError(f"{where}: 'depth' in data.json cannot be used: {error}.") from error
 
 
 def recorded_rule(facts: Mapping[str, Any], where: Path) -> SplitRule:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tlaam.data.depth import Depth
 from tlaam.data.images import load_image
 from tlaam.data.synthetic import SyntheticOptions, class_names, render
 from tlaam.errors import ConfigError, DataError
@@ -27,8 +28,12 @@ class Example:
     thumbnail: bytes = field(repr=False)
 
 
-def examples_from(paths: Sequence[str | Path]) -> list[Example]:
+def examples_from(paths: Sequence[str | Path], depth: Depth | None = None) -> list[Example]:
     """Take pictures of files and folders that can be read, from all over them: a folder may have one for each class.
+
+    Args:
+        paths: files, folders and patterns.
+        depth: of the model that they are for.
 
     Raises:
         DataError: there is none.
@@ -38,7 +43,7 @@ def examples_from(paths: Sequence[str | Path]) -> list[Example]:
     spread = listed[:: max(1, len(listed) // MOST)]
     for path in spread:
         try:
-            found.append(_example(Path(path).name, load_image(path, max_side=_SIDE)))
+            found.append(_example(Path(path).name, load_image(path, max_side=_SIDE, depth=depth)))
         except DataError:
             continue
         if len(found) == MOST:

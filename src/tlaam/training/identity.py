@@ -46,6 +46,7 @@ def facts_of(images: LabelledImages) -> dict[str, Any]:
         "classes": len(images.classes),
         "images": {name: len(images.split(name)) for name in ("train", "val", "test")},
         "val": [sample.name for sample in images.split("val")],
+        "depth": images.depth.to_dict(),
         **({"split_rule": rule} if (rule := images.rule.to_dict()) else {}),
     }
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from tlaam.config.defaults import resolve, resolve_machine
 from tlaam.config.schema import Config
 from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.data.folder import left_out_line
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
@@ -59,7 +60,7 @@ from tlaam.training.pseudo_masks import write_masks, write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
 from tlaam.training.start import Start, read_former
-from tlaam.training.usable_data import readable, reopened, with_equal_images, with_splits
+from tlaam.training.usable_data import readable, reopened, with_equal_images, with_found_depth, with_splits
 from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
 
@@ -126,7 +127,10 @@ def train(
         opened = images.fingerprint()
         if not images.split("train"):
             raise DataError(f"{images.root} holds no training images.")
+        if line := left_out_line(images):
+            say(line, progress)
         images, skipped = readable(images, given.training.skip_unreadable, progress)
+        images = with_found_depth(images, progress)
         images = with_splits(with_equal_images(images, given, test_fraction, progress), given, test_fraction)
         if given.training.select_on == "test" and not images.split("test"):
             raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
@@ -326,7 +330,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     def finish() -> None:
         with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
             origin = {} if plan.start is None else {"started_from": plan.start.origin}
-            save_model(folder.path, model, plan.config.model, plan.classes, **origin)
+            save_model(folder.path, model, plan.config.model, plan.classes, images.depth, **origin)
             folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
 
     on_first(fabric, finish)

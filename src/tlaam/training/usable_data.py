@@ -13,6 +13,7 @@ from tlaam.data.check import find_unreadable
 from tlaam.data.copies import with_copies
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import cut_splits, cuts_something
+from tlaam.data.survey import with_depth
 from tlaam.errors import DataError, RunError
 from tlaam.runs.data import as_begun, opened_again
 from tlaam.runs.folder import RunFolder
@@ -24,6 +25,15 @@ from tlaam.utils.progress import progress_bar
 LOOKED_AT = 50_000
 """Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
 _NAMED = 3
+
+
+def with_found_depth(images: LabelledImages, progress: bool) -> LabelledImages:
+    """Return the data set with black and white of its images of more than 8 bits, and say what they are taken for."""
+    with progress_bar("looking for deep images", hidden=not progress) as show:
+        images, found = with_depth(images, show)
+    if line := found.line():
+        say(line, progress)
+    return images
 
 
 def with_splits(images: LabelledImages, config: Config, test_fraction: float) -> LabelledImages:

@@ -1,0 +1,275 @@
+"""Pixels of more than 8 bits a sample, in full: grey as Pillow gives it, colours from two passes over the file.
+
+Pillow has no image of several 16-bit channels and gives the high bytes of such a file, in which what a 12-bit camera
+wrote is black. Its decoders can be told to give the low bytes, too.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from tlaam.data.depth import BITS, OVERSHOOT, Depth, Extent, Levels
+
+Opener = Callable[[], AbstractContextManager[ImageFile.ImageFile]]
+"""Opens the same file once more."""
+
+_PHOTOMETRIC, _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 262, 258, 277, 284, 339  # tags of TIFF
+_MOST = (281, 341)  # MaxSampleValue, SMaxSampleValue
+_WHITES = tuple(2**bits - 1 for bits in BITS)
+_UNSIGNED, _FLOATING = 1, 3
+_NATIVE = "16L" if sys.byteorder == "little" else "16B"
+_SWAPPED = {"16L": "16B", "16B": "16L"}
+
+
+class UnreadDepth(Exception):
+    """Pixels that Pillow would decode to another picture."""
+
+
+@dataclass(frozen=True)
+class DeepPixels:
+    """The samples of an image as they are written, and what its file says of them.
+
+    Attributes:
+        values: ``(H, W)`` or ``(H, W, 3)``, whole or floating-point numbers.
+        opacity: ``(H, W)`` of the numbers' type; None where all is opaque.
+        white: the declared white; None where the file declares none.
+        least_white: what white is not below, by the number of significant bits that the file declares.
+        inverted: whether 0 is white.
+        premultiplied: whether colours have been multiplied by their opacity.
+    """
+
+    values: npt.NDArray[Any]
+    opacity: npt.NDArray[Any] | None = None
+    white: float | None = None
+    least_white: float = 0.0
+    inverted: bool = False
+    premultiplied: bool = False
+
+    @cached_property
+    def extent(self) -> Extent:
+        """The extent of the finite values."""
+        is_fraction = self.values.dtype.kind == "f"
+        with np.errstate(invalid="ignore"):  # a signalling NaN is remarked on
+            finite = self.values[np.isfinite(self.values)] if is_fraction else self.values
+        if not finite.size:
+            return Extent(is_fraction=is_fraction)
+        return Extent(float(finite.min()), float(finite.max()), is_fraction)
+
+    @property
+    def undeclared(self) -> Extent | None:
+        """What the file leaves to its data set: the extent of its values, or None where it declares white."""
+        if self._declared() is not None:
+            return None
+        return replace(self.extent, high=max(self.extent.high, self.least_white)) if self.extent else self.extent
+
+    def levels(self, depth: Depth) -> Levels:
+        """Return black and white: as declared, else of the data set, else by itself."""
+        white = self._declared()
+        if white is not None:
+            return 0.0, white
+        known = depth.fractions if self.values.dtype.kind == "f" else depth.whole
+        return known or (self.undeclared or self.extent).levels()
+
+    def to_8_bit(self, depth: Depth) -> Image.Image:
+        """Return the picture: grey, RGB, or RGBA with the opacity not yet applied. NaN is black."""
+        black, white = self.levels(depth)
+        values = self.values
+        if self.premultiplied and self.opacity is not None:
+            share = np.maximum(self.opacity, 1).astype(np.float64) / self._opaque(white)
+            values = np.minimum(values / share[..., None], white)
+        levels = _scaled(values, black, white)
+        if self.inverted:
+            levels = 255 - levels
+        picture = Image.fromarray(levels)
+        if self.opacity is not None:
+            picture = picture.convert("RGBA")
+            picture.putalpha(Image.fromarray(_scaled(self.opacity, 0.0, self._opaque(white))))
+        return picture
+
+    def _opaque(self, white: float) -> float:
+        """Return what is fully opaque: the white of the colours, or that of the container where it is above."""
+        assert self.opacity is not None
+        return white if self.opacity.max(initial=0) <= white else 65535.0
+
+    def _declared(self) -> float | None:
+        """Return the declared white, unless the values contradict it."""
+        return None if self.white is None or self.extent.high > self.white * (1 + OVERSHOOT) else self.white
+
+
+def read_deep(image: ImageFile.ImageFile, again: Opener) -> DeepPixels | None:
+    """Decode an image that has more than 8 bits a sample; None of any other, which is left as it was opened.
+
+    Args:
+        image: opened, and not loaded yet.
+        again: opens it again.
+
+    Raises:
+        UnreadDepth: its samples are laid out in a way that cannot be decoded to the right picture.
+        OSError, ValueError and others: as of Pillow.
+    """
+    mode = _sample_layout(image)
+    least, declared = _significant_bits(image), declared_of(image)
+    if is_deep_grey(image):
+        _decode_as(image, mode)
+        return grey_pixels(image, declared, least_white=_white_of(least))
+    if mode == "LA;16B":  # of 4 bytes a pixel: the grey level's high and low one, and the opacity's
+        _decode_as(image, "RGBA")
+        parts = np.asarray(image).astype(np.uint16)
+        grey = parts[..., 0] << 8 | parts[..., 1]
+        return DeepPixels(grey, parts[..., 2] << 8 | parts[..., 3], declared.white, _white_of(least))
+    channels, _, order = mode.partition(";")
+    if order not in ("16B", "16L", "16N") or image.mode not in ("RGB", "RGBA"):
+        return None
+    high = _NATIVE if order == "16N" else order
+    plain = "RGBA" if channels == "RGBa" else channels
+    transparent = image.info.get("transparency")  # of all 16 bits
+    with again() as low_bytes:
+        _decode_as(low_bytes, f"{plain};{_SWAPPED[high]}")
+        low = np.asarray(low_bytes)
+    _decode_as(image, f"{plain};{high}")
+    values = np.asarray(image).astype(np.uint16) << 8 | low
+    colours: npt.NDArray[Any] = values[..., :3]
+    opacity: npt.NDArray[Any] | None = values[..., 3] if values.shape[2] == 4 else None
+    if opacity is None and isinstance(transparent, tuple):
+        opacity = np.where((colours == transparent).all(axis=-1), 0, 65535).astype(np.uint16)
+    return DeepPixels(colours, opacity, declared.white, _white_of(least), premultiplied=channels == "RGBa")
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+    """Return whether an image is grey with more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file says of its samples: white, where it says one; whether 0 is white; whether numbers are unsigned."""
+
+    white: float | None = None
+    inverted: bool = False
+    unsigned: bool = False
+
+
+def declared_of(image: Image.Image) -> Declared:
+    """Return what the file says that an image is opened from; nothing for one that is made in memory.
+
+    A number of bits below the container's is a declaration, and so is a largest value of 2^n - 1; any other largest
+    value is a statistic of the image (TIFF 6.0, MaxSampleValue: "not to be used to affect the visual appearance").
+    """
+    if image.format in ("PPM", "JPEG2000") and image.mode != "F":
+        return Declared(65535.0)  # Pillow scales by the maximum value, or the number of bits, that they declare
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return Declared()
+    tags = image.tag_v2
+    bits = max(_numbers(tags.get(_BITS)), default=1.0)
+    sample_format = _numbers(tags.get(_SAMPLE_FORMAT)) or (_UNSIGNED,)
+    whites: tuple[float, ...] = (1, *_WHITES) if sample_format[0] == _FLOATING else _WHITES
+    named = [max(most) for tag in _MOST if (most := _numbers(tags.get(tag))) and max(most) in whites]
+    white = float(named[0]) if named else 2.0**bits - 1 if 8 < bits < 16 else None
+    return Declared(white, tags.get(_PHOTOMETRIC) == 0, sample_format[0] == _UNSIGNED and bits == 32)
+
+
+def grey_pixels(image: Image.Image, declared: Declared, *, least_white: float = 0.0) -> DeepPixels:
+    """Return the pixels of a deep grey image that is loaded."""
+    values: npt.NDArray[Any] = np.asarray(image)
+    if declared.unsigned and values.dtype == np.int32:  # Pillow's whole numbers are signed
+        values = values.view(np.uint32)
+    transparent = image.info.get("transparency")
+    opacity = None
+    if isinstance(transparent, (int, float)):
+        opacity = np.where(values == transparent, 0, 65535).astype(np.uint16)
+    return DeepPixels(values, opacity, declared.white, least_white, declared.inverted)
+
+
+def _scaled(values: npt.NDArray[Any], black: float, white: float) -> npt.NDArray[np.uint8]:
+    """Map black to 0 and white to 255, and what lies outside to these; NaN is black."""
+    levels: npt.NDArray[np.float64]
+    if values.dtype == np.uint16:
+        levels = (np.arange(65536, dtype=np.float64) - black) * (255.0 / (white - black))
+        table: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
+        picked: npt.NDArray[np.uint8] = table[values]
+        return picked
+    with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is remarked on when it is turned
+        levels = (values.astype(np.float64) - black) * (255.0 / (white - black))
+        levels = np.nan_to_num(levels, nan=0.0, posinf=255.0, neginf=0.0)
+    rounded: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    return rounded
+
+
+def _white_of(bits: int | None) -> float:
+    return 0.0 if bits is None else 2.0**bits - 1
+
+
+def _sample_layout(image: ImageFile.ImageFile) -> str:
+    """Return how the samples lie in the file, in Pillow's words, as ``RGB;16B``; ``planes;16L`` of one channel behind
+    the other; an empty string where Pillow has none.
+
+    Raises:
+        UnreadDepth: the channels lie in planes of which Pillow would read 8 bits.
+    """
+    arguments: list[Any] = [tile[3] for tile in image.tile]
+    modes = {str(given if isinstance(given, str) else given[0]) for given in arguments if given}
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PLANAR) == 2:
+        bits, uncompressed = max(_numbers(image.tag_v2.get(_BITS)), default=1.0), image.tile[0][0] == "raw"
+        if bits > 8 and image.tag_v2.get(_CHANNELS, 1) == 1:
+            if uncompressed and not image.mode.startswith("I;16"):
+                raise UnreadDepth("its channel lies in a separate plane of an unusual type, which is not read")
+            return image.mode if uncompressed else modes.pop()
+        if bits > 8:
+            if not (bits == 16 and uncompressed and modes <= set("RGB")):
+                raise UnreadDepth("its channels lie in separate planes of more than 8 bits, which are not read")
+            return "planes;16L" if image.tag_v2.prefix == b"II" else "planes;16B"
+    return modes.pop() if len(modes) == 1 else ""
+
+
+def _decode_as(image: ImageFile.ImageFile, layout: str) -> None:
+    """Load an image with its samples laid out so, whatever its file says."""
+    tiles: list[Any] = []
+    given: Any
+    for tile in image.tile if layout else ():
+        given = tile[3]
+        mode = layout.replace("planes", str(given[0]))
+        made = (*tile[:3], mode if isinstance(given, str) else (mode, *given[1:]))
+        tiles.append(type(tile)(*made) if hasattr(tile, "_fields") else made)  # older versions have plain tuples
+    if layout:
+        image.tile = tiles
+    image.load()
+
+
+def _significant_bits(image: ImageFile.ImageFile) -> int | None:
+    """Return the number of bits that an ``sBIT`` chunk of a PNG says to be significant; None where none does."""
+    stream = image.fp
+    if image.format != "PNG" or stream is None:
+        return None
+    position = stream.tell()
+    try:
+        stream.seek(8)
+        while len(header := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind == b"sBIT" and 0 < length <= 4:
+                bits = max(stream.read(length)[: 3 if length >= 3 else 1])
+                return bits if 8 <= bits <= 16 else None
+            if kind == b"IDAT":
+                return None
+            stream.seek(length + 4, 1)  # the chunk's data and its checksum
+        return None
+    finally:
+        stream.seek(position)
+
+
+def _numbers(given: object) -> tuple[float, ...]:
+    """Return what a tag holds as numbers; nothing where it holds something else."""
+    values = given if isinstance(given, tuple) else (given,)
+    return tuple(float(value) for value in values if isinstance(value, (int, float)))
+
+
+__all__ = ["DeepPixels", "Opener", "UnreadDepth", "declared_of", "grey_pixels", "is_deep_grey", "read_deep"]

@@ -1,0 +1,115 @@
+"""Look through a data set for images of more than 8 bits a sample, and find what is black and white in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tlaam.data.depth import Depth, Extent, Levels
+from tlaam.data.images import ImageError, load_deep
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.signature import signature_of
+
+LOOKED_AT = 50_000
+"""Most images that are looked at; of more, so many that lie evenly among them."""
+
+NARROW = 1 / 8
+"""Images of more than 8 bits that use a smaller share of their range are findings of `tlaam.data.check`."""
+
+_BATCH = 256  # so many are handed to the threads at a time: an interrupt waits for no more
+_ALWAYS_8_BIT = ("JPEG", "GIF", "BMP", "WEBP", "AVIF", "HEIF", None)
+
+Progress = Callable[[int, int], None]
+"""Called with the images done and their total."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found.
+
+    Attributes:
+        depth: black and white of the images that do not declare them.
+        deep: number of images of more than 8 bits.
+        narrow: of those that use less than `NARROW` of their range, the sample and the share.
+    """
+
+    depth: Depth = field(default_factory=Depth)
+    deep: int = 0
+    narrow: tuple[tuple[Sample, float], ...] = ()
+
+    def line(self) -> str:
+        """Say what images of more than 8 bits are taken for; an empty string where there are none to be taken so."""
+        if not self.depth:
+            return ""
+        return (
+            f"{self.deep} image{'' if self.deep == 1 else 's'} of more than 8 bits: black and white are taken for "
+            f"{self.depth}, by the largest value of all those that do not declare them."
+        )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What an image of more than 8 bits shows: its values' extent, what of it is its data set's, its own levels."""
+
+    extent: Extent
+    undeclared: Extent | None
+    levels: Levels
+
+    def share(self, depth: Depth) -> float:
+        known = depth.fractions if self.extent.is_fraction else depth.whole
+        black, white = self.levels if self.undeclared is None or known is None else known
+        return max(0.0, min(self.extent.high, white) - max(self.extent.low, black)) / (white - black)
+
+
+def survey(samples: Sequence[Sample], *, workers: int | None = None, progress: Progress | None = None) -> Survey:
+    """Look through images and find the depth of those of more than 8 bits; only these are decoded.
+
+    Test images are looked at where they are given, and have a say where there are no others.
+
+    Args:
+        samples: the images; those that cannot be read are passed over.
+        workers: threads; as many as there are processors where None.
+        progress: called after every image.
+    """
+    step = -(-len(samples) // LOOKED_AT) or 1
+    chosen = samples[::step]
+    found: list[tuple[Sample, _Seen]] = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for start in range(0, len(chosen), _BATCH):
+            batch = chosen[start : start + _BATCH]
+            for done, (sample, seen) in enumerate(zip(batch, pool.map(_look, batch), strict=True), start=start + 1):
+                if seen is not None:
+                    found.append((sample, seen))
+                if progress is not None:
+                    progress(done, len(chosen))
+    undeclared = [(sample, seen.undeclared) for sample, seen in found if seen.undeclared is not None]
+    learnt_from = [extent for sample, extent in undeclared if sample.split != "test"]
+    depth = Depth.of(learnt_from or [extent for _, extent in undeclared])
+    shares = ((sample, seen.share(depth)) for sample, seen in found)
+    return Survey(depth, len(found), tuple((sample, share) for sample, share in shares if share < NARROW))
+
+
+def with_depth(images: LabelledImages, progress: Progress | None = None) -> tuple[LabelledImages, Survey]:
+    """Return a data set whose images are read by its own depth, and what was found; test images are not looked at.
+
+    One that has a depth already keeps it.
+    """
+    if images.depth:
+        return images, Survey()
+    found = survey([sample for sample in images.samples if sample.split != "test"], progress=progress)
+    return images.with_depth(found.depth), found
+
+
+def _look(sample: Sample) -> _Seen | None:
+    if signature_of(sample.file) in _ALWAYS_8_BIT:
+        return None
+    try:
+        pixels = load_deep(sample.path)
+    except ImageError:
+        return None
+    return None if pixels is None else _Seen(pixels.extent, pixels.undeclared, pixels.levels(Depth()))
+
+
+__all__ = ["LOOKED_AT", "NARROW", "Survey", "survey", "with_depth"]
