@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded
+from tlaam.cli.output import columns, json_lines, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
 from tlaam.utils.progress import progress_bar
 from tlaam.utils.text import printable
@@ -87,7 +87,7 @@ def predict(
     """
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
-    from tlaam.inference.inputs import find_images
+    from tlaam.inference.inputs import find_images, left_out_of_inputs
     from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
     if into is not None:
@@ -101,6 +101,7 @@ def predict(
     if kind != "jsonl":
         raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
     paths = find_images(images)
+    say_notes(left_out_of_inputs(images))
     engine = load_engine(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )

@@ -6,8 +6,10 @@ import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tlaam.data.folder import image_files, unsupported_files, unsupported_types
+from tlaam.data.folder import unsupported_files, unsupported_types
+from tlaam.data.left_out import left_out_of
 from tlaam.data.manifest import image_paths
+from tlaam.data.walk import image_files
 from tlaam.errors import DataError
 
 
@@ -51,6 +53,16 @@ def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
                 f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
             )
         yield from inside
+
+
+def left_out_of_inputs(inputs: Iterable[str | Path]) -> list[str]:
+    """Return what the folders among inputs hold that `iter_images` does not yield, a line each.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    folders = [Path(given) for given in inputs if _kind_of(Path(given))[0]]
+    return [note for folder in folders if (note := left_out_of(folder))]
 
 
 def names_several(given: str | Path) -> bool:
