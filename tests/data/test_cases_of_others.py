@@ -282,7 +282,7 @@ READ_TABLES: dict[str, tuple[str, str]] = {
     "a path of another machine": (spelt("/mnt/nowhere/photos/{file}"), "with a folder that is not there"),
     "a path of Windows": (spelt("C:\\Users\\anna\\photos\\{back}"), "with a folder that is not there"),
     "a path from the folder above": (spelt("photos/{file}"), "with a folder that is not there"),
-    "an address of a file": (spelt("file:///mnt/nowhere/{file}"), "in the spelling of another system"),
+    "an address of a file": (spelt("file:///mnt/nowhere/{file}"), "with a folder that is not there"),
     "escapes": (spelt("./{file}").replace("/0", "%2F0"), "written in the spelling"),
     "what Label Studio serves": (spelt("/data/local-files/?d={file}"), "written in the spelling"),
     "blanks around cells": (spelt(" {file} "), ""),
@@ -394,6 +394,19 @@ def test_nothing_is_taken_for_a_file_that_is_missing(tmp_path: Path) -> None:
     path = table(tmp_path, lines("image,label", [*PLAIN, ("crow/9.jpg", "crow")]), files=[*FILES, "9.jpg", "jay/9.jpg"])
     assert [s.name for s in open_dataset(path).samples] == [*FILES, "crow/9.jpg"]
     assert [finding.name for finding in check(path).findings] == ["crow/9.jpg"]
+
+
+def test_where_missing_images_were_looked_for_is_said(tmp_path: Path) -> None:
+    from tlaam.config.schema import Config
+    from tlaam.training.usable_data import readable
+
+    path = table(tmp_path / "photos", spelt("elsewhere/x{file}").replace("x", "-"), files=["elsewhere/other.jpg"])
+    report = check(path)
+    assert "4 of the 4 images" in report.notes[-1] and str(path.parent / "elsewhere/-crow/0.jpg") in report.notes[-1]
+    with pytest.raises(TlaamError, match=r"4 of the 4 images that .* are not there"):
+        readable(open_dataset(path), Config().training.skip_unreadable, progress=False)
+    path = table(tmp_path / "others", lines("image,label", [("a/1.jpeg", "a"), ("b/1.jpg", "b")]), files=AB)
+    assert [finding.detail for finding in check(path).findings] == ["It is missing. There is '1.jpg'."]
 
 
 def test_images_of_a_competition_lie_in_a_folder_beside_the_table(tmp_path: Path) -> None:

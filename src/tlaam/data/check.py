@@ -17,6 +17,7 @@ from tlaam.data.boxes import SMALL_SIDE, doubt_of_scale
 from tlaam.data.class_list import listed_classes
 from tlaam.data.folder import class_folders, depth_of, unsupported_files, unsupported_types
 from tlaam.data.images import ImageError, load_image
+from tlaam.data.missing import file_instead, note_on_missing
 from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
@@ -194,14 +195,15 @@ def check_images(
         *_box_findings(samples, scans),
         *_listed_twice(images),
     ]
+    unreadable = tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault)
     return CheckReport(
         name=images.name,
         classes=len(images.classes),
         images={split: len(images.split(split)) for split in SPLITS},
         findings=_by_kind(found),
-        notes=images.notes,
+        notes=tuple(filter(None, (*images.notes, note_on_missing(images, unreadable)))),
         class_images=images.class_counts(),
-        unreadable=tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault),
+        unreadable=unreadable,
         truth={
             "boxes": sum(sample.box is not None for sample in samples),
             "parts": sum(sample.keypoints is not None for sample in samples),
@@ -268,7 +270,8 @@ def _file_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterato
     for sample, scan in zip(samples, scans, strict=True):
         if scan.fault:
             is_empty = sample.path.is_file() and sample.path.stat().st_size == 0
-            yield Finding("empty" if is_empty else "unreadable", sample.name, scan.fault)
+            detail = scan.fault + file_instead(sample.path)
+            yield Finding("empty" if is_empty else "unreadable", sample.name, detail)
         elif min(scan.size) < TINY_SIDE:
             detail = f"{scan.size[0]} x {scan.size[1]} pixels; below {TINY_SIDE} there is little to see."
             yield Finding("tiny", sample.name, detail)
