@@ -333,6 +333,12 @@ def test_tables_that_mean_one_thing_are_read(tmp_path: Path, kind: str) -> None:
         assert check(path).refusal is None and check(path).counts["unreadable"] == 0
 
 
+def test_a_class_may_be_called_train_in_a_table_too(tmp_path: Path) -> None:
+    text = lines("image,train,tram", [(f, *("10" if c == "crow" else "01")) for f, c in PLAIN])
+    images = open_dataset(table(tmp_path, text))
+    assert images.classes == ("train", "tram") and by_split(images) == (4, 0, 0)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
 def test_tables_of_windows_are_read(tmp_path: Path, encoding: str) -> None:
     images = open_dataset(table(tmp_path, lines("sep=\t\nimage\tlabel", PLAIN, "\t"), encoding))
@@ -391,9 +397,11 @@ def test_a_path_that_may_be_two_files_is_refused(tmp_path: Path, files: list[str
 
 
 def test_nothing_is_taken_for_a_file_that_is_missing(tmp_path: Path) -> None:
-    path = table(tmp_path, lines("image,label", [*PLAIN, ("crow/9.jpg", "crow")]), files=[*FILES, "9.jpg", "jay/9.jpg"])
-    assert [s.name for s in open_dataset(path).samples] == [*FILES, "crow/9.jpg"]
-    assert [finding.name for finding in check(path).findings] == ["crow/9.jpg"]
+    for missing in ("crow/9.jpg", "wren/9.jpg", "7.jpg"):
+        for rows in ([*PLAIN, (missing, "crow")], [(missing, "crow"), *PLAIN]):
+            path = table(tmp_path, lines("image,label", rows), files=[*FILES, "9.jpg", "jay/7.jpg"])
+            assert [sample.name for sample in open_dataset(path).samples] == [name for name, _ in rows]
+            assert [finding.name for finding in check(path).findings] == [missing]
 
 
 def test_where_missing_images_were_looked_for_is_said(tmp_path: Path) -> None:

@@ -148,8 +148,10 @@ def _refuse_splits_alone(root: Path, folders: Sequence[Path]) -> None:
 
 
 def _loose(root: Path, folder: Path) -> DataError:
-    example = next((name for name in sorted(_names_in(folder)) if re.match(r"[A-Za-z][A-Za-z _-]+[._-]?\d", name)), "")
-    hint = f" If file names such as '{example}' begin with the class, that can be done by them." if example else ""
+    names = sorted(_names_in(folder))
+    starts = {found[0]: name for name in names if (found := re.match(r"[A-Za-z][A-Za-z _-]*(?=[._-]?\d)", name))}
+    told = 2 <= len(starts) <= max(2, len(names) // 2)
+    hint = f" File names such as '{min(starts.values())}' may tell the class." if told else ""
     tables = sorted(entry.name for entry in root.iterdir() if entry.suffix.lower() in (".csv", ".tsv"))
     table = f" Or give the table '{root / tables[0]}', if it has the labels." if tables else ""
     return DataError(

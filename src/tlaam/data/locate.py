@@ -42,10 +42,14 @@ class ImageFinder:
 
     Args:
         base: the folder that paths are relative to.
+        moves: look also in other folders than paths name.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, *, moves: bool = True) -> None:
         self._base = base
+        self._moves = moves
+        self._in_place = 0
+        self._moved = 0
         self._listings: dict[str, frozenset[str] | None] = {}
         self._by_name: dict[str, dict[str, list[str]]] = {}
         self._by_stem: dict[str, dict[str, list[str]]] = {}
@@ -63,13 +67,23 @@ class ImageFinder:
         folder, file = os.path.split(image)
         names = self._listing(folder)
         if not file or (names is not None and file in names):
+            self._in_place += 1
             return image
         for spelling in _spellings(image):
-            found = self._resolved(spelling) or self._elsewhere(spelling)
+            found = self._resolved(spelling)
+            self._in_place += found is not None
+            if found is None and self._moves:
+                found = self._elsewhere(spelling)
+                self._moved += found is not None and not _is_absolute(spelling)
             if found is not None:
                 self._note(image, spelling, found)
                 return found
         return image
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some images lie where relative paths say, and others do not: those are then rather missing."""
+        return self._in_place > 0 and self._moved > 0
 
     def notes(self) -> Iterator[str]:
         """Yield a line for each way in which files were found that are not there as they are written."""
@@ -93,6 +107,8 @@ class ImageFinder:
 
     def _elsewhere(self, spelling: str) -> str | None:
         """Find a file below the table's folder whose path begins with a folder that is not there, or lacks one."""
+        if self._in_place and not _is_absolute(spelling):
+            return None
         parts = spelling.split("/")
         for cut in range(1, len(parts)):
             prefix = "/".join(parts[:cut])
@@ -174,6 +190,10 @@ class ImageFinder:
             except (OSError, ValueError):  # a NUL, or what the locale cannot encode
                 self._listings[folder] = None
         return self._listings[folder]
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith(("/", "file:")) or path[1:2] == ":"
 
 
 def _grouped(pairs: Iterator[tuple[str, str]]) -> dict[str, list[str]]:

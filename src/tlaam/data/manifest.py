@@ -80,11 +80,14 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
             impossible; and whatever `strict` refuses.
     """
     path = Path(path)
-    finder = ImageFinder(path.absolute().parent)
     with _open(path) as table:
         plan = plan_of(path, table)
-    with _open(path) as table:
-        found = _unique(path, entries(path, table.rows, plan, finder, strict=strict), strict=strict)
+    for moves in (True, False):
+        finder = ImageFinder(path.absolute().parent, moves=moves)
+        with _open(path) as table:
+            found = _unique(path, entries(path, table.rows, plan, finder, strict=strict), strict=strict)
+        if not finder.is_mixed:
+            break
     if not found:
         raise _no_image(path)
     respelt = spellings_of_numbers(entry.label for _, entry in found)

@@ -63,7 +63,7 @@ def plan_of(path: Path, table: Table) -> Plan:
     if "split" not in names:
         try:
             values, shares = {n: s.values for n, s in seen.items()}, {n: s.true_share for n, s in seen.items()}
-            marks = split_columns(values, shares)
+            marks = split_columns(values, shares, has_label="label" in names)
         except ColumnFault as error:
             raise fault(path, 1, error.args[0], error.args[1]) from error
     if marks is not None:

@@ -44,18 +44,25 @@ class SplitColumns(NamedTuple):
     columns: tuple[str, ...]
 
 
-def split_columns(seen: Mapping[str, frozenset[str]], true_shares: Mapping[str, float]) -> SplitColumns | None:
+def split_columns(
+    seen: Mapping[str, frozenset[str]], true_shares: Mapping[str, float], *, has_label: bool = True
+) -> SplitColumns | None:
     """Find the columns that name splits; None where there are none.
 
     Args:
         seen: of each column that is not one of the manifest's own, its values in lower case, or none if above `MANY`.
         true_shares: of each column, the share of rows that hold one of the words for yes.
+        has_label: whether the label has a column; otherwise a column ``train`` of 0 and 1 is that of a class.
 
     Raises:
         ColumnFault: columns seem to name splits, but what they mean is not certain.
     """
     by_words = [name for name, values in seen.items() if _has_words(name, values)]
-    flags = {name: split for name, values in seen.items() if (split := _flag(name, values, true_shares[name]))}
+    flags = {
+        name: split
+        for name, values in seen.items()
+        if (has_label or _is_prefixed(name)) and (split := _flag(name, values, true_shares[name]))
+    }
     if len(by_words) + bool(flags) > 1:
         names = ", ".join(f"'{name}'" for name in [*by_words, *flags])
         raise ColumnFault(f"the columns {names} all seem to name splits", _REMEDY)
@@ -108,6 +115,11 @@ def _flag(name: str, values: frozenset[str], true_share: float) -> Split | None:
             "Name the splits in a column 'split' (train, val, test), or call it 'usable' if it says nothing of splits.",
         )
     return split
+
+
+def _is_prefixed(name: str) -> bool:
+    found = _FLAG.fullmatch(_plain(name))
+    return found is not None and bool(found["is"])
 
 
 def _require_one_each(flags: Mapping[str, Split]) -> None:
