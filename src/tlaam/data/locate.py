@@ -53,6 +53,8 @@ class ImageFinder:
         self._listings: dict[str, frozenset[str] | None] = {}
         self._by_name: dict[str, dict[str, list[str]]] = {}
         self._by_stem: dict[str, dict[str, list[str]]] = {}
+        self._resolved_folders: dict[str, str | None] = {}
+        self._around_folder: dict[str, list[str]] = {}
         self._prefix: str | None = None
         self._inside: list[str] | None = None
         self._counts: Counter[Reason] = Counter()
@@ -121,7 +123,7 @@ class ImageFinder:
                 return found
         if spelling.startswith("/") or (len(parts) > 1 and self._resolved_folder(parts[:1]) is not None):
             return None
-        found_in = [found for folder in self._folders() if (found := self._resolved(f"{folder}/{spelling}"))]
+        found_in = [found for folder in self._around(parts[:-1]) if (found := self._resolved(f"{folder}/{spelling}"))]
         if len(found_in) > 1:
             raise SeveralFilesError(*found_in)
         return found_in[0] if found_in else None
@@ -135,8 +137,22 @@ class ImageFinder:
             self._inside = [] if beside else [name for name in folders if (self._base / name).is_dir()]
         return self._inside
 
+    def _around(self, parts: list[str]) -> list[str]:
+        """Return the folders beside the table in which there is a folder of these parts."""
+        key = "/".join(parts)
+        if key not in self._around_folder:
+            found = [folder for folder in self._folders() if self._resolved_folder([folder, *parts]) is not None]
+            self._around_folder[key] = found
+        return self._around_folder[key]
+
     def _resolved_folder(self, parts: list[str]) -> str | None:
         """Return a folder by its parts, each in whichever spelling it is there; None where there is none."""
+        key = "/".join(parts)
+        if key not in self._resolved_folders:
+            self._resolved_folders[key] = self._walked(parts)
+        return self._resolved_folders[key]
+
+    def _walked(self, parts: list[str]) -> str | None:
         folder = ""
         for number, part in enumerate(parts):
             if part in ("", ".", ".."):
