@@ -84,7 +84,7 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     monkeypatch.setitem(sys.modules, "pi_heif", None)
-    for name in ("tlaam.data.images.reads_heif", "tlaam.data.folder.reads_heif"):
+    for name in ("tlaam.data.images.reads_heif", "tlaam.data.left_out.reads_heif"):
         monkeypatch.setattr(name, lambda: False)
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
 

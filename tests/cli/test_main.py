@@ -265,6 +265,34 @@ def test_check_lists_all_faults_together(capsys: pytest.CaptureFixture[str], pho
     assert code == 1 and "owl" in err, "training stays strict"
 
 
+def test_what_a_folder_holds_besides_images_is_said(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data / "train")
+    shutil.copytree(photos / "jay", data / "test")
+    (data / "train" / "jay" / "0.xml").write_text("x")
+    code, _, err = call(capsys, "predict", run, data / "train")
+    assert code == 0 and f"tlaam: Left out of '{data}/train': 1 file that is no image (1 .xml).\n" in err
+    code, _, err = call(capsys, "evaluate", run, data)
+    assert code == 0 and "tlaam: Left out: folder 'test' with 6 images: its images lie in no class folder" in err
+    assert err.count("Left out") == 2
+    code, out, _ = call(capsys, "check", data)
+    assert code == 0 and "Classes: crow 6, jay 6, wren 6" in out and "folder 'test' with 6 images" in out
+
+
+def test_boxes_of_smaller_copies_are_doubted_where_they_are_measured(
+    capsys: pytest.CaptureFixture[str], exported_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    for scale, doubted in ((1, False), (0.25, True)):
+        corners = ",".join(str(scale * number) for number in (10, 10, 70, 50))
+        rows = [f"{path},{path.parent.name},{corners}" for path in sorted(photos.rglob("*.png"))]
+        (tmp_path / "m.csv").write_text("\n".join(["image,label,x_min,y_min,x_max,y_max", *rows]))
+        code, _, err = call(capsys, "evaluate", exported_run, tmp_path / "m.csv", "--json", tmp_path / "m.json")
+        assert code == 0 and ("boxes lie in the upper left" in err) == doubted
+        assert ("box_doubt" in json.loads((tmp_path / "m.json").read_text())) == doubted
+
+
 def test_check_prints_the_first_of_many_faults_and_their_number(
     capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path
 ) -> None:

@@ -142,7 +142,11 @@ def test_duplicates_across_splits(data: _Builder) -> None:
     data.image("v.png", 1, "val", seed=2)
     data.image("same_split.png", 0, "train", seed=1)
     report = check_images(data.done())
-    assert _found(report) == [("duplicate-across-split", "t.png"), ("duplicate-across-split", "v.png")]
+    assert _found(report) == [
+        ("duplicate-across-split", "t.png"),
+        ("duplicate-across-split", "v.png"),
+        ("copy", "same_split.png"),
+    ]
     assert report.findings[0].detail == "In test, with the same pixels as good_wren.png in train."
 
 

@@ -127,8 +127,8 @@ def test_a_test_split_alone_can_be_evaluated(tmp_path: Path) -> None:
 
 
 def test_images_outside_class_folders_of_a_split_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t' holds images outside class folders"):
-        read_folder(_fill(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "test/2.jpg"))
+    with pytest.raises(DataError, match=r"val' holds images outside class folders"):
+        read_folder(_fill(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "val/2.jpg"))
 
 
 def test_a_misspelt_split_is_not_lost(tmp_path: Path) -> None:

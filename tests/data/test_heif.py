@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from tlaam.data.check import check
-from tlaam.data.folder import left_out_line, unsupported_files
+from tlaam.data.folder import unsupported_files
 from tlaam.data.images import ImageBytes, ImageError, image_size, load_image
 from tlaam.data.open import open_dataset
 from tlaam.data.signature import signature
-from tlaam.inference.inputs import find_images
+from tlaam.inference.inputs import find_images, left_out_of_inputs
 
 HEIC = Path(__file__).parents[1] / "fixtures" / "heic" / "turned.heic"
 """64 x 48 pixels as it is shown; stored turned, which both the container and EXIF say."""
@@ -68,14 +68,12 @@ def test_without_the_extra_heic_is_left_out_and_said(tmp_path: Path) -> None:
     images = open_dataset(_photos(tmp_path))
     endings = Counter(sample.path.suffix for sample in images.samples)
     assert endings == {".jpg": 2, ".HEIC": 2, ".heif": 2, ".cr2": 2}
-    assert images.left_out == ((".heic", 2),)
-    assert left_out_line(images) == (
-        "Left out 2 files of type .heic, which are not read: convert them to JPEG or PNG, or install what reads HEIC "
-        "(pip install '.[heif]' in a copy of tlaam's repository)."
+    assert len(images.notes) == 1 and images.notes[0].endswith(
+        "2 files of a type that is not read (2 .heic; convert them to JPEG or PNG, or install what reads HEIC "
+        "(pip install '.[heif]' in a copy of tlaam's repository))."
     )
     assert [finding.kind for finding in check(tmp_path).findings] == ["unsupported", "unsupported"]
-    left_out: Counter[str] = Counter()
-    assert len(find_images(tmp_path, left_out)) == 8 and left_out == {".heic": 2}
+    assert len(find_images(tmp_path)) == 8 and "2 .heic" in "".join(left_out_of_inputs(tmp_path))
     assert all(np.asarray(sample.picture()).std() > 20 for sample in images.samples)
 
 
@@ -111,7 +109,7 @@ def test_with_the_extra_heic_is_read_and_turned_once(tmp_path: Path) -> None:
 def test_with_the_extra_nothing_is_left_out(tmp_path: Path) -> None:
     pytest.importorskip("pi_heif", reason="the extra heif is not installed")
     images = open_dataset(_photos(tmp_path))
-    assert (len(images.samples), images.left_out, left_out_line(images)) == (10, (), "")
+    assert (len(images.samples), images.notes) == (10, ())
     assert [finding.kind for finding in check(tmp_path).findings] == ["mislabelled"]  # the same photo in both
 
 
@@ -129,7 +127,7 @@ def test_the_given_folder_is_read_whole() -> None:
     if not CASES.is_dir():
         pytest.skip(f"the given files are not at {CASES}")
     images = open_dataset(CASES / "inputs")
-    assert len(images.samples) == len(find_images(CASES / "inputs")) == 20 and images.left_out == ()
+    assert len(images.samples) == len(find_images(CASES / "inputs")) == 20 and images.notes == ()
     assert check(CASES / "inputs").unreadable == ()
     assert load_image(CASES / "jpeg-as.HEIC").size == (96, 80)
     for name in ("heic-as.HEIC", "heic-as.jpg"):  # no more than a beginning

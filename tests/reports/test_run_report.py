@@ -158,6 +158,17 @@ def test_another_data_set_can_be_measured(trained: Path, photos: Path, written: 
     assert "images of the train split." in written["intro"] and "flatter" not in written["intro"]
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_of_other_data_no_word_is_that_of_the_runs_own(
+    trained: Path, photos: Path, written: dict[str, Any], tmp_path: Path, split: str
+) -> None:
+    rows = [f"{path},{path.parent.name},{split}" for path in sorted(photos.rglob("*.png"))[::2]]
+    (tmp_path / "others.csv").write_text("\n".join(["image,label,split", *rows]))
+    write_run_report(trained, tmp_path / "others.csv", path=tmp_path / "page.html")
+    assert f"on the {len(rows)} images of the {split} split of others, other data than" in written["intro"]
+    assert "flatter" not in written["intro"] and "There were no" not in written["intro"]
+
+
 def test_without_images_to_measure_on_it_shows_the_training(
     photos: Path, tmp_path: Path, written: dict[str, Any]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import write_json
+from tlaam.cli.output import say_notes, write_json
 from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def evaluate(
     RUN may also be an ONNX file that `tlaam export` wrote, or name a model on the Hugging Face hub, hf://owner/name;
     what that one was trained on is not known.
     """
-    from tlaam.data.folder import left_out_line
     from tlaam.data.open import open_dataset
     from tlaam.evaluation.evaluate import evaluate as measure
     from tlaam.inference.engine import load_engine
@@ -66,8 +65,8 @@ def evaluate(
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
     answers = PredictionCache(engine)
     images = open_dataset(data, strict=False)
-    if first and (line := left_out_line(images)):
-        click.echo(f"tlaam: {line}", err=True)
+    if first:
+        say_notes(images.notes)
     with progress_bar("evaluating", hidden=not first) as progress:
         report = measure(
             engine,
@@ -79,6 +78,7 @@ def evaluate(
         )
     if not first:
         return
+    say_notes([report.box_doubt] if report.box_doubt else [])
     if split is None and report.split == "train":
         click.echo(
             "tlaam: DATA has no test or validation split, so all its images were measured; a model that was trained on "
@@ -92,5 +92,5 @@ def evaluate(
     if page is not None:
         from tlaam.reports.evaluation_report import write_evaluation_report
 
-        written = write_evaluation_report(page, answers, data, report, count=pictures)
+        written = write_evaluation_report(page, answers, images, report, count=pictures)
         click.echo(f"Report: {written}", err=json_file == "-")

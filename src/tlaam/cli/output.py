@@ -9,7 +9,7 @@ import os
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from tlaam.utils import atomic
+from tlaam.utils.text import printable
 
 
 def write_json(target: str, value: Any) -> None:
@@ -27,6 +28,12 @@ def write_json(target: str, value: Any) -> None:
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, value)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Write what is to be known of the data to the error stream, a line each."""
+    for note in notes:
+        click.echo(f"tlaam: {printable(note)}", err=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded
+from tlaam.cli.output import columns, json_lines, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
 from tlaam.utils.progress import progress_bar
 from tlaam.utils.text import printable
@@ -86,10 +85,9 @@ def predict(
 
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
-    from tlaam.data.folder import not_read_line
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
-    from tlaam.inference.inputs import find_images
+    from tlaam.inference.inputs import find_images, left_out_of_inputs
     from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
     if into is not None:
@@ -102,10 +100,8 @@ def predict(
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
     if kind != "jsonl":
         raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
-    left_out: Counter[str] = Counter()
-    paths = find_images(images, left_out)
-    if line := not_read_line(left_out):
-        click.echo(f"tlaam: {line}", err=True)
+    paths = find_images(images)
+    say_notes(left_out_of_inputs(images))
     engine = load_engine(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )

@@ -8,13 +8,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tlaam.data.folder import class_folders, conversion, unsupported_files, unsupported_types
+from tlaam.data.boxes import SMALL_SIDE, doubt_of_scale
+from tlaam.data.class_list import listed_classes
+from tlaam.data.folder import class_folders, depth_of, unsupported_files, unsupported_types
 from tlaam.data.images import ImageError, load_image
+from tlaam.data.left_out import conversion
+from tlaam.data.missing import file_instead, note_on_missing
+from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
 from tlaam.data.survey import NARROW, Survey, survey
@@ -27,8 +32,10 @@ Kind = Literal[
     "empty",
     "mislabelled",
     "duplicate-across-split",
+    "copy",
     "boxless",
     "box-outside",
+    "box-doubtful",
     "tiny",
     "narrow-range",
 ]
@@ -67,6 +74,8 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
+        notes: what was left out or taken in another spelling when it was read (`LabelledImages.notes`).
+        class_images: number of images of each class, in all splits.
         truth: how many images come with what is measured against: ``boxes``, ``parts`` (their locations), ``masks``.
         depth: what images of more than 8 bits are taken for, in a sentence; empty where there are none to be taken so.
         refusal: why the source cannot be trained on as it is, naming the first of its faults; None where it can. Data
@@ -81,6 +90,8 @@ class CheckReport:
     truth: dict[str, int]
     refusal: str | None = None
     depth: str = ""
+    notes: tuple[str, ...] = ()
+    class_images: dict[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[Kind, int]:
@@ -92,6 +103,8 @@ class CheckReport:
         return {
             "name": self.name,
             "classes": self.classes,
+            "class_images": dict(self.class_images),
+            "notes": list(self.notes),
             "images": dict(self.images),
             "truth": dict(self.truth),
             "counts": dict(self.counts),
@@ -105,7 +118,9 @@ class CheckReport:
         splits = ", ".join(f"{split} {number}" for split, number in self.images.items())
         lines = [
             f"{printable(self.name)}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
+            f"  {listed_classes(self.class_images)}",
             "  with boxes: {boxes}, part locations: {parts}, masks: {masks}".format(**self.truth),
+            *(f"  {printable(note)}" for note in self.notes),
         ]
         lines += [f"  {self.depth}"] if self.depth else []
         lines += [f"  {kind:<23}{number:>8}" for kind, number in self.counts.items()]
@@ -165,10 +180,11 @@ def check_images(
     Reported are: files that cannot be decoded (``unreadable``; ``empty`` if they have no bytes) and classes without an
     image, or without a training image where others have some (``empty``); identical pixels under two labels, a sample
     listed twice with two labels or boxes, and class names that differ only in case or white space (``mislabelled``);
-    identical pixels, or one sample, in two splits (``duplicate-across-split``); samples without a box where others of
-    their split have one (``boxless``); boxes that are no numbers, empty, inside out or leave the image
-    (``box-outside``); images below `TINY_SIDE` pixels (``tiny``); images of more than 8 bits that use less than an
-    eighth of their range (``narrow-range``, `tlaam.data.survey`).
+    identical pixels, or one sample, in two splits (``duplicate-across-split``), or within one (``copy``); samples
+    without a box where others of their split have one (``boxless``); boxes that are no numbers, empty, inside out or
+    leave the image (``box-outside``), boxes of a few pixels, and all of them in one corner (``box-doubtful``); images
+    below `TINY_SIDE` pixels (``tiny``); images of more than 8 bits that use less than an eighth of their range
+    (``narrow-range``, `tlaam.data.survey`).
 
     Args:
         workers: number of threads; as many as there are processors where None.
@@ -190,12 +206,15 @@ def check_images(
         *_listed_twice(images),
         *_narrow_ranges(found_depth),
     ]
+    unreadable = tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault)
     return CheckReport(
         name=images.name,
         classes=len(images.classes),
         images={split: len(images.split(split)) for split in SPLITS},
         findings=_by_kind(found),
-        unreadable=tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault),
+        notes=tuple(filter(None, (*images.notes, note_on_missing(images, unreadable)))),
+        class_images=images.class_counts(),
+        unreadable=unreadable,
         truth={
             "boxes": sum(sample.box is not None for sample in samples),
             "parts": sum(sample.keypoints is not None for sample in samples),
@@ -263,7 +282,8 @@ def _file_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterato
     for sample, scan in zip(samples, scans, strict=True):
         if scan.fault:
             is_empty = sample.path.is_file() and sample.path.stat().st_size == 0
-            yield Finding("empty" if is_empty else "unreadable", sample.name, scan.fault)
+            detail = scan.fault + file_instead(sample.path)
+            yield Finding("empty" if is_empty else "unreadable", sample.name, detail)
         elif min(scan.size) < TINY_SIDE:
             detail = f"{scan.size[0]} x {scan.size[1]} pixels; below {TINY_SIDE} there is little to see."
             yield Finding("tiny", sample.name, detail)
@@ -285,15 +305,16 @@ def _empty_class_folders(images: LabelledImages, known: Sequence[Finding]) -> It
         return
     reported = {finding.name for finding in known if finding.kind == "empty"}
     filled = {(sample.split, images.classes[sample.label]) for sample in images.samples}
-    for split, folder in class_folders(images.root):
-        if (split, folder.name) not in filled and folder.name not in reported:
+    for split, folder in class_folders(images.root, depth_of(images)):
+        name = clean_name(folder.name)
+        if (split, name) not in filled and name not in reported:
             yield Finding("empty", folder.relative_to(images.root).as_posix(), "This class folder holds no image.")
 
 
 def _unsupported(images: LabelledImages) -> Iterator[Finding]:
     if images.kind != "folder":
         return
-    for _, folder in class_folders(images.root):
+    for _, folder in class_folders(images.root, depth_of(images)):
         if counts := unsupported_files(folder):
             remedy = conversion(counts)
             detail = f"Not read: {unsupported_types(counts)}. {remedy[0].upper()}{remedy[1:]}."
@@ -326,10 +347,14 @@ def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[F
             if other.split != first.split:
                 detail = f"In {other.split}, with the same pixels as {first.name} in {first.split}."
                 yield Finding("duplicate-across-split", other.name, detail)
+            elif other.label == first.label:
+                detail = f"The same pixels as {first.name}; both stay on one side of every split that is cut."
+                yield Finding("copy", other.name, detail)
 
 
 def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator[Finding]:
     boxed = {sample.split for sample in samples if sample.box is not None}
+    sound: dict[str, tuple[Sample, Box, tuple[int, int]]] = {}
     for sample, scan in zip(samples, scans, strict=True):
         box = sample.box if scan.fault else sample.box_in_picture(scan.size[1])
         if box is None:
@@ -337,6 +362,14 @@ def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator
                 yield Finding("boxless", sample.name, f"Has no box, but other {sample.split} images have one.")
         elif fault := _box_fault(box, None if scan.fault else scan.size):
             yield Finding("box-outside", sample.name, fault)
+        elif not scan.fault:
+            sound.setdefault(sample.name, (sample, box, scan.size))
+    if doubt := doubt_of_scale([box for _, box, _ in sound.values()], [size for _, _, size in sound.values()]):
+        yield Finding("box-doubtful", "all boxes", doubt)
+    for sample, box, _ in sound.values():
+        if min(box[2] - box[0], box[3] - box[1]) < SMALL_SIDE:
+            detail = f"The box {_corners(box)} is {box[2] - box[0]:g} x {box[3] - box[1]:g} pixels."
+            yield Finding("box-doubtful", sample.name, detail)
 
 
 def _box_fault(box: Box, size: tuple[int, int] | None) -> str:

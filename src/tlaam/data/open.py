@@ -8,19 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tlaam.data.folder import (
-    conversion,
-    has_split_folders,
-    is_class_folders,
-    is_image_name,
-    read_folder,
-    unsupported_files,
-    unsupported_types,
-    visible_folders,
-)
+from tlaam.data.class_depth import DEEPEST, option
+from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
+from tlaam.data.left_out import conversion
 from tlaam.data.manifest import manifest_in, read_manifest
 from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
+from tlaam.data.walk import is_image_name, visible_folders
 from tlaam.errors import ConfigError, DataError, InputError, did_you_mean
 
 
@@ -72,7 +66,12 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("the Oxford-IIIT Pet data set's official layout", pets.is_pets, pets.read_pets, pets.FOLDER),
     Layout("the 102 flowers' official layout", flowers.is_flowers, flowers.read_flowers, flowers.FOLDER),
     Layout("a CSV manifest with the columns image,label", _is_manifest, _read_manifest_of),
-    Layout("one folder of images for each class (also below train/, val/, test/)", is_class_folders, read_folder),
+    Layout(
+        "one folder of images for each class (also below train/, val/, test/)",
+        is_class_folders,
+        read_folder,
+        options=tuple((option(depth), partial(read_folder, depth=depth)) for depth in range(1, DEEPEST + 1)),
+    ),
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
+from tlaam.data.names import folded_name, require_text
 from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.errors import DataError
 
@@ -19,8 +21,20 @@ SPLIT_NAMES: dict[str, Split] = {
 }
 """How a split may be spelt in folder names and manifests (lower case)."""
 
+_SET = re.compile(r"[ _-]?(set|data|dataset|images|imgs|split)$")
+
 NO_NUMBERS: Box = (math.nan,) * 4
 """Stands for a box that is not four numbers, where a reader is to keep it for `tlaam.data.check`."""
+
+
+def split_of(name: str) -> Split | None:
+    """Return the split that a name stands for in any letter case, also as ``training_set`` or ``val-images``.
+
+    >>> split_of("Training_Set")
+    'train'
+    """
+    plain = name.strip().lower()
+    return SPLIT_NAMES.get(plain) or SPLIT_NAMES.get(_SET.sub("", plain))
 
 
 def require_usable_classes(images: LabelledImages) -> LabelledImages:
@@ -29,8 +43,11 @@ def require_usable_classes(images: LabelledImages) -> LabelledImages:
     A source without any training image passes, since it can still be used to evaluate.
 
     Raises:
-        DataError: naming the class that is missing from the training images, or the only one there is.
+        DataError: naming the class that is missing from the training images, the only one there is, or the one whose
+            name is no text.
     """
+    for name in images.classes:
+        require_text(name, images.root)
     trained = {sample.label for sample in images.samples if sample.split == "train"}
     if not trained:
         return images
@@ -42,8 +59,18 @@ def require_usable_classes(images: LabelledImages) -> LabelledImages:
     for label, name in enumerate(images.classes):
         if label not in trained:
             splits = sorted({sample.split for sample in images.samples if sample.label == label})
+            twin = next((images.classes[other] for other in trained if _alike(images.classes[other], name)), None)
+            remedy = (
+                "Add training images of it, or remove it from the other splits."
+                if twin is None
+                else (f"It differs from class '{twin}' only in letter case or space: give both one spelling.")
+            )
             raise DataError(
                 f"Class '{name}' of '{images.root}' has no training image; it appears only in {' and '.join(splits)}. "
-                "Add training images of it, or remove it from the other splits."
+                f"{remedy}"
             )
     return images
+
+
+def _alike(name: str, other: str) -> bool:
+    return folded_name(name).split() == folded_name(other).split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,7 +158,7 @@ class LabelledImages:
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
         rule: how splits are cut, beyond what the samples say (`tlaam.data.split.cut_splits`).
         is_cut: whether that has been done, so that it is not done again.
-        left_out: endings of pictures beside the samples whose type is not read, each with the number of files.
+        notes: what was left out or taken in another spelling when it was read, a line each, for people.
     """
 
     name: str
@@ -168,7 +169,7 @@ class LabelledImages:
     option: str = ""
     rule: SplitRule = field(default_factory=SplitRule)
     is_cut: bool = False
-    left_out: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""
@@ -188,6 +189,11 @@ class LabelledImages:
         if self.depth == depth:
             return self
         return self.with_samples([replace(sample, depth=depth or None) for sample in self.samples])
+
+    def class_counts(self, split: Split | None = None) -> dict[str, int]:
+        """Return the number of images of each class, of one split or of all."""
+        counts = Counter(sample.label for sample in self.samples if split is None or sample.split == split)
+        return {name: counts[label] for label, name in enumerate(self.classes)}
 
     def without_groups(self) -> LabelledImages:
         """Return the same data set as versions read it that knew no groups; itself where it has none."""

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlaam.data.boxes import doubt_of_scale
+from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, LabelledImages, Sample, Split
 from tlaam.errors import DataError, ModelError, did_you_mean
@@ -184,7 +186,14 @@ def _report(
         _masks([sample for sample, *_ in rows], answered) if draws_maps else None,
         per_image,
         images_with_boxes=sum(sample.box is not None for sample, *_ in rows),
+        box_doubt=_box_doubt([sample for sample, *_ in rows], answered),
     )
+
+
+def _box_doubt(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
+    """Say why the true boxes seem to be of another size than the images; an empty text where they do not."""
+    boxed = [(s.box, p.size) for s, p in zip(samples, predictions, strict=True) if s.box is not None]
+    return doubt_of_scale([box for box, _ in boxed], [size for _, size in boxed])
 
 
 def _heatmaps(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> HeatmapReport | None:
@@ -240,7 +249,8 @@ def _require_possible_boxes(samples: Sequence[Sample]) -> None:
 
 def labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
     """Return each sample's label as the model counts classes; by name, so that a subset or other order is right."""
-    index = {name: number for number, name in enumerate(classes)}
+    index = {clean_name(name): number for number, name in enumerate(classes)}  # as data are read since 0.2
+    index |= {name: number for number, name in enumerate(classes)}
     for name in (images.classes[label] for label in sorted({sample.label for sample in samples})):
         if name not in index:
             raise DataError(

@@ -78,6 +78,7 @@ class EvaluationReport:
         images_with_boxes: how many images have a true box, whether or not the model draws one.
         precision: the arithmetic it was measured in, ``32-true`` or ``bf16-mixed``, of an exported file ``fp32``,
             ``fp16`` or ``int8``; empty where it is not known.
+        box_doubt: why the true boxes seem to be of smaller copies of the images (`tlaam.data.boxes`); else empty.
         seconds: time spent on reading and answering, loading the model not; 0 where it was not measured.
     """
 
@@ -95,6 +96,7 @@ class EvaluationReport:
     images_with_boxes: int = 0
     precision: str = ""
     seconds: float = 0.0
+    box_doubt: str = ""
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -119,6 +121,8 @@ class EvaluationReport:
             "classes": list(self.classes),
             "classification": {name: self.classification[name].summary() for name in self._branches()},
         }
+        if self.box_doubt:
+            values["box_doubt"] = self.box_doubt
         if self.localization is not None:
             values["localization"] = self.localization.summary()
             if self.heatmaps is not None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import glob
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tlaam.data.folder import conversion, image_files, unsupported_types
+from tlaam.data.folder import unsupported_files, unsupported_types
+from tlaam.data.left_out import conversion, left_out_of
 from tlaam.data.manifest import image_paths
+from tlaam.data.walk import image_files
 from tlaam.errors import DataError
 
 
-def find_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str] | None = None) -> list[str]:
+def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
     """Return what `iter_images` yields, as a list."""
-    return list(iter_images(inputs, left_out))
+    return list(iter_images(inputs))
 
 
-def iter_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str] | None = None) -> Iterator[str]:
+def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
     """Turn files, folders (searched to the bottom), glob patterns and CSV manifests (their column ``image``) into image
     paths: inputs in the order given, what a folder or pattern holds sorted by name, what a manifest names one by one.
     One path alone may be given as it is.
@@ -27,7 +28,6 @@ def iter_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str
 
     Args:
         inputs: the paths and patterns.
-        left_out: counts the pictures in folders whose type is not read, by their ending.
 
     Raises:
         DataError: a folder or pattern holds no image, a folder cannot be listed, or a manifest cannot be read.
@@ -38,10 +38,9 @@ def iter_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str
         if is_there and not is_folder and path.suffix.lower() in (".csv", ".tsv"):
             yield from image_paths(path)
             continue
-        others: Counter[str] = Counter()
         if is_folder:
             try:
-                inside = sorted(str(path / file) for file in image_files(path, others))
+                inside = sorted(str(path / file) for file in image_files(path))
             except OSError as error:
                 raise DataError(
                     f"Cannot list folder '{error.filename or path}': {error.strerror or error}. Check its rights."
@@ -51,13 +50,23 @@ def iter_images(inputs: str | Path | Iterable[str | Path], left_out: Counter[str
         else:
             inside = [str(given)]
         if not inside:
+            others = unsupported_files(path) if is_folder else {}
             instead = f", but {unsupported_types(others)} ({conversion(others)})" if others else ""
             raise DataError(
                 f"{given} holds no image{instead}; give image files, folders of images or a pattern such as '*.jpg'."
             )
-        if left_out is not None:
-            left_out.update(others)
         yield from inside
+
+
+def left_out_of_inputs(inputs: str | Path | Iterable[str | Path]) -> list[str]:
+    """Return what the folders among inputs hold that `iter_images` does not yield, a line each.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    several = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    folders = [Path(given) for given in several if _kind_of(Path(given))[0]]
+    return [note for folder in folders if (note := left_out_of(folder))]
 
 
 def names_several(given: str | Path) -> bool:

@@ -11,17 +11,15 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tlaam.data.folder import not_read_line
 from tlaam.errors import MissingPackageError, RunError
 from tlaam.inference.engine import Engine
-from tlaam.inference.inputs import iter_images
+from tlaam.inference.inputs import iter_images, left_out_of_inputs
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_atomically, write_json, write_text
 from tlaam.utils.checksums import checksum, checksum_of, sidecar, sidecar_path
 from tlaam.utils.lock import locked
@@ -96,9 +94,8 @@ def predict_into(
         full_disk_named(folder, "continue with the same command."),
         locked(folder / f".lock-{share.rank}", folder),
     ):
-        left_out: Counter[str] = Counter()
-        count = _settle_plan(folder, inputs, engine, top_k, kind, shard_size, left_out)
-        if share.rank == 0 and (line := not_read_line(left_out)):
+        count = _settle_plan(folder, inputs, engine, top_k, kind, shard_size)
+        for line in left_out_of_inputs(inputs) if share.rank == 0 else ():
             say(line)
         if share.world_size == 1:
             remove_leftovers(folder)
@@ -158,14 +155,13 @@ def _settle_plan(
     top_k: int,
     kind: Format,
     shard_size: int,
-    left_out: Counter[str],
 ) -> int:
     """Note what is done here, or check that it is what was begun here; return the number of images."""
     count = 0
 
     def names() -> Iterator[bytes]:
         nonlocal count
-        for image in iter_images(inputs, left_out):
+        for image in iter_images(inputs):
             count += 1
             yield os.fsencode(image) + b"\0"
 

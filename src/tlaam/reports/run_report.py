@@ -97,7 +97,7 @@ def write_run_report(
     return write_page(
         path or folder.report,
         title=f"{images.name}: what the model learnt",
-        intro=_intro(config, facts, status, report),
+        intro=_intro(config, facts, status, report, images.name if others else ""),
         sections=sections,
         figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
         lead=lead,
@@ -122,7 +122,14 @@ def _run_of(model: Engine | str | Path) -> RunFolder:
     return RunFolder(model.origin)
 
 
-def _intro(config: Config, facts: dict[str, Any], status: dict[str, Any], report: EvaluationReport | None) -> str:
+def _intro(
+    config: Config, facts: dict[str, Any], status: dict[str, Any], report: EvaluationReport | None, others: str
+) -> str:
+    """Say what was trained and on what it was measured.
+
+    Args:
+        others: the name of what was measured, where that is other data than was trained on; else empty.
+    """
     model, epochs = config.model, config.training.epochs
     before = status.get("started_from", {}).get("name")
     how = f"trained for {epochs} epochs" if epochs else "as it was pretrained, under classifiers that were solved"
@@ -139,6 +146,8 @@ def _intro(config: Config, facts: dict[str, Any], status: dict[str, Any], report
     if status.get("kept") == "probe":
         text += " No epoch did clearly better on held-out images, so the weights are those from before the first."
     text += "\n\n"
+    if report is not None and others:
+        return f"{text}{measured_in(report)} of {others}, other data than it was trained on; curves are of the latter."
     if report is not None:
         return text + measured_on(report, config)
     if out_of_fold is None:

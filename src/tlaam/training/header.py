@@ -5,6 +5,7 @@ from __future__ import annotations
 from tlaam.config.registry import Kind
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
+from tlaam.data.class_list import listed_classes
 from tlaam.data.sample import SPLITS, LabelledImages
 from tlaam.models.pretrained import weights_source
 from tlaam.training.start import Start
@@ -12,7 +13,7 @@ from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, start: Start | None = None, *, resumed: bool) -> list[str]:
-    """Return three lines on data, network and training, and more where something is to be known before it begins.
+    """Return lines on data, network and training, and more where something is to be known before it begins.
 
     Args:
         config: resolved settings.
@@ -33,6 +34,8 @@ def header(images: LabelledImages, config: Config, start: Start | None = None, *
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
     lines = [
         f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
+        listed_classes(images.class_counts()),
+        *map(printable, images.notes),
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from tlaam.config.defaults import resolve, resolve_machine
 from tlaam.config.schema import Config
 from tlaam.config.sections import MACHINE_OPTIONS
-from tlaam.data.folder import left_out_line
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
@@ -127,8 +126,6 @@ def train(
         opened = images.fingerprint()
         if not images.split("train"):
             raise DataError(f"{images.root} holds no training images.")
-        if line := left_out_line(images):
-            say(line, progress)
         images, skipped = readable(images, given.training.skip_unreadable, progress)
         images = with_found_depth(images, progress)
         images = with_splits(with_equal_images(images, given, test_fraction, progress), given, test_fraction)

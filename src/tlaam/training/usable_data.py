@@ -11,6 +11,7 @@ from tqdm import tqdm
 from tlaam.config.schema import Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.copies import with_copies
+from tlaam.data.missing import note_on_missing
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import cut_splits, cuts_something
 from tlaam.data.survey import with_depth
@@ -72,6 +73,8 @@ def readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[Labell
     named = ", ".join(sample.name for sample, _ in faults[:_NAMED])
     more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
     if not skip:
+        if missing := note_on_missing(used, [sample for sample, _ in faults]):
+            raise DataError(missing)
         raise DataError(
             f"{len(faults)} image(s) of {images.root} cannot be read ({named}{more}): mend or remove them (`tlaam "
             "check` says what is wrong with each), or train without them by --skip-unreadable."

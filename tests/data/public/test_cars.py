@@ -170,3 +170,22 @@ def test_the_real_one_list(shared_data: Path, tmp_path: Path) -> None:
         assert sorted((s.label, s.box or ()) for s in kit.split(split)) == sorted(
             (s.label, s.box or ()) for s in images.split(split)
         )
+
+
+@pytest.mark.parametrize("kit", ["car_devkit/devkit", "car_devkit"])
+def test_the_nested_folders_of_copies(tmp_path: Path, kit: str) -> None:
+    root = _kit(tmp_path / "cars", test=[(1, 1, 1, 1, 3, "1.jpg")])
+    (root / kit).parent.mkdir(exist_ok=True)
+    (root / "devkit").rename(root / kit)
+    for folder in ("cars_train", "cars_test"):
+        (root / folder / folder).mkdir(parents=True)
+    images = open_dataset(root)
+    names = ["cars_train/cars_train/1.jpg", "cars_train/cars_train/2.jpg", "cars_test/cars_test/1.jpg"]
+    assert images.kind == "cars" and [sample.name for sample in images.samples] == names
+
+
+def test_one_list_beside_the_images_of_the_other_form_is_refused(tmp_path: Path) -> None:
+    root = _one_list(tmp_path / "cars")
+    (root / "cars_train" / "cars_train").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"lists the images of 'car_ims', which is not there.*Add the folder 'devkit'"):
+        open_dataset(root)

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 from tlaam.data.public.matlab import read_mat, text_value, whole_value
 from tlaam.data.public.official import Place, box_of, home_of, inclusive_from_1, official_images, require_new
 from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.errors import DataError
 
 _TITLE = "Stanford Cars"
 FOLDER = "stanford_cars"
 _ONE_LIST = "cars_annos.mat"
-_TRAIN_LIST = "devkit/cars_train_annos.mat"
-_META = "devkit/cars_meta.mat"
+_KITS = ("devkit", "car_devkit/devkit", "car_devkit", "cars_devkit/devkit")  # the latter as copies nest it
+_TRAIN_LIST = "cars_train_annos.mat"
+_META = "cars_meta.mat"
 _TEST_LIST = "cars_test_annos_withlabels.mat"
+_MARKS = (_ONE_LIST, *(f"{kit}/{name}" for kit in _KITS for name in (_TRAIN_LIST, _META)))
 _BOX = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
@@ -31,7 +34,7 @@ class _Row(NamedTuple):
 
 def is_cars(root: Path) -> bool:
     """Whether `root`, or the folder ``stanford_cars`` in it, has the lists of one of the official layouts."""
-    return home_of(root, FOLDER, _ONE_LIST, _TRAIN_LIST, _META) is not None
+    return home_of(root, FOLDER, *_MARKS) is not None
 
 
 def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
@@ -43,6 +46,8 @@ def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
     ``cars_annos.mat``, with the images in ``car_ims/``. A folder that holds both is read as the kit, unless
     ``car_ims/`` is there.
 
+    Copies that nest these folders are read as well: ``car_devkit/devkit/``, ``cars_train/cars_train/``.
+
     Boxes are written as their first and last column and row, counted from 1. Subsets may leave out rows.
 
     Args:
@@ -51,17 +56,24 @@ def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
             is kept as it is written, and is four NaN where it is not four numbers.
 
     Raises:
-        DataError: a file is missing, damaged or lacks a variable, or a row is repeated or of an unknown class; names
-            file and row.
+        DataError: only images of the other form are there; a file is missing, damaged or lacks a variable, or a row is
+            repeated or of an unknown class; names file and row.
     """
-    home = home_of(Path(root), FOLDER, _ONE_LIST, _TRAIN_LIST, _META) or Path(root)
-    as_one_list = (home / _ONE_LIST).is_file() and ((home / "car_ims").is_dir() or not (home / "devkit").is_dir())
-    meta = home / (_ONE_LIST if as_one_list else _META)
+    home = home_of(Path(root), FOLDER, *_MARKS) or Path(root)
+    kit = next((home / name for name in _KITS if (home / name).is_dir() and any((home / name).glob("*.mat"))), None)
+    as_one_list = (home / _ONE_LIST).is_file() and ((home / "car_ims").is_dir() or kit is None)
+    if as_one_list and not (home / "car_ims").is_dir() and (home / "cars_train").is_dir():
+        raise DataError(
+            f"'{home / _ONE_LIST}' lists the images of 'car_ims', which is not there, and 'cars_train' is numbered "
+            "otherwise. Add the folder 'devkit' of the original archive, or 'car_ims'."
+        )
+    kit = kit or home / _KITS[0]
+    meta = home / _ONE_LIST if as_one_list else kit / _META
     names = enumerate(read_mat(meta, _TITLE, "class_names"), start=1)
     classes = [text_value(name, Place(meta, number, "class_names row")) for number, name in names]
     samples = []
     seen: dict[str, Place] = {}
-    for place, image, split, record in _one_list(home) if as_one_list else _development_kit(home):
+    for place, image, split, record in _one_list(home) if as_one_list else _development_kit(home, kit):
         require_new(seen, image, place)
         class_id = whole_value(record["class"], place)
         if not 1 <= class_id <= len(classes):
@@ -81,11 +93,14 @@ def _one_list(home: Path) -> Iterator[_Row]:
         yield _Row(place, text_value(record["relative_im_path"], place), split, record)
 
 
-def _development_kit(home: Path) -> Iterator[_Row]:
-    lists: list[tuple[Split, Path]] = [("train", home / _TRAIN_LIST)]
-    lists += [("test", path) for path in (home / _TEST_LIST, home / "devkit" / _TEST_LIST) if path.exists()][:1]
+def _development_kit(home: Path, kit: Path) -> Iterator[_Row]:
+    lists: list[tuple[Split, Path]] = [("train", kit / _TRAIN_LIST)]
+    lists += [("test", folder / _TEST_LIST) for folder in (home, kit, kit.parent) if (folder / _TEST_LIST).exists()][:1]
     for split, path in lists:
+        folder = f"cars_{split}"
+        if (home / folder / folder).is_dir():
+            folder = f"{folder}/{folder}"
         records = read_mat(path, _TITLE, "annotations", "fname", *_BOX, "class")
         for number, record in enumerate(records, start=1):
             place = Place(path, number, "row")
-            yield _Row(place, f"cars_{split}/{text_value(record['fname'], place)}", split, record)
+            yield _Row(place, f"{folder}/{text_value(record['fname'], place)}", split, record)

@@ -1,0 +1,82 @@
+"""At which depth class folders lie: directly below a data set or split, or below folders of groups of classes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tlaam.data.names import clean_name
+from tlaam.data.sample import Split
+from tlaam.data.walk import holds_images, images_directly_in, visible_folders
+from tlaam.errors import DataError
+
+DEEPEST = 7
+"""Levels of folders at which classes can be asked for: as many as zoologists have ranks from kingdom to species."""
+
+_DATE = re.compile(r"(19|20)\d\d([ _.-]?\d\d?){0,2}([ _T-].*)?|\d\d?|\d{3}[A-Z_]{5}")
+_PLACES = frozenset(
+    (
+        *("images", "image", "img", "imgs", "photos", "pictures", "jpg", "jpeg", "png", "raw", "new", "old", "crops"),
+        *("train", "val", "valid", "validation", "test", "male", "female", "adult", "juvenile", "good", "bad"),
+    )
+)
+
+
+def option(depth: int) -> str:
+    """Return what behind a path asks for classes at a depth."""
+    return f"depth={depth}"
+
+
+def at_depth(folders: Sequence[tuple[Split, Path]], depth: int) -> list[tuple[Split, Path]]:
+    """Return the folders at a depth, 1 being that of the folders given."""
+    for _ in range(depth - 1):
+        folders = [(split, inner) for split, folder in folders for inner in visible_folders(folder)]
+    return list(folders)
+
+
+def above_depth(folders: Sequence[tuple[Split, Path]], depth: int) -> Iterator[Path]:
+    """Yield the folders above those of `at_depth`, from the ones given down."""
+    for level in range(1, depth):
+        yield from (folder for _, folder in at_depth(folders, level))
+
+
+def require_certain(root: Path, folders: Sequence[tuple[Split, Path]]) -> None:
+    """Check that class folders are not folders of classes, as of the orders that species belong to.
+
+    They are where most of them hold no image but several folders with names of their own, which no other of them has.
+
+    Raises:
+        DataError: that is so; the message says how to choose.
+    """
+    inside: dict[str, set[str]] = {}
+    plain = set()
+    for _, folder in folders:
+        if images_directly_in(folder):
+            plain.add(folder.name)
+        else:
+            names = {inner.name for inner in visible_folders(folder) if holds_images(inner)}
+            inside.setdefault(folder.name, set()).update(name for name in names if _is_named(name))
+    inside = {name: found for name, found in inside.items() if name not in plain}
+    several = {name: found for name, found in inside.items() if len(found) > 1}
+    uses = Counter(name for found in inside.values() for name in found)
+    shared = sum(count > 1 for count in uses.values())
+    if len(inside) + len(plain) < 2:
+        return  # a single class, which is refused with what lies inside it
+    if not several or len(several) * 2 < len(inside) + len(plain) or shared * 2 > len(uses):
+        return
+    outer = min(several)
+    examples = ", ".join(f"'{clean_name(name)}'" for name in sorted(several[outer])[:2])
+    raise DataError(
+        f"The folders in '{root}' hold no images but folders with names, such as '{outer}' with {examples}. Write "
+        f"'{root}:{option(1)}' if '{outer}' is a class, or '{root}:{option(2)}' if the {len(uses)} folders inside are "
+        "the classes."
+    )
+
+
+def _is_named(name: str) -> bool:
+    return _DATE.fullmatch(name) is None and name.lower() not in _PLACES
+
+
+__all__ = ["DEEPEST", "above_depth", "at_depth", "option", "require_certain"]

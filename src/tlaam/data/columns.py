@@ -1,0 +1,138 @@
+"""Which column of a table is what: by our names, by names that others use for the same, or by what the cells hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from tlaam.data.split_columns import MANY
+
+REQUIRED = ("image", "label")
+BOX = ("x_min", "y_min", "x_max", "y_max")
+COLUMNS = (*REQUIRED, "split", "group", *BOX)
+
+# Names come before numbers: a table with both has the numbers for something else.
+_IMAGE_NAMES = (
+    frozenset(
+        (
+            *("filename", "file_name", "file", "filepath", "file_path", "path", "image_path", "img_path"),
+            *("image_name", "image_file", "image_filename", "img", "img_name", "photo", "picture"),
+        )
+    ),
+    frozenset(("image_id", "img_id", "imageid", "id", "id_code", "uuid")),
+)
+_LABEL_NAMES = (
+    frozenset(
+        (
+            *("class", "class_name", "classname", "label_name", "category", "category_name"),
+            *("species", "breed", "variety", "target", "target_name", "choice"),
+        )
+    ),
+    frozenset(("class_id", "classid", "category_id", "label_id", "class_index", "label_index", "y")),
+)
+_BOXES = (
+    frozenset(("bbox",)),
+    frozenset(("box",)),
+    frozenset(("bounding_box",)),
+    frozenset(("x1", "y1", "x2", "y2")),
+    frozenset(("left", "top", "right", "bottom")),
+    frozenset(("x", "y", "w", "h")),
+    frozenset(("x", "y", "width", "height")),
+    frozenset(("x_center", "y_center")),
+    frozenset(("bbox_x", "bbox_y")),
+    frozenset(("bbox_x1", "bbox_y1")),
+)
+_BINARY = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
+_YES = frozenset(("1", "1.0", "true"))
+
+
+class AmbiguousColumnsError(Exception):
+    """Several columns may be the one that is missing; the arguments are its name and theirs."""
+
+
+class Seen(NamedTuple):
+    """What a first reading showed of one column.
+
+    Attributes:
+        values: its values in lower case; none where there are more than `MANY`.
+        true_share: share of the rows that say yes.
+    """
+
+    values: frozenset[str]
+    true_share: float
+
+
+def taken_for(wanted: str, header: Sequence[str]) -> str | None:
+    """Return the column that others would call by another name than ``image`` or ``label``; None where there is none.
+
+    Raises:
+        AmbiguousColumnsError: there are several.
+    """
+    for names in _IMAGE_NAMES if wanted == "image" else _LABEL_NAMES:
+        found = [name for name in header if name.replace(" ", "_") in names]
+        if len(found) > 1:
+            raise AmbiguousColumnsError(wanted, *found)
+        if found:
+            return found[0]
+    return None
+
+
+def unread_boxes(header: Iterable[str]) -> list[str]:
+    """Return the columns that look like boxes of another form, which are not read."""
+    names = set(header)
+    return sorted({name for form in _BOXES if form <= names for name in form})
+
+
+def surveyed(rows: Iterable[Sequence[str]], places: Mapping[str, int]) -> dict[str, Seen]:
+    """Look at columns before they are read.
+
+    Args:
+        rows: of the whole table, without the header.
+        places: of each column to be looked at.
+    """
+    values: dict[str, set[str]] = {name: set() for name in places}
+    yes = dict.fromkeys(places, 0)
+    many: set[str] = set()
+    count = 0
+    for row in rows:
+        count += 1
+        for name, place in places.items():
+            if name in many:
+                continue
+            value = row[place].strip().lower() if place < len(row) else ""
+            values[name].add(value)
+            yes[name] += value in _YES or value in ("yes", "y", "t")
+            if len(values[name]) > MANY:
+                many.add(name)
+    return {
+        name: Seen(frozenset() if name in many else frozenset(found), yes[name] / max(count, 1))
+        for name, found in values.items()
+    }
+
+
+def one_hot(seen: Mapping[str, Seen], not_these: Iterable[str]) -> list[str]:
+    """Return the columns that hold nothing but 0 and 1, if there are several: each may be a class."""
+    left_out = set(not_these)
+    found = [
+        name for name, (values, _) in seen.items() if name and name not in left_out and values and values <= _BINARY
+    ]
+    return found if len(found) > 1 else []
+
+
+def marked(cells: Iterable[str]) -> Iterator[int]:
+    """Yield the places of the cells that say yes."""
+    return (place for place, cell in enumerate(cells) if cell.strip().lower() in _YES)
+
+
+__all__ = [
+    "BOX",
+    "COLUMNS",
+    "REQUIRED",
+    "AmbiguousColumnsError",
+    "Seen",
+    "marked",
+    "one_hot",
+    "surveyed",
+    "taken_for",
+    "unread_boxes",
+]

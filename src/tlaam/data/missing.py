@@ -1,0 +1,38 @@
+"""What to say of images that a table lists and that are not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tlaam.data.names import folded_name
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.walk import is_image_name
+
+
+def note_on_missing(images: LabelledImages, unreadable: Sequence[Sample]) -> str:
+    """Say where images were looked for if most of those that a manifest lists are not there; else an empty text."""
+    missing = [sample for sample in unreadable if not os.path.lexists(sample.file)]
+    if images.kind != "manifest" or len(missing) * 2 <= len(images.samples):
+        return ""
+    example = missing[0]
+    return (
+        f"{len(missing):,} of the {len(images.samples):,} images that '{images.root}' lists are not there: "
+        f"'{example.name}' was looked for at '{example.path.absolute()}'. Paths are relative to the manifest's folder."
+    )
+
+
+def file_instead(path: Path) -> str:
+    """Say which image of the same name and another ending lies where one is missing; an empty text where none does."""
+    if os.path.lexists(path):
+        return ""
+    try:
+        beside = sorted(entry.name for entry in path.parent.iterdir() if is_image_name(entry.name))
+    except OSError:
+        return ""
+    other = next((name for name in beside if folded_name(Path(name).stem) == folded_name(path.stem)), "")
+    return f" There is '{other}'." if other else ""
+
+
+__all__ = ["file_instead", "note_on_missing"]
