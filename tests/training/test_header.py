@@ -14,6 +14,7 @@ SETTINGS = {"backbone": "resnet18", "pretrained": "none", "image_size": 64, "sou
 def test_it_names_data_network_and_training(photos: Path) -> None:
     data, network, training, *rest = header(open_dataset(photos), Config.from_flat(SETTINGS), resumed=True)
     assert "images: " in data and "the checkpoint" in network and "64 px" in network and "3 epochs" in training
+    assert rest.pop(0) == "Classes: crow 6, jay 6, wren 6"
     assert rest == ["There are no validation images, so the weights of the last epoch are kept."]
 
 

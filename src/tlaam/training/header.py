@@ -12,7 +12,7 @@ from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:
-    """Return lines on data, network and training, and more where something is to be known before it begins.
+    """Return three lines on data, network and training, one on the classes, and more where something is to be known before it begins.
 
     Args:
         config: resolved settings.
@@ -28,14 +28,14 @@ def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
     lines = [
         f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
-        listed_classes(images.class_counts()),
-        *map(printable, images.notes),
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}"
         if training.epochs
         else f"Training: none; a probe on frozen features, {training.accelerator}",
+        listed_classes(images.class_counts()),
+        *map(printable, images.notes),
     ]
     if training.compile:
         lines.append("The network is compiled first: the first steps take minutes, in which nothing is shown.")
