@@ -12,7 +12,7 @@ from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, *, resumed: bool) -> list[str]:
-    """Return three lines on data, network and training, one on the classes, and more where something is to be known before it begins.
+    """Return three lines on data, network and training, one on classes, and more of what is to be known beforehand.
 
     Args:
         config: resolved settings.
