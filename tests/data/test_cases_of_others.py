@@ -237,11 +237,15 @@ def test_what_is_not_text_is_no_class(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [NFC, NFD])
 def test_a_locale_without_utf8_is_refused(tmp_path: Path, form: str) -> None:
-    filled(tmp_path, ["crow/1.jpg", f"{form}/1.jpg"])
-    code = f"from tlaam.data.open import open_dataset; open_dataset({str(tmp_path)!r})"
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
-    assert b"DataError" in done.stderr and b"Set PYTHONUTF8=1" in done.stderr
+    path = table(
+        tmp_path, lines("image,label", [("crow/1.jpg", "crow"), (f"{form}/1.jpg", form)]), files=["crow/1.jpg"]
+    )
+    draw(tmp_path / form / "1.jpg")
+    for source in (tmp_path, path):
+        code = f"from tlaam.data.open import open_dataset; open_dataset({str(source)!r})"
+        environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+        assert b"DataError" in done.stderr and b"Set PYTHONUTF8=1" in done.stderr
 
 
 # Tables --------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ def test_it_names_data_network_and_training(photos: Path) -> None:
         open_dataset(photos), resolve_machine(Config.from_flat(SETTINGS)), resumed=True
     )
     assert "images: " in data and "the checkpoint" in network and "64 px" in network and "3 epochs" in training
+    assert rest.pop(0) == "Classes: crow 6, jay 6, wren 6"
     assert rest == ["There are no validation images, so the weights of the last epoch are kept."]
 
 

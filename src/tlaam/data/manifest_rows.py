@@ -69,6 +69,12 @@ def file_of(path: Path, line: int, image: str, finder: ImageFinder, *, strict: b
     """Return the path of the image that a cell means; the cell's own where nothing is there."""
     if is_address(image):
         raise fault(path, line, f"column 'image' holds the address '{image}'", "Download the images, and name files.")
+    if not image.isascii():
+        try:
+            os.fsencode(image)
+        except UnicodeEncodeError:
+            other = f"image '{image}' cannot be named in this locale, which is not UTF-8"
+            raise fault(path, line, other, "Set PYTHONUTF8=1 (or LC_ALL=C.UTF-8) and run it again.") from None
     try:
         found = finder.find(image)
         if strict and is_missing(image) and not os.path.lexists(os.path.join(path.parent, found)):  # noqa: PTH118

@@ -13,7 +13,7 @@ from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, start: Start | None = None, *, resumed: bool) -> list[str]:
-    """Return lines on data, network and training, and more where something is to be known before it begins.
+    """Return three lines on data, network and training, one on classes, and more of what is to be known beforehand.
 
     Args:
         config: resolved settings.
@@ -34,14 +34,14 @@ def header(images: LabelledImages, config: Config, start: Start | None = None, *
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
     lines = [
         f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
-        listed_classes(images.class_counts()),
-        *map(printable, images.notes),
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
         f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}"
         if training.epochs
         else f"Training: none; a probe on frozen features, {training.accelerator}",
+        listed_classes(images.class_counts()),
+        *map(printable, images.notes),
     ]
     if start is not None and not resumed:
         lines += start.lines()
