@@ -102,7 +102,7 @@ def test_predict_and_evaluate_say_what_they_leave_out(tmp_path: Path, capsys: py
         Image.new("RGB", (40, 40), colour).save(tmp_path / "photos" / colour / "1.png")
         (tmp_path / "photos" / colour / "2.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     model = written(tmp_path / "m.onnx", small_model())
-    line = "tlaam: Left out 2 files of type .heic, which are not read: convert them"
+    line = "2 files of a type that is not read (2 .heic; convert them"
     for arguments in (
         ["predict", model, tmp_path / "photos"],
         ["predict", model, tmp_path / "photos", "--into", tmp_path / "out"],

@@ -77,7 +77,7 @@ def test_temperature_makes_scores_honest_and_changes_no_answer() -> None:
     scores = 10 * solve(values, labels, 4, 0.1).logits(values)
     found = temperature(scores, labels)
     assert found > 2 and negative_log_likelihood(scores / found, labels) < negative_log_likelihood(scores, labels)
-    around = [negative_log_likelihood(scores / (found * factor), labels) for factor in (0.98, 1, 1.02)]
+    around = [negative_log_likelihood(scores / (found * factor), labels) for factor in (0.9, 1, 1.1)]
     assert min(around) == around[1]
 
 
@@ -151,6 +151,25 @@ def test_no_more_folds_are_held_out_than_are_needed() -> None:
     assert set(folds[some.held_out]) == {0, 1} and (some.known == some.held_out).all()
     assert not some.out_of_fold[~some.held_out].any() and some.out_of_fold[some.held_out].any(1).all()
     assert fit_probe(values, labels, 3, folds).held_out.all()
+
+
+def test_nobody_is_sure_after_a_few_images_that_were_all_right() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    scores = 50 * np.eye(3)[labels] + random.normal(size=(60, 3))
+    heat = temperature(scores, labels)
+    confidence = (np.exp(scores / heat) / np.exp(scores / heat).sum(1, keepdims=True)).max(1).mean()
+    smoothed = np.full((60, 3), 1 / 62 / 3) + 61 / 62 * np.eye(3)[labels]  # Platt's targets, over three classes
+
+    def by_hand(t: float) -> float:
+        logs = scores / t - np.log(np.exp(scores / t).sum(1, keepdims=True))
+        return float(-(smoothed * logs).sum(1).mean())
+
+    grid = np.geomspace(0.1, 100, 2000)
+    assert heat == pytest.approx(grid[np.argmin([by_hand(t) for t in grid])], rel=0.01)
+    assert 0.98 < confidence < 0.995
+    many = temperature(np.tile(scores, (100, 1)), np.tile(labels, 100))
+    assert many < heat  # more images, less doubt
 
 
 def test_two_images_are_a_probe_of_which_nothing_is_known() -> None:

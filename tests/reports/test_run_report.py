@@ -227,8 +227,8 @@ def test_a_page_that_cannot_be_written_leaves_the_model_and_is_said(
         (
             3,
             {"probe": {"out_of_fold_top1": 0.9}, "kept": "probe"},
-            ["for 3 epochs", "Before the first", "No epoch"],
-            "only",
+            ["as it was pretrained", "Before the first", "None of 3 epochs"],
+            "trained for 3",
         ),
         (3, {"probe": {"out_of_fold_top1": None}, "kept": "epoch 2"}, ["nothing is known"], "No epoch"),
         (3, {}, ["trained for 3 epochs", "nothing is known"], "out of fold"),
@@ -238,5 +238,5 @@ def test_what_a_probe_is_known_to_do_is_said(
     epochs: int, status: dict[str, Any], words: list[str], not_said: str
 ) -> None:
     config = Config.from_flat({"epochs": epochs, "backbone": "resnet18", "image_size": 64})
-    text = _intro(config, {"classes": 3, "name": "photos"}, status, None)
+    text = _intro(config, {"classes": 3, "name": "photos"}, status, None, "")
     assert all(word in text for word in words) and not_said not in text

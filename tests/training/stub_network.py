@@ -30,6 +30,8 @@ SETTINGS: dict[str, Any] = {
 
 
 class StubNetwork(nn.Module):
+    remarks: tuple[str, ...] = ()
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.backbone = nn.Sequential(

@@ -34,6 +34,8 @@ Weights = NDArray[np.float64]
 class LinearNetwork(nn.Module):
     """One linear layer on all pixels: its gradient is short to write down."""
 
+    remarks: tuple[str, ...] = ()
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classifier = nn.Linear(3 * SIDE * SIDE, classes)

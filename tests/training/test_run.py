@@ -201,8 +201,9 @@ def test_what_was_chosen_is_said_before_the_first_epoch(
     assert "3 classes; images: 21 train, 6 val, 0 test" in said[0]
     assert "stub, starting from timm hub, stub; input 32 px, source 32 px; modules: oaam, mpalm, lcam" in said[1]
     assert "2 epochs (the first 1 on the raw image only), batch 4, sgd, lr 0.05, cpu (devices: 1)" in said[2]
-    assert said[3].startswith("epoch 1/2 · loss raw ") and "object" not in said[3].split("·")[1]
-    assert all(f" {branch} " in said[4].split("·")[1] for branch in ("raw", "object", "parts"))
+    assert said[3] == "Classes: class0 9, class1 9, class2 9"
+    assert said[4].startswith("epoch 1/2 · loss raw ") and "object" not in said[4].split("·")[1]
+    assert all(f" {branch} " in said[5].split("·")[1] for branch in ("raw", "object", "parts"))
     train(photographs, tmp_path / "last", settings(epochs=1, val_fraction=0))
     assert "weights of the last epoch are kept" in capsys.readouterr().err
 
@@ -488,7 +489,7 @@ def test_deep_images_are_read_by_one_depth_that_the_run_keeps(
     monkeypatch.setattr(running, "save_model", lambda *given: (kept.append(given[-1]), save(*given)))
     folder = RunFolder(train(tmp_path / "photos", tmp_path / "run", settings(epochs=1)))
     said = capsys.readouterr().err
-    assert said.count("Left out 1 file of type .heic") == 1
+    assert said.count("1 file of a type that is not read (1 .heic;") == 1
     assert said.count("16 images of more than 8 bits: black and white are taken for 12 bits (0…4095)") == 1
     assert kept == [Depth(whole=(0.0, 4095.0))]
     facts = folder.read_json(folder.data)

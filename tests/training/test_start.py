@@ -21,10 +21,10 @@ from tlaam.config.sections import ModelConfig
 from tlaam.errors import ConfigError, ModelError
 from tlaam.inference.store import load_model
 from tlaam.models.build import build_model
-from tlaam.models.class_rows import LOW, carry_over, class_axes, rejoin
 from tlaam.models.network import TLAAM
 from tlaam.runs.folder import RunFolder
 from tlaam.training import run as training_run
+from tlaam.training.class_rows import LOW, carry_over, class_axes, rejoin
 from tlaam.training.run import resume, train
 from tlaam.training.start import Start
 
@@ -201,7 +201,7 @@ def test_training_goes_on_from_there(old: Path, season: Path, tmp_path: Path) ->
     settings = {"epochs": 1, "raw_epochs": 0, "batch_size": 9, "lr": 0.0, "probe_first": False, "keep": "last"}
     new = begun(season, tmp_path / "new", old, **settings)
     before, after = weights(old), weights(new)
-    moved = ("running_mean", "running_var", "num_batches_tracked")
+    moved = ("running_mean", "running_var", "num_batches_tracked", "localizer.threshold")
     for name, value in after.items():
         if name.startswith(("classifier", "joint")):
             assert torch.equal(value[1:], before[name][1:]), "class1 and class2"

@@ -107,7 +107,7 @@ def write_comparison_page(
         folder / "index.html",
         title=f"{images.name}: systems compared",
         intro=(
-            f"All systems were trained on the same images under the same settings and measured on {measured_on}. "
+            f"All systems saw the same images under the same settings and were measured on {measured_on}. "
             f"{note}\n\n"
             "The pictures show the first of them as each system's first run saw them, right or wrong."
         ),

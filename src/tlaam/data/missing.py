@@ -29,7 +29,7 @@ def file_instead(path: Path) -> str:
         return ""
     try:
         beside = sorted(entry.name for entry in path.parent.iterdir() if is_image_name(entry.name))
-    except OSError:
+    except (OSError, ValueError):  # no folder, or a name that none can have
         return ""
     other = next((name for name in beside if folded_name(Path(name).stem) == folded_name(path.stem)), "")
     return f" There is '{other}'." if other else ""

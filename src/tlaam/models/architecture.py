@@ -37,6 +37,11 @@ class Architecture(nn.Module):
         """Whether its heat maps and object boxes come from what the image shows, so that both can be measured."""
         return False
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is to be known of its backbone before it is trained, a sentence each."""
+        return tuple(self.backbone.remarks)
+
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         super().__init__()
         self.backbone = backbone

@@ -132,9 +132,10 @@ def _intro(
     """
     model, epochs = config.model, config.training.epochs
     before = status.get("started_from", {}).get("name")
-    how = f"trained for {epochs} epochs" if epochs else "as it was pretrained, under classifiers that were solved"
+    frozen = not epochs or status.get("kept") == "probe"
+    how = "as it was pretrained, under classifiers that were solved" if frozen else f"trained for {epochs} epochs"
     if before is not None:
-        how = f"started from {before} and {how}" if epochs else f"as {before} has it, under classifiers solved anew"
+        how = f"as {before} has it, under classifiers solved anew" if frozen else f"started from {before} and {how}"
     text = (
         f"{model.backbone} at {model.image_size} pixels, {how} to tell {facts['classes']} classes of {facts['name']} "
         "apart, from image labels alone."
@@ -144,7 +145,7 @@ def _intro(
         began = "Of the training images" if not epochs else "Before the first epoch, of the training images"
         text += f" {began} {out_of_fold:.1%} were named right by classifiers that had not seen them (out of fold)."
     if status.get("kept") == "probe":
-        text += " No epoch did clearly better on held-out images, so the weights are those from before the first."
+        text += f" None of {epochs} epochs did clearly better on held-out images, so the weights are those from before."
     text += "\n\n"
     if report is not None and others:
         return f"{text}{measured_in(report)} of {others}, other data than it was trained on; curves are of the latter."
@@ -160,7 +161,7 @@ def measured_on(report: EvaluationReport, config: Config) -> str:
     flattering = ""
     if report.selected_on_these:
         flattering = " " + BEST_EPOCH
-    elif report.split == "val" and config.training.keep == "best":
+    elif report.split == "val" and config.training.keep == "best" and config.training.epochs:
         flattering = " The epoch was chosen by these images, so the figures flatter a little."
     return f"{measured_in(report)}.{flattering}"
 
@@ -333,6 +334,8 @@ def _facts(
     rows: list[tuple[str, str]] = []
     if seconds:
         rows += [("training", _duration(sum(seconds))), ("an epoch", _duration(sum(seconds) / len(seconds)))]
+    if "probe" in status:
+        rows.append(("probe", _duration(status["probe"]["seconds"])))
     if status.get("pseudo_mask_seconds"):
         rows.append(("pseudo masks", _duration(status["pseudo_mask_seconds"])))
     if "memory_bytes" in status:

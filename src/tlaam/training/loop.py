@@ -47,7 +47,7 @@ from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
 from tlaam.training.threshold import ThresholdChooser
 from tlaam.training.transforms import jitter_colors
-from tlaam.training.validation import clearly_better, validate
+from tlaam.training.validation import clearly_better, standard_error, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
 
 _ENOUGH = 20
@@ -83,6 +83,8 @@ class _State:
     best_epoch: int | None = None
     probe_losses: list[float] = field(default_factory=list)
     """Of the validation images, before the first step, where a probe came first."""
+    gains: list[list[float]] = field(default_factory=list)
+    """Of each epoch over the probe: how much lower its mean loss on the validation images, and the standard error."""
     best_temperature: float = 1.0
     last_temperature: float = 1.0
     last_passes: bool = True
@@ -261,7 +263,7 @@ class _Fit:
         if self.sharded:
             model.cpu()  # the device's memory is for the shards
         share = measured.measures["top1_fused"]
-        self._say(f"The probe has {share:.1%} of held-out images right; fine-tuning goes on.")
+        self._say(f"The probe has {share:.1%} of the {len(self.val)} held-out images right; fine-tuning goes on.")
         self.state.probe_losses = measured.calibrated()[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
@@ -393,7 +395,9 @@ class _Fit:
             val = found.measures
             losses, state.last_temperature = found.calibrated()
             if state.probe_losses:
-                state.last_passes = clearly_better(losses, torch.tensor(state.probe_losses))
+                before = torch.tensor(state.probe_losses)
+                state.last_passes = clearly_better(losses, before)
+                state.gains.append([float((before - losses).mean()), standard_error(before - losses)])
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self._backbone_lr() * self._lr_factor(state.step - 1), means, val)
@@ -543,10 +547,26 @@ class _Fit:
             joint.cool(temperature)
         if self.fabric.is_global_zero and self.epochs:
             self.folder.note_status(kept=kept)
-        if state.probe_losses:
-            found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
-            tail = "; kept the probe" if kept == "probe" else ""
-            self._say(f"{found} clearly better than the probe on held-out images{tail}.")
+        if state.probe_losses and state.gains:
+            self._compare_with_probe(kept)
+
+    def _compare_with_probe(self, kept: str) -> None:
+        """Note, and say, how the epochs did beside the probe."""
+        loss, gains = sum(self.state.probe_losses) / len(self.val), self.state.gains
+        epoch = max(range(len(gains)), key=lambda number: gains[number][0])
+        gain, error = gains[epoch]
+        if self.fabric.is_global_zero:
+            held_out = {
+                "images": len(self.val), "probe_loss": loss, "lowest_in_epoch": epoch + 1, "gain": gain, "error": error,
+            }  # fmt: skip
+            self.folder.note_status(held_out=held_out)
+        found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
+        tail = "; kept the probe" if kept == "probe" else ""
+        self._say(
+            f"{found} clearly better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
+            f"{loss:.3f}; of epoch {epoch + 1}, the best by it, {loss - gain:.3f}; standard error of the difference "
+            f"{error:.3f}.)"
+        )
 
     def _say(self, line: str) -> None:
         if self.progress:

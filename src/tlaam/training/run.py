@@ -25,7 +25,6 @@ from tlaam.inference.store import load_model, require_intact, save_model, set_as
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import probe_shape
 from tlaam.models.build import build_model
-from tlaam.models.class_rows import carry_over, rejoin
 from tlaam.models.localizers.base import Localizer
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
@@ -36,6 +35,7 @@ from tlaam.runs.history import total_seconds
 from tlaam.runs.out_of_fold import write_out_of_fold
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.checkpoint import Checkpoints
+from tlaam.training.class_rows import carry_over, rejoin
 from tlaam.training.dataset import training_images
 from tlaam.training.header import header
 from tlaam.training.identity import (
@@ -260,7 +260,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
         lines = header(images, plan.config, plan.start, resumed=plan.checkpoint is not None)
-        for line in (*lines, *model.backbone.remarks):
+        for line in (*lines, *model.remarks):
             say(line, progress)
 
     def mark_foreground() -> None:
@@ -328,7 +328,8 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         with full_disk_named(folder.path, f"continue with: {resume_command(folder)}"):
             origin = {} if plan.start is None else {"started_from": plan.start.origin}
             save_model(folder.path, model, plan.config.model, plan.classes, images.depth, **origin)
-            folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history), 1))
+            probed = folder.read_json(folder.status).get("probe", {}).get("seconds", 0.0)
+            folder.note_status(state="finished", finished=_now(), seconds=round(total_seconds(history) + probed, 1))
 
     on_first(fabric, finish)
 

@@ -15,7 +15,7 @@ from tlaam.hub.names import hub_name, is_hub_name
 from tlaam.inference.pytorch import TorchModel
 from tlaam.inference.store import WEIGHTS, folder_of, load_model
 from tlaam.models.architecture import Architecture
-from tlaam.models.class_rows import carry_over
+from tlaam.training.class_rows import carry_over
 from tlaam.utils.text import printable
 
 _NAMED = 10

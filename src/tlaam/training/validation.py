@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -81,13 +82,21 @@ def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
 def clearly_better(new: Tensor, old: Tensor) -> bool:
     """Return whether losses ``(N,)`` are lower than others of the same images, by a standard error of the difference.
 
+    A loss counts for what N images can tell apart at least, −log(1 − 1 / (N + 2)): two networks that are right of them
+    all are equals, however sure they are.
+
     >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
     >>> clearly_better(old - 0.5, old), clearly_better(old - torch.tensor([1.0, -1.0, 0.5, -0.4]), old)
     (True, False)
     """
-    gain = old.double() - new.double()
-    error = float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else float("inf")
-    return float(gain.mean()) > error
+    least = -math.log1p(-1 / (len(new) + 2))
+    gain = old.double().clamp(min=least) - new.double().clamp(min=least)
+    return float(gain.mean()) > standard_error(gain)
+
+
+def standard_error(values: Tensor) -> float:
+    """Return the standard error of the mean of values ``(N,)``; infinity of a single one."""
+    return float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else float("inf")
 
 
 def _measured(probabilities: Tensor, labels: Tensor) -> Tensor:
