@@ -133,3 +133,9 @@ def test_an_existing_squeeze_and_excitation_stays() -> None:
     before = sum("SqueezeExcite" in type(m).__name__ for m in network.modules())
     insert_channel_attention(network, 64)
     assert sum("SqueezeExcite" in type(m).__name__ for m in network.modules()) == before > 0
+
+
+def test_stages_that_never_run_as_one_are_refused_with_what_to_do() -> None:
+    network = timm.create_model("coat_lite_tiny", num_classes=0)
+    with pytest.raises(ModelError, match=r"stages of CoaT are not known.*attention=none"):
+        insert_channel_attention(network, 224)
