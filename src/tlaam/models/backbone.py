@@ -253,7 +253,9 @@ def _difference(name: str, tail: Tail, features: Tensor) -> str:
 
 def _norm_as_saved(backbone: Backbone, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Answer as a model that is loaded did, if 0.1.0 saved it: ConvNeXt normalised each position, others none."""
-    if isinstance(backbone.pooled_norm, PooledNorm) and f"{prefix}pooled_norm.norm.weight" not in state:
+    if not isinstance(backbone.pooled_norm, PooledNorm) or getattr(backbone.pooled_norm.norm, "weight", None) is None:
+        return
+    if f"{prefix}pooled_norm.norm.weight" not in state:
         if f"{prefix}norm.weight" in state:
             backbone.norm = backbone.pooled_norm.norm
         backbone.pooled_norm = nn.Identity()

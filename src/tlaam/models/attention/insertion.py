@@ -103,7 +103,7 @@ def stages_of(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str
             return [(chain._modules, key) for key in chain._modules]
     places = [info["module"].rpartition(".") for info in getattr(network, "feature_info", [])]  # VGG, DenseNet, ...
     modules = dict(network.named_modules())
-    if places and all(f"{parent}.{key}".lstrip(".") in modules for parent, _, key in places):
+    if places and all(key and f"{parent}.{key}".lstrip(".") in modules for parent, _, key in places):
         return [(modules[parent]._modules, key) for parent, _, key in places]
     raise _unknown_stages(network)
 
