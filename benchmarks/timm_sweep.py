@@ -144,7 +144,7 @@ def _two_levels(name: str, size: int, localizer: str, first: dict[str, Any]) -> 
     """Return `runs`, with what had to be given for it, or the line or trace that it ends in; and what was given."""
     lines = []
     fixed = {"raw_scale": 1.0, "part_size": size}
-    for options in (first, fixed, {**fixed, "attention": "none"}):
+    for options in (first, {"attention": "none"}, fixed, {**fixed, "attention": "none"}):
         config = ModelConfig.model_validate(
             {"backbone": name, "image_size": size, "pretrained": "none", "localizer": localizer, **options}
         )

@@ -71,7 +71,14 @@ def test_a_network_without_a_map_is_refused_in_a_line_with_another(name: str, si
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.LayerNorm(6), nn.GroupNorm(1, 6), timm.layers.RmsNorm(6), timm.layers.LayerNorm2d(6)]
+    "norm",
+    [
+        nn.LayerNorm(6),
+        nn.LayerNorm(6, elementwise_affine=False),
+        nn.GroupNorm(1, 6),
+        timm.layers.RmsNorm(6),
+        timm.layers.LayerNorm2d(6),
+    ],
 )
 def test_a_norm_laid_over_a_map_is_that_of_its_mean(norm: nn.Module) -> None:
     torch.manual_seed(0)

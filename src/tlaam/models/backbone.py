@@ -65,7 +65,7 @@ class Backbone(nn.Module):
         if tail.features.ndim == 3 and features.shape[2:] == (1, 1) and image_size >= 64:
             raise ModelError(f"{name} puts out its class token alone, and so no map of places; {INSTEAD}.")
         self.channels = int(features.shape[1])
-        self.remarks = [remark] if (remark := _difference(self.network, name, tail, features)) else []
+        self.remarks = [remark] if (remark := _difference(name, tail, features)) else []
         config = cast("dict[str, Any]", self.network.pretrained_cfg)
         self.mean: tuple[float, float, float] = tuple(config["mean"])
         self.std: tuple[float, float, float] = tuple(config["std"])
@@ -236,16 +236,15 @@ def _is_channels_last(network: nn.Module, features: Tensor) -> bool:
     return features.ndim == 4 and features.shape[1] != channels == features.shape[3]
 
 
-def _difference(network: nn.Module, name: str, tail: Tail, features: Tensor) -> str:
+def _difference(name: str, tail: Tail, features: Tensor) -> str:
     """Return a line that says why the mean of a map is not what timm classifies by; empty where it is."""
     pooled, own = features.mean((2, 3)), tail.pooled
     if own is None or (own.shape == pooled.shape and torch.allclose(pooled, own, rtol=1e-3, atol=1e-4)):
         return ""
     if tail.others:
-        behind = "pools" if not hasattr(network, "conv_head") else "pools, then transforms"
         return (
-            f"{name} {behind} by weights of its own ({tail.others[0]}); here its last map is averaged, and they are "
-            "left out."
+            f"{name} has further layers between its last map and its classifier ({tail.others[0]}); here they are left "
+            "out, and the map is averaged."
         )
     if tail.features.ndim == 3 and tail.features.shape[1] > features.shape[2] * features.shape[3]:
         return f"{name} is classified by its class token; here its patch tokens are averaged, which have places."
@@ -254,7 +253,9 @@ def _difference(network: nn.Module, name: str, tail: Tail, features: Tensor) -> 
 
 def _norm_as_saved(backbone: Backbone, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Answer as a model that is loaded did, if 0.1.0 saved it: ConvNeXt normalised each position, others none."""
-    if isinstance(backbone.pooled_norm, PooledNorm) and f"{prefix}pooled_norm.norm.weight" not in state:
+    if not isinstance(backbone.pooled_norm, PooledNorm) or getattr(backbone.pooled_norm.norm, "weight", None) is None:
+        return
+    if f"{prefix}pooled_norm.norm.weight" not in state:
         if f"{prefix}norm.weight" in state:
             backbone.norm = backbone.pooled_norm.norm
         backbone.pooled_norm = nn.Identity()

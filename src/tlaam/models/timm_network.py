@@ -161,7 +161,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _called(network: nn.Module, *, deepest: bool) -> Iterator[list[str]]:
-    """List the modules that are called, in order; the deepest with weights of their own, or all."""
+    """List the modules that are called, in order: all, or the deepest that have weights of their own or normalise."""
     called: list[str] = []
 
     def note(place: str) -> Callable[..., None]:
@@ -170,7 +170,7 @@ def _called(network: nn.Module, *, deepest: bool) -> Iterator[list[str]]:
     handles = [
         module.register_forward_hook(note(place))
         for place, module in network.named_modules()
-        if place and (not deepest or any(True for _ in module.parameters(recurse=False)))
+        if place and (not deepest or PooledNorm.fits(module) or any(True for _ in module.parameters(recurse=False)))
     ]
     try:
         yield called

@@ -79,7 +79,8 @@ def fit_weights(
         missing = [name for name in wanted if name not in state and name not in optional]
     if missing:
         raise ModelError(_misfit(missing, best.state, wanted, len(wanted) - len(optional)))
-    if broken := [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+    learnt = {name: value for name, value in state.items() if name not in optional and value.is_floating_point()}
+    if broken := [name for name, value in learnt.items() if not value.isfinite().all()]:
         raise ModelError(f"holds {len(broken)} tensors that are not finite, first {broken[0]}; that training diverged.")
     others = [other for other, fits in direct if other is not best and len(fits) >= len(wanted) / 2]
     return Fitted(state, _described(best, state, others))

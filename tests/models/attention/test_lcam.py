@@ -133,3 +133,10 @@ def test_an_existing_squeeze_and_excitation_stays() -> None:
     before = sum("SqueezeExcite" in type(m).__name__ for m in network.modules())
     insert_channel_attention(network, 64)
     assert sum("SqueezeExcite" in type(m).__name__ for m in network.modules()) == before > 0
+
+
+@pytest.mark.parametrize("name", ["coat_lite_tiny", "tresnet_m"])
+def test_stages_that_are_not_known_are_refused_with_what_to_do(name: str) -> None:
+    network = timm.create_model(name, num_classes=0)
+    with pytest.raises(ModelError, match=r"stages of \w+ are not known.*attention=none"):
+        insert_channel_attention(network, 224)

@@ -103,9 +103,13 @@ def stages_of(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str
             return [(chain._modules, key) for key in chain._modules]
     places = [info["module"].rpartition(".") for info in getattr(network, "feature_info", [])]  # VGG, DenseNet, ...
     modules = dict(network.named_modules())
-    if places and all(f"{parent}.{key}".lstrip(".") in modules for parent, _, key in places):
+    if places and all(key and f"{parent}.{key}".lstrip(".") in modules for parent, _, key in places):
         return [(modules[parent]._modules, key) for parent, _, key in places]
-    raise ModelError(
+    raise _unknown_stages(network)
+
+
+def _unknown_stages(network: nn.Module) -> ModelError:
+    return ModelError(
         f"the stages of {type(network).__name__} are not known, so channel attention cannot be put into it; "
         "use attention=none with this backbone."
     )
@@ -129,8 +133,8 @@ def _door_channels(block: nn.Module) -> int | None:
 
 def _output_layout(network: nn.Module, stage: nn.Module, input_size: int) -> tuple[int, int]:
     """Return (channels, axis of the channels) of what a stage puts out, found by running it once on a blank image."""
-    shapes: list[torch.Size] = []
-    handle = stage.register_forward_hook(lambda _module, _inputs, output: shapes.append(output.shape))
+    outputs: list[Any] = []
+    handle = stage.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     was_training = network.training
     parameter = next(network.parameters())
     try:
@@ -139,6 +143,8 @@ def _output_layout(network: nn.Module, stage: nn.Module, input_size: int) -> tup
     finally:
         handle.remove()
         network.train(was_training)
-    shape = shapes[0]
+    if not outputs or not isinstance(outputs[0], Tensor) or outputs[0].ndim not in (3, 4):  # CoaT's are lists of blocks
+        raise _unknown_stages(network)
+    shape = outputs[0].shape
     last = len(shape) == 3 or str(getattr(network, "output_fmt", "")).endswith("NHWC")
     return int(shape[-1] if last else shape[1]), -1 if last else 1
