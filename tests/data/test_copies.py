@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tlaam.data import copies
-from tlaam.data.copies import find_copies, with_copies
+from tlaam.data.copies import contradictions, find_copies, with_copies
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import cut_splits
@@ -90,3 +90,11 @@ def test_test_images_are_not_opened(images: LabelledImages, monkeypatch: pytest.
     marked = images.with_samples([replace(s, split="test" if s.name < "jay" else "train") for s in images.samples])
     with_copies(marked)
     assert opened and all(name.startswith("jay/") for name in opened)
+
+
+def test_pictures_under_two_classes_are_counted_and_named(images: LabelledImages) -> None:
+    assert contradictions(images) == ""  # nobody has looked for copies
+    said = contradictions(with_copies(images))
+    assert said.startswith("2 pictures lie under several classes, such as 'crow/") and "' and 'jay/" in said
+    jays = with_copies(images.with_samples([sample for sample in images.samples if sample.name.startswith("jay/")]))
+    assert jays.rule.copies and contradictions(jays) == ""

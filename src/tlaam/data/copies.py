@@ -13,6 +13,7 @@ from tlaam.data.images import ImageError
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split_rule import name_checksum
 from tlaam.utils.checksums import checksum, file_checksum
+from tlaam.utils.text import printable
 
 DECODED = 20_000
 """Training images above which only equal files are found: to decode more of them takes longer than it is worth."""
@@ -39,6 +40,20 @@ def with_copies(images: LabelledImages, progress: Progress | None = None) -> Lab
     found = find_copies(images.split("train"), progress)
     copies = tuple(sorted(tuple(sorted(name_checksum(sample.name) for sample in equal)) for equal in found))
     return replace(images, rule=replace(images.rule, copies=copies))
+
+
+def contradictions(images: LabelledImages) -> str:
+    """Say how many pictures lie under several classes, as far as copies were looked for; an empty text for none."""
+    labels = {name_checksum(sample.name): (sample.label, sample.name) for sample in images.samples}
+    found = [[labels[name] for name in equal if name in labels] for equal in images.rule.copies or ()]
+    doubtful = [sorted(members) for members in found if len({label for label, _ in members}) > 1]
+    if not doubtful:
+        return ""
+    pictures = "1 picture lies" if len(doubtful) == 1 else f"{len(doubtful):,} pictures lie"
+    return (
+        f"{pictures} under several classes, such as '{printable(doubtful[0][0][1])}' and "
+        f"'{printable(doubtful[0][-1][1])}': only one label can be right. tlaam check names them all."
+    )
 
 
 def find_copies(samples: Sequence[Sample], progress: Progress | None = None) -> list[list[Sample]]:
@@ -146,4 +161,4 @@ def _of_content(sample: Sample) -> str | None:
         return None
 
 
-__all__ = ["DECODED", "find_copies", "with_copies"]
+__all__ = ["DECODED", "contradictions", "find_copies", "with_copies"]

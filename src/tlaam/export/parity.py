@@ -21,6 +21,7 @@ from tlaam.inference.inputs import find_images
 from tlaam.inference.onnx import OnnxModel
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
+from tlaam.runs.splits import TrainingData, with_the_runs_splits
 
 PROBABILITY = 1e-3
 """Largest difference of two probabilities that counts as agreement."""
@@ -240,7 +241,7 @@ def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split 
     else:
         folder = RunFolder(run)
         try:
-            data = opened_again(folder.read_json(folder.data))
+            data = with_the_runs_splits(opened_again(folder.read_json(folder.data)), TrainingData.of_run(run), run)
         except (TlaamError, KeyError, OSError) as error:
             raise ExportError(
                 f"the images that {run} was trained on cannot be had ({error}); give photographs by --images, and for "

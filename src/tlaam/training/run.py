@@ -18,6 +18,7 @@ from tqdm import tqdm
 from tlaam.config.defaults import resolve, resolve_machine
 from tlaam.config.schema import Config
 from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.data.copies import contradictions
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, DataError, ModelError, RunError, TlaamError
@@ -129,6 +130,8 @@ def train(
         images, skipped = readable(images, given.training.skip_unreadable, progress)
         images = with_found_depth(images, progress)
         images = with_splits(with_equal_images(images, given, test_fraction, progress), given, test_fraction)
+        if line := contradictions(images):
+            say(line, progress)
         if given.training.select_on == "test" and not images.split("test"):
             raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
         path = Path(out) if out is not None else free_folder(images.name)
