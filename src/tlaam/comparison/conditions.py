@@ -38,19 +38,13 @@ def conditions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         f"{option}={spelt(value)}" for option, value in shared.items() if spelt(value) != spelt(defaults.get(option))
     ]
     machine = record["machine"]
-    untrained = [name for name, own in record["systems"].items() if {**record["settings"], **own}["epochs"] == 0]
-    no_epochs = (
-        f"; not trained, and so with nothing held out for an epoch's choice: {', '.join(untrained)}"
-        if untrained
-        else ""
-    )
     of_first = f" (of the first of {record['folds']} folds' runs)" if record.get("folds") else ""
     return [
         ("data", f"{record['data']}: {counts['classes']} classes, {counts['train']} training images, {counts['val']} "
                  f"for validation{of_first}"),
         ("measured on", measured_on(len(record["images"]), record["split"], record.get("folds"))),
         *([("groups", f"by '{group}' in the images' paths")] if (group := record.get("group")) else []),
-        ("weights", f"{WEIGHTS[record['protocol']]} (protocol {record['protocol']}){no_epochs}"),
+        ("weights", _weights(record)),
         ("backbone", f"{_of_all(record, 'backbone')}, pretrained: {_of_all(record, 'pretrained')}"),
         ("input, pixels", _of_all(record, "image_size")),
         ("source image, pixels", _of_all(record, "source_size")),
@@ -60,6 +54,16 @@ def conditions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("machine", f"{machine['gpu'] or machine['processor']}, threads: {machine['threads']}, where this was written"),
         ("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
     ]  # fmt: skip
+
+
+def _weights(record: Mapping[str, Any]) -> str:
+    untrained = [name for name, own in record["systems"].items() if {**record["settings"], **own}["epochs"] == 0]
+    if len(untrained) == len(record["systems"]):
+        return "as pretrained, under classifiers that are solved: nothing was trained, and nothing held out for it"
+    trained = f"{WEIGHTS[record['protocol']]} (protocol {record['protocol']})"
+    if not untrained:
+        return trained
+    return f"{trained}; not trained, and so with nothing held out for an epoch's choice: {', '.join(untrained)}"
 
 
 def _of_all(record: Mapping[str, Any], option: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from tlaam.comparison.conditions import WEIGHTS, conditions
+from tlaam.comparison.conditions import conditions
 from tlaam.comparison.grid import as_split, in_fold
 from tlaam.comparison.outcome import Comparison, computed_settings
 from tlaam.comparison.page import write_comparison_page
@@ -47,7 +47,7 @@ def write_outputs(
     text = f"""# {images.name}: systems compared
 
 Measured on {comparison.measured_on}.
-Mean ± standard deviation over seeds; weights {WEIGHTS[comparison.protocol]}. {" ".join(notes)}
+Mean ± standard deviation over seeds. Weights: {dict(facts)["weights"]}. {" ".join(notes)}
 
 {table}
 ## Differences
