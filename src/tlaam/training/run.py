@@ -229,7 +229,10 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
     identity = {"fingerprint": images.fingerprint(), "versions": versions(), "settings": deciding_settings(plan.config)}
     train_samples, val_samples = images.split("train"), images.split(plan.config.training.select_on)
     if fabric.is_global_zero:
-        for line in (*header(images, plan.config, resumed=plan.checkpoint is not None), *model.backbone.remarks):
+        for line in (
+            *header(images, plan.config, resumed=plan.checkpoint is not None),
+            *getattr(model.backbone, "remarks", ()),
+        ):
             say(line, progress)
 
     def mark_foreground() -> None:
