@@ -181,7 +181,7 @@ def _row(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, fl
     return {
         "top1": round(float((scores.argmax(1) == labels).mean()), 4),
         "nll": round(negative_log_likelihood(scores, labels), 4),
-        "nll_at_best_temperature": round(negative_log_likelihood(scores, labels, heat), 4),
+        "nll_at_its_temperature": round(negative_log_likelihood(scores, labels, heat), 4),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from tlaam.config.backbones import WITH_GPU, WITH_GPU_SIZE, WITHOUT_GPU, optimizer_for, rates_of
 from tlaam.config.registry import find
@@ -10,6 +10,8 @@ from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import LabelledImages
 from tlaam.utils.work_sharing import started_by_torchrun
+
+_T = TypeVar("_T")
 
 FINDER_SCALE = 9 / 7
 """Side of the raw image, in sides of the object image, in which the foreground head finds objects: 288 of 224 pixels
@@ -59,6 +61,17 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
     if training.workers is None and count < _TINY:
         values["workers"] = 0  # it would take longer to start them
     return config.with_options(**values)
+
+
+def resolved(value: _T | None) -> _T:
+    """Return a setting that may be left open, of settings in which none is any more.
+
+    Raises:
+        ValueError: it is still open.
+    """
+    if value is None:
+        raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
+    return value
 
 
 def resolve_machine(config: Config) -> Config:

@@ -6,7 +6,6 @@ wrote is black. Its decoders can be told to give the low bytes, too.
 
 from __future__ import annotations
 
-import struct
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from tlaam.data.depth import BITS, OVERSHOOT, Depth, Extent, Levels
+from tlaam.data.png import png_chunk
 
 Opener = Callable[[], AbstractContextManager[ImageFile.ImageFile]]
 """Opens the same file once more."""
@@ -247,23 +247,13 @@ def _decode_as(image: ImageFile.ImageFile, layout: str) -> None:
 
 def _significant_bits(image: ImageFile.ImageFile) -> int | None:
     """Return the number of bits that an ``sBIT`` chunk of a PNG says to be significant; None where none does."""
-    stream = image.fp
-    if image.format != "PNG" or stream is None:
+    if image.format != "PNG":
         return None
-    position = stream.tell()
-    try:
-        stream.seek(8)
-        while len(header := stream.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", header)
-            if kind == b"sBIT" and 0 < length <= 4:
-                bits = max(stream.read(length)[: 3 if length >= 3 else 1])
-                return bits if 8 <= bits <= 16 else None
-            if kind == b"IDAT":
-                return None
-            stream.seek(length + 4, 1)  # the chunk's data and its checksum
+    given = png_chunk(image, b"sBIT", before=b"IDAT", most=5)  # a number for each channel
+    if not given or len(given) > 4:
         return None
-    finally:
-        stream.seek(position)
+    bits = max(given[: 3 if len(given) >= 3 else 1])
+    return bits if 8 <= bits <= 16 else None
 
 
 def _numbers(given: object) -> tuple[float, ...]:

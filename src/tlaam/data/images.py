@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from tlaam.data.deep import Declared, DeepPixels, UnreadDepth, declared_of, grey_pixels, is_deep_grey, read_deep
 from tlaam.data.depth import Depth
+from tlaam.data.png import png_chunk
 from tlaam.data.signature import LENGTH, signature, signature_of
 from tlaam.errors import DataError
 from tlaam.utils.extras import install_hint
@@ -340,21 +340,8 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 
 def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:
-    """Whether an ``eXIf`` chunk follows the pixels of a PNG that has not been decoded; walks the chunk headers."""
-    stream = image.fp
-    if stream is None or "exif" in image.info:
-        return False
-    position = stream.tell()
-    try:
-        stream.seek(8)
-        while len(header := stream.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", header)
-            if kind == b"eXIf":
-                return True
-            stream.seek(length + 4, 1)  # the chunk's data and its checksum
-        return False
-    finally:
-        stream.seek(position)
+    """Whether an ``eXIf`` chunk follows the pixels of a PNG that has not been decoded."""
+    return "exif" not in image.info and png_chunk(image, b"eXIf") is not None
 
 
 def to_rgb(image: Image.Image, depth: Depth | None = None, declared: Declared | None = None) -> Image.Image:

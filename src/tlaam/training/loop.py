@@ -23,6 +23,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
 
+from tlaam.config.defaults import resolved
 from tlaam.config.schema import Config
 from tlaam.data.sample import Sample
 from tlaam.errors import RunError
@@ -133,7 +134,7 @@ def fit(
     with (
         listening() as stop,
         full_disk_named(folder.path, f"continue with: {resume_command(folder)}"),
-        _full_memory_named(folder, _resolved(config.training.batch_size)),
+        _full_memory_named(folder, resolved(config.training.batch_size)),
         lost_loaders_named(folder.path),
     ):
         training = _Fit(fabric, model, train, val, config, folder, identity, masks, probed, checkpoint, progress, stop)
@@ -204,7 +205,7 @@ class _Fit:
             self._write_history()  # it may have rows that the checkpoint has not, or lack the last
 
         workers = self.training.workers or 0
-        self.epochs, self.batch_size = _resolved(self.training.epochs), _resolved(self.training.batch_size)
+        self.epochs, self.batch_size = resolved(self.training.epochs), resolved(self.training.batch_size)
         batches = StepBatches(
             len(train),
             self.batch_size,
@@ -224,7 +225,7 @@ class _Fit:
         size = self.batch_size
         self.val_loader = self._on_device(
             batch_loader(
-                EvaluationImages(val, _resolved(config.model.source_size), dataset.cache),
+                EvaluationImages(val, resolved(config.model.source_size), dataset.cache),
                 [list(mine[start : start + size]) for start in range(0, len(mine), size)],
                 workers,
                 pin=on_gpu,
@@ -363,7 +364,7 @@ class _Fit:
         )
 
     def _backbone_lr(self) -> float:
-        return (self.training.lr or 0.0) * self.training.backbone_lr_ratio
+        return resolved(self.training.lr) * self.training.backbone_lr_ratio
 
     def _decide(self) -> tuple[int, bool]:
         """Return the signal that asked to stop (0: none) and whether a checkpoint is due, the same on every device."""
@@ -593,9 +594,3 @@ class _Fit:
         self.bar.set_postfix({**shown, "lr": f"{lr:.1e}", "img/s": f"{images:.0f}"})
         if self.fabric.is_global_zero:
             logger.log_metrics({**{f"step/{n}": v for n, v in values.items()}, "step/lr": lr}, self.state.step)
-
-
-def _resolved(value: int | None) -> int:
-    if value is None:
-        raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
-    return value

@@ -9,6 +9,7 @@ from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
+from tlaam.config.defaults import resolved
 from tlaam.config.sections import TrainingConfig
 from tlaam.errors import ConfigError
 from tlaam.models.architecture import Architecture
@@ -27,7 +28,7 @@ def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict
     Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
     left out, as are empty groups. Each group keeps its ``base_lr``, which the schedule multiplies (`set_lr`).
     """
-    lr, decay, layer_decay = _resolved(training.lr), _resolved(training.weight_decay), _resolved(training.layer_decay)
+    lr, decay, layer_decay = resolved(training.lr), resolved(training.weight_decay), resolved(training.layer_decay)
     head_lr = lr if training.classifier_lr is None else training.classifier_lr
     rates: dict[int, float] = {}
     if layer_decay < 1:
@@ -94,12 +95,6 @@ def build_optimizer(model: Architecture, training: TrainingConfig) -> Optimizer:
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups)
     return torch.optim.SGD(groups, momentum=training.momentum)
-
-
-def _resolved(value: float | None) -> float:
-    if value is None:
-        raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
-    return value
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:

@@ -1,0 +1,40 @@
+"""What stands between the pixels of a PNG file, read without decoding them."""
+
+from __future__ import annotations
+
+import struct
+
+from PIL import ImageFile
+
+
+def png_chunk(image: ImageFile.ImageFile, kind: bytes, *, before: bytes = b"", most: int = 0) -> bytes | None:
+    """Return the beginning of a PNG file's first chunk of a kind, by walking the headers of its chunks.
+
+    Args:
+        image: opened and not yet decoded; its file stays where it stands.
+        kind: four letters.
+        before: a kind of chunk at which the search ends.
+        most: bytes of the chunk's data that are returned.
+
+    Returns:
+        The data; None where there is no such chunk.
+    """
+    stream = image.fp
+    if stream is None:
+        return None
+    position = stream.tell()
+    try:
+        stream.seek(8)
+        while len(header := stream.read(8)) == 8:
+            length, found = struct.unpack(">I4s", header)
+            if found == kind:
+                return stream.read(min(length, most))
+            if found == before:
+                return None
+            stream.seek(length + 4, 1)  # the chunk's data and its checksum
+        return None
+    finally:
+        stream.seek(position)
+
+
+__all__ = ["png_chunk"]
