@@ -138,6 +138,10 @@ class Config(Section):
             raise ValueError(f"probe_first goes with architecture=tlaam; {model.architecture} begins with none")
         if self.training.epochs == 0 and self.training.probe_first is False:
             raise ValueError("epochs is 0, which is a probe alone, and probe_first is false; leave one of them out")
+        if self.training.paste and model.localizer not in (None, "foreground"):
+            raise ValueError(
+                f"paste goes with localizer=foreground, whose pseudo masks it cuts by, not {model.localizer}"
+            )
         if (fault := _option_without_use(model)) is not None:
             raise ValueError(fault)
         return self

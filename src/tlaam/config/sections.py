@@ -159,6 +159,9 @@ class TrainingConfig(Section):
     """Label smoothing of the cross-entropies."""
     distillation: NotNegative = 0.0
     """Weight of what raw image and parts learn from the object's answers; 0: nothing."""
+    paste: Fraction = 0.0
+    """Share of the training images whose object is put before another image's background, by the pseudo masks; only
+    where the foreground head finds objects."""
     gradient_clip: NotNegative | None = None
     """Largest gradient norm; 0 leaves gradients alone; default: 1 with adamw, else 0."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -42,6 +42,7 @@ from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_
 from tlaam.training.loss import Losses, TwoLevelLoss
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.optimizer import build_optimizer, freeze_stages, set_lr
+from tlaam.training.pasting import on_other_backgrounds
 from tlaam.training.sampler import StepBatches, batch_sizes
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
@@ -330,7 +331,11 @@ class _Fit:
         if epoch != self.told_epoch:
             self.learner.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
-        images = jitter_colors(batch.input_image, batch.color_jitter) if training.jitter else batch.input_image
+        images = batch.input_image
+        if training.paste and batch.mask.numel():
+            images = on_other_backgrounds(images, batch.mask, training.paste)
+        if training.jitter:
+            images = jitter_colors(images, batch.color_jitter)
         output = self.wrapped(images, batch.label, raw_only=raw_only)
         losses: Losses = self.criterion(output, batch.label, batch.mask)
         self.fabric.backward(losses.total)
