@@ -38,7 +38,7 @@ from tlaam.errors import TlaamError
 from tlaam.models.backbone import Backbone
 from tlaam.models.build import build_model
 from tlaam.models.pretrained import load_pretrained
-from tlaam.runs.environment import versions
+from tlaam.runs.environment import commit, versions
 
 EXTRA = (
     "beitv2_base_patch16_224", "coat_lite_tiny", "convnext_atto", "convnextv2_atto", "deit3_small_patch16_224",
@@ -223,6 +223,7 @@ def main() -> None:
         print(name, found["outcome"], found.get("line") or found.get("relative"), found.get("oaam"), flush=True)
         record |= {
             "command": "python benchmarks/timm_sweep.py",
+            "commit": commit(),
             "versions": versions(),
             "counts": counted(record["networks"]),
         }

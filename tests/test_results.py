@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
@@ -23,6 +24,17 @@ def glance() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("*.json")), ids=lambda path: path.stem)
+def test_a_figure_has_a_commit_and_commands(path: Path) -> None:
+    record = json.loads(path.read_text())
+    commit = record.get("commit") or record.get("machine", record.get("environment", {})).get("commit")
+    assert re.fullmatch(r"[0-9a-f]{7,40}\+?", commit or "")
+    command = record.get("command") or record.get("commands")
+    assert command
+    if re.search(r"(?<![=.\w-])RUN\b|birds\.onnx", str(command)) and "--out RUN" not in str(command):
+        assert "--out RUN" in record["trained"]  # which makes it
 
 
 def test_the_page_of_results_shows_the_results(glance: ModuleType) -> None:

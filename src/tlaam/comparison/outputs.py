@@ -53,6 +53,7 @@ Mean ± standard deviation over seeds. Weights: {dict(facts)["weights"]}. {" ".j
 ## Differences
 
 Paired bootstrap over {comparison.drawn} and seeds; bold where the interval excludes zero.
+Each interval is for itself: of twenty contrasts about one excludes zero by chance.
 
 {rows}
 ## What was compared, and how

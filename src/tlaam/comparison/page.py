@@ -98,7 +98,8 @@ def write_comparison_page(
             "Differences of top-1, in points",
             ("Of", "Minus", "Points", "95 % interval", "Excludes zero"),
             rows,
-            f"Paired bootstrap over {drawn} and seeds.",
+            f"Paired bootstrap over {drawn} and seeds. Each interval is for itself: of twenty contrasts about one "
+            "excludes zero by chance.",
         ),
         Table("What was compared, and how", ("Condition", "Value"), conditions, f"Made again by: {command}"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,32 @@ def versions() -> dict[str, str]:
     return found
 
 
+def commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, with ``+`` if its source was changed since.
+
+    None where it runs from no checkout, or git is not there to ask.
+    """
+    source = Path(__file__).parents[2]  # src/
+    if not (source.parent / ".git").exists():
+        return None
+    try:
+        revision = _git(source, "rev-parse", "--short=7", "HEAD")
+        return revision + ("+" if _git(source, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    asked = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(asked, capture_output=True, check=True, text=True, timeout=30).stdout.strip()
+
+
 def environment() -> dict[str, Any]:
-    """Return processor, GPU (None without one), PyTorch's threads, and the versions of what computes."""
+    """Return the commit (or None), processor, GPU (None without one), PyTorch's threads, and versions."""
     import torch
 
     return {
+        "commit": commit(),
         "processor": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),

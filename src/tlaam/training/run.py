@@ -30,7 +30,7 @@ from tlaam.models.localizers.base import Localizer
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.runs.data import reopenable
-from tlaam.runs.environment import versions
+from tlaam.runs.environment import commit, versions
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import total_seconds
 from tlaam.runs.out_of_fold import write_out_of_fold
@@ -169,7 +169,8 @@ def train(
                 write_json(folder.data, facts)
                 if skipped:
                     write_json(folder.skipped, {"skipped": skipped})
-                folder.note_status(state="running", begun=_now(), command=shlex.join(sys.argv), versions=versions())
+                made = {"command": shlex.join(sys.argv), "versions": versions(), "commit": commit()}
+                folder.note_status(state="running", begun=_now(), **made)
                 if plan.start is not None:  # the model it starts from may be gone when it is resumed
                     save_model(folder.start, model, plan.config.model, plan.classes, started_from=plan.start.origin)
                     folder.note_status(started_from=plan.start.to_dict())

@@ -76,7 +76,15 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     say(reports["tlaam"].table())
 
     results = {name: report.to_dict() for name, report in reports.items()}
-    record = {"seed": seed, "settings": SETTINGS, "rates": RATES, "machine": environment(), **results}
+    command = f"tlaam quickstart --seed {seed}"
+    record = {
+        "command": command,
+        "seed": seed,
+        "settings": SETTINGS,
+        "rates": RATES,
+        "machine": environment(),
+        **results,
+    }
     write_json(folder / "results.json", record)
     return _page(folder, images, reports, answers["tlaam"])
 
