@@ -69,6 +69,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "adamw": _ADAMW,
     "distilled": {**_ADAMW, "distillation": 1.0},
     "pasted": {**_ADAMW, "paste": 0.5},
+    # What the part level is worth to a probe: none of it, and two other ways to choose windows.
+    "probe-no-parts": {"epochs": 0, "parts": "none"},
+    "probe-appm": {"epochs": 0, "parts": "appm"},
+    "probe-contribution": {"epochs": 0, "parts": "contribution"},
 }
 """Without clipping, a rate of 0.01 with pretrained statistics ended at chance (10 % of cub10's first fold)."""
 SHARES = (0.0, 0.25, 0.5, 0.75)
@@ -145,7 +149,7 @@ def run(task: Task, name: str, options: dict[str, Any], seed: int, kept: Path) -
         labels = np.array([s.label for s in task.images.split("test")])
         arrays: dict[str, NDArray[Any]] = {"labels": labels}
         rows: dict[str, Any] = {}
-        for share in SHARES if name != "probe" else SHARES[:1]:
+        for share in SHARES if options["epochs"] else SHARES[:1]:
             if share:
                 start, _ = _loaded(probe)
                 blend = Blend(network, share)
@@ -193,7 +197,7 @@ def summary(kept: Path, names: list[str], seeds: list[int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     by_data = {"cub10": ["cub10-1", "cub10-2", "cub10-3"], "cars30": ["cars30"], "flowers170": ["flowers170"]}
     for name in names:
-        for share in SHARES:
+        for share in SHARES if CANDIDATES[name]["epochs"] else SHARES[:1]:
             gains: dict[str, NDArray[np.float64]] = {}
             for data, of_data in by_data.items():
                 stems = [kept / f"{task}-{seed}" for task in of_data for seed in seeds]

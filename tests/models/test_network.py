@@ -198,6 +198,24 @@ def test_mmal_net_is_another_localiser_and_another_part_proposer(parts: str, cou
     torch.testing.assert_close(output.heatmaps, features.sum(1))
 
 
+def test_parts_by_contribution_lie_where_the_class_has_its_score_from() -> None:
+    """The best window of half the side, found by looking at each of them, on the map that V's row makes."""
+    model = small(localizer="none", parts="contribution", attention="none", image_size=128, source_size=128)
+    images = pictures(4, 128, 128)
+    x = (images.float() / 255 - model.mean) / model.std
+    with torch.no_grad():
+        output = model(images)
+        features = model.backbone(x)  # (4, 512, 4, 4)
+    weights = model.classifier.weight.detach()[output.raw_logits.argmax(1)]
+    cells = (weights[:, :, None, None] * features).sum(1).relu()
+    assert output.part_boxes is not None and output.part_boxes.shape == (4, 3, 4)
+    for map_of_one, boxes in zip(cells, output.part_boxes, strict=True):
+        means = {(x, y): float(map_of_one[y : y + 2, x : x + 2].mean()) for x in range(3) for y in range(3)}
+        best = max(means, key=lambda place: means[place])
+        assert boxes[0].tolist() == [32.0 * best[0], 32.0 * best[1], 32.0 * best[0] + 64, 32.0 * best[1] + 64]
+    assert len({tuple(boxes[0].tolist()) for boxes in output.part_boxes}) > 1
+
+
 def test_all_three_off_is_the_plain_backbone() -> None:
     model = small(localizer="none", parts="none", attention="none", source_size=64)
     images = pictures(2, 64, 64)

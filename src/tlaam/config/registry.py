@@ -366,6 +366,7 @@ register_parts(
     },
 )
 register_parts("appm", "tlaam.models.parts.appm:APPM", settings={})
+register_parts("contribution", "tlaam.models.parts.contribution:ContributionWindows", settings={})
 register_parts("appm_vehicles", "tlaam.models.parts.appm:APPMForVehicles", settings={})
 register_parts(
     "random",

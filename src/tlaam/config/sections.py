@@ -81,8 +81,8 @@ class ModelConfig(Section):
     """Share of its side by which the object's box is widened on each side for the crop."""
 
     parts: str = "mpalm"
-    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows at random
-    places, or none."""
+    """Part level: MPALM, MMAL-Net's APPM (with its windows for birds, or for cars and aircraft), windows where
+    the most probable class gets its score from (contribution), windows at random places, or none."""
     part_channels: Annotated[int, Field(ge=1, le=1024)] = 2
     """MPALM's K': how many channels' peaks get windows; of `random`, how many places."""
     part_windows: Annotated[tuple[Fraction, ...], Field(max_length=64)] = (0.5, 0.75)

@@ -14,6 +14,7 @@ from tlaam.models.heatmaps import LinearHead
 from tlaam.models.joint import JointHead
 from tlaam.models.localization import widen_boxes
 from tlaam.models.localizers.base import Evidence, Localization, Localizer
+from tlaam.models.localizers.cam import cam_heatmap
 from tlaam.models.localizers.fixed_box import FixedBox
 from tlaam.models.output import TLAAMOutput, fuse
 from tlaam.models.parts.base import PartProposer
@@ -102,7 +103,11 @@ class TLAAM(Architecture):
 
         part_logits, part_boxes = None, None
         if self.parts is not None and not raw_only:
-            windows = self.parts(features, seen)
+            explained = features
+            if self.parts.explains_class:
+                logits = raw_logits if object_logits is None else object_logits
+                explained = cam_heatmap(features, logits.argmax(1), self.classifier.weight)[:, None]
+            windows = self.parts(explained, seen)
             part_boxes = compose_boxes(windows, crop, seen)
             crops = crop_and_resize(source, part_boxes, self.part_size, reach=self.parts.reach)
             of_parts = self.backbone(crops, PARTS)

@@ -157,7 +157,8 @@ def fit_probe_model(
             seed=config.training.seed,
             groups=groups_of(samples, seen.pixels),
         )
-        if localizer is not None and not learns:  # it may explain the class that V says: V comes before it
+        explains = network.parts is not None and network.parts.explains_class
+        if explains or (localizer is not None and not learns):  # what explains the class that V says needs V before
             raw = seen.features.array[:, :1]
             scalings = [Scaling(floor=floor) for floor in _FLOORS]
             _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, scalings=scalings).probe)

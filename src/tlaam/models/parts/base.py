@@ -9,7 +9,13 @@ class PartProposer(nn.Module):
     """Base of the part level: ``forward(features, size)`` gives each image the same number of part boxes.
 
     A new one is a subclass in a file of its own and its registration (`tlaam.config.registry`).
+
+    Attributes:
+        explains_class: whether the map that it is given is not the features but how much each cell contributes to the
+            most probable class's score, ``(B, 1, H, W)``.
     """
+
+    explains_class = False
 
     @property
     def count(self) -> int:
