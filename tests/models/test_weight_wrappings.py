@@ -309,3 +309,32 @@ def test_a_whole_network_is_refused_with_what_to_do(tmp_path: Path) -> None:
     torch.save(donor(), tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"a whole network.*torch\.save\(model\.state_dict\(\)"):
         load_pretrained(Backbone(NAME, 64), str(tmp_path / "w.pth"))
+
+
+def test_the_image_half_of_a_clip_model_arrives(tmp_path: Path) -> None:
+    """As OpenCLIP writes it, and BioCLIP with it: the text half beside it, whose names end alike, is left."""
+    name = "vit_xsmall_patch16_clip_224"
+    state = donor(name=name).state_dict()
+    theirs = {}
+    for key, value in state.items():
+        there = key.replace("patch_embed.proj", "conv1").replace("pos_embed", "positional_embedding")
+        there = there.replace("blocks.", "transformer.resblocks.").replace("norm_pre", "ln_pre")
+        there = (
+            there.replace("mlp.fc1", "mlp.c_fc").replace("mlp.fc2", "mlp.c_proj").replace("attn.proj", "attn.out_proj")
+        )
+        there = there.replace("qkv.", "in_proj_").replace(".norm", ".ln_")
+        there = "ln_post" + there.removeprefix("norm") if there.startswith("norm.") else there
+        if key == "head.weight":
+            theirs["visual.proj"] = value.T
+        elif key != "head.bias":
+            theirs[f"visual.{there}"] = value
+    theirs["visual.class_embedding"] = theirs.pop("visual.cls_token")[0, 0]
+    theirs["visual.positional_embedding"] = theirs["visual.positional_embedding"][0]
+    text = {key.removeprefix("visual."): torch.ones(3) for key in theirs if "resblocks" in key}
+    torch.save({**theirs, **text, "logit_scale": torch.tensor(4.6)}, tmp_path / "open_clip_pytorch_model.bin")
+    backbone = Backbone(name, 224)
+    load_pretrained(backbone, str(tmp_path / "open_clip_pytorch_model.bin"))
+    own = backbone.state_dict()
+    assert len(own) == len(state) - 2
+    for key, value in own.items():
+        torch.testing.assert_close(value, state[key.removeprefix("network.")], rtol=0, atol=0)
