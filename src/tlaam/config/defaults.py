@@ -9,6 +9,7 @@ from tlaam.config.registry import find
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
 from tlaam.data.sample import LabelledImages
+from tlaam.data.skew import is_skewed
 from tlaam.utils.work_sharing import started_by_torchrun
 
 _T = TypeVar("_T")
@@ -56,6 +57,8 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
         values["norm_statistics"] = "shared"  # nothing changes them: three copies would be the same
     if config.model.raw_scale is None:
         values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0
+    if training.balance == "auto":
+        values["balance"] = "logits" if is_skewed(sample.label for sample in images.split("train")) else "none"
     if training.raw_epochs >= epochs:
         values["raw_epochs"] = epochs // 2
     if training.workers is None and count < _TINY:

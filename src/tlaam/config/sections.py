@@ -155,6 +155,11 @@ class TrainingConfig(Section):
     """Epochs after which `multistep` multiplies by 0.1."""
     warmup_epochs: NotNegative = 1.0
     """Epochs of linear warm-up."""
+    balance: Literal["auto", "none", "logits", "sampler"] = "auto"
+    """What is done where classes have unequally many images: logits takes how frequent each class is out of the scores
+    (logit adjustment), sampler shows the images of each class equally often (and a probe takes logits), none leaves
+    the frequent class the likelier answer; auto is logits where the largest class has 4 times the images of the
+    smallest, else none."""
     label_smoothing: Fraction = 0.0
     """Label smoothing of the cross-entropies."""
     distillation: NotNegative = 0.0

@@ -70,6 +70,10 @@ class LinearProbe:
         scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight.T + self.bias
         return scores
 
+    def shifted(self, offsets: Floats) -> LinearProbe:
+        """Return the probe with offsets ``(C,)`` taken from its scores."""
+        return LinearProbe(self.weight, self.bias - offsets)
+
     def cooled(self, temperature: float) -> LinearProbe:
         """Return the probe with its scores divided by a temperature, which changes no answer, only how sure it is."""
         return LinearProbe(self.weight / temperature, self.bias / temperature)

@@ -27,13 +27,15 @@ COLUMNS = (
     *LOSSES,
     "top1",
     *(f"val_{measure}_{branch}" for branch in BRANCHES for measure in ("loss", "top1")),
+    "val_macro_f1_fused",
     "best",
     "seconds",
 )
 """Columns of ``history.csv``.
 
 ``epoch`` counts from 1, ``step`` is the number of steps taken, ``lr`` the backbone's learning rate in the epoch's last
-step, ``top1`` the share of training images that the fusion got right while training on them, ``best`` 1 where the epoch
+step, ``top1`` the share of training images that the fusion got right while training on them, ``val_macro_f1_fused`` the
+mean F1 of the classes, measured where they are to be told equally well (`balance`), ``best`` 1 where the epoch
 was the best so far. ``seconds`` is wall-clock time, the only column that two equal runs do not share.
 """
 
@@ -47,8 +49,12 @@ def epoch_row(epoch: int, step: int, lr: float, means: dict[str, float | None], 
 
 
 def score(row: Row) -> tuple[float, float]:
-    """Return what makes one epoch better than another: the fusion's top-1, then its lower loss."""
-    return _number(row["val_top1_fused"]), -_number(row["val_loss_fused"])
+    """Return what makes one epoch better than another: the fusion's top-1, then its lower loss.
+
+    Where classes are to be told equally well, which is when macro-F1 is measured, that comes in the place of top-1.
+    """
+    macro_f1 = row.get("val_macro_f1_fused")
+    return _number(row["val_top1_fused"] if macro_f1 is None else macro_f1), -_number(row["val_loss_fused"])
 
 
 def total_seconds(history: Iterable[Row]) -> float:

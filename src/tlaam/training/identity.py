@@ -17,7 +17,7 @@ from tlaam.utils.yaml_file import read_yaml
 
 _ADDED = (
     "fusion", "raw_scale", "probe_first", "backbone_lr_ratio", "layer_decay", "frozen_stages", "start_share",
-    "patience", "distillation", "paste",
+    "patience", "distillation", "paste", "balance",
 )  # fmt: skip
 """Settings that earlier versions did not have, whose default is what they did."""
 
@@ -28,6 +28,8 @@ def settings_of(folder: RunFolder) -> Config:
     written = read_yaml(folder.config)
     if "layer_decay" not in written.get("training", {}):
         config = config.with_options(layer_decay=1.0)  # whatever the optimiser
+    if "balance" not in written.get("training", {}):
+        config = config.with_options(balance="none")  # whatever the counts
     for section, options in config.to_nested().items():
         missing = [name for name in options if name not in {*written.get(section, {}), *_ADDED}]
         if missing:

@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from sklearn.metrics import f1_score
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from tqdm import tqdm
@@ -34,6 +35,7 @@ from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
 from tlaam.training import sharding
+from tlaam.training.balance import image_weights, log_priors
 from tlaam.training.blend import Blend
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
@@ -177,7 +179,16 @@ class _Fit:
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.probed = probed and bool(val)
         self.state = _State()
-        self.criterion = TwoLevelLoss(self.training.label_smoothing, self.training.distillation)
+        labels = [sample.label for sample in train]
+        priors = None
+        if self.training.balance == "logits":
+            priors = torch.from_numpy(log_priors(labels, max(labels) + 1)).float()
+        self.criterion = TwoLevelLoss(self.training.label_smoothing, self.training.distillation, priors)
+        self.criterion.to(fabric.device)
+        # Under which held-out images count, where classes are to be told equally well.
+        self.val_weights: Tensor | None = None
+        if self.training.balance != "none" and val:
+            self.val_weights = torch.from_numpy(image_weights([sample.label for sample in val]))
 
         # Channels-last convolutions are the faster ones on CPUs as on GPUs (benchmarks/results/cpu-training-speed.md).
         self.sharded = self.training.strategy == sharding.STRATEGY
@@ -266,7 +277,7 @@ class _Fit:
             model.cpu()  # the device's memory is for the shards
         share = measured.measures["top1_fused"]
         self._say(f"The probe has {share:.1%} of the {len(self.val)} held-out images right; fine-tuning goes on.")
-        self.state.probe_losses = measured.calibrated()[0].tolist()
+        self.state.probe_losses = measured.calibrated(self.val_weights)[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
 
@@ -399,11 +410,14 @@ class _Fit:
             batches = self._unless_stopped(with_plain_errors(self.val_loader))
             found = validate(self.fabric, measured, batches, len(self.val))
             val = found.measures
-            losses, state.last_temperature = found.calibrated()
+            if self.val_weights is not None:
+                val["macro_f1_fused"] = self._macro_f1(found.answers)
+            losses, state.last_temperature = found.calibrated(self.val_weights)
             if state.probe_losses:
                 before = torch.tensor(state.probe_losses)
-                state.last_passes = clearly_better(losses, before)
-                state.gains.append([float((before - losses).mean()), standard_error(before - losses)])
+                state.last_passes = clearly_better(losses, before, self.val_weights)
+                gain = before - losses if self.val_weights is None else (before - losses) * self.val_weights
+                state.gains.append([float(gain.mean()), standard_error(gain)])
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self._backbone_lr() * self._lr_factor(state.step - 1), means, val)
@@ -428,6 +442,10 @@ class _Fit:
         self.bar.close()
         self._say(described(row, self.epochs))
         self.bar = self._new_bar()
+
+    def _macro_f1(self, answers: Tensor) -> float:
+        labels = [sample.label for sample in self.val]
+        return float(f1_score(labels, answers.tolist(), average="macro", zero_division=0.0))
 
     def _choose_threshold(self) -> None:
         """Let the finder as it is now have the threshold that fits it, in all copies of the network."""
@@ -558,7 +576,8 @@ class _Fit:
 
     def _compare_with_probe(self, kept: str) -> None:
         """Note, and say, how the epochs did beside the probe."""
-        loss, gains = sum(self.state.probe_losses) / len(self.val), self.state.gains
+        weights = torch.ones(len(self.val)) if self.val_weights is None else self.val_weights
+        loss, gains = float((weights * torch.tensor(self.state.probe_losses)).mean()), self.state.gains
         epoch = max(range(len(gains)), key=lambda number: gains[number][0])
         gain, error = gains[epoch]
         if self.fabric.is_global_zero:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy, kl_div
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, cross_entropy, kl_div, pad
 
 from tlaam.models.output import TLAAMOutput
 
@@ -44,11 +44,18 @@ class TwoLevelLoss(nn.Module):
     Args:
         label_smoothing: of the cross-entropies.
         distillation: weight of `distillation_loss`; 0 leaves it out.
+        log_priors: added to all scores before their cross-entropies, ``(C',)``, of the first C' classes: how frequent
+            each class is, which the scores then need not hold (`tlaam.training.balance`). None: nothing.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, distillation: float = 0.0) -> None:
+    log_priors: Tensor | None
+
+    def __init__(
+        self, label_smoothing: float = 0.0, distillation: float = 0.0, log_priors: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.label_smoothing, self.distillation = label_smoothing, distillation
+        self.register_buffer("log_priors", log_priors, persistent=False)
 
     def forward(self, output: TLAAMOutput, labels: Tensor, masks: Tensor | None = None) -> Losses:
         """Return the losses of a batch.
@@ -85,7 +92,10 @@ class TwoLevelLoss(nn.Module):
         return Losses(total, raw, of_object, of_parts, of_foreground, output.own_loss, of_joint, distilled)
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        scores = logits.float()
+        if self.log_priors is not None:  # classes behind them are ones without images
+            scores = scores + pad(self.log_priors, (0, scores.shape[1] - len(self.log_priors)))
+        return cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
 
 
 def distillation_loss(pupil: Tensor, teacher: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ from tlaam.probe.solver import (
     negative_log_likelihood,
 )
 from tlaam.runs.out_of_fold import OutOfFold
+from tlaam.training.balance import log_priors
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
 from tlaam.training.input_cache import InputCache
@@ -164,7 +165,8 @@ def fit_probe_model(
             _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, scalings=scalings).probe)
             eye.update(network)
             seen = stack.enter_context(eye.look(samples, progress))
-        facts, scores, known = _solved(network, seen.features.array, labels, folds)
+        offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
+        facts, scores, known = _solved(network, seen.features.array, labels, folds, offsets)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
@@ -179,9 +181,13 @@ def fit_probe_model(
 
 
 def _solved(
-    network: TLAAM, views: NDArray[np.float32], labels: Labels, folds: NDArray[np.int64]
+    network: TLAAM,
+    views: NDArray[np.float32],
+    labels: Labels,
+    folds: NDArray[np.int64],
+    offsets: NDArray[np.float64],
 ) -> tuple[ProbeFacts, NDArray[np.float64], NDArray[np.bool_]]:
-    """Set the network's classifiers by features ``(N, V, K)``.
+    """Set the network's classifiers by features ``(N, V, K)``; offsets ``(C,)`` are taken from their scores.
 
     Returns:
         What is known of them; logarithms of the fused probabilities ``(N, C)``, out of fold; and of which images they
@@ -193,15 +199,18 @@ def _solved(
     if network.joint is not None:
         scalings = [Scaling(weights, floor) for floor in _FLOORS for weights in _VIEW_WEIGHTS[count]]
         joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds, scalings=scalings)
-        _set(network.joint, joint.probe.cooled(joint.temperature))
+        _set(network.joint, joint.probe.cooled(joint.temperature).shifted(offsets))
         l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
         floors = (joint.scaling.floor,)
     shared = fit_probe(
         views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
         [Scaling(floor=floor) for floor in floors], ENOUGH * count,
     )  # fmt: skip
-    _set(network.classifier, shared.probe.cooled(shared.temperature))
-    scores = _mean_of_views(shared, count) if joint is None else _log_softmax(joint.out_of_fold / joint.temperature)
+    _set(network.classifier, shared.probe.cooled(shared.temperature).shifted(offsets))
+    if joint is None:
+        scores = _mean_of_views(shared, count, offsets)
+    else:
+        scores = _log_softmax(joint.out_of_fold / joint.temperature - offsets)
     known = (shared.known[::count] if joint is None else joint.known).copy()
     held_out = shared.held_out[::count] if joint is None else joint.held_out  # of very many images one fold alone
     right = (scores.argmax(1) == labels) & known  # of a class's only image no fold knows the class: it is wrong
@@ -299,9 +308,9 @@ class Eye:
                 store.close()
 
 
-def _mean_of_views(shared: ProbeFit, count: int) -> NDArray[np.float64]:
+def _mean_of_views(shared: ProbeFit, count: int, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the logarithm ``(N, C)`` of the mean of the views' probabilities."""
-    scores = shared.out_of_fold / shared.temperature
+    scores = shared.out_of_fold / shared.temperature - offsets
     logits = torch.from_numpy(scores.reshape(-1, count, scores.shape[1])).double()
     mean: NDArray[np.float64] = logits.softmax(-1).mean(1).clamp(min=1e-300).log().numpy()
     return mean

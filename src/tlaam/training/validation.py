@@ -27,14 +27,21 @@ class Validation(NamedTuple):
             log-likelihood of a branch's probabilities (of the parts: of their mean).
         losses: negative log-likelihood of each image by the fused answer, float32: ``(N, T)`` at each of `TEMPERATURES`
             where a joint classifier gives it; ``(N, 1)`` where it is a mean of probabilities, which has no temperature.
+        answers: the fused answer's class, int64 ``(N,)``.
     """
 
     measures: dict[str, float]
     losses: Tensor
+    answers: Tensor
 
-    def calibrated(self) -> tuple[Tensor, float]:
-        """Return each image's loss ``(N,)`` at the temperature at which their mean is least, and that temperature."""
-        best = int(self.losses.mean(0).argmin())
+    def calibrated(self, weights: Tensor | None = None) -> tuple[Tensor, float]:
+        """Return each image's loss ``(N,)`` at the temperature at which their mean is least, and that temperature.
+
+        Args:
+            weights: of the images in that mean, ``(N,)``; by default all the same.
+        """
+        losses = self.losses if weights is None else self.losses * weights[:, None]
+        best = int(losses.mean(0).argmin())
         return self.losses[:, best], TEMPERATURES[best] if self.losses.shape[1] > 1 else 1.0
 
 
@@ -52,6 +59,7 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
     joint = getattr(model, "joint", None) is not None
     losses = torch.zeros(images, len(TEMPERATURES) if joint else 1, device=fabric.device)
+    answers = torch.zeros(images, dtype=torch.int64, device=fabric.device)
     with fabric.autocast():
         for batch in batches:
             output = infer(model, batch.input_image)
@@ -59,6 +67,7 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
             for row, name in enumerate(BRANCHES):
                 if name in branches:
                     sums[row] += _measured(branches[name].float(), batch.label)
+            answers[batch.position] = branches["fused"].argmax(1)
             if output.joint_logits is not None:
                 losses[batch.position] = _at_temperatures(output.joint_logits.float(), batch.label)
             else:
@@ -69,7 +78,8 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
         if count:
             measures[f"loss_{name}"] = loss / count
             measures[f"top1_{name}"] = hits / count
-    return Validation(measures, fabric.all_reduce(losses, reduce_op="sum").cpu())
+    losses, answers = (fabric.all_reduce(of_each, reduce_op="sum").cpu() for of_each in (losses, answers))
+    return Validation(measures, losses, answers)
 
 
 def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
@@ -79,11 +89,15 @@ def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     return -scaled.gather(2, labels[:, None, None].expand(-1, len(TEMPERATURES), 1))[..., 0]
 
 
-def clearly_better(new: Tensor, old: Tensor) -> bool:
+def clearly_better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
     """Return whether losses ``(N,)`` are lower than others of the same images, by a standard error of the difference.
 
     A loss counts for what N images can tell apart at least, −log(1 − 1 / (N + 2)): two networks that are right of them
     all are equals, however sure they are.
+
+    Args:
+        new, old: the losses.
+        weights: of the images, ``(N,)``, 1 on average; by default all the same.
 
     >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
     >>> clearly_better(old - 0.5, old), clearly_better(old - torch.tensor([1.0, -1.0, 0.5, -0.4]), old)
@@ -91,6 +105,7 @@ def clearly_better(new: Tensor, old: Tensor) -> bool:
     """
     least = -math.log1p(-1 / (len(new) + 2))
     gain = old.double().clamp(min=least) - new.double().clamp(min=least)
+    gain = gain if weights is None else gain * weights
     return float(gain.mean()) > standard_error(gain)
 
 

@@ -1,0 +1,66 @@
+"""Learn classes of few images and classes of many to be told equally well (docs/how-it-works.md, 6).
+
+Scores of a classifier learnt from a skewed data set hold the logarithm of how frequent each class was there. With that
+taken out, the most probable class is the one that fits best, whichever is photographed more often: it minimises the
+mean of the classes' errors (Menon et al. 2021, logit adjustment, arXiv 2007.07314).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = Sequence[int] | NDArray[np.int64]
+
+
+def log_priors(labels: Labels, classes: int) -> NDArray[np.float64]:
+    """Return the logarithm of each class's share of images, in shares of a data set without skew, ``(C,)``.
+
+    It is 0 of all classes where they have equally many images, and of a class without images, of which nothing is
+    known.
+
+    >>> np.exp(log_priors([0, 0, 0, 1], 3)).tolist()
+    [1.5, 0.5, 1.0]
+    """
+    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
+    present = counts > 0
+    shares = np.ones(classes)
+    shares[present] = counts[present] * (present.sum() / counts.sum())
+    logarithms: NDArray[np.float64] = np.log(shares)
+    return logarithms
+
+
+def image_weights(labels: Labels) -> NDArray[np.float64]:
+    """Return weights ``(N,)`` of images under which all classes count the same, 1 on average.
+
+    >>> image_weights([0, 0, 0, 1]).round(3).tolist()
+    [0.667, 0.667, 0.667, 2.0]
+    """
+    given = np.asarray(labels, dtype=np.int64)
+    counts = np.bincount(given)
+    weights: NDArray[np.float64] = len(given) / (np.count_nonzero(counts) * counts[given])
+    return weights
+
+
+def balanced_order(labels: Labels, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return an epoch's order in which each class comes equally often, as far as it divides.
+
+    Args:
+        labels: of the images, ``(N,)``.
+        order: a random permutation of them, ``(N,)``.
+
+    Returns:
+        Indices ``(N,)``: of each class its images in turn, over and over, spread evenly; of a class of many images an
+        epoch shows the first ones of its order. And how many times each has come before, ``(N,)``.
+
+    >>> [each.tolist() for each in balanced_order([0, 0, 0, 1], np.array([2, 3, 0, 1]))]
+    [[2, 3, 0, 3], [0, 0, 0, 1]]
+    """
+    ordered = np.asarray(labels)[order]
+    of_each = [order[ordered == label] for label in dict.fromkeys(ordered.tolist())]
+    rounds = range(-(-len(order) // len(of_each)))
+    indices = [members[turn % len(members)] for turn in rounds for members in of_each][: len(order)]
+    before = [turn // len(members) for turn in rounds for members in of_each][: len(order)]
+    return np.array(indices, dtype=np.int64), np.array(before, dtype=np.int64)
