@@ -60,6 +60,7 @@ from tlaam.training.pseudo_masks import write_masks, write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
 from tlaam.training.start import Start, read_former
+from tlaam.training.trackers import require_tracker
 from tlaam.training.usable_data import readable, reopened, with_equal_images, with_found_depth, with_splits
 from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
@@ -118,6 +119,7 @@ def train(
         raise ConfigError("keep_classes keeps classes of a model to start from, and there is none.")
     settings, former = _settings(config), None if start is None else read_former(start)
     given = resolve_machine(settings if former is None else former.settings(settings))
+    require_tracker(given.training.logger)
     fabric = launched(given)
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
@@ -219,6 +221,7 @@ def resume(
             return folder.path
     begun = settings_of(folder)
     config = resolve_machine(begun.with_options(**changes))
+    require_tracker(config.training.logger)
     before, now = named_devices(begun.training), named_devices(config.training)
     if before is not None and now is not None:
         require_same_devices(before, now)  # said now, before processes are started for them
