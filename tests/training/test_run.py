@@ -147,11 +147,11 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
 def test_a_non_finite_loss_of_any_batch_ends_its_step(
     photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the tenth: with five batches an epoch, two a step, the only one of step 6; with 13, five a step, of step 2."""
+    """The tenth: with five batches an epoch and two a step, the only one of step 6; with 13 and five, one of step 2."""
     monkeypatch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
     with pytest.raises(RunError, match="loss became nan in epoch 2, step 6;"):
         train(photographs, tmp_path / "two", settings(accumulate=2), progress=False)
-    with pytest.raises(RunError, match="loss became nan in epoch 1, step 2;"): 
+    with pytest.raises(RunError, match="loss became nan in epoch 1, step 2;"):
         options = {"accumulate": 5, "batch_size": 2, "val_fraction": 0.0, "raw_epochs": 0}
         train(photographs, tmp_path / "five", settings(**options), progress=False)
 

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,24 +19,35 @@ from uuid import uuid4
 from lightning.fabric.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from tlaam.config.schema import Config
-from tlaam.errors import RunError, TlaamError
+from tlaam.errors import MissingPackageError, RunError, TlaamError
 from tlaam.runs.folder import RunFolder
-from tlaam.utils.extras import require_extra
+from tlaam.utils.extras import install_hint, require_extra
 
 _OF_PACKAGES = ("wandb", "mlflow")
 """Loggers that need an extra of their own, which has their name."""
 _PROJECT = "tlaam"
 """What Weights & Biases calls a project and MLflow an experiment."""
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+"""Both report home on their own account when they are imported, unless the environment says otherwise."""
 
 
 def require_tracker(name: str) -> None:
-    """Check that the packages of a logger are installed.
+    """Check that the packages of a logger are installed, and can be imported.
 
     Raises:
         MissingPackageError: they are not.
     """
-    if name in _OF_PACKAGES:
-        require_extra(f"logger={name}", name)
+    if name not in _OF_PACKAGES:
+        return
+    require_extra(f"logger={name}", name)
+    with _environment_kept(*_QUIET):
+        os.environ.update({variable: value for variable, value in _QUIET.items() if variable not in os.environ})
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"logger={name} needs a whole installation of {name}: {_one_line(error)}; {install_hint(name)}"
+            ) from error
 
 
 class Tracker:
