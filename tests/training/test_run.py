@@ -256,6 +256,21 @@ def test_the_command_resumes_with_other_machine_settings_only(
     assert main(["train", "--resume", str(run), *others]) == 0
 
 
+def test_the_kind_of_device_may_change_within_a_run(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here there is no MPS; `--devices mps` replaces the accelerator that the run was begun on, and says so."""
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    assert main(["train", "--resume", str(run), "--devices", "mps"]) == 1
+    said = capsys.readouterr().err
+    assert "accelerator 'mps'" in said and "cannot be had" in said and said.count("\n") == 1
+    with pytest.raises(ConfigError, match=r"accelerator 'mps'.*cannot be had"):
+        resume(run, devices="mps", progress=False)
+    assert main(["train", "--resume", str(run), "--devices", "mps", "--accelerator", "cpu"]) == 1
+    assert "devices = mps and accelerator = cpu are two kinds" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--devices", "cpu", "--no-index", "--no-report"]) == 0
+
+
 @pytest.mark.parametrize("spoken", [True, False])
 def test_drawn_images_are_found_again(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, spoken: bool

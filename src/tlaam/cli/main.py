@@ -54,6 +54,7 @@ _REMEDIES = {
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
+    "MPS backend out of memory",
     "could not create a primitive",  # oneDNN, which found no memory for its code or scratch
     "could not execute a primitive",
 )

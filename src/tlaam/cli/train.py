@@ -100,6 +100,8 @@ def train(
         from tlaam.workflows.fit import fit_on
 
         changes = {name: getattr(settings.training, name) for name in given}
+        if "devices" in given and settings.training.accelerator != "auto":  # which `--devices mps` says, too
+            changes["accelerator"] = settings.training.accelerator
         fitted = fit_on(resumed, index=index, report=report, say=_said, **changes)
     else:
         if keep_classes and start is None:

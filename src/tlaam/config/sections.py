@@ -15,6 +15,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
 """What says that there is no such module; a network there has to be."""
 
+ACCELERATORS = ("cpu", "cuda", "mps")
+"""What `devices` may say in place of a number: all there is of a kind, as if `accelerator` named it."""
+
 MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache", "logger")
 """Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
 
@@ -195,9 +198,10 @@ class TrainingConfig(Section):
     recompute: bool = False
     """Make activations again in the backward pass instead of keeping them: less memory, more time."""
     accelerator: str = "auto"
-    """Lightning's accelerator: cpu, cuda, mps; auto is cuda where there is a GPU for it, else cpu."""
+    """Lightning's accelerator: cuda, mps (the GPU of Apple's processors, which nobody has tried) or cpu; auto is the
+    first of these that there is."""
     devices: str = "auto"
-    """Lightning's devices: a number, a list such as 0,1, or auto."""
+    """Lightning's devices: a number, a list such as 0,1, or auto; or a kind: cpu, cuda, mps."""
     nodes: Positive = 1
     """Machines that train together."""
     strategy: str = "auto"
@@ -209,6 +213,17 @@ class TrainingConfig(Section):
     MLflow (packages of their own; into RUN/logs, too, unless WANDB_MODE or MLFLOW_TRACKING_URI says where else)."""
     cache: str | None = None
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_of_devices(cls, values: Any) -> Any:
+        kind = values.get("devices") if isinstance(values, dict) else None
+        if kind not in ACCELERATORS:
+            return values
+        given = values.get("accelerator", "auto")
+        if given not in ("auto", kind):
+            raise ValueError(f"devices = {kind} and accelerator = {given} are two kinds; leave one of them out")
+        return {**values, "accelerator": kind, "devices": "auto"}
 
     @model_validator(mode="after")
     def _possible_together(self) -> TrainingConfig:

@@ -26,6 +26,7 @@ from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
+from tlaam.models.build import memory_format
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
@@ -183,7 +184,7 @@ class _Fit:
         if self.sharded:
             self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
         else:
-            model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(fabric.device, memory_format=memory_format(fabric.device))  # type: ignore[call-overload]
         freeze_stages(self.learner, self.training.frozen_stages)
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
@@ -223,7 +224,7 @@ class _Fit:
             tracker=Tracker(),
         )
         on_gpu = fabric.device.type == "cuda"
-        self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
+        self.sync_steps = _SYNC_STEPS if fabric.device.type != "cpu" or fabric.world_size > 1 else 1
         dataset = training_images(train, config, masks)
         self.chooser = None if masks is None else ThresholdChooser(fabric, train, masks, config)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))

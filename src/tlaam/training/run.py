@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tlaam.config.defaults import resolve, resolve_machine
 from tlaam.config.schema import Config
-from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.config.sections import ACCELERATORS, MACHINE_OPTIONS
 from tlaam.data.copies import contradictions
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
@@ -207,6 +207,8 @@ def resume(
                 f"option '{name}' cannot change within a run; --resume accepts {', '.join(MACHINE_OPTIONS)}. "
                 "Begin a new run instead."
             )
+    if changes.get("devices") in ACCELERATORS:
+        changes.setdefault("accelerator", changes["devices"])  # in place of the run's own
     folder = RunFolder(Path(run))
     folder.require_run()
     status = folder.read_json(folder.status)
