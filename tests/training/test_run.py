@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,13 +187,37 @@ def test_moved_data_is_said_with_what_helps(
     run = _interrupted(copy, tmp_path, settings, monkeypatch)
     moved = copy.rename(tmp_path / "moved")
     with pytest.raises(
-        RunError, match=rf"was at {copy}.*tlaam train --resume {run}.*source=tlaam\.open_dataset"
+        RunError, match=rf"was at {copy}.*it continues with: tlaam train --resume {run} --data NEW$"
     ) as caught:
         resume(run, progress=False)
     assert "\n" not in str(caught.value)
     resume(run, source=open_dataset(moved), progress=False)
     status = RunFolder(run).read_json(RunFolder(run).status)
     assert status["state"] == "finished" and "reason" not in status
+
+
+def test_moved_data_is_remembered_and_changes_nothing(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(copy, tmp_path / "whole", settings(), progress=False)
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    moved = copy.rename(tmp_path / "moved")
+    other = tmp_path / "other"
+    shutil.copytree(moved, other)
+    (other / "class0" / "0.png").rename(other / "class1" / "new.png")
+    before = RunFolder(run).data.read_text()
+    assert main(["train", "--resume", str(run), "--data", str(other)]) == 1
+    said = capsys.readouterr().err
+    assert f"{run} is a run of another data set: not of {other}" in said and said.count("tlaam: ") == 1
+    assert RunFolder(run).data.read_text() == before
+    assert main(["train", str(moved), "--data", str(moved)]) == 2
+    assert "--data says where the data of a run lies" in capsys.readouterr().err
+
+    assert main(["train", "--resume", str(run), "--data", str(moved), "--no-index", "--no-report"]) == 0
+    assert len({(path / "model.safetensors").read_bytes() for path in (whole, run)}) == 1
+    facts = RunFolder(run).read_json(RunFolder(run).data)
+    assert (facts["source"], facts["root"], facts["name"]) == (str(moved), str(moved), "data")
+    assert opened_again(facts).fingerprint() == facts["source_fingerprint"]
 
 
 def test_settings_may_be_a_mapping(photographs: Path, tmp_path: Path) -> None:

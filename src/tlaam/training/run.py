@@ -183,7 +183,11 @@ def train(
 
 
 def resume(
-    run: str | Path, *, source: LabelledImages | None = None, progress: bool = True, **machine: str | int | None
+    run: str | Path,
+    *,
+    source: LabelledImages | str | Path | None = None,
+    progress: bool = True,
+    **machine: str | int | None,
 ) -> Path:
     """Continue a run from its newest good checkpoint and return its folder; a finished run is left as it is.
 
@@ -191,7 +195,8 @@ def resume(
 
     Args:
         run: the run folder.
-        source: the data set, where it cannot be opened again from where it lay.
+        source: the run's data, where it does not lie any more where it lay: its path, which the run remembers, or the
+            data set itself.
         progress: report on standard error.
         machine: replacements for `tlaam.config.sections.MACHINE_OPTIONS`; None keeps the run's own.
 
