@@ -46,11 +46,9 @@ def mean_losses(batches: Sequence[Losses], sizes: Sequence[int]) -> Losses:
     if len(batches) == 1:
         return batches[0]
     shares = [size / sum(sizes) for size in sizes]
-    return Losses(
-        *(
-            None if None in values else torch.stack([s * v.detach() for s, v in zip(shares, values, strict=True)]).sum()
-            for values in zip(*batches, strict=True)
-        )
+    return Losses._make(
+        None if None in values else torch.stack([s * v.detach() for s, v in zip(shares, values, strict=True)]).sum()
+        for values in zip(*batches, strict=True)
     )
 
 
