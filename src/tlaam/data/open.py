@@ -135,7 +135,10 @@ def is_labelled(source: str | Path) -> bool:
     Raises:
         DataError: a CSV file cannot be read.
     """
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # no such user, which opening it says
+        return True
     if not path.exists():
         path, option = _without_option(path)
         return bool(option) or str(source).partition(":")[0].strip() == "synthetic"
