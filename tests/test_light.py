@@ -142,6 +142,20 @@ def test_the_answers_and_pictures_are_those_of_the_run_folder(
     assert max(line["object_box"][3] for line in found if line["object_box"]) > 96, "boxes were left on the input image"
 
 
+def test_the_embeddings_are_those_of_the_run_folder(
+    light: Run, exported_run: Path, exported_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    here = ["--out", tmp_path / "here.npz", "--precision", "32-true"]
+    assert main([*map(str, ["embed", exported_run, photos, *here])]) == 0
+    done = light(COMMAND, "embed", exported_file, photos, "--out", "there.npz", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    with np.load(tmp_path / "here.npz") as expected, np.load(tmp_path / "there.npz") as found:
+        assert sorted(found) == sorted(expected) and len(found["names"]) == 18
+        for name in ("names", "labels", "splits", "predicted"):
+            assert found[name].tolist() == expected[name].tolist()
+        np.testing.assert_allclose(found["embeddings"], expected["embeddings"], rtol=1e-3, atol=1e-4)
+
+
 def test_the_reader_of_the_docs_needs_onnx_runtime_alone(
     light: Run, exported_file: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +174,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
 ) -> None:
     calls = {
         "predict": [exported_run, photos],
+        "embed": [exported_run, photos, "--out", "f.npz"],
         "check": [photos],
         "download": ["nothing", "data"],
     }
@@ -169,7 +184,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         assert done.returncode == 0 and "18" in done.stdout and done.stderr == ""
     elif verb == "download":
         assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
-    elif verb == "predict":
+    elif verb in ("predict", "embed"):
         assert refused == (
             2,
             "",

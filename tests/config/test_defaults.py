@@ -130,6 +130,22 @@ def test_the_accelerator_is_never_left_to_lightning(
     assert resolve(Config.from_flat({"accelerator": "mps"}), _images(300)).training.accelerator == "mps"
 
 
+@pytest.mark.parametrize(("macos", "precision"), [(14, "bf16-mixed"), (13, "32-true")])
+def test_on_apples_gpu(monkeypatch: pytest.MonkeyPatch, macos: int, precision: str) -> None:
+    """It is taken where there is no other, and named among devices as well as among accelerators."""
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_macos_or_newer", lambda major, minor: macos >= major)
+    for cuda, accelerator in ((False, "mps"), (True, "cuda")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+        assert resolve_machine(Config()).training.accelerator == accelerator
+        for named in ({"devices": "mps"}, {"accelerator": "mps"}):
+            training = resolve_machine(Config.from_flat(named)).training
+            assert (training.accelerator, training.devices, training.precision) == ("mps", "1", precision)
+    assert resolve_machine(Config.from_flat({"devices": "cpu"})).training.accelerator == "cpu"
+
+
 @pytest.mark.parametrize(("raw_epochs", "epochs", "expected"), [(2, 8, 2), (2, 3, 2), (2, 2, 1), (9, 8, 4), (2, 1, 0)])
 def test_some_epochs_are_left_for_the_object_level(raw_epochs: int, epochs: int, expected: int) -> None:
     given = {"accelerator": "cpu", "raw_epochs": raw_epochs, "epochs": epochs}

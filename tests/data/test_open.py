@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import tlaam.data.synthetic
-from tlaam.data.open import open_dataset
+from tlaam.data.open import is_labelled, open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.errors import ConfigError, DataError
 
@@ -198,3 +198,15 @@ def test_leniently_every_layout_keeps_what_check_lists(tmp_path: Path) -> None:
 def test_the_home_of_nobody(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Cannot open '~nobody-of-this-name/photos': there is no such user"):
         open_dataset("~nobody-of-this-name/photos")
+
+
+def test_what_is_a_data_set_and_what_images_alone(tmp_path: Path) -> None:
+    (tmp_path / "classes" / "jay").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "classes" / "jay" / "a.png")
+    (tmp_path / "images.csv").write_text("image\na.png\n")
+    (tmp_path / "labels.csv").write_text("image,label\na.png,jay\n")
+    for source in ("classes", "labels.csv", "classes:depth=1", "gone:level=family"):
+        assert is_labelled(tmp_path / source), source
+    for source in ("classes/jay", "classes/jay/a.png", "images.csv", "gone", "*.png"):
+        assert not is_labelled(tmp_path / source), source
+    assert is_labelled("synthetic") and is_labelled("synthetic:classes=3") and is_labelled("~nobody-of-this-name/a")

@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tlaam.config.schema import Config
 from tlaam.inference.folding import FoldedConv2d
 from tlaam.inference.pytorch import TorchModel, asked_in, best_precision, infer, prepared
 from tlaam.models.architecture import Architecture
-from tlaam.models.build import build_model
+from tlaam.models.build import build_model, memory_format
 
 CANVASES = torch.randint(0, 256, (3, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -84,3 +85,21 @@ def test_compiled_it_answers_as_before_for_batches_of_any_size() -> None:
             np.testing.assert_allclose(values, expected.probabilities[branch], atol=1e-4)
         assert found.object_boxes is not None and expected.object_boxes is not None
         np.testing.assert_allclose(found.object_boxes, expected.object_boxes, atol=0.01)
+
+
+def test_apples_gpu_is_given_what_it_can_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No float64, and no channels-last tensors; there is none here, so a device without memory stands for it."""
+    assert memory_format("mps") == torch.contiguous_format
+    assert memory_format("cpu") == memory_format("cuda:1") == torch.channels_last
+    doubled: list[str] = []
+    double = Tensor.double
+
+    def noted(values: Tensor) -> Tensor:
+        doubled.append(values.device.type)
+        return double(values)
+
+    given = network()
+    monkeypatch.setattr(Tensor, "double", noted)
+    there = prepared(given, "meta")
+    assert {parameter.device.type for parameter in there.parameters()} == {"meta"}
+    assert doubled and set(doubled) == {"cpu"}

@@ -20,6 +20,7 @@ from tlaam.runs.history import score
 from tlaam.training import probe_first
 from tlaam.training.balance import balanced_order, image_weights, log_priors
 from tlaam.training.loss import TwoLevelLoss
+from tlaam.training.sampler import StepBatches
 from tlaam.training.validation import Validation, clearly_better
 
 
@@ -90,6 +91,18 @@ def test_each_class_comes_equally_often_and_its_images_in_turn() -> None:
     of_largest = indices[labels[indices] == 0]
     assert of_largest.tolist() == order[labels[order] == 0][:10].tolist()  # another epoch's order shows others
     assert not before[labels[indices] == 0].any()
+
+
+def test_a_run_shows_each_class_equally_often_and_goes_on_with_the_same_batches() -> None:
+    labels = [0] * 20 + [1] * 8 + [2] * 2
+    whole = list(StepBatches(30, 7, 3, 0, balanced=labels))
+    assert [len(batch) for batch in whole] == [7, 7, 7, 7, 2] * 3
+    for epoch in range(3):
+        keys = [key for batch in whole[5 * epoch : 5 * epoch + 5] for key in batch]
+        assert np.bincount([labels[index] for _, index in keys]).tolist() == [10, 10, 10]
+        assert len(set(keys)) == 30 and {number % 3 for number, _ in keys} == {epoch}
+    assert list(StepBatches(30, 7, 3, 0, balanced=labels, start_step=8)) == whole[8:]
+    assert list(StepBatches(30, 7, 3, 0)) != whole
 
 
 def test_held_out_images_of_a_rare_class_count_as_much_as_its_frequent_one() -> None:

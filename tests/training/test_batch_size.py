@@ -42,6 +42,7 @@ def test_it_grows_with_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_at_most_a_quarter_of_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(monkeypatch, 1 << 40, images=40) == 8
     assert found(monkeypatch, 1 << 40, images=3) == 2
+    assert found(monkeypatch, 1 << 40, images=40, accumulate=4) == 2  # 8 images a step
 
 
 def test_the_run_records_what_was_found(photos: Path, tmp_path: Path) -> None:

@@ -54,10 +54,14 @@ def test_two_processes_do_what_one_does(data: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     tlaam("train", data, *OPTIONS, "--devices", 1, "--batch-size", 8, "--out", one)
     tlaam("train", data, *OPTIONS, "--devices", 2, "--batch-size", 4, "--out", two)
+    added_up = tmp_path / "added up"
+    accumulated = ["--devices", 2, "--batch-size", 2, "--accumulate", 2, "--no-index", "--no-report"]
+    tlaam("train", data, *OPTIONS, *accumulated, "--out", added_up)
     assert (two / "report.html").exists()
-    alone, together = (load_file(run / "model.safetensors") for run in (one, two))
-    for name, weights in alone.items():
-        torch.testing.assert_close(together[name], weights, rtol=1e-5, atol=1e-6)
+    alone = load_file(one / "model.safetensors")
+    for together in (load_file(run / "model.safetensors") for run in (two, added_up)):
+        for name, weights in alone.items():
+            torch.testing.assert_close(together[name], weights, rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(*(csv.DictReader((run / "history.csv").open()) for run in (one, two)), strict=True):
         for column in set(mine) - {"seconds"}:
             assert (mine[column] == theirs[column] == "") or float(theirs[column]) == pytest.approx(
@@ -76,7 +80,7 @@ def test_two_processes_do_what_one_does(data: Path, tmp_path: Path) -> None:
 
 SHARDED = shlex.split(
     "--backbone test_resnet --pretrained none --image-size 64 --source-size 96 --part-size 32 --localizer foreground "
-    "--pseudo-mask-size 96 --lr 0.01 --epochs 2 --raw-epochs 1 --batch-size 4 --accelerator cpu "
+    "--pseudo-mask-size 96 --lr 0.01 --epochs 2 --raw-epochs 1 --batch-size 2 --accumulate 2 --accelerator cpu "
     "--workers 0 --keep last --no-report --devices 2"
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,32 @@ def test_steps_are_those_computed_by_hand(photographs: Path, tmp_path: Path, lin
     kept = torch.load(tmp_path / "run" / "kept.pt", weights_only=True)["classifier.weight"].numpy()
     np.testing.assert_allclose(kept, average, atol=2e-6)
     assert np.abs(learnt - average).max() > 1e-3 and np.abs(learnt).max() > 1e-2
+
+
+def test_batches_added_up_are_the_step_computed_by_hand(photographs: Path, tmp_path: Path, linear: None) -> None:
+    """One step of 27 images in batches of 6, 6, 6, 6 and 3; schedule, clipping and average go by steps."""
+    config = Config.from_flat({**SETTINGS, "batch_size": 6, "accumulate": 5})
+    train(photographs, tmp_path / "run", config, progress=False)
+    learnt, average = by_hand(photographs, config)
+    state = Checkpoints(tmp_path / "run" / "checkpoints").newest().state
+    assert state is not None and state["step"] == EPOCHS
+    np.testing.assert_allclose(state["model"]["classifier.weight"].numpy(), learnt, atol=2e-6)
+    kept = torch.load(tmp_path / "run" / "kept.pt", weights_only=True)["classifier.weight"].numpy()
+    np.testing.assert_allclose(kept, average, atol=2e-6)
+
+
+def test_batches_added_up_equal_larger_batches(photographs: Path, tmp_path: Path, linear: None) -> None:
+    """Steps of 8, 8, 8 and 3 images; the last has fewer batches."""
+    found = []
+    for name, sizes in {"whole": {"batch_size": 8}, "added up": {"batch_size": 4, "accumulate": 2}}.items():
+        config = Config.from_flat({**SETTINGS, **sizes, "val_fraction": 0.0})
+        train(photographs, tmp_path / name, config, progress=False)
+        rows = list(csv.DictReader((tmp_path / name / "history.csv").open()))
+        assert [int(row["step"]) for row in rows] == [4, 8, 12, 16]
+        kept = torch.load(tmp_path / name / "kept.pt", weights_only=True)["classifier.weight"].numpy()
+        found.append((kept, [[float(row[column]) for column in ("lr", "loss", "top1")] for row in rows]))
+    np.testing.assert_allclose(found[1][0], found[0][0], atol=2e-6)
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-5)
 
 
 def test_a_share_of_the_start_is_in_what_is_kept(photographs: Path, tmp_path: Path, linear: None) -> None:

@@ -52,10 +52,13 @@ def outcome(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Outc
         return [attempt("train", out, first, **changes), *(attempt("resume", out, kill) for kill in others)]
 
     adamw = {"optimizer": "adamw", "keep": "last"}
+    added_up = {"accumulate": 2}
     jobs = {
         "whole": [attempt("train", "whole")],
         "whole, 2 workers": [attempt("train", "whole, 2 workers", workers=2)],
         "whole, adamw": [attempt("train", "whole, adamw", **adamw)],
+        "whole, added up": [attempt("train", "whole, added up", **added_up)],
+        "killed, added up": killed("killed, added up", [["forward", 4, KILL], ["forward", 6, KILL]], **added_up),
         "killed, adamw": killed("killed, adamw", [["forward", 11, KILL]], **adamw),
         "killed, 2 workers": killed("killed, 2 workers", [["forward", 11, KILL]], workers=2),
         "checkpoint an epoch": killed("checkpoint an epoch", [["forward", 11, KILL]], checkpoint_every=1e9),
@@ -144,6 +147,13 @@ def test_seconds_are_those_of_all_sessions(outcome: Outcome, name: str) -> None:
 def test_killed_adamw_run_resumes_to_the_same_bits(outcome: Outcome) -> None:
     assert outcome.statuses["killed, adamw"] == [-KILL, 0]
     _assert_same_run(outcome.folder / "whole, adamw", outcome.folder / "killed, adamw")
+
+
+def test_run_killed_within_a_step_of_several_batches_resumes_to_the_same_bits(outcome: Outcome) -> None:
+    """Batches 1 and 2, 3 and 4, and 5 alone are the steps of an epoch; the first kill is between 3 and 4."""
+    assert outcome.statuses["killed, added up"] == [-KILL, -KILL, 0]
+    _assert_same_run(outcome.folder / "whole, added up", outcome.folder / "killed, added up")
+    assert [row["step"] for row in _history(outcome.folder / "whole, added up")] == ["3", "6", "9"]
 
 
 def test_number_of_workers_changes_nothing(outcome: Outcome) -> None:

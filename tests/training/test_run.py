@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -144,6 +145,18 @@ def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
     assert all(value.isfinite().all() for value in state["model"].values())
 
 
+def test_a_non_finite_loss_of_any_batch_ends_its_step(
+    photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenth: with five batches an epoch and two a step, the only one of step 6; with 13 and five, one of step 2."""
+    monkeypatch.setattr("tlaam.training.run.build_model", lambda config, classes, load_pretrained: _Breaking(classes))
+    with pytest.raises(RunError, match="loss became nan in epoch 2, step 6;"):
+        train(photographs, tmp_path / "two", settings(accumulate=2), progress=False)
+    with pytest.raises(RunError, match="loss became nan in epoch 1, step 2;"):
+        options = {"accumulate": 5, "batch_size": 2, "val_fraction": 0.0, "raw_epochs": 0}
+        train(photographs, tmp_path / "five", settings(**options), progress=False)
+
+
 def test_full_disk_is_one_line_and_the_run_can_go_on(
     photographs: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,13 +187,37 @@ def test_moved_data_is_said_with_what_helps(
     run = _interrupted(copy, tmp_path, settings, monkeypatch)
     moved = copy.rename(tmp_path / "moved")
     with pytest.raises(
-        RunError, match=rf"was at {copy}.*tlaam train --resume {run}.*source=tlaam\.open_dataset"
+        RunError, match=rf"was at {copy}.*it continues with: tlaam train --resume {run} --data NEW$"
     ) as caught:
         resume(run, progress=False)
     assert "\n" not in str(caught.value)
     resume(run, source=open_dataset(moved), progress=False)
     status = RunFolder(run).read_json(RunFolder(run).status)
     assert status["state"] == "finished" and "reason" not in status
+
+
+def test_moved_data_is_remembered_and_changes_nothing(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(copy, tmp_path / "whole", settings(), progress=False)
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    moved = copy.rename(tmp_path / "moved")
+    other = tmp_path / "other"
+    shutil.copytree(moved, other)
+    (other / "class0" / "0.png").rename(other / "class1" / "new.png")
+    before = RunFolder(run).data.read_text()
+    assert main(["train", "--resume", str(run), "--data", str(other)]) == 1
+    said = capsys.readouterr().err
+    assert f"{run} is a run of another data set: not of {other}" in said and said.count("tlaam: ") == 1
+    assert RunFolder(run).data.read_text() == before
+    assert main(["train", str(moved), "--data", str(moved)]) == 2
+    assert "--data says where the data of a run lies" in capsys.readouterr().err
+
+    assert main(["train", "--resume", str(run), "--data", str(moved), "--no-index", "--no-report"]) == 0
+    assert len({(path / "model.safetensors").read_bytes() for path in (whole, run)}) == 1
+    facts = RunFolder(run).read_json(RunFolder(run).data)
+    assert (facts["source"], facts["root"], facts["name"]) == (str(moved), str(moved), "data")
+    assert opened_again(facts).fingerprint() == facts["source_fingerprint"]
 
 
 def test_settings_may_be_a_mapping(photographs: Path, tmp_path: Path) -> None:
@@ -242,6 +279,21 @@ def test_the_command_resumes_with_other_machine_settings_only(
     assert "begun on 1 device(s), not 2" in said and said.count("tlaam: ") == 1
     others = ["--workers", "1", "--accelerator", "cpu", "--no-index", "--no-report"]  # the network is a stub
     assert main(["train", "--resume", str(run), *others]) == 0
+
+
+def test_the_kind_of_device_may_change_within_a_run(
+    copy: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here there is no MPS; `--devices mps` replaces the accelerator that the run was begun on, and says so."""
+    run = _interrupted(copy, tmp_path, settings, monkeypatch)
+    assert main(["train", "--resume", str(run), "--devices", "mps"]) == 1
+    said = capsys.readouterr().err
+    assert "accelerator 'mps'" in said and "cannot be had" in said and said.count("\n") == 1
+    with pytest.raises(ConfigError, match=r"accelerator 'mps'.*cannot be had"):
+        resume(run, devices="mps", progress=False)
+    assert main(["train", "--resume", str(run), "--devices", "mps", "--accelerator", "cpu"]) == 1
+    assert "devices = mps and accelerator = cpu are two kinds" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--devices", "cpu", "--no-index", "--no-report"]) == 0
 
 
 @pytest.mark.parametrize("spoken", [True, False])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tlaam.training.sampler import StepBatches, batch_sizes, epoch_order
+from tlaam.training.sampler import StepBatches, batch_sizes, epoch_order, step_sizes
 
 
 def test_an_epoch_visits_every_image_once() -> None:
@@ -24,6 +24,27 @@ def test_starting_late_equals_skipping(images: int, world_size: int) -> None:
         late = StepBatches(images, 4, 3, seed=0, world_size=world_size, start_step=start)
         assert list(late) == whole[start:]
         assert len(late) == len(whole) - start
+
+
+@pytest.mark.parametrize("images", [1, 8, 9, 17, 23])
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_starting_late_skips_whole_steps(images: int, accumulate: int) -> None:
+    batches = StepBatches(images, 4, 3, seed=0, accumulate=accumulate)
+    whole = list(batches)
+    assert whole == list(StepBatches(images, 4, 3, seed=0)) and len(batches) == len(whole)
+    steps = [len(sizes) for sizes in batches.sizes] * 3
+    for start in range(len(steps) + 1):
+        late = StepBatches(images, 4, 3, seed=0, accumulate=accumulate, start_step=start)
+        assert list(late) == whole[sum(steps[:start]) :]
+        assert len(late) == sum(steps[start:])
+
+
+@pytest.mark.parametrize("images", range(1, 40))
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_steps_have_the_images_of_larger_batches(images: int, accumulate: int) -> None:
+    """Also where a last batch of one image joins the one before."""
+    together = [sum(sizes) for sizes in step_sizes(batch_sizes(images, 4), accumulate)]
+    assert together == batch_sizes(images, 4 * accumulate)
 
 
 @pytest.mark.parametrize(("images", "world_size"), [(8, 2), (9, 2), (10, 3), (1, 4), (64, 8)])

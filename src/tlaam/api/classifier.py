@@ -13,6 +13,7 @@ from PIL import Image
 from tlaam.data.in_memory import ACCEPTED, is_tensor
 from tlaam.errors import ConfigError, DataError, ExportError, InputError, ModelError
 from tlaam.hub.names import is_hub_name
+from tlaam.inference.embedding import embedded
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.inputs import iter_images, names_several
 from tlaam.inference.prediction import Prediction, Predictions
@@ -104,17 +105,10 @@ class Classifier:
             ModelError: the model gives no embeddings.
             DataError: an image cannot be read.
         """
-        before, self.engine.embeddings = self.engine.embeddings, True
-        try:
-            found = self.predict(images)
-        finally:
-            self.engine.embeddings = before
         rows: list[NDArray[np.float64]] = []
-        for prediction in [found] if isinstance(found, Prediction) else found:
-            if prediction.error is not None:
-                raise DataError(prediction.error)
+        for prediction in embedded(self.engine, _listed(images)[1]):
             if prediction.embedding is None:
-                raise ModelError("this model gives no embeddings.")
+                raise DataError(prediction.error)
             rows.append(prediction.embedding)
         return np.stack(rows) if rows else np.zeros((0, 0))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
+from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, moved_option, precision_option
 from tlaam.cli.output import say_notes, write_json
 from tlaam.utils.progress import progress_bar
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=JsonCommand)
 @click.argument("run", type=MODEL)
-@click.argument("data")
+@click.argument("data", required=False)
+@moved_option
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 @click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
 def evaluate(
     run: Path | str,
-    data: str,
+    data: str | None,
+    moved: str | None,
     split: str | None,
     json_file: str | None,
     page: Path | None,
@@ -54,17 +56,25 @@ def evaluate(
     RUN may also be an ONNX file that `tlaam export` wrote, or name a model on the Hugging Face hub, hf://owner/name;
     what that one was trained on is not known.
     """
+    if (data is None) == (moved is None):
+        raise click.UsageError("give what to measure on: DATA, or with --data what RUN was trained on.")
     from tlaam.data.open import open_dataset
     from tlaam.evaluation.evaluate import evaluate as measure
+    from tlaam.evaluation.evaluate import trained_on
     from tlaam.inference.engine import load_engine
     from tlaam.inference.prediction_cache import PredictionCache
     from tlaam.models.build import default_device
+    from tlaam.runs.splits import opened_elsewhere
     from tlaam.utils.work_sharing import joined_process_group
 
     device, first = joined_process_group(devices, default_device().type)
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
     answers = PredictionCache(engine)
-    images = open_dataset(data, strict=False)
+    if data is not None:
+        images = open_dataset(data, strict=False)
+    else:
+        assert moved is not None
+        images = opened_elsewhere(moved, trained_on(engine), run)
     if first:
         say_notes(images.notes)
     with progress_bar("evaluating", hidden=not first) as progress:

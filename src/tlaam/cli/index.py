@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, config_option, precision_option
+from tlaam.cli.options import PATH, config_option, moved_option, precision_option
 from tlaam.reference.index import PER_CLASS
 from tlaam.utils.progress import progress_bar
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
+@moved_option
 @click.option("--out", type=PATH, metavar="FILE.npz", help="The file to write. [RUN/gallery.npz]")
 @click.option(
     "--per-class", type=click.IntRange(1), default=PER_CLASS, show_default=True, help="Most images of a class."
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 def index(
     run: Path,
     data: str | None,
+    moved: str | None,
     out: Path | None,
     per_class: int,
     thumbnails: bool,
@@ -41,13 +43,16 @@ def index(
 
     `tlaam train` ends with it.
     """
+    if data is not None and moved is not None:
+        raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")
     from tlaam.reference.file import read_index
+    from tlaam.runs.splits import TrainingData, opened_elsewhere
     from tlaam.workflows.reference_index import write_reference_index
 
     with progress_bar("looking at training images") as progress:
         written = write_reference_index(
             run,
-            data,
+            data if moved is None else opened_elsewhere(moved, TrainingData.of_run(run), run),
             path=out,
             per_class=per_class,
             thumbnails=thumbnails,

@@ -23,6 +23,7 @@ VERBS = {
     "report": "Write the report of a finished run: results, mistakes, pictures, curves.",
     "index": "Write the reference index of a finished run: look-alikes, and what is out of distribution.",
     "predict": "Name what photographs show, and show why.",
+    "embed": "Write one vector an image: what it looks like to a model.",
     "demo": "Open a page in the browser that shows what a model sees in your pictures.",
     "serve": "Answer over HTTP, in JSON.",
     "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
@@ -54,6 +55,7 @@ _REMEDIES = {
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
+    "MPS backend out of memory",
     "could not create a primitive",  # oneDNN, which found no memory for its code or scratch
     "could not execute a primitive",
 )

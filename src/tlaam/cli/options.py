@@ -39,6 +39,14 @@ def precision_option(command: Command) -> Command:
     )(command)
 
 
+def moved_option(command: Command) -> Command:
+    """Give a command ``--data PLACE``, as its argument ``moved``."""
+    return click.option(
+        "--data", "moved", metavar="PLACE",
+        help="Where the data that RUN was trained on lies now; another data set is refused.",
+    )(command)  # fmt: skip
+
+
 def config_option(command: Command) -> Command:
     """Give a command ``--config FILE``: a YAML file of its own options, over which options given win."""
     return click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, config_option, precision_option
+from tlaam.cli.options import PATH, config_option, moved_option, precision_option
 from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -17,25 +17,35 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
+@moved_option
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
 @click.option("--out", type=PATH, metavar="FILE.html", help="The file to write. [RUN/report.html]")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
 @config_option
 def report(
-    run: Path, data: str | None, split: str | None, out: Path | None, batch_size: int, precision: Precision | None
+    run: Path,
+    data: str | None,
+    moved: str | None,
+    split: str | None,
+    out: Path | None,
+    batch_size: int,
+    precision: Precision | None,
 ) -> None:
     """Write the report of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
     worst images, curves, settings and times, measured on DATA (default: the data it was trained on).
 
     `tlaam train` ends with it.
     """
+    if data is not None and moved is not None:
+        raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")
     from tlaam.reports.run_report import write_run_report
+    from tlaam.runs.splits import TrainingData, opened_elsewhere
 
     with progress_bar("measuring") as progress:
         written = write_run_report(
             run,
-            data,
+            data if moved is None else opened_elsewhere(moved, TrainingData.of_run(run), run),
             split=split,  # type: ignore[arg-type]
             path=out,
             progress=progress,

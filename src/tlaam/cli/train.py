@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import MODEL, PATH
+from tlaam.cli.options import MODEL, PATH, moved_option
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
 from tlaam.config.sections import MACHINE_OPTIONS
@@ -28,6 +28,7 @@ def _recipes() -> str:
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
 @click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
+@moved_option
 @click.option(
     "--from",
     "start",
@@ -66,6 +67,7 @@ def train(
     data: str | None,
     out: Path | None,
     resumed: Path | None,
+    moved: str | None,
     start: Path | str | None,
     keep_classes: bool,
     group: str | None,
@@ -83,12 +85,14 @@ def train(
     """
     if (data is None) == (resumed is None):
         raise click.UsageError("give either DATA, to begin a run, or --resume RUN, to continue one.")
+    if moved is not None and resumed is None:
+        raise click.UsageError("--data says where the data of a run lies that --resume continues; give DATA alone.")
     if resumed is not None:
         given = [
             name
             for name in context.params
             if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            and name not in ("resumed", "report", "index")
+            and name not in ("resumed", "moved", "report", "index")
         ]
         for name in given:
             if name not in MACHINE_OPTIONS:
@@ -100,7 +104,9 @@ def train(
         from tlaam.workflows.fit import fit_on
 
         changes = {name: getattr(settings.training, name) for name in given}
-        fitted = fit_on(resumed, index=index, report=report, say=_said, **changes)
+        if "devices" in given and settings.training.accelerator != "auto":  # which `--devices mps` says, too
+            changes["accelerator"] = settings.training.accelerator
+        fitted = fit_on(resumed, source=moved, index=index, report=report, say=_said, **changes)
     else:
         if keep_classes and start is None:
             raise click.UsageError("--keep-classes keeps classes of the model that --from names; give --from too.")

@@ -85,6 +85,7 @@ def resolve_machine(config: Config) -> Config:
     """
     model, training = config.model, config.training
     gpu, started = _uses_gpu(training.accelerator), started_by_torchrun()
+    accelerator = _accelerator(gpu) if training.accelerator == "auto" else training.accelerator
     backbone = model.backbone or (WITH_GPU if gpu else WITHOUT_GPU)
     image_size = model.image_size or _default_size(backbone, gpu)
     optimizer = training.optimizer or optimizer_for(backbone)
@@ -104,8 +105,8 @@ def resolve_machine(config: Config) -> Config:
         localizer=localizer,
         optimizer=optimizer,
         classifier_lr=lr if training.classifier_lr is None else training.classifier_lr,
-        accelerator=_accelerator(gpu) if training.accelerator == "auto" else training.accelerator,
-        precision=training.precision or _precision(gpu),
+        accelerator=accelerator,
+        precision=training.precision or _precision(gpu, accelerator),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
         nodes=started[1] if started and training.nodes == 1 else training.nodes,
     )
@@ -138,12 +139,20 @@ def _uses_gpu(accelerator: str) -> bool:
 
 
 def _accelerator(gpu: bool) -> str:
-    return "cuda" if gpu else "cpu"  # never left to Lightning, which may pick a third that the defaults are not for
-
-
-def _precision(gpu: bool) -> str:
+    """Return what "auto" is; not left to Lightning, which may pick one that the defaults are not for."""
     import torch
 
+    if gpu:
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _precision(gpu: bool, accelerator: str) -> str:
+    import torch
+
+    if accelerator == "mps":  # autocast there knows bfloat16 from macOS 14 on
+        mps = torch.backends.mps
+        return "bf16-mixed" if mps.is_available() and mps.is_macos_or_newer(14, 0) else "32-true"
     return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 

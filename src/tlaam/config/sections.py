@@ -15,7 +15,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
 """What says that there is no such module; a network there has to be."""
 
-MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache")
+ACCELERATORS = ("cpu", "cuda", "mps")
+"""What `devices` may say in place of a number: all there is of a kind, as if `accelerator` named it."""
+
+MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache", "logger")
 """Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
 
 
@@ -130,8 +133,11 @@ class TrainingConfig(Section):
     raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
     """First epochs that train the raw branch only."""
     batch_size: Positive | None = 16
-    """Images a step and device; auto is as many as the memory holds, found by trying, at most 64 and a quarter of an
-    epoch. The learning rate is not changed with it."""
+    """Images that a device holds at once; auto is as many as the memory holds, found by trying, at most 64 and such
+    that an epoch has four steps. The learning rate is not changed with it."""
+    accumulate: Positive = 1
+    """Batches whose gradients are added up for one step of the optimiser, which then sees as many images as a batch
+    so many times as large. Learning rate, clipping and moving average go by steps; batch normalisation by batches."""
     optimizer: Literal["sgd", "adamw"] | None = None
     """Optimiser; default: adamw for transformers and ConvNeXt, else sgd."""
     lr: NotNegative | None = None
@@ -200,17 +206,32 @@ class TrainingConfig(Section):
     recompute: bool = False
     """Make activations again in the backward pass instead of keeping them: less memory, more time."""
     accelerator: str = "auto"
-    """Lightning's accelerator: cpu, cuda, mps; auto is cuda where there is a GPU for it, else cpu."""
+    """Lightning's accelerator: cuda, mps (the GPU of Apple's processors, which nobody has tried) or cpu; auto is the
+    first of these that there is."""
     devices: str = "auto"
-    """Lightning's devices: a number, a list such as 0,1, or auto."""
+    """Lightning's devices: a number, a list such as 0,1, or auto; or a kind: cpu, cuda, mps."""
     nodes: Positive = 1
     """Machines that train together."""
     strategy: str = "auto"
     """Lightning's strategy: auto or ddp; fsdp shards weights and optimiser over the devices."""
     workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that load images; default: as many as keep up with the training steps, which is measured."""
+    logger: Literal["tensorboard", "csv", "wandb", "mlflow", "none"] = "tensorboard"
+    """Where losses and measures go beside history.csv: TensorBoard or metrics.csv in RUN/logs, Weights & Biases or
+    MLflow (packages of their own; into RUN/logs, too, unless WANDB_MODE or MLFLOW_TRACKING_URI says where else)."""
     cache: str | None = None
     """Folder that keeps decoded, resized images between epochs and runs; only where crop_scale is 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_of_devices(cls, values: Any) -> Any:
+        kind = values.get("devices") if isinstance(values, dict) else None
+        if kind not in ACCELERATORS:
+            return values
+        given = values.get("accelerator", "auto")
+        if given not in ("auto", kind):
+            raise ValueError(f"devices = {kind} and accelerator = {given} are two kinds; leave one of them out")
+        return {**values, "accelerator": kind, "devices": "auto"}
 
     @model_validator(mode="after")
     def _possible_together(self) -> TrainingConfig:

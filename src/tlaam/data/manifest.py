@@ -146,6 +146,16 @@ def image_paths(path: str | Path) -> Iterator[str]:
             raise _no_image(path)
 
 
+def columns_of(path: Path) -> list[str]:
+    """Return the names of a CSV file's columns.
+
+    Raises:
+        DataError: the file cannot be read as CSV.
+    """
+    with _open(path) as table:
+        return list(table.header)
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Table]:
     """Open a table; what is wrong with the file is a DataError that names it, also while its rows are read."""

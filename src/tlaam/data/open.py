@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from tlaam.data.class_depth import DEEPEST, option
 from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
 from tlaam.data.left_out import conversion
-from tlaam.data.manifest import manifest_in, read_manifest
+from tlaam.data.manifest import columns_of, manifest_in, read_manifest
 from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
 from tlaam.data.walk import is_image_name, visible_folders
@@ -125,6 +125,26 @@ def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
         raise DataError(
             f"Cannot read '{error.filename or path}': {error.strerror or error}. Check the path and its rights."
         ) from error
+
+
+def is_labelled(source: str | Path) -> bool:
+    """Return whether a source seems to be a data set, for `open_dataset`, and not images alone.
+
+    Images alone are a file, a pattern, a folder without class folders, and a CSV file of one column.
+
+    Raises:
+        DataError: a CSV file cannot be read.
+    """
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # no such user, which opening it says
+        return True
+    if not path.exists():
+        path, option = _without_option(path)
+        return bool(option) or str(source).partition(":")[0].strip() == "synthetic"
+    if path.is_file():
+        return manifest_in(path) is not None and len(columns_of(path)) > 1
+    return any(layout.recognises(path) for layout in LAYOUTS)
 
 
 def _without_option(path: Path) -> tuple[Path, str]:

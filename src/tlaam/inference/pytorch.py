@@ -19,7 +19,7 @@ from tlaam.inference.folding import FoldedConv2d, fold_norms
 from tlaam.inference.fusing import fuse_activations
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
-from tlaam.models.build import default_device
+from tlaam.models.build import default_device, memory_format
 from tlaam.models.output import TLAAMOutput
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
@@ -37,11 +37,11 @@ def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
     Returns:
         The network's record, in float32, boxes in pixels of the input image.
     """
-    was_training = network.training
+    was_training, device = network.training, network.mean.device
     network.eval()
     try:
         with torch.no_grad():
-            output: TLAAMOutput = network(images.to(network.mean.device, non_blocking=True))
+            output: TLAAMOutput = network(images.to(device, non_blocking=device.type == "cuda"))
     finally:
         network.train(was_training)
     floats: dict[str, Any] = {name: x if x is None else x.float() for name, x in output._asdict().items()}
@@ -73,10 +73,11 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
         precision: with ``bf16-mixed`` the backbone's weights become bfloat16; it is to be asked under autocast
             (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
     """
-    on_cpu = torch.device(device).type == "cpu"
+    kind = torch.device(device).type
+    on_cpu = kind == "cpu"
     weights = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     ready: _Network = copy.deepcopy(network).eval()
-    if on_cpu:
+    if kind != "cuda":  # others may lack the float64 in which normalisations are folded
         ready.cpu()
     for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:
         fold_norms(backbone.network, backbone.image_size)
@@ -86,7 +87,7 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
             for module in backbone.network.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear, FoldedConv2d)):
                     module.to(torch.bfloat16)
-    return ready.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return ready.to(device, memory_format=memory_format(device))  # type: ignore[call-overload,no-any-return]
 
 
 def compile_for_answers(network: Architecture) -> None:
@@ -201,4 +202,4 @@ def _usable(device: torch.device | str | None) -> torch.device:
 
 
 def _floats(values: Tensor) -> Floats:
-    return values.double().cpu().numpy()  # type: ignore[no-any-return]
+    return values.cpu().double().numpy()  # type: ignore[no-any-return]  # MPS has no float64

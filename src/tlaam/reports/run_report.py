@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -16,7 +17,7 @@ from tlaam.config.names import BRANCHES
 from tlaam.config.schema import Config
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample, Split
-from tlaam.errors import RunError
+from tlaam.errors import DataError, RunError
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, trained_on
 from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
@@ -79,7 +80,15 @@ def write_run_report(
             f"{folder.path} has not finished; its report is written at its end (train --resume RUN goes on)."
         )
     facts = folder.read_json(folder.data)
-    images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
+    try:
+        images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
+    except DataError as error:
+        if data is not None:
+            raise
+        raise DataError(
+            f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
+            f"Say where it lies now: tlaam report {shlex.quote(str(folder.path))} --data NEW"
+        ) from error
     engine = model if isinstance(model, Engine) else load_engine(folder.path, **options)
     seen = trained_on(engine)
     others = data is not None and seen is not None and not seen.is_of(images)  # none of them was trained on

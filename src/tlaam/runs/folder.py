@@ -25,13 +25,13 @@ class RunFolder:
     """Paths of a run folder.
 
     ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
-    out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, and the
-    seconds that its epochs took, and what it started from; ``start/`` the weights of a run that started from a trained
-    model, as it began with them;
+    out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, the seconds
+    that its epochs took, what it started from, and what loggers call it; ``start/`` the weights of a run that started
+    from a trained model, as it began with them;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
     ``out_of_fold.npz`` of a probe, answers for its training images by probes that had not seen them;
-    ``logs/`` TensorBoard; ``checkpoints/``; at the end ``model.safetensors`` and ``config.json``, and of
-    `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
+    ``logs/`` what the logger writes (`tlaam.training.trackers`); ``checkpoints/``; at the end ``model.safetensors`` and
+    ``config.json``, and of `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
     """
 
     path: Path
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """TensorBoard event files."""
+        """TensorBoard's event files, or what another logger writes."""
         return self.path / "logs"
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlaam.config.schema import Config
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Split
 from tlaam.data.split import cut_splits
 from tlaam.data.split_rule import SplitRule, name_checksum
@@ -126,6 +127,28 @@ def with_the_runs_splits(
         raise DataError(
             f"{images.root} has changed since {run} was trained on it, so which images it has seen is not known. "
             "Measure on other images, or on a test split."
+        )
+    return images
+
+
+def opened_elsewhere(place: str | Path, trained_on: TrainingData | None, model: str | Path) -> LabelledImages:
+    """Open the data that a model was trained on from where it lies now.
+
+    Args:
+        place: where, with the option behind it that training had.
+        trained_on: what the model was trained on; None where that is not known.
+        model: what to call it in an error.
+
+    Raises:
+        DataError: it cannot be opened, or is another data set.
+    """
+    images = open_dataset(place, strict=False)
+    if trained_on is None:
+        raise DataError(f"{model} does not know what it was trained on; give {place} as DATA, without --data.")
+    if not trained_on.is_of(images):
+        raise DataError(
+            f"{place} is not what {model} was trained on: classes, names, labels or splits of the images differ. Give "
+            "that data set with --data, or another one as DATA."
         )
     return images
 

@@ -1,4 +1,4 @@
-"""How many images a step may have: as many as the device's memory holds, found by trying."""
+"""How many images a batch may have: as many as the device's memory holds, found by trying."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _SHARE = 0.7
 
 
 def largest_batch(fabric: Fabric, model: Architecture, config: Config, classes: int, images: int) -> int:
-    """Return the largest power of two that fits, at most `LARGEST` and a quarter of an epoch; the same on all devices.
+    """Return the largest power of two that fits, at most `LARGEST` and, all batches of a step together, a quarter of
+    an epoch; the same on all devices.
 
     On a GPU, training steps of blank images are tried until one does not fit. On a CPU, where a step that does not fit
     ends the process, the activations that small steps keep say what larger ones would. The model stays as it was.
@@ -31,7 +32,7 @@ def largest_batch(fabric: Fabric, model: Architecture, config: Config, classes: 
         classes: C.
         images: how many there are to train on.
     """
-    limit = max(2, min(LARGEST, images // (4 * fabric.world_size)))
+    limit = max(2, min(LARGEST, images // (4 * fabric.world_size * config.training.accumulate)))
     on_gpu = fabric.device.type == "cuda"
     with left_as_it_was(fabric, model, config):
         fits = (_tried if on_gpu else _reckoned)(fabric, model, config, classes, limit)

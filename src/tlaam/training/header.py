@@ -32,11 +32,12 @@ def header(images: LabelledImages, config: Config, start: Start | None = None, *
     raw = f" (the first {training.raw_epochs} on the raw image only)" if training.raw_epochs else ""
     epochs = "1 epoch" if training.epochs == 1 else f"{training.epochs} epochs"
     devices = training.devices if training.nodes == 1 else f"{training.devices} on each of {training.nodes} machines"
+    batch = str(training.batch_size) if training.accumulate == 1 else f"{training.accumulate} x {training.batch_size}"
     lines = [
         f"Data: {images.name}, {len(images.classes)} classes; images: {counts}",
         f"Network: {model.backbone}, starting from {weights}; input {model.image_size} px, source {model.source_size} "
         f"px; modules: {', '.join(modules) or 'none'}",
-        f"Training: {epochs}{raw}, batch {training.batch_size}, {training.optimizer}, "
+        f"Training: {epochs}{raw}, batch {batch}, {training.optimizer}, "
         f"lr {training.lr:g}, {training.accelerator} (devices: {devices}), precision {training.precision}"
         if training.epochs
         else f"Training: none; a probe on frozen features, {training.accelerator}",

@@ -17,7 +17,7 @@ from tlaam.utils.yaml_file import read_yaml
 
 _ADDED = (
     "fusion", "raw_scale", "probe_first", "backbone_lr_ratio", "layer_decay", "frozen_stages", "start_share",
-    "patience", "distillation", "paste", "balance",
+    "patience", "distillation", "paste", "balance", "accumulate", "logger",
 )  # fmt: skip
 """Settings that earlier versions did not have, whose default is what they did."""
 

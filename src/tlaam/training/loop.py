@@ -1,7 +1,7 @@
 """The training loop: steps, validation, checkpoints; resumable at any step.
 
-Each step seeds the random state from (seed, step, device) and takes its batch from (seed, step), so the state of a run
-is its weights, buffers, optimiser and moving average alone. On CPU, with the same number of threads, a resumed run
+Each step seeds the random state from (seed, step, device) and takes its batches from (seed, step), so the state of a
+run is its weights, buffers, optimiser and moving average alone. On CPU, with the same number of threads, a resumed run
 repeats the uninterrupted one bit for bit without ``torch.use_deterministic_algorithms``, which would refuse operators
 that are deterministic in our use; on a GPU the two agree to rounding.
 """
@@ -9,20 +9,17 @@ that are deterministic in our use; on a GPU the two agree to rounding.
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from sklearn.metrics import f1_score
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
-from tqdm import tqdm
 
 from tlaam.config.defaults import resolved
 from tlaam.config.schema import Config
@@ -30,10 +27,11 @@ from tlaam.data.sample import Sample
 from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
+from tlaam.models.build import memory_format
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
-from tlaam.runs.history import COLUMNS, LOSSES, Row, described, epoch_row, score
+from tlaam.runs.history import COLUMNS, LOSSES, Row, epoch_row, score
 from tlaam.training import sharding
 from tlaam.training.balance import image_weights, log_priors
 from tlaam.training.blend import Blend
@@ -41,15 +39,17 @@ from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
 from tlaam.training.launch import on_first
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
-from tlaam.training.loss import Losses, TwoLevelLoss
+from tlaam.training.loss import Losses, TwoLevelLoss, mean_losses
 from tlaam.training.masks import PseudoMasks
 from tlaam.training.optimizer import build_optimizer, freeze_stages, set_lr
 from tlaam.training.pasting import on_other_backgrounds
-from tlaam.training.sampler import StepBatches, batch_sizes
+from tlaam.training.reporting import Reporter
+from tlaam.training.sampler import StepBatches
 from tlaam.training.schedule import lr_factor
 from tlaam.training.seeds import derive
 from tlaam.training.signals import Interrupted, StopRequest, listening
 from tlaam.training.threshold import ThresholdChooser
+from tlaam.training.trackers import Tracker, open_tracker
 from tlaam.training.transforms import jitter_colors
 from tlaam.training.validation import clearly_better, standard_error, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
@@ -175,7 +175,6 @@ class _Fit:
             fabric, config, config.training, folder, identity,
         )  # fmt: skip
         self.train, self.val, self.stop = train, val, stop
-        self.progress = progress and fabric.is_global_zero
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.probed = probed and bool(val)
         self.state = _State()
@@ -197,7 +196,7 @@ class _Fit:
         if self.sharded:
             self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
         else:
-            model.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.to(fabric.device, memory_format=memory_format(fabric.device))  # type: ignore[call-overload]
         freeze_stages(self.learner, self.training.frozen_stages)
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
@@ -226,10 +225,19 @@ class _Fit:
             rank=fabric.global_rank,
             world_size=fabric.world_size,
             start_step=self.state.step,
+            accumulate=self.training.accumulate,
+            balanced=labels if self.training.balance == "sampler" else None,
         )
-        self.steps_per_epoch = batches.steps_per_epoch
+        self.step_sizes, self.steps_per_epoch = batches.sizes, batches.steps_per_epoch
+        self.reporter = Reporter(
+            self.epochs,
+            self.steps_per_epoch,
+            self.batch_size * self.training.accumulate * fabric.world_size,
+            progress=progress and fabric.is_global_zero,
+            tracker=Tracker(),
+        )
         on_gpu = fabric.device.type == "cuda"
-        self.sync_steps = _SYNC_STEPS if on_gpu or fabric.world_size > 1 else 1
+        self.sync_steps = _SYNC_STEPS if fabric.device.type != "cpu" or fabric.world_size > 1 else 1
         dataset = training_images(train, config, masks)
         self.chooser = None if masks is None else ThresholdChooser(fabric, train, masks, config)
         self.loader = self._on_device(batch_loader(dataset, batches, workers, pin=on_gpu))
@@ -249,12 +257,14 @@ class _Fit:
 
     def run(self) -> list[Row]:
         """Take all remaining steps and load the weights to keep."""
-        logger = TensorBoardLogger(self.folder.logs, name="", version="", purge_step=self.state.step)
         self.broken = torch.full((2,), -1.0, device=self.fabric.device)  # (step, loss) of the first non-finite loss
         self.saved_at = time.monotonic()
-        self.bar = self._new_bar()
+        self.reporter.begin(self.state.step)
         self.wrapped.train()
+        ended = "failed"
         try:
+            if self.epochs:
+                on_first(self.fabric, self._open_tracker)
             if self.state.step == 0:
                 self._write_history()
                 if self.blend is not None and self.fabric.is_global_zero:
@@ -262,12 +272,19 @@ class _Fit:
                 if self.probed and self.epochs and not self.state.probe_losses:
                     self._measure_probe()
                 self._save()  # a disk too small is found now, not in an hour
-            self._steps(logger)
+            self._steps()
+            ended = "success"
+        except Interrupted:
+            ended = "KILLED"
+            raise
         finally:
-            self.bar.close()
-            logger.finalize("")
+            self.reporter.end()
+            self.reporter.tracker.close(ended)
         self._keep_weights()
         return self.state.history
+
+    def _open_tracker(self) -> None:
+        self.reporter.tracker = open_tracker(self.config, self.folder, self.state.step, self.reporter.say)
 
     def _measure_probe(self) -> None:
         """Say what the start is worth, and keep its weights until an epoch's are better."""
@@ -276,35 +293,37 @@ class _Fit:
         if self.sharded:
             model.cpu()  # the device's memory is for the shards
         share = measured.measures["top1_fused"]
-        self._say(f"The probe has {share:.1%} of the {len(self.val)} held-out images right; fine-tuning goes on.")
+        self.reporter.say(
+            f"The probe has {share:.1%} of the {len(self.val)} held-out images right; fine-tuning goes on."
+        )
         self.state.probe_losses = measured.calibrated(self.val_weights)[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
 
-    def _steps(self, logger: TensorBoardLogger) -> None:
+    def _steps(self) -> None:
         if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped while it validated
-            self._end_epoch(logger)
+            self._end_epoch()
         clock = time.monotonic()
         if self.state.step >= self.epochs * self.steps_per_epoch or self._is_out_of_patience():
             return
         with closing(with_plain_errors(self.loader)) as batches:
-            for batch in batches:
-                losses = self._step(batch)
+            while self.state.step < self.epochs * self.steps_per_epoch:
+                losses = self._step(batches)
                 self.state.step += 1
-                self.bar.update()
+                self.reporter.advance()
                 now = time.monotonic()
                 self.state.seconds, clock = self.state.seconds + now - clock, now
                 epoch_done = self.state.step % self.steps_per_epoch == 0
                 if self.state.step % self.sync_steps == 0 or epoch_done:
                     self._require_finite_loss()
                 if self.state.step % _SYNC_STEPS == 0:
-                    self._report_step(logger, losses)
+                    self.reporter.losses(self.state.step, losses, self.optimizer.param_groups[0]["lr"])
                 stop, save_due = self._decide()
                 if epoch_done:
-                    self._end_epoch(logger)
+                    self._end_epoch()
                     clock = time.monotonic()  # it has added its own time
                     if self._is_out_of_patience():
-                        self._say(f"Training no longer helps: stopped after {len(self.state.history)} epochs.")
+                        self.reporter.say(f"Training no longer helps: stopped after {len(self.state.history)} epochs.")
                         return
                 elif stop or save_due:
                     self._save()
@@ -333,23 +352,25 @@ class _Fit:
                 raise self._interrupted(self.stop.signal_number)
             yield batch
 
-    def _step(self, batch: Item) -> Losses:
+    def _step(self, batches: Iterator[Item]) -> Losses:
+        """Take one step of the optimiser, over as many of the batches as it has; return their mean losses."""
         step, training = self.state.step, self.training
-        torch.manual_seed(derive(training.seed, "step", step, self.fabric.global_rank))
         set_lr(self.optimizer, self._lr_factor(step))
         epoch = step // self.steps_per_epoch
         raw_only = epoch < training.raw_epochs
         if epoch != self.told_epoch:
             self.learner.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch
-        images = batch.input_image
-        if training.paste and batch.mask.numel():
-            images = on_other_backgrounds(images, batch.mask, training.paste)
-        if training.jitter:
-            images = jitter_colors(images, batch.color_jitter)
-        output = self.wrapped(images, batch.label, raw_only=raw_only)
-        losses: Losses = self.criterion(output, batch.label, batch.mask)
-        self.fabric.backward(losses.total)
+        sizes = self.step_sizes[step % self.steps_per_epoch]
+        losses = []
+        for number, size in enumerate(sizes):
+            batch = next(batches)  # before the seed: a loader that begins draws a number of its own
+            torch.manual_seed(
+                derive(training.seed, "step", step, self.fabric.global_rank, *([number] if number else []))
+            )
+            last = number == len(sizes) - 1  # with it the devices agree on the sum of the gradients
+            with nullcontext() if last else self.fabric.no_backward_sync(self.wrapped):
+                losses.append(self._backward(batch, size / sum(sizes), raw_only))
         if training.gradient_clip:
             self.fabric.clip_gradients(
                 self.wrapped, self.optimizer, max_norm=training.gradient_clip, error_if_nonfinite=False
@@ -358,11 +379,23 @@ class _Fit:
         self.optimizer.zero_grad()
         if self.ema is not None:
             self.ema.update(self.learner, step=step + 1)
-        self._accumulate(losses, (output.probabilities.argmax(-1) == batch.label).float().mean(), len(batch.label))
+        return mean_losses(losses, sizes)
+
+    def _backward(self, batch: Item, share: float, raw_only: bool) -> Losses:
+        """Add a batch's gradients to its step's, of which it has a share of the images."""
+        images = batch.input_image
+        if self.training.paste and batch.mask.numel():
+            images = on_other_backgrounds(images, batch.mask, self.training.paste)
+        if self.training.jitter:
+            images = jitter_colors(images, batch.color_jitter)
+        output = self.wrapped(images, batch.label, raw_only=raw_only)
+        losses: Losses = self.criterion(output, batch.label, batch.mask)
+        self.fabric.backward(share * losses.total)
+        self._add_up(losses, (output.probabilities.argmax(-1) == batch.label).float().mean(), len(batch.label))
         return losses
 
     @torch.no_grad()
-    def _accumulate(self, losses: Losses, top1: Tensor, images: int) -> None:
+    def _add_up(self, losses: Losses, top1: Tensor, images: int) -> None:
         zero = torch.zeros_like(losses.total)
         self.computed.update(name for name, loss in zip(LOSSES, losses, strict=True) if loss is not None)
         self.sums += images * torch.stack([*(zero if loss is None else loss.detach() for loss in losses), top1])
@@ -393,11 +426,11 @@ class _Fit:
         stop, due_anywhere = self.fabric.all_reduce(wishes, reduce_op="max").tolist()
         return int(stop), bool(due_anywhere)
 
-    def _end_epoch(self, logger: TensorBoardLogger) -> None:
+    def _end_epoch(self) -> None:
         began = time.monotonic()
-        state, sizes = self.state, batch_sizes(len(self.train), self.batch_size, self.fabric.world_size)
+        state = self.state
         epoch = state.step // self.steps_per_epoch - 1
-        images = sum(sizes) * self.fabric.world_size
+        images = sum(map(sum, self.step_sizes)) * self.fabric.world_size
         totals: list[float] = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()
         means: dict[str, float | None] = dict(zip(_SUMS, (total / images for total in totals), strict=True))
         means.update((name, None) for name in LOSSES if name not in self.computed)
@@ -433,15 +466,10 @@ class _Fit:
         row["seconds"] = round(state.seconds + time.monotonic() - began, 2)
         state.history.append(row)
         state.seconds = 0.0
-        # Before the checkpoint, behind which a killed run would not do it again; what comes twice is purged.
-        if self.fabric.is_global_zero:
-            logger.log_metrics({f"epoch/{name}": value for name, value in row.items() if value is not None}, state.step)
-            logger.save()
+        self.reporter.epoch(row, state.step)
         self._save()
         self._write_history()
-        self.bar.close()
-        self._say(described(row, self.epochs))
-        self.bar = self._new_bar()
+        self.reporter.say_epoch(row, state.step)
 
     def _macro_f1(self, answers: Tensor) -> float:
         labels = [sample.label for sample in self.val]
@@ -519,6 +547,8 @@ class _Fit:
                 "world_size": self.fabric.world_size,
                 "identity": self.identity,
             }
+            # Before the checkpoint, behind which a killed run would not log it again; what comes twice is purged.
+            self.reporter.tracker.save()
             self.checkpoints.save(self.state.step, state)
         self.fabric.barrier()
         self.saved_at = time.monotonic()
@@ -587,34 +617,8 @@ class _Fit:
             self.folder.note_status(held_out=held_out)
         found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
         tail = "; kept the probe" if kept == "probe" else ""
-        self._say(
+        self.reporter.say(
             f"{found} clearly better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
             f"{loss:.3f}; of epoch {epoch + 1}, the best by it, {loss - gain:.3f}; standard error of the difference "
             f"{error:.3f}.)"
         )
-
-    def _say(self, line: str) -> None:
-        if self.progress:
-            tqdm.write(line, file=sys.stderr)
-
-    def _new_bar(self) -> Any:
-        epoch, taken = divmod(self.state.step, self.steps_per_epoch)
-        return tqdm(
-            total=self.steps_per_epoch,
-            initial=taken,
-            desc=f"epoch {epoch + 1}/{self.epochs}",
-            unit="step",
-            file=sys.stderr,
-            leave=False,
-            disable=None if self.progress and epoch < self.epochs else True,
-        )
-
-    def _report_step(self, logger: TensorBoardLogger, losses: Losses) -> None:
-        values = {name: loss.item() for name, loss in zip(LOSSES, losses, strict=True) if loss is not None}
-        lr = self.optimizer.param_groups[0]["lr"]
-        rate = self.bar.format_dict["rate"] or 0.0
-        images = rate * self.batch_size * self.fabric.world_size
-        shown = {name: f"{value:.3f}" for name, value in values.items()}
-        self.bar.set_postfix({**shown, "lr": f"{lr:.1e}", "img/s": f"{images:.0f}"})
-        if self.fabric.is_global_zero:
-            logger.log_metrics({**{f"step/{n}": v for n, v in values.items()}, "step/lr": lr}, self.state.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,22 @@ class Losses(NamedTuple):
     own: Tensor | None = None
     joint: Tensor | None = None
     distilled: Tensor | None = None
+
+
+def mean_losses(batches: Sequence[Losses], sizes: Sequence[int]) -> Losses:
+    """Return the losses of several batches of the same branches as of one.
+
+    >>> one, three = (Losses(torch.tensor(x), torch.tensor(x), None, None) for x in (2.0, 6.0))
+    >>> mean_losses([one, three], [1, 3]).total.item()
+    5.0
+    """
+    if len(batches) == 1:
+        return batches[0]
+    shares = [size / sum(sizes) for size in sizes]
+    return Losses._make(
+        None if None in values else torch.stack([s * v.detach() for s, v in zip(shares, values, strict=True)]).sum()
+        for values in zip(*batches, strict=True)
+    )
 
 
 class TwoLevelLoss(nn.Module):

@@ -23,6 +23,7 @@ from tlaam.data.groups import groups_of
 from tlaam.data.sample import Sample
 from tlaam.errors import ModelError
 from tlaam.inference.pytorch import asked_in, best_precision, infer, prepared
+from tlaam.models.build import memory_format
 from tlaam.models.crops import resize_whole
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
@@ -136,7 +137,7 @@ def fit_probe_model(
     began = time.monotonic()
     labels = np.array([sample.label for sample in samples])
     classes = network.classifier.out_features
-    network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(fabric.device, memory_format=memory_format(fabric.device)).eval()  # type: ignore[call-overload]
     eye = Eye(fabric, network, config)
     localizer = network.localizer
     learns = localizer is not None and localizer.learns

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from tlaam.config.schema import Config
 from tlaam.data.sample import Sample
 from tlaam.models.architecture import Architecture
+from tlaam.models.build import memory_format
 from tlaam.models.localizers.pseudo_masks import Discriminant, DiscriminantFit, border_contrast, otsu_thresholds
 from tlaam.training.dataset import EvaluationImages
 from tlaam.training.loading import batch_loader, with_plain_errors
@@ -138,7 +139,8 @@ def _features(
                 input_image = functional.interpolate(
                     input_image, size=(size, size), mode="bilinear", align_corners=False, antialias=True
                 )
-            features = model.backbone.pyramid(input_image.contiguous(memory_format=torch.channels_last))[1][-1].float()
+            ordered = input_image.contiguous(memory_format=memory_format(fabric.device))
+            features = model.backbone.pyramid(ordered)[1][-1].float()
         yield features
 
 
@@ -198,7 +200,7 @@ def _kept(batches: Iterable[Tensor], bar: tqdm[None]) -> list[Tensor]:
 def _answering(model: Architecture, fabric: Fabric) -> Iterator[None]:
     """Let the model, on the device, answer; its mode is put back."""
     was_training = model.training
-    model.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model.to(fabric.device, memory_format=memory_format(fabric.device)).eval()  # type: ignore[call-overload]
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tlaam.config.defaults import resolve, resolve_machine
 from tlaam.config.schema import Config
-from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.config.sections import ACCELERATORS, MACHINE_OPTIONS
 from tlaam.data.copies import contradictions
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
@@ -60,6 +60,7 @@ from tlaam.training.pseudo_masks import write_masks, write_pseudo_masks
 from tlaam.training.saying import say
 from tlaam.training.seeds import derive
 from tlaam.training.start import Start, read_former
+from tlaam.training.trackers import require_tracker
 from tlaam.training.usable_data import readable, reopened, with_equal_images, with_found_depth, with_splits
 from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
@@ -118,6 +119,7 @@ def train(
         raise ConfigError("keep_classes keeps classes of a model to start from, and there is none.")
     settings, former = _settings(config), None if start is None else read_former(start)
     given = resolve_machine(settings if former is None else former.settings(settings))
+    require_tracker(given.training.logger)
     fabric = launched(given)
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
@@ -182,7 +184,11 @@ def train(
 
 
 def resume(
-    run: str | Path, *, source: LabelledImages | None = None, progress: bool = True, **machine: str | int | None
+    run: str | Path,
+    *,
+    source: LabelledImages | str | Path | None = None,
+    progress: bool = True,
+    **machine: str | int | None,
 ) -> Path:
     """Continue a run from its newest good checkpoint and return its folder; a finished run is left as it is.
 
@@ -190,7 +196,8 @@ def resume(
 
     Args:
         run: the run folder.
-        source: the data set, where it cannot be opened again from where it lay.
+        source: the run's data, where it does not lie any more where it lay: its path, which the run remembers, or the
+            data set itself.
         progress: report on standard error.
         machine: replacements for `tlaam.config.sections.MACHINE_OPTIONS`; None keeps the run's own.
 
@@ -206,6 +213,8 @@ def resume(
                 f"option '{name}' cannot change within a run; --resume accepts {', '.join(MACHINE_OPTIONS)}. "
                 "Begin a new run instead."
             )
+    if changes.get("devices") in ACCELERATORS:
+        changes.setdefault("accelerator", changes["devices"])  # in place of the run's own
     folder = RunFolder(Path(run))
     folder.require_run()
     status = folder.read_json(folder.status)
@@ -220,6 +229,7 @@ def resume(
             return folder.path
     begun = settings_of(folder)
     config = resolve_machine(begun.with_options(**changes))
+    require_tracker(config.training.logger)
     before, now = named_devices(begun.training), named_devices(config.training)
     if before is not None and now is not None:
         require_same_devices(before, now)  # said now, before processes are started for them

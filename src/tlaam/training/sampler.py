@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from tlaam.training.balance import balanced_order
 from tlaam.training.seeds import derive
 
 Key = tuple[int, int]
@@ -20,7 +21,7 @@ def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def batch_sizes(images: int, batch_size: int, world_size: int = 1) -> list[int]:
-    """Return how many images a device sees in each step of an epoch.
+    """Return how many images a device sees in each batch of an epoch.
 
     The last batch is smaller where the images do not divide. A last batch of a single image joins the one before it
     (which then holds ``batch_size + 1``), because batch normalisation cannot train on one image of one cell.
@@ -35,11 +36,30 @@ def batch_sizes(images: int, batch_size: int, world_size: int = 1) -> list[int]:
     return sizes
 
 
+def step_sizes(sizes: Sequence[int], accumulate: int) -> list[list[int]]:
+    """Return the batches' sizes of each step of an epoch, where a step has `accumulate` batches; the last may have
+    fewer.
+
+    >>> step_sizes([4, 4, 4, 4, 3], accumulate=2)
+    [[4, 4], [4, 4], [3]]
+    """
+    return [list(sizes[start : start + accumulate]) for start in range(0, len(sizes), accumulate)]
+
+
 class StepBatches(Sampler[list[Key]]):
     """Batches of `Key` for every step from `start_step` to the end of the run, of one device among `world_size`.
 
-    Each epoch's order is dealt out to the devices in turn; where it does not divide, its beginning is repeated until it
-    does. One pass over the sampler is a whole run, so loader processes start once and prefetch across epochs.
+    A step is the optimiser's: it has `accumulate` batches, one behind the other. Each epoch's order is dealt out to the
+    devices in turn; where it does not divide, its beginning is repeated until it does. One pass over the sampler is a
+    whole run, so loader processes start once and prefetch across epochs.
+
+    Args:
+        balanced: the images' labels, ``(images,)``, where each class is to come equally often
+            (`tlaam.training.balance.balanced_order`). An image that comes again in an epoch has a key, and so an
+            augmentation, of its own: that of an epoch behind the last one.
+
+    Attributes:
+        sizes: of each step of an epoch, its batches' numbers of images.
     """
 
     def __init__(
@@ -52,10 +72,13 @@ class StepBatches(Sampler[list[Key]]):
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
+        accumulate: int = 1,
+        balanced: Sequence[int] | None = None,
     ) -> None:
         self.images, self.epochs, self.seed = images, epochs, seed
         self.rank, self.world_size, self.start_step = rank, world_size, start_step
-        self.sizes = batch_sizes(images, batch_size, world_size)
+        self.balanced = balanced
+        self.sizes = step_sizes(batch_sizes(images, batch_size, world_size), accumulate)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,14 +86,22 @@ class StepBatches(Sampler[list[Key]]):
         return len(self.sizes)
 
     def __len__(self) -> int:
-        return max(self.epochs * self.steps_per_epoch - self.start_step, 0)
+        first_epoch, skipped = divmod(self.start_step, self.steps_per_epoch)
+        batches = [len(sizes) for sizes in self.sizes]
+        return max((self.epochs - first_epoch) * sum(batches) - sum(batches[:skipped]), 0)
 
     def __iter__(self) -> Iterator[list[Key]]:
         first_epoch, skipped = divmod(self.start_step, self.steps_per_epoch)
+        sizes = [size for step in self.sizes for size in step]
+        skipped = sum(map(len, self.sizes[:skipped]))
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.images, self.seed, epoch)
-            share = np.resize(order, sum(self.sizes) * self.world_size)[self.rank :: self.world_size]  # wraps around
-            stops = np.cumsum(self.sizes)
-            for stop, size in list(zip(stops, self.sizes, strict=True))[skipped:]:
-                yield [(epoch, int(index)) for index in share[stop - size : stop]]
+            before = np.zeros_like(order)
+            if self.balanced is not None:
+                order, before = balanced_order(self.balanced, order)
+            keys = np.stack([epoch + self.epochs * before, order], axis=1)
+            share = np.resize(keys, (sum(sizes) * self.world_size, 2))[self.rank :: self.world_size]  # wraps around
+            stops = np.cumsum(sizes)
+            for stop, size in list(zip(stops, sizes, strict=True))[skipped:]:
+                yield [(int(key), int(index)) for key, index in share[stop - size : stop]]
             skipped = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -12,15 +14,17 @@ from tlaam.config.schema import Config
 from tlaam.data.check import find_unreadable
 from tlaam.data.copies import with_copies
 from tlaam.data.missing import note_on_missing
+from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import cut_splits, cuts_something
 from tlaam.data.survey import with_depth
 from tlaam.errors import DataError, RunError
-from tlaam.runs.data import as_begun, opened_again
+from tlaam.runs.data import as_begun, opened_again, reopenable
 from tlaam.runs.folder import RunFolder
 from tlaam.training.identity import facts_of
 from tlaam.training.loop import resume_command
 from tlaam.training.saying import say
+from tlaam.utils.atomic import write_json
 from tlaam.utils.progress import progress_bar
 
 LOOKED_AT = 50_000
@@ -94,17 +98,33 @@ def without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
     return images.with_samples(kept)
 
 
-def reopened(folder: RunFolder, source: LabelledImages | None, config: Config) -> LabelledImages:
+def reopened(folder: RunFolder, source: LabelledImages | str | Path | None, config: Config) -> LabelledImages:
+    """Return a run's data in its splits, from where it lay or from elsewhere.
+
+    A path is noted in ``data.json`` in place of the former one.
+
+    Raises:
+        RunError: it is another data set, or not where it was.
+        DataError: it cannot be opened elsewhere.
+    """
     facts = folder.read_json(folder.data)
-    images = as_begun(source, facts) if source is not None else _at_its_place(folder, facts)
+    if source is None:
+        images = _at_its_place(folder, facts)
+    else:
+        given = source if isinstance(source, LabelledImages) else open_dataset(source)
+        images = replace(as_begun(given, facts), name=facts["name"])
     if folder.skipped.exists():
         images = without(images, [entry["name"] for entry in folder.read_json(folder.skipped)["skipped"]])
     images = with_splits(images, config, facts["test_fraction"])
     if images.fingerprint() != facts["fingerprint"]:
+        what = f"{facts['source']} has changed since it was begun" if source is None else f"not of {images.root}"
         raise RunError(
-            f"{folder.path} is a run of another data set: {facts['source']} has changed since it was begun "
+            f"{folder.path} is a run of another data set: {what} "
             f"({facts['images']} images then, {facts_of(images)['images']} now)."
         )
+    if isinstance(source, (str, Path)):
+        place = reopenable(source, images)
+        write_json(folder.data, {**facts, "source": place, "root": str(images.root.resolve())})
     return images
 
 
@@ -114,6 +134,5 @@ def _at_its_place(folder: RunFolder, facts: Mapping[str, Any]) -> LabelledImages
     except DataError as error:
         raise RunError(
             f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
-            f"`{resume_command(folder)}` needs it there; from another place, NEW, it continues in Python: "
-            f"tlaam.resume({str(folder.path)!r}, source=tlaam.open_dataset(NEW))."
+            f"From another place, NEW, it continues with: {resume_command(folder)} --data NEW"
         ) from error

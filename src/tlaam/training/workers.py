@@ -79,6 +79,8 @@ def _seconds_to_train(fabric: Fabric, model: Architecture, config: Config, class
         trial_step(fabric, model, config, classes, size)
         if on_gpu:
             torch.cuda.synchronize(fabric.device)
+        elif fabric.device.type == "mps":
+            torch.mps.synchronize()
 
     with left_as_it_was(fabric, model, config):
         times = [_timed(step) for _ in range(5 if on_gpu else 2)]

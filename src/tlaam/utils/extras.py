@@ -30,6 +30,9 @@ SERVE = {
 }
 """The same of the extra ``serve``, which goes without PyTorch."""
 
+_MODULES = {"serve": SERVE, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
+"""What of an extra is looked for; of those that are not named here, what they share with ``train``."""
+
 
 def install_hint(extra: str) -> str:
     """Return how an extra is installed from where the package itself was: it has no release on any registry."""
@@ -37,7 +40,8 @@ def install_hint(extra: str) -> str:
 
 
 def require_extra(what: str, extra: str = "train") -> None:
-    """Check that PyTorch and all that goes with it is installed, or for the extra ``serve`` what serving needs.
+    """Check that PyTorch and all that goes with it is installed, or for the extras ``serve``, ``wandb`` and ``mlflow``
+    what they bring.
 
     Args:
         what: needs it, as the message's subject.
@@ -46,7 +50,7 @@ def require_extra(what: str, extra: str = "train") -> None:
     Raises:
         MissingPackageError: some of it is not.
     """
-    missing = [title for module, title in (SERVE if extra == "serve" else TRAIN).items() if find_spec(module) is None]
+    missing = [title for module, title in _MODULES.get(extra, TRAIN).items() if find_spec(module) is None]
     if missing:
         needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # without it, the others say nothing new
         raise MissingPackageError(f"{what} needs {needed}: {install_hint(extra)}")

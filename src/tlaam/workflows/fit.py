@@ -25,7 +25,7 @@ from tlaam.reports.run_report import write_run_report
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import out_of_fold_of
-from tlaam.runs.splits import with_the_runs_splits
+from tlaam.runs.splits import TrainingData, opened_elsewhere, with_the_runs_splits
 from tlaam.training.run import resume, train
 from tlaam.utils.progress import progress_bar
 from tlaam.workflows.reference_index import ThumbnailMaker, build_index, index_samples, store_index
@@ -83,7 +83,7 @@ def fit(
 def fit_on(
     run: str | Path,
     *,
-    source: LabelledImages | None = None,
+    source: LabelledImages | str | Path | None = None,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -92,7 +92,10 @@ def fit_on(
 ) -> Fitted:
     """Continue a run to its end and do what `fit` does then; arguments and errors as of `tlaam.training.run.resume`."""
     folder = resume(run, source=source, progress=progress, **machine)
-    return complete(folder, source, index=index, report=report, progress=progress, say=say)
+    images = (
+        opened_elsewhere(source, TrainingData.of_run(folder), folder) if isinstance(source, (str, Path)) else source
+    )
+    return complete(folder, images, index=index, report=report, progress=progress, say=say)
 
 
 def complete(
