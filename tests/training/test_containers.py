@@ -1,4 +1,4 @@
-"""Training from a tar archive or Parquet is training from the folder, bit for bit, also when it is killed and resumed."""
+"""Training from a tar archive or Parquet is training from the folder, bit for bit, also when killed and resumed."""
 
 from __future__ import annotations
 

@@ -143,6 +143,8 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
 
 def _cells(table: Any, column: str) -> _Cells:
     cells = table.read(columns=[column], use_threads=False).column(0).combine_chunks()
+    if len(cells) != table.metadata.num_rows:
+        raise ValueError(f"of {table.metadata.num_rows:,} rows, column '{column}' has {len(cells):,}")
     cells = cells if hasattr(cells, "indices") else cells.dictionary_encode()
     if hasattr(cells, "chunks"):  # an empty column, in some versions
         return _Cells(np.zeros(0, np.int64), [])

@@ -52,6 +52,7 @@ def unpacked(path: Path, table: Any, column: str) -> Places:
     Raises:
         DataError: there is no room in the cache.
         OSError: the file is damaged, or the disk is full.
+        ValueError: it is damaged.
     """
     kept = kept_of(path)
     if (found := _read_kept(kept)) is not None:
@@ -76,8 +77,8 @@ def _write(file: Path, table: Any, column: str) -> Places:
     """Write the bytes of all rows, and return their places."""
     starts, sizes, end = [], [], 0
     rows = max(1, min(_ROWS, _BYTES * max(1, table.metadata.num_rows) // max(1, _bytes_of(table, column))))
+    done = 0
     with file.open("wb") as stream, progress_bar("unpacking images") as show:
-        done = 0
         for batch in table.iter_batches(batch_size=rows, columns=[column], use_threads=False):
             array = batch.column(0)
             if column.endswith(".bytes") and array.type.num_fields:
@@ -95,6 +96,8 @@ def _write(file: Path, table: Any, column: str) -> Places:
             end += int(ends[-1] - ends[0])
             done += len(array)
             show(done, table.metadata.num_rows)
+    if done != table.metadata.num_rows:
+        raise ValueError(f"of {table.metadata.num_rows:,} rows there are images of {done:,}")
     empty = [np.zeros(0, np.int64)]
     return Places(np.concatenate(starts or empty), np.concatenate(sizes or empty))
 

@@ -70,6 +70,9 @@ class _Archive:
         own: dict[str, str] = {}
         while (header := self._header(at)) != _ZEROS:
             if len(header) < _BLOCK:
+                if at and (own or at > self._length):
+                    self._flush()
+                    raise DataError(f"'{self._path}' is cut off at byte {self._length:,}. Get it anew.")
                 if header or not at:
                     self._fail(at)
                 notes.append(f"'{self._path}' ends without the mark of an archive's end; it may have been cut off.")
