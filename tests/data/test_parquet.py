@@ -89,6 +89,21 @@ def test_splits_and_groups_of_columns(tmp_path: Path) -> None:
         open_dataset(table_of(tmp_path / "z" / "train.parquet", columns).parent)
 
 
+def test_splits_under_other_names(tmp_path: Path) -> None:
+    columns = {"image": IMAGE[:4], "label": ["a", "b", "a", "b"]}
+    for name, values, expected in (
+        ("Subset", ["train", "Train", "dev", "test"], ["train", "train", "val", "test"]),
+        ("is_test", [False, False, True, None], ["train", "train", "test", "train"]),
+        ("used_for_val", [0, 0, 0, 1], ["train", "train", "train", "val"]),
+        ("age", [3, 4, 5, 6], ["train"] * 4),
+    ):
+        path = table_of(tmp_path / f"{name}.parquet", {**columns, name: values})
+        assert [sample.split for sample in open_dataset(path).samples] == expected
+    path = table_of(tmp_path / "x.parquet", {**columns, "fold": [1, 2, 3, 4]})
+    with pytest.raises(DataError, match=r"x.parquet': column 'fold' holds 1 to 4; which of them is which split"):
+        open_dataset(path)
+
+
 @pytest.mark.parametrize(
     ("columns", "names", "fault"),
     [

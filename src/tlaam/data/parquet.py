@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,13 @@ from tlaam.data.parquet_images import unpacked
 from tlaam.data.rules import require_usable_classes, split_of
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.data.shards import Shard, holds_shards, shards_of
+from tlaam.data.split_columns import MANY, ColumnFault, split_columns
 from tlaam.errors import DataError, MissingPackageError, TlaamError
 from tlaam.utils.collector import collector_paused
 from tlaam.utils.extras import install_hint
 from tlaam.utils.reading import require_regular
 
+_YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
 _UNLABELLED = -1  # as test sets are published whose labels are kept back
 
 
@@ -50,7 +52,8 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
     """Read one Parquet file, or a folder of them, and unpack its images into the cache if that has not been done.
 
     Which columns are what: `tlaam.data.parquet_columns`. The split is that of the file's name or folder, or of a column
-    ``split``. A sample is called by its file and row. Classes are the labels, sorted, those without images left out.
+    ``split``, or of one that names splits as in a manifest. A sample is called by its file and row. Classes are the
+    labels, sorted, those without images left out.
 
     Args:
         strict: refuse classes that cannot be learned (`require_usable_classes`).
@@ -133,12 +136,54 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
             raise DataError(
                 f"'{shard.path}' is {shard.split} by its name, but column 'split' says otherwise. Rename it."
             )
+    elif shard.split is None:
+        splits = _marked(shard, table, columns.others) or splits
     groups: list[str | None] = [None] * len(labels)
     if columns.group:
         given = _cells(table, columns.group)
         texts = [str(value).strip() or None for value in given.values]
         groups = [texts[number] if number >= 0 else None for number in given.numbers.tolist()]
     return _Read(labels, splits, groups)
+
+
+def _marked(shard: Shard, table: Any, others: Sequence[str]) -> list[Split] | None:
+    """Return the splits by columns that are called otherwise (`tlaam.data.split_columns`); None without such."""
+    found: dict[str, _Cells] = {}
+    for name in others if table.metadata.num_row_groups else ():
+        if (
+            table.read_row_group(0, columns=[name], use_threads=False)
+            .column(0)
+            .combine_chunks()
+            .unique()
+            .to_pylist()[MANY:]
+        ):
+            continue
+        cells = _cells(table, name)
+        if len(cells.values) <= MANY:
+            found[name.lower()] = _Cells(cells.numbers, [*(str(value).strip().lower() for value in cells.values), ""])
+    seen = {
+        name: frozenset(cells.values[number] for number in np.unique(cells.numbers)) for name, cells in found.items()
+    }
+    shares = {
+        name: float(np.isin(cells.numbers, [n for n, v in enumerate(cells.values) if v in _YES]).mean())
+        for name, cells in found.items()
+        if len(cells.numbers)
+    }
+    try:
+        marks = split_columns({name: seen[name] for name in shares}, shares)
+        if marks is None:
+            return None
+        columns = [found[name] for name in marks.columns]
+        rows = zip(*(cells.numbers.tolist() for cells in columns), strict=True)
+        known: dict[tuple[int, ...], Split] = {}
+        return [
+            known[row]
+            if row in known
+            else known.setdefault(row, marks.read([c.values[n] for c, n in zip(columns, row, strict=True)]))
+            for row in rows
+        ]
+    except ColumnFault as error:
+        raise DataError(f"'{shard.path}': {error.args[0]}. {error.args[1]}") from error
 
 
 def _cells(table: Any, column: str) -> _Cells:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Columns:
         names: of the classes by number, where the file says them.
         split: the column of the splits; None where there is none.
         group: the column of the groups (`tlaam.data.groups`); None where there is none.
+        others: columns of plain values that are none of these; one of them may name splits.
         notes: what was taken for what, and what is not read.
     """
 
@@ -34,7 +35,8 @@ class Columns:
     names: tuple[str, ...] | None = None
     split: str | None = None
     group: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def columns_of(path: Path, schema: Any, label: str | None = None) -> Columns:
@@ -69,7 +71,8 @@ def columns_of(path: Path, schema: Any, label: str | None = None) -> Columns:
     rest = [name for name in kinds if name not in (image, taken, split, group)]
     notes += [f"Not read: the column{'s' if len(rest) > 1 else ''} {_listed(rest)}."] if rest else []
     inner = ".bytes" if kinds[image].num_fields else ""
-    return Columns(f"{image}{inner}", taken, named.get(taken), split, group, tuple(notes))
+    others = tuple(name for name in rest if _is_plain(kinds[name]))
+    return Columns(f"{image}{inner}", taken, named.get(taken), split, group, others, tuple(notes))
 
 
 def _classes(schema: Any) -> dict[str, tuple[str, ...]]:
@@ -167,7 +170,7 @@ def _is_text(kind: Any) -> bool:
 def _is_plain(kind: Any) -> bool:
     import pyarrow.types as of
 
-    return kind is not None and (_is_text(kind) or bool(of.is_integer(kind)))
+    return kind is not None and (_is_text(kind) or bool(of.is_integer(kind)) or bool(of.is_boolean(kind)))
 
 
 def _listed(names: Sequence[str] | dict[str, Any]) -> str:

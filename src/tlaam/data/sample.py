@@ -157,8 +157,8 @@ class LabelledImages:
     Attributes:
         name: what to call it in reports and default folder names.
         root: the folder or file it was read from.
-        kind: the layout it was recognised as (``folder``, ``manifest``, ``synthetic``, or an official one: ``cub``,
-            ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``, or an
+            official one: ``cub``, ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
