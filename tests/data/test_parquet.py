@@ -98,7 +98,10 @@ def test_splits_under_other_names(tmp_path: Path) -> None:
         ("age", [3, 4, 5, 6], ["train"] * 4),
     ):
         path = table_of(tmp_path / f"{name}.parquet", {**columns, name: values})
-        assert [sample.split for sample in open_dataset(path).samples] == expected
+        found = open_dataset(path)
+        assert [sample.split for sample in found.samples] == expected
+        taken = f"Taken for the splits: the column '{name.lower()}'." in found.notes
+        assert taken == (name != "age")
     path = table_of(tmp_path / "x.parquet", {**columns, "fold": [1, 2, 3, 4]})
     with pytest.raises(DataError, match=r"x.parquet': column 'fold' holds 1 to 4; which of them is which split"):
         open_dataset(path)

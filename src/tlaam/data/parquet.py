@@ -35,11 +35,12 @@ class _Cells(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What one file says of its rows: labels and groups by name, splits; None of rows without a label."""
+    """What one file says of its rows: labels and groups by name, splits, None of rows without; and what is noted."""
 
     labels: list[str | None]
     splits: list[Split]
     groups: list[str | None]
+    notes: list[str]
 
 
 def is_parquet(path: Path) -> bool:
@@ -76,6 +77,7 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
             columns = columns_of(shard.path, table.schema_arrow, label)
             said.update(dict.fromkeys(columns.notes))
             rows = _rows(shard, table, columns)
+            said.update(dict.fromkeys(rows.notes))
             if rows.labels and not any(name is not None for name in rows.labels) and {*rows.splits} == {"test"}:
                 notes.append(f"Left out: '{shard.name}' with {len(rows.labels):,} test images: unlabelled.")
                 continue
@@ -92,7 +94,7 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
         for shard, rows, places in read
         for file in [str(shard.path)]
         for row, (start, size, name, split, group) in enumerate(
-            zip(places.starts.tolist(), places.sizes.tolist(), *rows, strict=True)
+            zip(places.starts.tolist(), places.sizes.tolist(), rows.labels, rows.splits, rows.groups, strict=True)
         )
     )
     where = kept_of(read[0][0].path).parent
@@ -128,6 +130,7 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
     labels = [names[number] if number >= 0 else None for number in cells.numbers.tolist()]
     split: Split = shard.split or "train"
     splits: list[Split] = [split] * len(labels)
+    said: list[str] = []
     if columns.split:
         given = _cells(table, columns.split)
         found = [_split(shard, value) for value in given.values]
@@ -137,16 +140,20 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
                 f"'{shard.path}' is {shard.split} by its name, but column 'split' says otherwise. Rename it."
             )
     elif shard.split is None:
-        splits = _marked(shard, table, columns.others) or splits
+        marked, by = _marked(shard, table, columns.others) or (splits, ())
+        splits = marked
+        said = (
+            [f"Taken for the splits: the column{'s' if len(by) > 1 else ''} {', '.join(map(repr, by))}."] if by else []
+        )
     groups: list[str | None] = [None] * len(labels)
     if columns.group:
         given = _cells(table, columns.group)
         texts = [str(value).strip() or None for value in given.values]
         groups = [texts[number] if number >= 0 else None for number in given.numbers.tolist()]
-    return _Read(labels, splits, groups)
+    return _Read(labels, splits, groups, said)
 
 
-def _marked(shard: Shard, table: Any, others: Sequence[str]) -> list[Split] | None:
+def _marked(shard: Shard, table: Any, others: Sequence[str]) -> tuple[list[Split], tuple[str, ...]] | None:
     """Return the splits by columns that are called otherwise (`tlaam.data.split_columns`); None without such."""
     found: dict[str, _Cells] = {}
     for name in others if table.metadata.num_row_groups else ():
@@ -176,12 +183,13 @@ def _marked(shard: Shard, table: Any, others: Sequence[str]) -> list[Split] | No
         columns = [found[name] for name in marks.columns]
         rows = zip(*(cells.numbers.tolist() for cells in columns), strict=True)
         known: dict[tuple[int, ...], Split] = {}
-        return [
+        splits = [
             known[row]
             if row in known
             else known.setdefault(row, marks.read([c.values[n] for c, n in zip(columns, row, strict=True)]))
             for row in rows
         ]
+        return splits, marks.columns
     except ColumnFault as error:
         raise DataError(f"'{shard.path}': {error.args[0]}. {error.args[1]}") from error
 
