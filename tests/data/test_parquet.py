@@ -102,6 +102,7 @@ def test_splits_under_other_names(tmp_path: Path) -> None:
         assert [sample.split for sample in found.samples] == expected
         taken = f"Taken for the splits: the column '{name.lower()}'." in found.notes
         assert taken == (name != "age")
+        assert any("Not read" in note for note in found.notes) == (name == "age")
     path = table_of(tmp_path / "x.parquet", {**columns, "fold": [1, 2, 3, 4]})
     with pytest.raises(DataError, match=r"x.parquet': column 'fold' holds 1 to 4; which of them is which split"):
         open_dataset(path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlaam.data.container import PARQUET, kept_of, reference
 from tlaam.data.labels import LabelFault, label_of
-from tlaam.data.parquet_columns import Columns, columns_of
+from tlaam.data.parquet_columns import Columns, columns_of, listed_names
 from tlaam.data.parquet_images import unpacked
 from tlaam.data.rules import require_usable_classes, split_of
 from tlaam.data.sample import LabelledImages, Sample, Split
@@ -130,7 +130,7 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
     labels = [names[number] if number >= 0 else None for number in cells.numbers.tolist()]
     split: Split = shard.split or "train"
     splits: list[Split] = [split] * len(labels)
-    said: list[str] = []
+    by: tuple[str, ...] = ()
     if columns.split:
         given = _cells(table, columns.split)
         found = [_split(shard, value) for value in given.values]
@@ -142,14 +142,14 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
     elif shard.split is None:
         marked, by = _marked(shard, table, columns.others) or (splits, ())
         splits = marked
-        said = (
-            [f"Taken for the splits: the column{'s' if len(by) > 1 else ''} {', '.join(map(repr, by))}."] if by else []
-        )
     groups: list[str | None] = [None] * len(labels)
     if columns.group:
         given = _cells(table, columns.group)
         texts = [str(value).strip() or None for value in given.values]
         groups = [texts[number] if number >= 0 else None for number in given.numbers.tolist()]
+    said = [f"Taken for the splits: the column{'s' if len(by) > 1 else ''} {listed_names(by)}."] if by else []
+    unread = [name for name in columns.rest if name.lower() not in by]
+    said += [f"Not read: the column{'s' if len(unread) > 1 else ''} {listed_names(unread)}."] if unread else []
     return _Read(labels, splits, groups, said)
 
 

@@ -27,7 +27,8 @@ class Columns:
         split: the column of the splits; None where there is none.
         group: the column of the groups (`tlaam.data.groups`); None where there is none.
         others: columns of plain values that are none of these; one of them may name splits.
-        notes: what was taken for what, and what is not read.
+        rest: all columns that are none of these.
+        notes: what was taken for what.
     """
 
     bytes: str
@@ -36,6 +37,7 @@ class Columns:
     split: str | None = None
     group: str | None = None
     others: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -69,10 +71,9 @@ def columns_of(path: Path, schema: Any, label: str | None = None) -> Columns:
     notes = [f"Column '{image}' is read as 'image'."] if image != "image" else []
     notes += [f"Column '{taken}' is read as 'label'."] if taken != "label" else []
     rest = [name for name in kinds if name not in (image, taken, split, group)]
-    notes += [f"Not read: the column{'s' if len(rest) > 1 else ''} {_listed(rest)}."] if rest else []
     inner = ".bytes" if kinds[image].num_fields else ""
     others = tuple(name for name in rest if _is_plain(kinds[name]))
-    return Columns(f"{image}{inner}", taken, named.get(taken), split, group, others, tuple(notes))
+    return Columns(f"{image}{inner}", taken, named.get(taken), split, group, others, tuple(rest), tuple(notes))
 
 
 def _classes(schema: Any) -> dict[str, tuple[str, ...]]:
@@ -100,13 +101,13 @@ def _image(path: Path, kinds: dict[str, Any]) -> str:
         remedy = (
             "Where they are paths, write a CSV manifest" if texts else "Give Parquet with images' bytes in a column"
         )
-        raise _fault(path, f"has no column of images' bytes; its columns are {_listed(kinds)}", remedy)
+        raise _fault(path, f"has no column of images' bytes; its columns are {listed_names(kinds)}", remedy)
     try:
         if taken := taken_for("image", found):
             return taken
     except AmbiguousColumnsError:
         pass
-    raise _fault(path, f"has several columns of images, {_listed(found)}", "Keep one, or call one of them 'image'")
+    raise _fault(path, f"has several columns of images, {listed_names(found)}", "Keep one, or call one of them 'image'")
 
 
 def _label(path: Path, kinds: dict[str, Any], named: dict[str, tuple[str, ...]], image: str) -> str:
@@ -125,15 +126,17 @@ def _label(path: Path, kinds: dict[str, Any], named: dict[str, tuple[str, ...]],
         return taken
     if several:
         remedy = f"Write the one that is meant behind the path, as in '{path.name}:label={several[0]}'"
-        raise _fault(path, f"has no column 'label', and {_listed(several)} may be it", remedy)
+        raise _fault(path, f"has no column 'label', and {listed_names(several)} may be it", remedy)
     remedy = f"Write the column of the labels behind the path, as in '{path.name}:label=NAME'"
-    raise _fault(path, f"has no column 'label'; its columns are {_listed(kinds)}", remedy)
+    raise _fault(path, f"has no column 'label'; its columns are {listed_names(kinds)}", remedy)
 
 
 def _given(path: Path, kinds: dict[str, Any], label: str) -> str:
     if label not in kinds:
         hint = did_you_mean(label, kinds)
-        raise _fault(path, f"has no column '{label}'; its columns are {_listed(kinds)}", f"Write one of them.{hint}")
+        raise _fault(
+            path, f"has no column '{label}'; its columns are {listed_names(kinds)}", f"Write one of them.{hint}"
+        )
     return label
 
 
@@ -173,7 +176,8 @@ def _is_plain(kind: Any) -> bool:
     return kind is not None and (_is_text(kind) or bool(of.is_integer(kind)) or bool(of.is_boolean(kind)))
 
 
-def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+def listed_names(names: Sequence[str] | dict[str, Any]) -> str:
+    """Return the names of columns for a message, as far as they are of bearable length."""
     return shortened(", ".join(f"'{name}'" for name in names) or "none")
 
 
@@ -181,4 +185,4 @@ def _fault(path: Path, fault: str, remedy: str) -> DataError:
     return DataError(f"'{path}' {fault}. {remedy.rstrip('.')}.")
 
 
-__all__ = ["Columns", "columns_of"]
+__all__ = ["Columns", "columns_of", "listed_names"]
