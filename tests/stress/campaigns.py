@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stress.attempts import Campaign
+from stress.containers import Containers
 from stress.damage import Damage
 from stress.images import Images
 from stress.kills import Kills
@@ -17,5 +18,5 @@ from stress.surroundings import Surroundings
 
 CAMPAIGNS: dict[str, Callable[[], Campaign]] = {
     campaign.name: campaign
-    for campaign in (Images, Manifests, Metadata, Models, Numbers, Kills, Damage, Surroundings, Server)
+    for campaign in (Images, Manifests, Containers, Metadata, Models, Numbers, Kills, Damage, Surroundings, Server)
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tlaam.data.boxes import SMALL_SIDE, doubt_of_scale
 from tlaam.data.class_list import listed_classes
+from tlaam.data.container import size_of
 from tlaam.data.folder import class_folders, depth_of, unsupported_files, unsupported_types
 from tlaam.data.images import ImageError, load_image
 from tlaam.data.left_out import conversion
@@ -261,7 +262,7 @@ def _in_order(
 
 def _fault_of(sample: Sample, max_side: int) -> str:
     try:
-        load_image(sample.path, max_side=max_side)
+        load_image(sample.source, max_side=max_side)
         sample.picture_size()  # an image no higher than what is cut off shows in the header
     except ImageError as error:
         return f"'{sample.name}': {error.fault}"
@@ -281,7 +282,7 @@ def _scan(sample: Sample) -> _Scan:
 def _file_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator[Finding]:
     for sample, scan in zip(samples, scans, strict=True):
         if scan.fault:
-            is_empty = sample.path.is_file() and sample.path.stat().st_size == 0
+            is_empty = sample.path.is_file() and size_of(sample.source) == 0
             detail = scan.fault + file_instead(sample.path)
             yield Finding("empty" if is_empty else "unreadable", sample.name, detail)
         elif min(scan.size) < TINY_SIDE:

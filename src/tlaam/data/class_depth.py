@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from tlaam.data.names import clean_name
@@ -56,9 +56,24 @@ def require_certain(root: Path, folders: Sequence[tuple[Split, Path]]) -> None:
         if images_directly_in(folder):
             plain.add(folder.name)
         else:
-            names = {inner.name for inner in visible_folders(folder) if holds_images(inner)}
-            inside.setdefault(folder.name, set()).update(name for name in names if _is_named(name))
-    inside = {name: found for name, found in inside.items() if name not in plain}
+            inside.setdefault(folder.name, set()).update(
+                inner.name for inner in visible_folders(folder) if holds_images(inner)
+            )
+    require_certain_names(root, plain, inside)
+
+
+def require_certain_names(root: Path, plain: Set[str], inside: Mapping[str, Set[str]]) -> None:
+    """Check the same of class folders by what is in them.
+
+    Args:
+        root: of the data set, for the message.
+        plain: names of the class folders that hold images themselves.
+        inside: of the others, the names of the folders of images in them.
+
+    Raises:
+        DataError: as of `require_certain`.
+    """
+    inside = {name: set(filter(_is_named, found)) for name, found in inside.items() if name not in plain}
     several = {name: found for name, found in inside.items() if len(found) > 1}
     uses = Counter(name for found in inside.values() for name in found)
     shared = sum(count > 1 for count in uses.values())
@@ -79,4 +94,4 @@ def _is_named(name: str) -> bool:
     return _DATE.fullmatch(name) is None and name.lower() not in _PLACES
 
 
-__all__ = ["DEEPEST", "above_depth", "at_depth", "option", "require_certain"]
+__all__ = ["DEEPEST", "above_depth", "at_depth", "option", "require_certain", "require_certain_names"]

@@ -7,40 +7,45 @@ made of their content: the same images are the same data set.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
 
 from tlaam.data.deep import is_deep_grey
+from tlaam.data.hub_dataset import HubDataset, is_hub_dataset, refuse_stream
 from tlaam.data.in_memory import ACCEPTED, rgb_image
 from tlaam.data.open import open_dataset
-from tlaam.data.sample import LabelledImages
+from tlaam.data.sample import LabelledImages, Split
+from tlaam.data.signature import LENGTH, signature
 from tlaam.errors import DataError, InputError
 from tlaam.utils.atomic import write_atomically, write_text
 from tlaam.utils.cache import cache_folder
-from tlaam.utils.checksums import checksum_of
 
 DataSource = str | Path | LabelledImages | Sequence[Any]
 """What a data set can be given as; besides sequences, whatever has a length and is indexed by numbers."""
 
-_PNG = b"\x89PNG"
+_ENDINGS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "GIF": "gif", "BMP": "bmp", "WEBP": "webp"}
 
 
 def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
     """Return a data set, whatever it is given as.
 
     Images that are in memory are written as PNG files into the cache (``$TLAAM_CACHE``, or ``tlaam`` in the user's
-    cache folder) and stay there; a data set whose images are drawn anew at each look is written anew each time.
+    cache folder) and stay there; a data set whose images are drawn anew at each look is written anew each time. Those
+    of Hugging Face's `datasets` are written as they are stored, without decoding, or read where they lie.
 
     Args:
-        source: an opened data set; a path, as `tlaam.data.open.open_dataset` takes it; a list of ``(image, label)``;
-            or a map-style data set that yields such pairs, or mappings with ``image`` and ``label``, as
-            `torch.utils.data.Dataset` and `datasets.Dataset`. An image is what `tlaam.data.in_memory.ACCEPTED` names, a
-            label a name, or a number where the data set has ``classes`` or names of its label feature.
+        source: an opened data set; a path, as `tlaam.data.open.open_dataset` takes it; a list of ``(image, label)``; a
+            map-style data set that yields such pairs, or mappings with ``image`` and ``label``, as
+            `torch.utils.data.Dataset`; a `datasets.Dataset`; or a `datasets.DatasetDict` of splits. An image is what
+            `tlaam.data.in_memory.ACCEPTED` names, a label a name, or a number where the data set has ``classes`` or
+            names of its label feature.
         strict: as of `open_dataset`.
 
     Raises:
@@ -51,12 +56,20 @@ def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
         return source
     if isinstance(source, (str, Path)):
         return open_dataset(source, strict=strict)
+    refuse_stream(source)
+    if is_hub_dataset(source):
+        items = HubDataset(source)
+        images = open_dataset(_written(items), strict=strict)
+        return replace(images, notes=(*images.notes, *items.notes))
     if isinstance(source, Mapping) or not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         raise InputError(
             f"a data set cannot be of type {type(source).__name__}; give a path, a list of (image, label), or a "
             "map-style data set that yields them."
         )
-    return open_dataset(_written(list(_items(source))), strict=strict)
+    pairs = list(_items(source))
+    contents = [image if isinstance(image, (str, Path)) else _encoded(image, n) for n, (image, _) in enumerate(pairs)]
+    labelled = [(content, label, None) for content, (_, label) in zip(contents, pairs, strict=True)]
+    return open_dataset(_written(labelled), strict=strict)
 
 
 def _items(source: Any) -> Iterator[tuple[Any, str]]:
@@ -97,31 +110,35 @@ def _label(given: Any, names: Sequence[str] | None, number: int) -> str:
     return names[value]
 
 
-def _written(items: Sequence[tuple[Any, str]]) -> Path:
-    """Write the manifest of a data set, and those of its images that are in memory, into the cache; return its path."""
-    if not items:
+def _written(items: Iterable[tuple[bytes | str | Path, str, Split | None]]) -> Path:
+    """Write the manifest of a data set, and those of its images that are in memory, into the cache; return its path.
+
+    Args:
+        items: files, bytes or where they lie, with labels and, where they are known, splits. Gone through twice, one
+            after the other, so that never more than one image is held for it.
+    """
+    count, digest = 0, hashlib.sha256()
+    for content, label, split in items:
+        digest.update(content if isinstance(content, bytes) else os.fsencode(Path(content).absolute()))
+        digest.update(f"{label}{'' if split is None else split}".encode())
+        count += 1
+    if not count:
         raise DataError("the data set is empty; give pairs (image, label).")
-    contents = [image if isinstance(image, (str, Path)) else _encoded(image, n) for n, (image, _) in enumerate(items)]
-    named = zip(contents, items, strict=True)
-    digest = checksum_of(
-        piece
-        for content, (_, label) in named
-        for piece in (content if isinstance(content, bytes) else os.fsencode(Path(content).absolute()), label.encode())
-    )
-    folder = cache_folder("collections") / digest[:16]
+    folder = cache_folder("collections") / digest.hexdigest()[:16]
     manifest = folder / "collection.csv"
     if not manifest.exists():
         (folder / "images").mkdir(parents=True, exist_ok=True)
         rows = []
-        for number, (content, (_, label)) in enumerate(zip(contents, items, strict=True)):
+        for number, (content, label, split) in enumerate(items):
             if isinstance(content, bytes):
-                name = f"images/{number:06d}.{'png' if content.startswith(_PNG) else 'tif'}"
+                name = f"images/{number:06d}.{_ENDINGS.get(signature(content[:LENGTH]) or '', 'image')}"
                 write_atomically(folder / name, content)
             else:
                 name = str(Path(content).absolute())
-            rows.append((name, label))
+            rows.append((name, label) if split is None else (name, label, split))
         stream = io.StringIO(newline="")
-        csv.writer(stream, lineterminator="\n").writerows([("image", "label"), *rows])
+        header = ("image", "label", "split")[: len(rows[0])]
+        csv.writer(stream, lineterminator="\n").writerows([header, *rows])
         write_text(manifest, stream.getvalue())  # the last, so that its presence means a whole data set
     return manifest
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
+from tlaam.data.container import Member, piece_of, size_of
 from tlaam.data.images import ImageError
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split_rule import name_checksum
@@ -121,8 +122,7 @@ def _of_header(sample: Sample) -> tuple[int, int] | None:
 
 def _is_jpeg(sample: Sample) -> bool:
     try:
-        with sample.path.open("rb") as stream:
-            return stream.read(len(_JPEG)) == _JPEG and not sample.banner  # which is cut off at full size
+        return piece_of(sample.source, 0, len(_JPEG)) == _JPEG and not sample.banner  # which is cut off at full size
     except OSError:
         return False
 
@@ -146,17 +146,17 @@ def _digest(sample: Sample, max_side: int | None) -> str | None:
 def _of_file(sample: Sample) -> tuple[int, int, bytes] | None:
     """Return a file's size, what is cut off below, and a piece from its middle."""
     try:
-        with sample.path.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            stream.seek(size // 2)
-            return size, sample.banner, stream.read(_PIECE)
+        source = sample.source
+        size = size_of(source)
+        return size, sample.banner, piece_of(source, size // 2, _PIECE)
     except OSError:
         return None
 
 
 def _of_content(sample: Sample) -> str | None:
     try:
-        return file_checksum(sample.path)
+        source = sample.source
+        return checksum(source.read()) if isinstance(source, Member) else file_checksum(source)
     except OSError:
         return None
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from tlaam.data.container import Member
 from tlaam.data.deep import Declared, DeepPixels, UnreadDepth, declared_of, grey_pixels, is_deep_grey, read_deep
 from tlaam.data.depth import Depth
 from tlaam.data.png import png_chunk
@@ -90,7 +91,7 @@ class ImageError(DataError):
 
 
 def load_image(
-    path: str | Path | ImageBytes, *, max_side: int | None = None, depth: Depth | None = None
+    path: str | Path | Member | ImageBytes, *, max_side: int | None = None, depth: Depth | None = None
 ) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
@@ -98,7 +99,8 @@ def load_image(
     (`tlaam.data.depth`), and animations give their first frame. The result holds no open file and no metadata.
 
     Args:
-        path: a regular file in one of the common formats, or one in memory; its content counts, not its suffix.
+        path: a regular file in one of the common formats, one inside a container (`tlaam.data.container`), or one in
+            memory; its content counts, not its suffix.
         max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
             aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
         depth: black and white of samples of more than 8 bits whose file does not declare them, of the data set that the
@@ -135,7 +137,7 @@ def load_image(
         return rgb
 
 
-def load_deep(path: str | Path | ImageBytes) -> DeepPixels | None:
+def load_deep(path: str | Path | Member | ImageBytes) -> DeepPixels | None:
     """Decode one image file of more than 8 bits a sample, as its samples are written; None of any other.
 
     Raises:
@@ -146,7 +148,7 @@ def load_deep(path: str | Path | ImageBytes) -> DeepPixels | None:
         return read_deep(image, lambda: _opened(file))
 
 
-def load_levels(path: str | Path | ImageBytes) -> npt.NDArray[np.uint8]:
+def load_levels(path: str | Path | Member | ImageBytes) -> npt.NDArray[np.uint8]:
     """Decode a mask: the 8-bit grey levels of its pixels as they are written, or their indices where it has a palette.
 
     EXIF orientation is applied, as `load_image` applies it.
@@ -169,7 +171,7 @@ def load_levels(path: str | Path | ImageBytes) -> npt.NDArray[np.uint8]:
         return np.array(plane.transpose(turn) if turn is not None else plane)
 
 
-def image_size(path: str | Path | ImageBytes) -> tuple[int, int]:
+def image_size(path: str | Path | Member | ImageBytes) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
 
     Raises:
@@ -191,8 +193,8 @@ def reduced(image: Image.Image, max_side: int | None) -> Image.Image:
     return image if image.size == target else image.resize(target, Image.Resampling.BICUBIC)
 
 
-def _file(path: str | Path | ImageBytes) -> Path | ImageBytes:
-    return path if isinstance(path, ImageBytes) else Path(path)
+def _file(path: str | Path | Member | ImageBytes) -> Path | Member | ImageBytes:
+    return path if isinstance(path, (Member, ImageBytes)) else Path(path)
 
 
 def require_jpeg(content: bytes, max_side: int) -> None:
@@ -213,13 +215,13 @@ def require_jpeg(content: bytes, max_side: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path | ImageBytes) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: Path | Member | ImageBytes) -> Iterator[ImageFile.ImageFile]:
     """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""
     try:
         _require_regular_file(path)
         Image.init()
         formats = [name for name in _FORMATS if name in Image.OPEN]
-        opened = BytesIO(path.content) if isinstance(path, ImageBytes) else path.open("rb")
+        opened = BytesIO(path.content) if isinstance(path, ImageBytes) else _stream(path)
         with opened as stream, _identified(path, stream, formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise unreadable(path, f"it claims {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}")
@@ -261,11 +263,11 @@ def is_disguised(path: Path | str) -> bool:
     return found != "TIFF" or suffix in HEIF_SUFFIXES  # a raw photograph is a TIFF, too
 
 
-def _signature(path: Path | ImageBytes) -> str | None:
+def _signature(path: Path | Member | ImageBytes) -> str | None:
     return signature(path.content[:LENGTH]) if isinstance(path, ImageBytes) else signature_of(path)
 
 
-def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: list[str]) -> ImageFile.ImageFile:
+def _identified(path: Path | Member | ImageBytes, stream: IO[bytes], formats: list[str]) -> ImageFile.ImageFile:
     """Open a file as what its beginning says, of these formats or HEIF."""
     found = signature(stream.read(LENGTH))
     stream.seek(0)
@@ -275,7 +277,7 @@ def _identified(path: Path | ImageBytes, stream: IO[bytes], formats: list[str]) 
     return Image.open(stream, formats=formats)
 
 
-def _require_heif(path: Path | ImageBytes) -> None:
+def _require_heif(path: Path | Member | ImageBytes) -> None:
     """Let Pillow open HEIC photographs."""
     if "HEIF" in Image.OPEN:
         return
@@ -287,10 +289,18 @@ def _require_heif(path: Path | ImageBytes) -> None:
     register_heif_opener()
 
 
-def _require_regular_file(path: Path | ImageBytes) -> None:
+def _stream(path: Path | Member) -> IO[bytes]:
+    return path.open() if isinstance(path, Member) else path.open("rb")
+
+
+def _require_regular_file(path: Path | Member | ImageBytes) -> None:
     """Refuse what cannot be an image, without opening it: opening a pipe would wait for a writer for ever."""
     if isinstance(path, ImageBytes):
         if not path.content:
+            raise unreadable(path, "the file is empty (0 bytes)")
+        return
+    if isinstance(path, Member):
+        if not path.size:
             raise unreadable(path, "the file is empty (0 bytes)")
         return
     try:
@@ -306,7 +316,9 @@ def _require_regular_file(path: Path | ImageBytes) -> None:
         raise unreadable(path, "the file is empty (0 bytes)")
 
 
-def unreadable(path: Path | ImageBytes, fault: str, remedy: str = "Replace, repair or remove it.") -> ImageError:
+def unreadable(
+    path: Path | Member | ImageBytes, fault: str, remedy: str = "Replace, repair or remove it."
+) -> ImageError:
     """Return the error of an image that cannot be used, which names it, the fault and a remedy."""
     error = ImageError(f"Cannot read image '{path}': {fault}. {remedy}")
     error.fault = fault  # not an argument, so that the error can be raised again from its message in another process

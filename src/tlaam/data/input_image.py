@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlaam.data.container import Member
 from tlaam.data.depth import Depth
 from tlaam.data.images import ImageBytes, image_size, load_image
 from tlaam.data.sample import Sample
@@ -58,7 +59,7 @@ def image_to_input(boxes: NDArray[np.floating], side: int, width: int, height: i
 
 
 def load_for_input(
-    source: Sample | Path | ImageBytes, side: int, *, smallest_side: float = 1.0, depth: Depth | None = None
+    source: Sample | Path | Member | ImageBytes, side: int, *, smallest_side: float = 1.0, depth: Depth | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode an image for `to_input`, reduced by a half, quarter or eighth where the input image's side allows.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import posixpath
 import re
@@ -21,6 +20,7 @@ from tlaam.data.rules import require_usable_classes, split_of
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.data.table import Table, encoding_of, fault, listed, read_table
 from tlaam.errors import DataError, did_you_mean
+from tlaam.utils.collector import collector_paused
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
@@ -42,19 +42,7 @@ def manifest_in(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep Python from searching for garbage cycles meanwhile: a third of the time where millions of objects last."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-@_collector_paused()
+@collector_paused()
 def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a CSV file with the columns ``image,label[,split][,group][,x_min,y_min,x_max,y_max]``.
 

@@ -13,7 +13,7 @@ from tlaam.data.walk import is_image_name
 
 def note_on_missing(images: LabelledImages, unreadable: Sequence[Sample]) -> str:
     """Say where images were looked for if most of those that a manifest lists are not there; else an empty text."""
-    missing = [sample for sample in unreadable if not os.path.lexists(sample.file)]
+    missing = [sample for sample in unreadable if not os.path.lexists(sample.path)]
     if images.kind != "manifest" or len(missing) * 2 <= len(images.samples):
         return ""
     example = missing[0]

@@ -12,8 +12,10 @@ from tlaam.data.class_depth import DEEPEST, option
 from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
 from tlaam.data.left_out import conversion
 from tlaam.data.manifest import columns_of, manifest_in, read_manifest
+from tlaam.data.parquet import is_parquet, read_parquet
 from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
+from tlaam.data.tar import is_tar, read_tar
 from tlaam.data.walk import is_image_name, visible_folders
 from tlaam.errors import ConfigError, DataError, InputError, did_you_mean
 
@@ -33,6 +35,7 @@ class Layout(NamedTuple):
         read: reads it.
         folder: what the folder is called that its archive brings, which may also be given by the folder around it.
         options: what may follow the path behind a colon, each with the reader that it chooses.
+        chosen: beginnings of what may follow it with a text of the user's data, each with what chooses the reader.
     """
 
     title: str
@@ -40,6 +43,7 @@ class Layout(NamedTuple):
     read: Reader
     folder: str = ""
     options: tuple[tuple[str, Reader], ...] = ()
+    chosen: tuple[tuple[str, Callable[[str], Reader]], ...] = ()
 
 
 def _is_manifest(path: Path) -> bool:
@@ -71,6 +75,18 @@ LAYOUTS: tuple[Layout, ...] = (
         is_class_folders,
         read_folder,
         options=tuple((option(depth), partial(read_folder, depth=depth)) for depth in range(1, DEEPEST + 1)),
+    ),
+    Layout(
+        "Parquet with images (one file, or a folder of them)",
+        is_parquet,
+        read_parquet,
+        chosen=(("label=", lambda name: partial(read_parquet, label=name)),),
+    ),
+    Layout(
+        "a tar archive of images (or a folder of them)",
+        is_tar,
+        read_tar,
+        options=tuple((option(depth), partial(read_tar, depth=depth)) for depth in range(1, DEEPEST + 1)),
     ),
 )
 
@@ -156,11 +172,14 @@ def _without_option(path: Path) -> tuple[Path, str]:
 def _reader(layout: Layout, path: Path, option: str) -> Reader:
     if not option:
         return layout.read
-    readers = dict(layout.options)
+    for start, choose in layout.chosen:
+        if option.startswith(start):
+            return choose(option.removeprefix(start))
+    readers: dict[str, Reader | None] = {**dict(layout.options), **{f"{start}NAME": None for start, _ in layout.chosen}}
     if option not in readers:
         allowed = f"allowed are {', '.join(readers)}" if readers else f"{layout.title} has none"
         raise ConfigError(f"'{path}': unknown option '{option}'; {allowed}.{did_you_mean(option, readers)}")
-    return readers[option]
+    return dict(layout.options)[option]
 
 
 def _refuse_several_data_sets(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlaam.data.container import Source, absolute, path_of, source_of
 from tlaam.data.depth import Depth
 from tlaam.data.images import image_size, load_image, load_levels, reduced, unreadable
 from tlaam.data.split_rule import SplitRule
@@ -48,7 +48,8 @@ class Sample:
     """One labelled image.
 
     Attributes:
-        file: where the image lies; as text, since a million `Path`s would take 0.3 GB more.
+        file: where the image lies; as text, since a million `Path`s would take 0.3 GB more. Of an image inside a
+            container (`tlaam.data.container`) the path of that, and the place in it.
         name: its stable name: the path relative to the data set's root, with forward slashes.
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
@@ -78,8 +79,13 @@ class Sample:
 
     @property
     def path(self) -> Path:
-        """Where the image lies."""
-        return Path(self.file)
+        """The image's file, or the container that holds it."""
+        return path_of(self.file)
+
+    @property
+    def source(self) -> Source:
+        """Where the image lies, for what reads it."""
+        return source_of(self.file, self.name)
 
     @property
     def pixels(self) -> tuple[str, int]:
@@ -87,7 +93,7 @@ class Sample:
 
         Where black and white come from elsewhere, they stand behind the path.
         """
-        path = os.fspath(self.path.absolute())
+        path = absolute(self.file)
         return path if self.depth is None else f"{path}\0{self.depth.to_dict()}", self.banner
 
     def picture(self, max_side: int | None = None) -> Image.Image:
@@ -100,9 +106,9 @@ class Sample:
             ImageError: the file cannot be read as an image, or is no higher than its banner.
         """
         if not self.banner:
-            return load_image(self.path, max_side=max_side, depth=self.depth)
+            return load_image(self.source, max_side=max_side, depth=self.depth)
         # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
-        image = load_image(self.path, depth=self.depth)
+        image = load_image(self.source, depth=self.depth)
         return reduced(image.crop((0, 0, image.width, self._height(image.height))), max_side)
 
     def picture_size(self) -> tuple[int, int]:
@@ -111,7 +117,7 @@ class Sample:
         Raises:
             ImageError: as of `picture`, except that damage behind the header goes unnoticed.
         """
-        width, height = image_size(self.path)
+        width, height = image_size(self.source)
         return width, self._height(height)
 
     def mask_levels(self) -> NDArray[np.uint8]:
@@ -127,7 +133,7 @@ class Sample:
     def _height(self, rows: int) -> int:
         if rows <= self.banner:
             raise unreadable(
-                self.path, f"nothing is left of its {rows} rows of pixels without the banner of {self.banner}"
+                self.source, f"nothing is left of its {rows} rows of pixels without the banner of {self.banner}"
             )
         return rows - self.banner
 
@@ -151,8 +157,8 @@ class LabelledImages:
     Attributes:
         name: what to call it in reports and default folder names.
         root: the folder or file it was read from.
-        kind: the layout it was recognised as (``folder``, ``manifest``, ``synthetic``, or an official one: ``cub``,
-            ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``, or an
+            official one: ``cub``, ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.

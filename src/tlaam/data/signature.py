@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from tlaam.data.container import Member, piece_of
+
 Signature = Literal["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF"]
 
 LENGTH = 32
@@ -47,14 +49,13 @@ def signature(head: bytes) -> Signature | None:
     return "PPM" if head[:2] in _PNM and head[2:3].isspace() else None
 
 
-def signature_of(path: Path | str) -> Signature | None:
+def signature_of(path: Path | Member | str) -> Signature | None:
     """Return the format that a file begins as; None of what is none, no regular file, or cannot be read."""
-    path = Path(path)
+    source = Path(path) if isinstance(path, str) else path
     try:
-        if not path.is_file():  # to open a pipe would wait for a writer for ever
+        if isinstance(source, Path) and not source.is_file():  # to open a pipe would wait for a writer for ever
             return None
-        with path.open("rb") as stream:
-            return signature(stream.read(LENGTH))
+        return signature(piece_of(source, 0, LENGTH))
     except (OSError, ValueError):
         return None
 

@@ -103,10 +103,10 @@ def with_depth(images: LabelledImages, progress: Progress | None = None) -> tupl
 
 
 def _look(sample: Sample) -> _Seen | None:
-    if signature_of(sample.file) in _ALWAYS_8_BIT:
+    if signature_of(sample.source) in _ALWAYS_8_BIT:
         return None
     try:
-        pixels = load_deep(sample.path)
+        pixels = load_deep(sample.source)
     except ImageError:
         return None
     return None if pixels is None else _Seen(pixels.extent, pixels.undeclared, pixels.levels(Depth()))

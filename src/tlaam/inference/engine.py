@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tlaam.data.container import Member
 from tlaam.data.images import ImageBytes
 from tlaam.data.in_memory import rgb_image
 from tlaam.data.input_image import input_to_image, load_for_input, to_input
@@ -144,12 +145,12 @@ class Engine:
             InputError: an image in memory is none; the message says what is accepted.
         """
         side = self.model.source_size
-        if not isinstance(given, (str, Path, Sample, ImageBytes)):
+        if not isinstance(given, (str, Path, Sample, Member, ImageBytes)):
             image = rgb_image(given, self.model.depth)
             name = str(getattr(given, "filename", "") or name or "image")
             return ReadImage(name, image.size, to_input(image, side), source=image)
         source = Path(given) if isinstance(given, str) else given
-        path = str(source.path if isinstance(source, Sample) else source)
+        path = str(source.source if isinstance(source, Sample) else source)
         if isinstance(source, Sample) and source.depth != self.model.depth:
             source = replace(source, depth=self.model.depth)  # whatever it lies among, as the model learnt
         try:

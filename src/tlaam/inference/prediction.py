@@ -15,6 +15,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 from PIL import Image
 
+from tlaam.data.container import Member
 from tlaam.data.depth import Depth
 from tlaam.data.images import ImageBytes, load_image
 from tlaam.data.sample import Box, Sample
@@ -39,7 +40,7 @@ TELLS_NO_STRANGERS = (
 COLUMNS = ("path", "label", "score", "verdict", "similarity", "x0", "y0", "x1", "y1", "second", "second_score", "error")
 """Of a table of predictions: ``x0`` to ``y1`` are the object box in pixels of the image, ``second`` the next class."""
 
-Source = Sample | Path | ImageBytes | Image.Image
+Source = Sample | Path | Member | ImageBytes | Image.Image
 """What an image was given as."""
 
 

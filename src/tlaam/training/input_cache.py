@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tlaam.data.container import size_of
 from tlaam.data.input_image import load_for_input, to_input
 from tlaam.data.sample import Sample
 from tlaam.errors import DataError
@@ -190,11 +191,11 @@ def _say(message: str) -> None:
 def _key(sample: Sample) -> _Key | None:
     """Return a sample's key; None for a file that is not there."""
     try:
-        state = sample.path.stat()
+        modified, size = sample.path.stat().st_mtime_ns, size_of(sample.source)
     except OSError:
         return None
     path, cut_off = sample.pixels
-    return _Key(path, state.st_size, state.st_mtime_ns, cut_off)
+    return _Key(path, size, modified, cut_off)
 
 
 def _in_order(pool: ThreadPoolExecutor, function: Callable[[Sample], Any], samples: Sequence[Sample]) -> Iterator[Any]:

@@ -1,0 +1,210 @@
+"""Images inside a file that holds many: named by where their bytes lie, and read there without unpacking the file.
+
+`tlaam.data.sample.Sample.file` is a text, for an image in a container ``<container>\\0<offset>+<size>``: no path of a
+file holds a zero byte. Nothing is kept open, so a member can be read by any thread and process that knows the text.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from tlaam.utils.cache import cache_folder
+from tlaam.utils.checksums import checksum
+
+PARQUET = ".parquet"
+"""Ending of tables whose images are unpacked before they are read (`tlaam.data.parquet`)."""
+
+_BETWEEN = "\0"
+_WHOLE = 1 << 20  # a member of at most so many bytes is read at once
+_VERSION = b"1"  # of what is kept of containers in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file inside a container.
+
+    Attributes:
+        container: the file that holds it.
+        name: what it is called in the container, for messages.
+        offset: where its bytes begin: in the container, or in what is unpacked of it.
+        size: number of its bytes.
+    """
+
+    container: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.name}"
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, as of a `Path`."""
+        return Path(self.name).suffix
+
+    def open(self) -> BinaryIO:
+        """Open its bytes.
+
+        Raises:
+            OSError: the container is not there any more, or ends before them.
+        """
+        if self.size <= _WHOLE:
+            return io.BytesIO(self.read())
+        return io.BufferedReader(_Window(self), 1 << 16)
+
+    def read(self, start: int = 0, size: int | None = None) -> bytes:
+        """Return its bytes, or some of them.
+
+        Raises:
+            OSError: as of `open`.
+        """
+        wanted = max(0, min(self.size - start, self.size if size is None else size))
+        with open(_file_with_bytes(os.fspath(self.container)), "rb", buffering=0) as stream:  # noqa: PTH123 (hot)
+            stream.seek(self.offset + start)
+            content = stream.read(wanted)
+            while len(content) < wanted:  # the system may give less at a time
+                more = stream.read(wanted - len(content))
+                if not more:
+                    raise OSError(errno.EIO, "its container is shorter than it was", str(self.container))
+                content += more
+        return content
+
+
+Source = Path | Member
+"""Where one image lies."""
+
+
+def reference(container: str, offset: int, size: int) -> str:
+    """Return the text of a member, as `tlaam.data.sample.Sample.file` holds it.
+
+    >>> source_of(reference("birds.tar", 1536, 20480), "crow/1.jpg")
+    Member(container=PosixPath('birds.tar'), name='crow/1.jpg', offset=1536, size=20480)
+    """
+    return f"{container}{_BETWEEN}{offset}+{size}"
+
+
+def source_of(file: str, name: str) -> Source:
+    """Return where the image of a sample lies.
+
+    Args:
+        file: `tlaam.data.sample.Sample.file`.
+        name: the sample's, for messages.
+    """
+    container, between, place = file.partition(_BETWEEN)
+    if not between:
+        return Path(file)
+    path = Path(container)
+    offset, _, size = place.partition("+")
+    inside = name.partition(f"{path.name}/")[2]  # of a folder of containers: which of them comes first
+    return Member(path, inside or name, int(offset), int(size))
+
+
+def path_of(file: str) -> Path:
+    """Return the file of a sample's image, or that of the container that holds it."""
+    return Path(file.partition(_BETWEEN)[0])
+
+
+def absolute(file: str) -> str:
+    """Return a sample's ``file`` with an absolute path."""
+    path, between, place = file.partition(_BETWEEN)
+    return f"{os.path.abspath(path)}{between}{place}" if between else os.fspath(Path(path).absolute())  # noqa: PTH100
+
+
+def size_of(source: Source) -> int:
+    """Return the number of an image's bytes.
+
+    Raises:
+        OSError: its file is not there.
+    """
+    return source.size if isinstance(source, Member) else source.stat().st_size
+
+
+def piece_of(source: Source, start: int, size: int) -> bytes:
+    """Return some of an image's bytes; fewer where it ends before.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(source, Member):
+        return source.read(start, size)
+    with source.open("rb") as stream:
+        stream.seek(start)
+        return stream.read(size)
+
+
+def kept_of(container: str | Path) -> Path:
+    """Return the folder in the cache for what is kept of a container as it is now; it need not be there.
+
+    Raises:
+        OSError: the container is not there.
+    """
+    path = Path(container).absolute()
+    state = path.stat()
+    key = checksum(os.fsencode(path), b"\0%d\0%d\0" % (state.st_size, state.st_mtime_ns), _VERSION)
+    return cache_folder("containers") / key[:20]
+
+
+IMAGES = "images"
+"""What the file is called that holds the images of a table, one behind the other, in its folder of `kept_of`."""
+
+
+@lru_cache(maxsize=4096)
+def _file_with_bytes(container: str) -> str:
+    """Return the file that the places of a container's members are in."""
+    return str(kept_of(container) / IMAGES) if container.endswith(PARQUET) else container
+
+
+def forget_places() -> None:
+    """Look anew where the bytes of containers are, as after one was replaced by another of its name."""
+    _file_with_bytes.cache_clear()
+
+
+class _Window(io.RawIOBase):
+    """A member as a file of its own, for images too large to be read at once."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member, self._at = member, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._member.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        content = self._member.read(self._at, len(buffer)) if self._at < self._member.size else b""
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+
+__all__ = [
+    "IMAGES",
+    "PARQUET",
+    "Member",
+    "Source",
+    "absolute",
+    "forget_places",
+    "kept_of",
+    "path_of",
+    "piece_of",
+    "reference",
+    "size_of",
+    "source_of",
+]
