@@ -309,9 +309,6 @@ READ_TABLES: dict[str, tuple[str, str]] = {
     "one-hot": (
         lines("image,crow,jay", [(f, *("10" if c == "crow" else "01")) for f, c in PLAIN]), "are read as classes",
     ),
-    "one-hot with capitals": (
-        lines("filename, Crow , Jay", [(f, *("10" if c == "crow" else "01")) for f, c in PLAIN]), "'Crow', 'Jay'",
-    ),
     "one-hot in fractions": (
         lines("image,crow,jay", [(f, *(("1.0", "0.0") if c == "crow" else ("0.0", "1.0"))) for f, c in PLAIN]),
         "'crow', 'jay'",

@@ -92,9 +92,14 @@ def _files_in(root: Path) -> list[Path]:
     for folder in annotation_folders(root):
         names = [name for name in files_directly_in(folder) if name.lower().endswith(".json")]
         if len(names) <= _MOST:
-            found += [folder / name for name in names if _LISTS.search(head_of(folder / name))]
+            found += [folder / name for name in names if _has_lists(folder / name)]
     instances = [file for file in found if file.name.startswith("instances_")]
     return instances or found
+
+
+def _has_lists(file: Path) -> bool:
+    head = head_of(file)
+    return head.startswith("{") and _LISTS.search(head) is not None
 
 
 def _with_splits(root: Path, files: Sequence[Path]) -> list[tuple[Split | None, Path]]:
