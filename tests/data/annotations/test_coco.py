@@ -122,8 +122,8 @@ def test_the_folders_of_roboflow(tmp_path: Path) -> None:
     assert all(sample.path.is_file() for sample in open_dataset(tmp_path).samples)
 
 
-def test_a_real_export_of_roboflow_is_read(tmp_path: Path) -> None:
-    """Of its form: two categories of which the first has no image, floats in boxes, boxes of several dogs."""
+def test_an_export_of_one_file_with_a_category_above_the_others(tmp_path: Path) -> None:
+    """As Roboflow writes it: the first category has no image, numbers of boxes are whole or not."""
     document = coco([("crow1.jpg", 1, [523, 108, 882.5, 945]), ("jay1.jpg", 2, [190, 167, 990, 1793.33])])
     document["categories"].insert(0, {"id": 0, "name": "birds", "supercategory": "none"})
     images = open_dataset(written(tmp_path / "_annotations.coco.json", document))
