@@ -1,4 +1,4 @@
-"""Small data sets in the forms that label tools write, made for tests: four photographs of two birds, 40 x 30 pixels."""
+"""Small data sets in the forms that label tools write, made for tests: four photographs of two birds."""
 
 from __future__ import annotations
 

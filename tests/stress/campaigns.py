@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stress.annotations import Annotations
 from stress.attempts import Campaign
 from stress.damage import Damage
 from stress.images import Images
@@ -17,5 +18,5 @@ from stress.surroundings import Surroundings
 
 CAMPAIGNS: dict[str, Callable[[], Campaign]] = {
     campaign.name: campaign
-    for campaign in (Images, Manifests, Metadata, Models, Numbers, Kills, Damage, Surroundings, Server)
+    for campaign in (Images, Manifests, Metadata, Annotations, Models, Numbers, Kills, Damage, Surroundings, Server)
 }
