@@ -20,7 +20,7 @@ from stress.attempts import Outcome, plain, random_of, refusal, tlaam
 from stress.mutate import BYTES, Random, mangled_line
 from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
-from tlaam.data.sample import LabelledImages
+from tlaam.data.sample import LabelledImages, Sample
 
 Entries = set[tuple[str, str, tuple[float, ...] | None]]
 """File without folder and ending, label, and box to a thousandth of a pixel."""
@@ -99,7 +99,7 @@ def _label_studio_again(content: bytes) -> Entries:
             elif value.get("rectanglelabels"):
                 known = [value.get(name) for name in ("x", "y", "width", "height")]
                 box = None
-                if None not in known and float(value.get("rotation", 0)) == 0:
+                if None not in known and float(value.get("rotation") or 0) == 0:
                     x, y, width, height = (float(each) / 100 for each in known)
                     box = (x * 40, y * 30, (x + width) * 40, (y + height) * 30)
                 boxes[str(result.get("id", number))] = box
@@ -299,6 +299,10 @@ def _special(path: Path, kind: str) -> None:
             stream.truncate(20 << 30)
 
 
+def _is_photograph(sample: Sample) -> bool:
+    return sample.path.name in _FILES and os.path.isfile(sample.file)  # noqa: PTH113 (a NUL is no error)
+
+
 def _compared(kind: str, images: LabelledImages, path: Path, again: Callable[[bytes], Entries] | None) -> Outcome:
     """Compare what was opened with the other reading."""
     if again is None:
@@ -308,6 +312,10 @@ def _compared(kind: str, images: LabelledImages, path: Path, again: Callable[[by
         wanted = again(path.read_bytes())
     except Exception as error:
         return Outcome(kind, "wrong", f"accepted what is no such file: {error!r:.200}")
+    lost = {
+        _entry(s.name, "", None)[0] for s in images.samples if images.kind == "label-studio" and not _is_photograph(s)
+    }
+    wanted = {(stem, label, None if stem in lost else box) for stem, label, box in wanted}  # of which no size is known
     if found != wanted:
         return Outcome(kind, "wrong", f"{sorted(map(str, found ^ wanted))[:3]}")
     return Outcome(kind, "right")

@@ -268,6 +268,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a box without area": (_set("annotations", 1, "bbox", [1, 2, 0, 3]), r"has no positive"),
     "a box of no number": (_set("annotations", 1, "bbox", [1, 2, float("nan"), 3]), "has no positive"),
     "an endless box": (_set("annotations", 1, "bbox", [1, 2, float("inf"), 3]), "has no positive"),
+    "a crowd in words": (_set("annotations", 1, "iscrowd", "many"), "annotation 101: 'iscrowd' is 'many'"),
     "a file twice": (_set("images", 1, "file_name", "jay1.jpg"), "'jay1.jpg' has the label 'jay' here, but 'crow'"),
     "one class": (lambda d: d["annotations"].__setitem__(slice(2, None), []), "only one class, 'crow'"),
     "no annotation": (lambda d: d["annotations"].clear(), "holds no image with a label"),

@@ -173,6 +173,7 @@ def test_csv_is_a_manifest(tmp_path: Path) -> None:
     ({"annotations": [{"result": [{**CROW, "value": {"choices": ["a", "b"]}}]}]}, "several labels"),
     ({"annotations": [{"result": [region(RECTANGLE, width="wide")]}]}, "must be numbers"),
     ({"annotations": [{"result": [region(RECTANGLE, width=-5)]}]}, "no positive"),
+    ({"annotations": [{"result": [region(RECTANGLE, rotation=[1])]}]}, "the rotation of a rectangle is a list"),
     ({"annotations": [{"result": [region(RECTANGLE, rectanglelabels=["a", "b"])]}]}, "a region has 2 labels"),
     ({"annotations": [{"result": [CROW, {**JAY, "from_name": "weather"}]}]}, "several questions, '"),
 ])  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,13 +95,12 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     """
     by_tags = not source.crops and any(each.tags for each in annotated)
     notes = [f"Read as {source.title}.", *source.notes]
-    made = list(_crops(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes))
+    made = _crops(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes)
     if not made:
         what = "box with a label" if source.crops else "image with a label"
         raise DataError(f"'{source.root}' holds no {what}. Label some, and export them again.")
-    names = sorted_labels({label for label, _, _ in made})
-    number = {name: label for label, name in enumerate(names)}
-    samples = _unique(source, [(replace(sample, label=number[label]), place) for label, sample, place in made], names)
+    names = sorted_labels({draft.label for draft in made})
+    samples = _unique(source, made, names)
     if source.shares is not False and not source.crops:
         samples = _with_pixels(source, samples, notes)
     if all(each.split is None for each in annotated):
@@ -113,9 +113,18 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     return require_usable_classes(images) if source.strict else images
 
 
-def _whole(
-    source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str]
-) -> Iterator[tuple[str, Sample, Place]]:
+class _Draft(NamedTuple):
+    """A sample before classes have numbers."""
+
+    label: str
+    of: Annotated
+    name: str
+    box: Box | None = None
+    group: str | None = None
+    window: Window | None = None
+
+
+def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str]) -> list[_Draft]:
     several: list[tuple[Annotated, list[str]]] = []
     unlabelled, unmeasured = 0, 0
     made = []
@@ -129,7 +138,8 @@ def _whole(
             boxes = [found.box for found in each.objects if found.box is not None]
             is_one = len(each.objects) == 1 and not each.objects[0].is_crowd
             unmeasured += bool(boxes) and not is_one
-            made.append((labels[0], _sample(source, each, boxes[0] if boxes and is_one else None), each.place))
+            box = boxes[0] if boxes and is_one else None
+            made.append(_Draft(labels[0], each, each.image, box, each.group))
     if several:
         raise _several(source, several, len(annotated), by_tags)
     if by_tags and any(each.objects for each in annotated):
@@ -138,7 +148,7 @@ def _whole(
         notes.append(f"Left out: {_images(unlabelled)} without a label.")
     if unmeasured:
         notes.append(f"Boxes are not measured of {_images(unmeasured)} with several objects.")
-    yield from made
+    return made
 
 
 def _several(source: Source, several: Sequence[tuple[Annotated, list[str]]], total: int, by_tags: bool) -> DataError:
@@ -158,11 +168,12 @@ def _several(source: Source, several: Sequence[tuple[Annotated, list[str]]], tot
     )
 
 
-def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> Iterator[tuple[str, Sample, Place]]:
+def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> list[_Draft]:
     shares = source.shares
     if shares is None:
         shares = are_shares([found.box for each in annotated for found in each.objects if found.box is not None])
     without, crowds, empty = 0, 0, 0
+    made = []
     for each in annotated:
         crowds += sum(found.is_crowd for found in each.objects)
         boxed = [found for found in each.objects if found.box is not None and not found.is_crowd]
@@ -171,9 +182,8 @@ def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> 
         size = _size(source, each) if shares and boxed else None
         group = each.group or (each.image if len(boxed) > 1 else None)
         for count, found in enumerate(boxed, start=1):
-            sample = _sample(source, each._replace(group=group), None)
             if shares and size is None:  # an image that cannot be read is found by `tlaam.data.check`
-                yield found.label, replace(sample, name=f"{each.image}#{count}"), each.place
+                made.append(_Draft(found.label, each, f"{each.image}#{count}", None, group))
                 continue
             assert found.box is not None
             window = _window(found.box, size)
@@ -183,7 +193,7 @@ def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> 
                 without += 1
                 continue
             name = f"{each.image}[{','.join(map(str, window))}]"
-            yield found.label, replace(sample, name=name, window=window), each.place
+            made.append(_Draft(found.label, each, name, None, group, window))
     for count, what in (
         (empty, f"{_images(empty)} without objects"),
         (without, f"{without:,} object{'' if without == 1 else 's'} without a box"),
@@ -191,6 +201,7 @@ def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> 
     ):
         if count:
             notes.append(f"Left out: {what}.")
+    return made
 
 
 def _window(box: Box, size: tuple[int, int] | None) -> Window | None:
@@ -211,29 +222,27 @@ def _size(source: Source, each: Annotated) -> tuple[int, int] | None:
         return None
 
 
-def _sample(source: Source, each: Annotated, box: Box | None) -> Sample:
-    return Sample(str(source.home / each.image), each.image, 0, each.split or "train", box, group=each.group)
-
-
-def _unique(source: Source, made: Iterable[tuple[Sample, Place]], classes: Sequence[str]) -> list[Sample]:
+def _unique(source: Source, made: Iterable[_Draft], classes: Sequence[str]) -> list[Sample]:
     """Return samples without exact repetitions."""
+    number = {name: label for label, name in enumerate(classes)}
     firsts: dict[str, tuple[Sample, Place]] = {}
     others: dict[Sample, None] = {}
-    for sample, place in made:
-        first, before = firsts.setdefault(sample.name, (sample, place))
+    for label, of, name, box, group, window in made:
+        file = os.path.join(source.home, of.image)  # noqa: PTH118 (a million images)
+        sample = Sample(file, name, number[label], of.split or "train", box, group=group, window=window)
+        first, before = firsts.setdefault(name, (sample, of.place))
         if first is sample or first == sample:
             continue
         if source.strict:
             for what, here, there in (
-                ("label", classes[sample.label], classes[first.label]),
+                ("label", label, classes[first.label]),
                 ("split", sample.split, first.split),
-                ("box", sample.box, first.box),
-                ("group", sample.group, first.group),
+                ("box", box, first.box),
+                ("group", group, first.group),
             ):
                 if here != there:
-                    raise place.fault(
-                        f"image '{sample.name}' has the {what} '{here}' here, but '{there}' in {before}", "Keep one."
-                    )
+                    fault = f"image '{name}' has the {what} '{here}' here, but '{there}' in {before}"
+                    raise of.place.fault(fault, "Keep one.")
         others[sample] = None
     return [*(sample for sample, _ in firsts.values()), *others]
 

@@ -38,7 +38,7 @@ def read_class_csv(root: str | Path, *, strict: bool = True) -> LabelledImages:
         finder = ImageFinder(folder.absolute(), moves=False)
         with opened_table(path) as table:
             for entry in entries(path, table.rows, plan, finder, strict=strict):
-                place = Place(path, f"line {entry.line}")
+                place = Place(path, "line", entry.line)
                 name = entry.image if Path(entry.image).is_absolute() else f"{folder.name}/{entry.image}"
                 annotated.append(Annotated(name, split_of(folder.name), place, (entry.label,)))
         notes |= dict.fromkeys([*plan.notes, *finder.notes()])

@@ -6,6 +6,7 @@ Camera Traps: labels of whole images, sequences), which differ in nothing but wh
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -143,9 +144,9 @@ def _read_file(path: Path, split: Split | None, *, strict: bool) -> tuple[list[_
     names = _categories(content, path)
     entries: dict[str, tuple[Mapping[str, Any], Place]] = {}
     for number, entry in enumerate(entries_of(content, "images", path), start=1):
-        place = Place(path, f"image {number}")
+        place = Place(path, "image", number)
         key = id_of(entry, "id", place)
-        place = Place(path, f"image {key}")
+        place = Place(path, "image", key)
         if key in entries and entries[key][0] != entry:
             raise place.fault("two images have this id", "Give each an id of its own.")
         entries[key] = entry, place
@@ -153,7 +154,7 @@ def _read_file(path: Path, split: Split | None, *, strict: bool) -> tuple[list[_
     used: set[str] = set()
     strangers = 0
     for number, entry in enumerate(entries_of(content, "annotations", path, optional=True), start=1):
-        place = Place(path, f"annotation {_shown_id(entry, number)}")
+        place = Place(path, "annotation", _shown_id(entry, number))
         image = id_of(entry, "image_id", place)
         if image not in entries:
             strangers += 1
@@ -162,8 +163,10 @@ def _read_file(path: Path, split: Split | None, *, strict: bool) -> tuple[list[_
         if category not in names:
             raise place.fault(f"category {category} is not in 'categories'")
         used.add(category)
-        is_crowd = number_of(entry.get("iscrowd")) not in (None, 0)
-        objects[image].append(Object(names[category], _box(entry.get("bbox"), place, strict=strict), is_crowd))
+        is_crowd = number_of(entry.get("iscrowd") or 0)
+        if is_crowd is None or not math.isfinite(is_crowd):
+            raise place.fault(f"'iscrowd' is {shown(entry['iscrowd'])}, but must be 0 or 1")
+        objects[image].append(Object(names[category], _box(entry.get("bbox"), place, strict=strict), is_crowd != 0))
     _require_one_id_each(path, names, used)
     splits = _stated_splits(entries)
     listed = [
@@ -179,9 +182,9 @@ def _categories(content: Mapping[str, Any], path: Path) -> dict[str, str]:
     """Return the names of categories by their ids."""
     names: dict[str, str] = {}
     for number, entry in enumerate(entries_of(content, "categories", path), start=1):
-        place = Place(path, f"category {number}")
+        place = Place(path, "category", number)
         key = id_of(entry, "id", place)
-        name = name_of(entry.get("name"), "'name'", Place(path, f"category {key}"))
+        name = name_of(entry.get("name"), "'name'", Place(path, "category", key))
         if names.setdefault(key, name) != name:
             raise place.fault(f"id {key} is '{name}' here, but '{names[key]}' before")
     return names

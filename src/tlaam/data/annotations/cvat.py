@@ -49,7 +49,7 @@ def read_cvat(root: str | Path, *, strict: bool = True, crops: bool = False) -> 
     if document.find("track") is not None:
         raise Place(path).fault("it is of a video (<track>)", "Export it as 'CVAT for images 1.1'.")
     home = path.parent
-    listed = [(image, Place(path, f"image {image.get('name') or number}")) for number, image in _numbered(document)]
+    listed = [(image, Place(path, "image", image.get("name") or number)) for number, image in _numbered(document)]
     for image, place in listed:
         if not (image.get("name") or "").strip():
             raise place.fault("it has no name")

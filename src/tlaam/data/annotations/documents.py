@@ -26,16 +26,17 @@ class Place:
 
     Args:
         path: the file.
-        entry: as ``image 12``; empty of the file itself.
+        entry: what the entry is, as ``image``; empty of the file itself.
+        key: its number or name.
     """
 
-    __slots__ = ("entry", "path")
+    __slots__ = ("entry", "key", "path")
 
-    def __init__(self, path: Path, entry: str = "") -> None:
-        self.path, self.entry = path, entry
+    def __init__(self, path: Path, entry: str = "", key: object = "") -> None:
+        self.path, self.entry, self.key = path, entry, key
 
     def __str__(self) -> str:
-        return f"'{self.path}' {shortened(self.entry)}" if self.entry else f"'{self.path}'"
+        return f"'{self.path}' {shortened(f'{self.entry} {self.key}'.strip())}" if self.entry else f"'{self.path}'"
 
     def fault(self, fault: str, remedy: str = "Correct it.") -> DataError:
         """Return the error that names this place, what is wrong there and what to do."""

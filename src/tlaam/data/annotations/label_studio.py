@@ -123,7 +123,7 @@ def _tasks(path: Path, *, strict: bool) -> list[_Task]:
     found: dict[str, _Task] = {}
     for number, entry in enumerate(mappings(read_json(path), "the file", path), start=1):
         key = shown(entry["id"]) if isinstance(entry.get("id"), (int, str)) else f"number {number}"
-        place = Place(path, f"task {key}")
+        place = Place(path, "task", key)
         task = (
             _whole(entry, key, place, strict=strict) if "data" in entry else _minimal(entry, key, place, strict=strict)
         )
@@ -185,7 +185,10 @@ def _names(value: Mapping[str, Any], place: Place) -> list[str]:
 def _rectangle(value: Mapping[str, Any], place: Place, *, strict: bool) -> tuple[float, float, float, float] | None:
     """Return the box of a region in shares of the image; None of another shape, or a rotated one."""
     written = [value.get(name) for name in ("x", "y", "width", "height")]
-    if None in written or number_of(value.get("rotation", 0)) != 0:
+    rotation = number_of(value.get("rotation") or 0)
+    if rotation is None and strict:
+        raise place.fault(f"the rotation of a rectangle is {shown(value['rotation'])}, but must be a number")
+    if None in written or rotation != 0:
         return None
     numbers = [number_of(number) for number in written]
     if None in numbers:

@@ -189,7 +189,7 @@ def _objects(path: Path, names: Mapping[int, str], place: Place, *, has_points: 
         fields = line.split()
         if not fields:
             continue
-        at = Place(path, f"line {number}")
+        at = Place(path, "line", number)
         values = [number_of(field) for field in fields]
         index = values[0]
         if index is None or not index.is_integer() or int(index) not in names:
