@@ -88,26 +88,33 @@ def _label_studio_again(content: bytes) -> Entries:
         given = [each for each in given if not each.get("was_cancelled")]
         given = [each for each in given if each.get("ground_truth") is True] or given
         tags: set[str] = set()
-        boxes: dict[str, tuple[float, ...] | None] = {}
-        for number, result in enumerate(result for each in given for result in each.get("result", [])):
-            value = result.get("value")
-            if not isinstance(value, dict):
-                continue
-            if "choices" in value and "x" not in value:
-                names = value["choices"] if isinstance(value["choices"], list) else [value["choices"]]
-                tags |= {clean_name(str(name)) for name in names}
-            elif value.get("rectanglelabels"):
-                known = [value.get(name) for name in ("x", "y", "width", "height")]
-                box = None
-                if None not in known and float(value.get("rotation") or 0) == 0:
-                    x, y, width, height = (float(each) / 100 for each in known)
-                    box = (x * 40, y * 30, (x + width) * 40, (y + height) * 30)
-                boxes[str(result.get("id", number))] = box
+        of_each: list[list[tuple[float, ...] | None]] = []
+        for each in given:
+            boxes: dict[str, tuple[float, ...] | None] = {}
+            for number, result in enumerate(each.get("result", [])):
+                value = result.get("value")
+                if not isinstance(value, dict):
+                    continue
+                if "choices" in value and "x" not in value:
+                    names = value["choices"] if isinstance(value["choices"], list) else [value["choices"]]
+                    tags |= {clean_name(str(name)) for name in names}
+                elif value.get("rectanglelabels"):
+                    boxes[str(result.get("id", number))] = _rectangle(value)
+            if boxes and list(boxes.values()) not in of_each:
+                of_each.append(list(boxes.values()))
         if tags:
             (label,) = tags
             file = str(task["data"]["image"]).rpartition("/")[2].removeprefix("0123abcd-")
-            found.add(_entry(file, label, next(iter(boxes.values())) if len(boxes) == 1 else None))
+            found.add(_entry(file, label, of_each[0][0] if len(of_each) == 1 == len(of_each[0]) else None))
     return found
+
+
+def _rectangle(value: dict[str, Any]) -> tuple[float, ...] | None:
+    known = [value.get(name) for name in ("x", "y", "width", "height")]
+    if None in known or float(value.get("rotation") or 0) != 0:
+        return None
+    x, y, width, height = (float(each) / 100 for each in known if each is not None)
+    return x * 40, y * 30, (x + width) * 40, (y + height) * 30
 
 
 def _cvat(random: Random) -> str:

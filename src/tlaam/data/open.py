@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from tlaam.data.annotations import class_csv, coco, cvat, label_studio, yolo
-from tlaam.data.annotations.annotated import CROPS
+from tlaam.data.annotations.crops import CROPS
 from tlaam.data.class_depth import DEEPEST, option
 from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
 from tlaam.data.left_out import conversion

@@ -79,6 +79,19 @@ def test_subsets_are_splits(tmp_path: Path) -> None:
         open_dataset(written(tmp_path / "annotations.xml", document(*GOOD, attributes='subset="season1"')))
 
 
+def test_one_file_name_in_two_subsets(tmp_path: Path) -> None:
+    """As in the export of a project: each in the folder of its subset."""
+    photographs(tmp_path / "images" / "Train", ["1.jpg", "2.jpg"])
+    photographs(tmp_path / "images" / "Test", ["1.jpg"])
+    images = [("1.jpg", "Train", "crow"), ("2.jpg", "Train", "jay"), ("1.jpg", "Test", "jay")]
+    text = "".join(f'<image name="{n}" subset="{s}"><tag label="{label}"/></image>' for n, s, label in images)
+    assert read(written(tmp_path / "annotations.xml", f"<annotations>{text}</annotations>")) == {
+        "images/Train/1.jpg": ("crow", "train", None),
+        "images/Train/2.jpg": ("jay", "train", None),
+        "images/Test/1.jpg": ("jay", "test", None),
+    }
+
+
 BOMB = "<!DOCTYPE a [<!ENTITY b 'xxxx'>" + "".join(
     f"<!ENTITY {chr(99 + n)} '{f'&{chr(98 + n)};' * 20}'>" for n in range(10)
 ) + "]><annotations><image name='&l;'/></annotations>"  # fmt: skip

@@ -103,6 +103,12 @@ def test_annotators_who_agree_are_one_and_who_differ_are_refused_by_name(tmp_pat
     assert read(written(tmp_path / "export.json", found))[PHOTOS[0]][0] == "jay"
 
 
+def test_what_one_annotator_adds_to_another_counts(tmp_path: Path) -> None:
+    found = tasks()
+    found[0] = task(0, PHOTOS[0], [CROW], [region(RECTANGLE)])
+    assert read(written(photographs(tmp_path) / "export.json", found))[PHOTOS[0]] == ("crow", "train", (10, 15, 30, 27))
+
+
 def test_boxes_of_two_annotators_are_not_measured(tmp_path: Path) -> None:
     found = tasks()
     results = [[CROW, region(RECTANGLE, x=x)] for x in (10, 12)]

@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
+from tlaam.data.annotations.crops import CROPS, crops_of
 from tlaam.data.annotations.documents import Place
+from tlaam.data.annotations.records import Annotated, Draft, Source, counted_images
 from tlaam.data.boxes import are_shares, in_pixels
-from tlaam.data.images import ImageError, image_size
 from tlaam.data.labels import sorted_labels
-from tlaam.data.rules import NO_NUMBERS, require_usable_classes
-from tlaam.data.sample import Box, LabelledImages, Sample, Split, Window
+from tlaam.data.rules import require_usable_classes
+from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split_names import splits_of_paths
 from tlaam.errors import DataError
-
-CROPS = "crops=1"
-"""Behind a path: each box is an image of its own."""
-_LARGEST = 1e9  # pixels of a side that a box may have
-
-
-class Object(NamedTuple):
-    """One object of an image.
-
-    Attributes:
-        label: its category.
-        box: xyxy in pixels of the upright image, or shares of its sides (`Source.shares`); None where there is none.
-        is_crowd: whether it stands for several.
-    """
-
-    label: str
-    box: Box | None = None
-    is_crowd: bool = False
-
-
-class Annotated(NamedTuple):
-    """What a source says of one image.
-
-    Attributes:
-        image: its path, relative to `Source.home` or absolute.
-        split: None where the source does not say.
-        place: where it is written.
-        tags: labels of the image as a whole.
-        objects: in the order in which they are written.
-        group: `Sample.group`.
-    """
-
-    image: str
-    split: Split | None
-    place: Place
-    tags: tuple[str, ...] = ()
-    objects: tuple[Object, ...] = ()
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where annotations come from, and how they are to be read.
-
-    Attributes:
-        root: the path that was given.
-        home: the folder that paths of images are relative to.
-        kind: `LabelledImages.kind`.
-        title: what is said of it: ``COCO JSON 'a.json'``.
-        crops: take each box as an image of its own.
-        strict: as of `tlaam.data.open.open_dataset`.
-        shares: boxes are shares of width and height; None: they are if all lie between 0 and 1.
-        notes: what was found out already.
-    """
-
-    root: Path
-    home: Path
-    kind: str
-    title: str
-    crops: bool
-    strict: bool
-    shares: bool | None = False
-    notes: list[str] = field(default_factory=list)
 
 
 def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledImages:
@@ -95,7 +30,7 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     """
     by_tags = not source.crops and any(each.tags for each in annotated)
     notes = [f"Read as {source.title}.", *source.notes]
-    made = _crops(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes)
+    made = crops_of(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes)
     if not made:
         what = "box with a label" if source.crops else "image with a label"
         raise DataError(f"'{source.root}' holds no {what}. Label some, and export them again.")
@@ -106,25 +41,15 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     if all(each.split is None for each in annotated):
         samples, said = splits_of_paths(samples)
         notes += said
-    option = CROPS if source.crops else ""
+    name, option = _title(source.root), CROPS if source.crops else ""
     images = LabelledImages(
-        _title(source.root), source.root, source.kind, names, tuple(samples), option, notes=tuple(notes)
-    )
+        f"{name}-crops" if source.crops else name, source.root, source.kind, names, tuple(samples), option,
+        notes=tuple(notes),
+    )  # fmt: skip
     return require_usable_classes(images) if source.strict else images
 
 
-class _Draft(NamedTuple):
-    """A sample before classes have numbers."""
-
-    label: str
-    of: Annotated
-    name: str
-    box: Box | None = None
-    group: str | None = None
-    window: Window | None = None
-
-
-def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str]) -> list[_Draft]:
+def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str]) -> list[Draft]:
     several: list[tuple[Annotated, list[str]]] = []
     unlabelled, unmeasured = 0, 0
     made = []
@@ -139,15 +64,15 @@ def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes:
             is_one = len(each.objects) == 1 and not each.objects[0].is_crowd
             unmeasured += bool(boxes) and not is_one
             box = boxes[0] if boxes and is_one else None
-            made.append(_Draft(labels[0], each, each.image, box, each.group))
+            made.append(Draft(labels[0], each, each.image, box, each.group))
     if several:
         raise _several(source, several, len(annotated), by_tags)
     if by_tags and any(each.objects for each in annotated):
         notes.append("The labels are those of whole images; boxes are only measured.")
     if unlabelled:
-        notes.append(f"Left out: {_images(unlabelled)} without a label.")
+        notes.append(f"Left out: {counted_images(unlabelled)} without a label.")
     if unmeasured:
-        notes.append(f"Boxes are not measured of {_images(unmeasured)} with several objects.")
+        notes.append(f"Boxes are not measured of {counted_images(unmeasured)} with several objects.")
     return made
 
 
@@ -162,67 +87,13 @@ def _several(source: Source, several: Sequence[tuple[Annotated, list[str]]], tot
     )
     what = "labels" if by_tags or not boxed else "categories of objects"
     return example.place.fault(
-        f"{len(several):,} of {_images(total)} {have} several {what}, such as '{example.image}' "
+        f"{len(several):,} of {counted_images(total)} {have} several {what}, such as '{example.image}' "
         f"({', '.join(map(repr, labels[:3]))})",
         remedy,
     )
 
 
-def _crops(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> list[_Draft]:
-    shares = source.shares
-    if shares is None:
-        shares = are_shares([found.box for each in annotated for found in each.objects if found.box is not None])
-    without, crowds, empty = 0, 0, 0
-    made = []
-    for each in annotated:
-        crowds += sum(found.is_crowd for found in each.objects)
-        boxed = [found for found in each.objects if found.box is not None and not found.is_crowd]
-        without += len(each.objects) - sum(found.is_crowd for found in each.objects) - len(boxed)
-        empty += not each.objects
-        size = _size(source, each) if shares and boxed else None
-        group = each.group or (each.image if len(boxed) > 1 else None)
-        for count, found in enumerate(boxed, start=1):
-            if shares and size is None:  # an image that cannot be read is found by `tlaam.data.check`
-                made.append(_Draft(found.label, each, f"{each.image}#{count}", None, group))
-                continue
-            assert found.box is not None
-            window = _window(found.box, size)
-            if window is None:
-                if source.strict:
-                    raise each.place.fault(f"a box of '{each.image}' cannot be cut out")
-                without += 1
-                continue
-            name = f"{each.image}[{','.join(map(str, window))}]"
-            made.append(_Draft(found.label, each, name, None, group, window))
-    for count, what in (
-        (empty, f"{_images(empty)} without objects"),
-        (without, f"{without:,} object{'' if without == 1 else 's'} without a box"),
-        (crowds, f"{crowds:,} box{'' if crowds == 1 else 'es'} around crowds"),
-    ):
-        if count:
-            notes.append(f"Left out: {what}.")
-    return made
-
-
-def _window(box: Box, size: tuple[int, int] | None) -> Window | None:
-    """Return the pixels that a box touches; None of one without an area."""
-    width, height = size or (1, 1)
-    x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
-    if not (all(abs(value) < _LARGEST for value in (x0, y0, x1, y1)) and x0 < x1 and y0 < y1):
-        return None
-    # Shares are written with few digits: what reaches a thousandth into a pixel does not touch it.
-    slack = 0.0 if size is None else 1e-3
-    return math.floor(x0 + slack), math.floor(y0 + slack), math.ceil(x1 - slack), math.ceil(y1 - slack)
-
-
-def _size(source: Source, each: Annotated) -> tuple[int, int] | None:
-    try:
-        return image_size(source.home / each.image)
-    except ImageError:
-        return None
-
-
-def _unique(source: Source, made: Iterable[_Draft], classes: Sequence[str]) -> list[Sample]:
+def _unique(source: Source, made: Iterable[Draft], classes: Sequence[str]) -> list[Sample]:
     """Return samples without exact repetitions."""
     number = {name: label for label, name in enumerate(classes)}
     firsts: dict[str, tuple[Sample, Place]] = {}
@@ -255,35 +126,8 @@ def _with_pixels(source: Source, samples: list[Sample], notes: list[str]) -> lis
     if source.shares is None:
         notes.append("All boxes lie between 0 and 1: they are read as shares of each image's width and height.")
     if lost:
-        notes.append(f"Boxes of {_images(lost)} are left out, since the files cannot be read.")
+        notes.append(f"Boxes of {counted_images(lost)} are left out, since the files cannot be read.")
     return samples
-
-
-def checked_box(box: Box, place: Place, *, strict: bool) -> Box:
-    """Return a box, xyxy; one that is not four finite numbers as four NaN.
-
-    Raises:
-        DataError: it has no positive, finite sides, and `strict`.
-    """
-    is_finite = all(map(math.isfinite, box))
-    if strict and not (is_finite and box[0] < box[2] and box[1] < box[3]):
-        written = ", ".join(f"{value:g}" for value in box)
-        raise place.fault(f"the box from corner to corner, [{written}], has no positive, finite width and height")
-    return box if is_finite else NO_NUMBERS
-
-
-def number_of(value: object) -> float | None:
-    """Return a number, or the text of one; None of anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
 
 
 def _title(root: Path) -> str:
@@ -298,4 +142,4 @@ def _title(root: Path) -> str:
 
 _PLAIN_STEMS = frozenset(("annotations", "_annotations.coco", "annotation", "data", "dataset", "result", "labels"))
 
-__all__ = ["CROPS", "Annotated", "Object", "Source", "checked_box", "labelled_images", "number_of"]
+__all__ = ["labelled_images"]

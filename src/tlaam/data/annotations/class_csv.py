@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tlaam.data.annotations.annotated import Annotated, Source, labelled_images
+from tlaam.data.annotations.annotated import labelled_images
 from tlaam.data.annotations.documents import Place
+from tlaam.data.annotations.records import Annotated, Source
 from tlaam.data.locate import ImageFinder
 from tlaam.data.manifest import opened_table
 from tlaam.data.manifest_plan import plan_of

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tlaam.data.annotations.annotated import Annotated, Object, Source, checked_box, labelled_images, number_of
+from tlaam.data.annotations.annotated import labelled_images
 from tlaam.data.annotations.documents import Place, entries_of, head_of, id_of, name_of, read_json, shown
 from tlaam.data.annotations.image_files import annotation_folders, home_of, located, usual_folders
+from tlaam.data.annotations.records import Annotated, Object, Source, checked_box, number_of
 from tlaam.data.rules import NO_NUMBERS, split_of
 from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.data.split_names import split_in

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from tlaam.data.annotations.annotated import Annotated, Object, Source, checked_box, labelled_images, number_of
+from tlaam.data.annotations.annotated import labelled_images
 from tlaam.data.annotations.documents import Place, head_of, name_of, read_xml
 from tlaam.data.annotations.image_files import located, usual_folders
+from tlaam.data.annotations.records import Annotated, Object, Source, checked_box, number_of
 from tlaam.data.rules import NO_NUMBERS, split_of
 from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.utils.garbage import collector_paused
@@ -54,7 +56,7 @@ def read_cvat(root: str | Path, *, strict: bool = True, crops: bool = False) -> 
         if not (image.get("name") or "").strip():
             raise place.fault("it has no name")
     folders = usual_folders(home)
-    paths, spelt = located(home, [((i.get("name") or "").strip(), p) for i, p in listed], folders, strict=strict)
+    paths, spelt = located(home, [(_file_name(home, i), p) for i, p in listed], folders, strict=strict)
     annotated = [
         Annotated(
             file, _split(image, place), place, _tags(image, place), tuple(_objects(image, place, strict=strict))
@@ -67,6 +69,13 @@ def read_cvat(root: str | Path, *, strict: bool = True, crops: bool = False) -> 
 
 def _numbered(document: Element) -> Iterator[tuple[int, Element]]:
     return enumerate(document.findall("image"), start=1)
+
+
+def _file_name(home: Path, image: Element) -> str:
+    """Return the path of an image: in a folder that is called as its subset, if it is there."""
+    name, subset = (image.get("name") or "").strip(), (image.get("subset") or "").strip()
+    inside = f"images/{subset}/{name}"
+    return inside if subset and os.path.lexists(os.path.join(home, inside)) else name  # noqa: PTH118 (as it is written)
 
 
 def _split(image: Element, place: Place) -> Split | None:

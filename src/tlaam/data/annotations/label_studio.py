@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from tlaam.data.annotations.annotated import Annotated, Object, Source, checked_box, labelled_images, number_of
+from tlaam.data.annotations.annotated import labelled_images
 from tlaam.data.annotations.documents import Place, head_of, mappings, name_of, read_json, shown
 from tlaam.data.annotations.image_files import located, usual_folders
+from tlaam.data.annotations.records import Annotated, Object, Source, checked_box, number_of
 from tlaam.data.columns import AmbiguousColumnsError, taken_for
 from tlaam.data.locate import is_address
 from tlaam.data.rules import NO_NUMBERS
@@ -83,7 +84,7 @@ def read_label_studio(root: str | Path, *, strict: bool = True, crops: bool = Fa
         if not answers:
             cancelled += task.is_cancelled
             empty += not task.is_cancelled
-        elif len({(frozenset(answer.tags), frozenset(o.label for o in answer.objects)) for answer in answers}) > 1:
+        elif _differ(answers):
             differing.append(task.key)
         else:
             kept.append((task, _joined(answers)))
@@ -258,12 +259,19 @@ def _file_name(image: str) -> str:
     return f"/data/upload/{name}" if (name := PurePosixPath(unquote(address.path)).name) else image
 
 
+def _differ(answers: Sequence[_Answer]) -> bool:
+    """Whether answers have different labels: of the image, or of its objects; one may lack what another has."""
+    tags = {frozenset(answer.tags) for answer in answers}
+    labels = {frozenset(found.label for found in answer.objects) for answer in answers}
+    return len(tags - {frozenset()}) > 1 or len(labels - {frozenset()}) > 1
+
+
 def _joined(answers: Sequence[_Answer]) -> _Answer:
     """Return what several answers with the same labels say; boxes, if only one of them has any."""
-    boxed = [answer for answer in answers if answer.objects]
-    if len(boxed) < 2:
-        return answers[0]._replace(objects=boxed[0].objects) if boxed else answers[0]
-    return answers[0]._replace(objects=tuple(each._replace(box=None) for each in answers[0].objects))
+    tags = next((answer.tags for answer in answers if answer.tags), ())
+    boxed = [answer.objects for answer in answers if answer.objects]
+    objects = boxed[0] if boxed else ()
+    return _Answer(tags, objects if len(boxed) < 2 else tuple(each._replace(box=None) for each in objects))
 
 
 def _require_one_question(path: Path, kept: Sequence[tuple[_Task, _Answer]]) -> None:

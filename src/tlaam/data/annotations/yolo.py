@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlaam.data.annotations.annotated import Annotated, Object, Source, checked_box, labelled_images, number_of
+from tlaam.data.annotations.annotated import labelled_images
 from tlaam.data.annotations.documents import Place, name_of, shown
+from tlaam.data.annotations.records import Annotated, Object, Source, checked_box, number_of
 from tlaam.data.rules import NO_NUMBERS, split_of
 from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.data.walk import image_files, visible_files, visible_folders
