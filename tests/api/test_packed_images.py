@@ -12,6 +12,7 @@ from small_runs import small_run
 import tlaam
 from tlaam.data.open import open_dataset
 from tlaam.inference.engine import load_engine
+from tlaam.reference.file import read_index
 from tlaam.reference.index import ReferenceIndex
 from tlaam.workflows.reference_index import write_reference_index
 
@@ -44,7 +45,7 @@ def test_they_are_measured_and_reported_as_files_are(places: dict[str, Path], ki
 def test_a_reference_index_is_that_of_the_files(places: dict[str, Path], kind: str, tmp_path: Path) -> None:
     def index(source: Path, name: str) -> ReferenceIndex:
         engine = load_engine(small_run(tmp_path / name))
-        return ReferenceIndex.read(write_reference_index(engine, open_dataset(source)))
+        return read_index(write_reference_index(engine, open_dataset(source)))
 
     of_files, packed = index(places["folder"], "a"), index(places[kind], "b")
     np.testing.assert_array_equal(packed.embeddings, of_files.embeddings)

@@ -164,7 +164,7 @@ REFUSED_FOLDERS: dict[str, tuple[list[str], list[str]]] = {
     "train_images and test_images": (["train_images/1.jpg", "test_images/2.jpg"], ["outside class folders"]),
     "images and masks": (["images/1.jpg", "masks/1.png"], ["'images' and 'masks'", "not classes", "Sort"]),
     "images and labels below splits": (
-        ["train/images/1.jpg", "train/labels/1.txt", "val/images/2.jpg"], ["'images' and 'labels'", "not classes"],
+        ["train/images/1.jpg", "train/labels/1.txt", "val/images/2.jpg"], ["YOLO's form", "names their classes"],
     ),
     "JPEGImages and SegmentationClass": (
         ["JPEGImages/1.jpg", "SegmentationClass/1.png"], ["not classes, but images and what belongs to them"],
@@ -371,6 +371,17 @@ REFUSED_TABLES: dict[str, tuple[str, list[str]]] = {
     "an empty list": (changed(1, "[]"), ["line 3", "without a class name"]),
     "one-hot of none": (
         lines("image,crow,jay", [("crow/0.jpg", "1", "0"), ("jay/0.jpg", "0", "0")]), ["line 3", "none hold 1"],
+    ),
+    "probabilities": (
+        lines("image,crow,jay", [(f, *(("0.9", "0.1") if c == "crow" else ("0.2", "0.8"))) for f, c in PLAIN]),
+        ["line 1", "'crow', 'jay' hold fractions", "'label'"],
+    ),
+    "tags, parted by blanks": (
+        lines("image_name,tags", [(f, f"{c} sunny" if f == PLAIN[2][0] else c) for f, c in PLAIN]),
+        ["line 4", "column 'tags' holds 2 labels", "'sunny'", "one label"],
+    ),
+    "labels of two kinds of signs": (
+        lines("image,labels", [(f, f"{c}|x;y") for f, c in PLAIN]), ["line 2", "column 'labels' holds 3 labels", "'y'"],
     ),
     "one-hot of two": (
         lines("image,crow,jay", [("crow/0.jpg", "1", "0"), ("jay/0.jpg", "1", "1")]), ["line 3", "'jay' hold 1"],

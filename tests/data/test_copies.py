@@ -69,6 +69,19 @@ def test_of_many_images_only_equal_files_are_found(images: LabelledImages, monke
     assert not any("crow/same.bmp" in equal or "crow/jpeg.jpg" in equal for equal in found)
 
 
+@pytest.mark.parametrize("most", [0, 1000])
+def test_windows_of_one_file_are_copies_where_they_show_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(copies, "DECODED", most)
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    wanted = [("a.jpg", (0, 0, 32, 32)), ("a.jpg", (8, 8, 40, 40)), ("b.jpg", (8, 8, 40, 40)), ("b.jpg", None)]
+    samples = [Sample(str(tmp_path / file), f"{file}{window}", 0, "train", window=window) for file, window in wanted]
+    assert named(find_copies(samples)) == {frozenset({"a.jpg(8, 8, 40, 40)", "b.jpg(8, 8, 40, 40)"})}
+
+
 def test_copies_are_looked_for_once_and_stay_on_one_side(images: LabelledImages) -> None:
     ruled = with_copies(images)
     assert ruled.rule.copies is not None and len(ruled.rule.copies) == 2 and with_copies(ruled) is ruled

@@ -83,6 +83,18 @@ def test_boxes_are_in_pixels_of_the_file(run: Path, tmp_path: Path) -> None:
     assert boxes[:, 2].max() > 50, "boxes were left in pixels of the input image"
 
 
+def test_of_a_sample_only_the_window_is_answered_for(run: Path, tmp_path: Path) -> None:
+    path = make(tmp_path / "whole.png", 90, 70)
+    Image.open(path).crop((10, 20, 70, 60)).save(tmp_path / "cut.png")
+    predictor = load_engine(run)
+    (of_sample,) = predictor.predict([Sample(str(path), "whole.png", 0, "test", window=(10, 20, 70, 60))])
+    (of_cut_file,) = predictor.predict([tmp_path / "cut.png"])
+    assert (of_sample.path, of_sample.size) == (str(path), (60, 40))
+    assert of_sample.top() == of_cut_file.top()
+    pictures = [prediction.plot() for prediction in (of_sample, of_cut_file)]
+    np.testing.assert_array_equal(*map(np.asarray, pictures))
+
+
 def test_of_a_sample_the_banner_is_cut_off(run: Path, tmp_path: Path) -> None:
     path = make(tmp_path / "whole.png", 90, 70)
     Image.open(path).crop((0, 0, 90, 50)).save(tmp_path / "cut.png")

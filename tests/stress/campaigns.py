@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stress.annotations import Annotations
 from stress.attempts import Campaign
 from stress.containers import Containers
 from stress.damage import Damage
@@ -18,5 +19,17 @@ from stress.surroundings import Surroundings
 
 CAMPAIGNS: dict[str, Callable[[], Campaign]] = {
     campaign.name: campaign
-    for campaign in (Images, Manifests, Containers, Metadata, Models, Numbers, Kills, Damage, Surroundings, Server)
+    for campaign in (
+        Images,
+        Manifests,
+        Containers,
+        Metadata,
+        Annotations,
+        Models,
+        Numbers,
+        Kills,
+        Damage,
+        Surroundings,
+        Server,
+    )
 }

@@ -14,15 +14,20 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-READERS = ("images", "manifests", "matlab", "onnx", "yaml", "npy")
+READERS = ("images", "manifests", "coco", "label-studio", "cvat", "matlab", "onnx", "yaml", "npy")
 _MODULES = {
     "images": "tlaam.data.images",
     "manifests": "tlaam.data.manifest",
+    "coco": "tlaam.data.annotations.coco",
+    "label-studio": "tlaam.data.annotations.label_studio",
+    "cvat": "tlaam.data.annotations.cvat",
     "matlab": "tlaam.data.public.matlab",
     "onnx": "tlaam.inference.onnx_file",
     "yaml": "tlaam.utils.yaml_file",
@@ -31,6 +36,10 @@ _MODULES = {
 """The module that each reader is in."""
 _PARTS = {"images": ["PIL"], "yaml": ["yaml"]}
 """What else of Python is watched for new code."""
+_SUFFIXES = {
+    **{"manifests": ".csv", "npy": ".npy", "yaml": ".yaml", "matlab": ".mat", "onnx": ".onnx"},
+    **{"coco": ".json", "label-studio": ".json", "cvat": ".xml"},
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,9 +71,7 @@ def _target(reader: str) -> Callable[[bytes], None]:
     from tlaam.errors import TlaamError
 
     read = _READS[reader]()
-    suffix = {"manifests": ".csv", "npy": ".npy", "yaml": ".yaml", "matlab": ".mat", "onnx": ".onnx"}.get(
-        reader, ".jpg"
-    )
+    suffix = _SUFFIXES.get(reader, ".jpg")
     path = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)) / f"x{suffix}"  # noqa: PTH112
 
     def one(content: bytes) -> None:
@@ -107,6 +114,24 @@ def _manifests() -> Callable[[Path], Any]:
     return read
 
 
+def _annotations(name: str) -> Callable[[Path], Any]:
+    from tlaam.errors import DataError
+
+    read_file = getattr(importlib.import_module(_MODULES[name]), f"read_{name.replace('-', '_')}")
+
+    def read(path: Path) -> None:
+        refused: DataError | None = None
+        for strict, crops in product((True, False), repeat=2):
+            try:
+                read_file(path, strict=strict, crops=crops)
+            except DataError as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    return read
+
+
 def _matlab() -> Callable[[Path], Any]:
     from tlaam.data.public.matlab import read_mat
 
@@ -138,6 +163,7 @@ def _npy() -> Callable[[Path], Any]:
 
 _READS: dict[str, Callable[[], Callable[[Path], Any]]] = {
     "images": _images, "manifests": _manifests, "matlab": _matlab, "onnx": _onnx, "yaml": _yaml, "npy": _npy,
+    **{name: partial(_annotations, name) for name in ("coco", "label-studio", "cvat")},
 }  # fmt: skip
 
 
@@ -154,6 +180,10 @@ def seeds(reader: str, seed: int) -> list[bytes]:
             from stress.manifests import FORMS
 
             return [content for make in FORMS.values() if len(content := make(random, folder)[0]) < 20_000]
+        if reader in ("coco", "label-studio", "cvat"):
+            from stress.annotations import written_seeds
+
+            return written_seeds(reader, random)
         if reader == "matlab":
             from stress.metadata import cars
 

@@ -71,6 +71,19 @@ def test_a_banner_is_neither_seen_nor_measured(sample: Sample, side: int) -> Non
     torch.testing.assert_close(trained.box, item.box)
 
 
+def test_only_the_window_is_seen(sample: Sample) -> None:
+    left, top, right, bottom = 100, 150, 500, 450
+    part = replace(sample, box=(0.0, 30.0, 100.0, 300.0), window=(left, top, right, bottom))
+    cut = sample.path.with_name("cut.png")
+    sample.picture().crop((left, top, right, bottom)).save(cut)
+    of_file = replace(part, file=str(cut), window=None)
+    for one, other in zip(*(EvaluationImages([each], 64)[0] for each in (part, of_file)), strict=True):
+        torch.testing.assert_close(one, other)
+    augment = Augment(64, flip=True, jitter=0, crop_scale=0.7)
+    for one, other in zip(*(TrainingImages([each], 64, augment, 0)[3, 0] for each in (part, of_file)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_batches_of_items(sample: Sample) -> None:
     images = TrainingImages([sample] * 5, 32, Augment(32, flip=True, jitter=0.1, crop_scale=1), seed=0)
     batches = list(batch_loader(images, StepBatches(5, 2, 1, seed=0), 0, pin=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def test_inputs_are_kept_and_read_back(tmp_path: Path, samples: list[Sample]) ->
     assert again.fill(samples) == 2 and again.fill(samples) == 0
     assert_right(pickle.loads(pickle.dumps(again)), samples)  # as a process that loads images gets it
     assert InputCache(tmp_path / "cache", SIZE + 1).get(samples[0]) is None
+
+
+def test_windows_of_one_image_have_inputs_of_their_own(tmp_path: Path, samples: list[Sample]) -> None:
+    parts = [replace(samples[0], name=str(side), window=(side, 5, side + 50, 60)) for side in (0, 10, 20)]
+    cache = InputCache(tmp_path / "cache", SIZE)
+    assert cache.fill([samples[0], *parts]) == 4
+    assert_right(InputCache(tmp_path / "cache", SIZE), [samples[0], *parts])
+    assert not np.array_equal(decoded(parts[0]), decoded(parts[1]))
 
 
 def test_training_and_validation_see_the_same_with_and_without(tmp_path: Path, samples: list[Sample]) -> None:

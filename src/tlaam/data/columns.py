@@ -56,10 +56,12 @@ class Seen(NamedTuple):
     Attributes:
         values: its values in lower case; none where there are more than `MANY`.
         true_share: share of the rows that say yes.
+        is_fraction: whether the first of its values lie between 0 and 1, and not all at the ends.
     """
 
     values: frozenset[str]
     true_share: float
+    is_fraction: bool = False
 
 
 def taken_for(wanted: str, header: Sequence[str]) -> str | None:
@@ -105,16 +107,26 @@ def surveyed(rows: Iterable[Sequence[str]], places: Mapping[str, int]) -> dict[s
             if len(values[name]) > MANY:
                 many.add(name)
     return {
-        name: Seen(frozenset() if name in many else frozenset(found), yes[name] / max(count, 1))
+        name: Seen(frozenset() if name in many else frozenset(found), yes[name] / max(count, 1), _are_fractions(found))
         for name, found in values.items()
     }
+
+
+def _are_fractions(values: Iterable[str]) -> bool:
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return False
+    return all(0 <= number <= 1 for number in numbers) and any(0 < number < 1 for number in numbers)
 
 
 def one_hot(seen: Mapping[str, Seen], not_these: Iterable[str]) -> list[str]:
     """Return the columns that hold nothing but 0 and 1, if there are several: each may be a class."""
     left_out = set(not_these)
     found = [
-        name for name, (values, _) in seen.items() if name and name not in left_out and values and values <= _BINARY
+        name
+        for name, column in seen.items()
+        if name and name not in left_out and column.values and column.values <= _BINARY
     ]
     return found if len(found) > 1 else []
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tlaam.data.container import Member, piece_of, size_of
 from tlaam.data.images import ImageError
-from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.sample import LabelledImages, Sample, Window
 from tlaam.data.split_rule import name_checksum
 from tlaam.utils.checksums import checksum, file_checksum
 from tlaam.utils.text import printable
@@ -122,7 +122,7 @@ def _of_header(sample: Sample) -> tuple[int, int] | None:
 
 def _is_jpeg(sample: Sample) -> bool:
     try:
-        return piece_of(sample.source, 0, len(_JPEG)) == _JPEG and not sample.banner  # which is cut off at full size
+        return piece_of(sample.source, 0, len(_JPEG)) == _JPEG and sample.is_whole  # what is not is cut at full size
     except OSError:
         return False
 
@@ -143,12 +143,12 @@ def _digest(sample: Sample, max_side: int | None) -> str | None:
     return checksum(repr(image.size).encode(), image.tobytes())
 
 
-def _of_file(sample: Sample) -> tuple[int, int, bytes] | None:
-    """Return a file's size, what is cut off below, and a piece from its middle."""
+def _of_file(sample: Sample) -> tuple[int, int, Window | None, bytes] | None:
+    """Return a file's size, what of it is the picture, and a piece from its middle."""
     try:
         source = sample.source
         size = size_of(source)
-        return size, sample.banner, piece_of(source, size // 2, _PIECE)
+        return size, sample.banner, sample.window, piece_of(source, size // 2, _PIECE)
     except OSError:
         return None
 

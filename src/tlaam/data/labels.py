@@ -72,6 +72,18 @@ def spellings_of_numbers(labels: Iterable[str]) -> dict[str, str]:
     return {name: kept[value] for value, names in by_value.items() for name in names if name != kept[value]}
 
 
+def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return labels sorted, by value if all are numbers.
+
+    >>> sorted_labels(["10", "9"]), sorted_labels(["b", "a"])
+    (('9', '10'), ('a', 'b'))
+    """
+    names = sorted(labels)
+    if all(map(_NUMBER.fullmatch, names)):
+        names.sort(key=float)
+    return tuple(names)
+
+
 def joined_labels(labels: Iterable[str]) -> tuple[str, list[str]] | None:
     """Return a label that joins several others, and these: each of its parts is a label of its own, or of such joins.
 
@@ -134,6 +146,7 @@ __all__ = [
     "joined_labels",
     "label_of",
     "same_label",
+    "sorted_labels",
     "spellings_of_numbers",
     "worded_labels",
 ]

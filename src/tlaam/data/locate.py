@@ -23,7 +23,7 @@ _SAID: dict[Reason, str] = {
     "spelling": "in the spelling of another system or program",
     "place": "with a folder that is not there, or without the one that is",
 }
-_UPLOADED = re.compile(r".*/data/upload/(?:\d+/)?(?:[0-9a-f]{8}-)?([^/]+)$")
+_UPLOADED = re.compile(r".*/data/upload/(?:\d+/)?((?:[0-9a-f]{8}-)?([^/]+))$")
 _SERVED = re.compile(r".*/data/local-files/?\?d=(.+)$")
 _ADDRESS = re.compile(r"(https?|s3|gs|ftp|az|hdfs)://|data:image/", re.IGNORECASE)
 
@@ -235,9 +235,9 @@ def _spellings(image: str) -> Iterator[str]:
     if "%" in plain:
         plain = unquote(plain)
         yield plain
-    for pattern in (_SERVED, _UPLOADED):  # as Label Studio exports what it serves
+    for pattern in (_SERVED, _UPLOADED):  # as Label Studio exports what it serves, which prefixes what was uploaded
         if found := pattern.fullmatch(plain):
-            yield found[1]
+            yield from dict.fromkeys(found.groups())
 
 
 __all__ = ["ImageFinder", "SeveralFilesError", "is_address"]

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from tlaam.data.boxes import are_shares, in_pixels
 from tlaam.data.columns import COLUMNS
-from tlaam.data.labels import joined_labels, same_label, spellings_of_numbers, worded_labels
+from tlaam.data.labels import joined_labels, same_label, sorted_labels, spellings_of_numbers, worded_labels
 from tlaam.data.locate import ImageFinder
 from tlaam.data.manifest_plan import other_name, plan_of
 from tlaam.data.manifest_rows import Entry, entries, file_of
-from tlaam.data.rules import require_usable_classes, split_of
-from tlaam.data.sample import LabelledImages, Sample, Split
+from tlaam.data.rules import require_usable_classes
+from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.split_names import splits_of_paths
 from tlaam.data.table import Table, encoding_of, fault, listed, read_table
 from tlaam.errors import DataError, did_you_mean
 from tlaam.utils.collector import collector_paused
 
-FOLDER_NAMES = ("manifest.csv", "annotations.csv")
+FOLDER_NAMES = ("manifest.csv", "annotations.csv", "_classes.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
-
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def manifest_in(root: Path) -> Path | None:
@@ -68,11 +65,11 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
             impossible; and whatever `strict` refuses.
     """
     path = Path(path)
-    with _open(path) as table:
+    with opened_table(path) as table:
         plan = plan_of(path, table)
     for moves in (True, False):
         finder = ImageFinder(path.absolute().parent, moves=moves)
-        with _open(path) as table:
+        with opened_table(path) as table:
             found = _unique(path, entries(path, table.rows, plan, finder, strict=strict), strict=strict)
         if not finder.is_mixed:
             break
@@ -81,7 +78,7 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     respelt = spellings_of_numbers(entry.label for _, entry in found)
     named = [respelt.get(entry.label, entry.label) for _, entry in found]
     _require_one_label_each(path, found, named)
-    classes = _sorted_labels(set(named))
+    classes = sorted_labels(set(named))
     labels = {name: label for label, name in enumerate(classes)}
     samples = [
         Sample(_beside(path, entry.image), name, labels[label], entry.split, entry.box, group=entry.group)
@@ -89,7 +86,7 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     ]
     notes = [*plan.notes, *finder.notes()]
     if plan.split is None and plan.marks is None:
-        samples, said = _splits_of_paths(samples)
+        samples, said = splits_of_paths(samples)
         notes += said
     notes += [f"Labels that are one number are one class: {_pairs(respelt)}."] if respelt else []
     if worded := worded_labels(classes):
@@ -114,7 +111,7 @@ def image_paths(path: str | Path) -> Iterator[str]:
     """
     path = Path(path)
     finder = ImageFinder(path.absolute().parent)
-    with _open(path) as table:
+    with opened_table(path) as table:
         header = table.header
         if header.count("image") > 1:
             raise fault(path, 1, f"column 'image' is named twice; found {listed(header)}", "Keep one of them.")
@@ -140,12 +137,12 @@ def columns_of(path: Path) -> list[str]:
     Raises:
         DataError: the file cannot be read as CSV.
     """
-    with _open(path) as table:
+    with opened_table(path) as table:
         return list(table.header)
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Table]:
+def opened_table(path: Path) -> Iterator[Table]:
     """Open a table; what is wrong with the file is a DataError that names it, also while its rows are read."""
     try:
         with path.open(newline="", encoding=encoding_of(path)) as stream:
@@ -195,22 +192,6 @@ def _require_one_label_each(path: Path, entries: Sequence[tuple[str, Entry]], la
         )
 
 
-def _splits_of_paths(samples: list[Sample]) -> tuple[list[Sample], list[str]]:
-    """Return samples with the splits that their paths begin with, if all of them do, and what is to be said of it."""
-    found = [split_of(sample.name.partition("/")[0]) if "/" in sample.name else None for sample in samples]
-    if None in found or "train" not in found or len(set(found)) == 1:
-        return samples, []
-    moved = [
-        sample if split is None or split == "train" else _in_split(sample, split)
-        for sample, split in zip(samples, found, strict=True)
-    ]
-    return moved, ["The splits are those of the folders that all paths begin with."]
-
-
-def _in_split(sample: Sample, split: Split) -> Sample:
-    return replace(sample, split=split)
-
-
 def _pairs(respelt: dict[str, str]) -> str:
     shown = [f"'{name}' is '{kept}'" for name, kept in list(respelt.items())[:3]]
     return ", ".join(shown) + (" and so on" if len(respelt) > 3 else "")
@@ -232,13 +213,6 @@ def _sample_name(base: Path, image: str) -> str:
         return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()
     name = image.replace(os.sep, "/")
     return posixpath.normpath(name) if "./" in name or "//" in name else name
-
-
-def _sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    names = sorted(labels)
-    if all(_NUMBER.fullmatch(name) for name in names):
-        names.sort(key=float)
-    return tuple(names)
 
 
 def _no_image(path: Path) -> DataError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import re
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +12,10 @@ from pathlib import Path
 from tlaam.data.columns import BOX, COLUMNS, REQUIRED, AmbiguousColumnsError, one_hot, surveyed, taken_for, unread_boxes
 from tlaam.data.split_columns import ColumnFault, SplitColumns, split_columns
 from tlaam.data.table import Table, fault, listed
-from tlaam.errors import did_you_mean
+from tlaam.errors import DataError, did_you_mean
+
+_SEVERAL = ("labels", "tags", "categories", "genres", "attributes")
+"""What a column of several labels an image is called."""
 
 
 @dataclass
@@ -49,6 +54,10 @@ def plan_of(path: Path, table: Table) -> Plan:
         DataError: a column is missing, misspelt or named twice, or may be one of several things.
     """
     header = table.header
+    watched = _Watched(path, table)
+    if "labels" in header and "label" not in header:  # a slip, unless it is meant so
+        deque(watched.rows(), maxlen=0)
+        _raise(watched.fault)
     _check_header(path, header)
     notes: list[str] = []
     names: dict[str, str] = {name: name for name in COLUMNS if name in header}
@@ -58,7 +67,7 @@ def plan_of(path: Path, table: Table) -> Plan:
             notes.append(f"Column '{other}' is read as '{wanted}'.")
     taken = set(names.values())
     others = {name: place for place, name in enumerate(header) if name and name not in taken}
-    seen = surveyed((row for _, row in table.rows), others) if others else {}
+    seen = surveyed(watched.rows(), others) if others else {}
     marks = None
     if "split" not in names:
         try:
@@ -73,7 +82,11 @@ def plan_of(path: Path, table: Table) -> Plan:
         )
     classes = [] if "label" in names else one_hot(seen, marks.columns if marks else ())
     if classes:
-        notes.append(f"The columns {listed(classes)} are read as classes, of which each line marks one.")
+        classes_written = listed([table.written[others[name]] for name in classes])
+        notes.append(f"The columns {classes_written} are read as classes, of which each line marks one.")
+    elif "label" not in names:
+        _raise(watched.fault)
+        _refuse_fractions(path, [name for name, column in seen.items() if column.is_fraction])
     _require_columns(path, header, names, bool(classes))
     if not set(BOX) & set(header) and (unread := unread_boxes(others)):
         notes.append(f"The columns {listed(unread)} look like boxes, but only x_min, y_min, x_max, y_max are read.")
@@ -82,7 +95,7 @@ def plan_of(path: Path, table: Table) -> Plan:
         width=len(header),
         image=place["image"],
         label=place.get("label"),
-        classes=[(name, others[name]) for name in classes],
+        classes=[(table.written[others[name]], others[name]) for name in classes],
         split=place.get("split"),
         marks=None if marks is None else (marks, [others[name] for name in marks.columns]),
         group=place.get("group"),
@@ -90,6 +103,29 @@ def plan_of(path: Path, table: Table) -> Plan:
         comma=table.delimiter != ",",
         notes=notes,
     )
+
+
+class _Watched:
+    """The rows of a table as they are surveyed, watched for several labels in a cell of a column that is called so.
+
+    Attributes:
+        fault: the first of them; None where there is none.
+    """
+
+    def __init__(self, path: Path, table: Table) -> None:
+        self.fault: DataError | None = None
+        self._path, self._table = path, table
+        self._name = next((name for name in _SEVERAL if name in table.header), None)
+
+    def rows(self) -> Iterator[list[str]]:
+        place = -1 if self._name is None else self._table.header.index(self._name)
+        for line, row in self._table.rows:
+            if self.fault is None and 0 <= place < len(row):
+                parts = [part for part in re.split(r"[|;,\s]+", row[place].strip("[]{} ")) if part]
+                if len(parts) > 1:
+                    several = f"column '{self._name}' holds {len(parts)} labels, {', '.join(map(repr, parts[:3]))}"
+                    self.fault = fault(self._path, line, several, "Give each image one label, in a column 'label'.")
+            yield row
 
 
 def other_name(path: Path, wanted: str, header: Sequence[str]) -> str | None:
@@ -131,6 +167,17 @@ def _require_columns(path: Path, header: list[str], names: Container[str], has_c
         hint = next(filter(None, (did_you_mean(name, needed) for name in extra)), "")
         missing = f"column '{needed[0]}' is missing; found {listed(header)}"
         raise fault(path, 1, missing, f"Name the columns in line 1.{hint}")
+
+
+def _raise(error: DataError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _refuse_fractions(path: Path, names: Sequence[str]) -> None:
+    if len(names) > 1:
+        several = f"the columns {listed(names)} hold fractions, as of probabilities, and none is 'label'"
+        raise fault(path, 1, several, "Name the class of each image in a column 'label'.")
 
 
 def _do(names: Sequence[str]) -> str:

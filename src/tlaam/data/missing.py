@@ -10,16 +10,25 @@ from tlaam.data.names import folded_name
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.walk import is_image_name
 
+_BESIDE = "The images belong beside it, or into a folder 'images'."
+_LISTS = {
+    "manifest": "Paths are relative to the manifest's folder.",
+    "coco": _BESIDE,
+    "label-studio": _BESIDE,
+    "cvat": _BESIDE,
+}
+"""Where images of a kind of table or list are looked for."""
+
 
 def note_on_missing(images: LabelledImages, unreadable: Sequence[Sample]) -> str:
     """Say where images were looked for if most of those that a manifest lists are not there; else an empty text."""
     missing = [sample for sample in unreadable if not os.path.lexists(sample.path)]
-    if images.kind != "manifest" or len(missing) * 2 <= len(images.samples):
+    if images.kind not in _LISTS or len(missing) * 2 <= len(images.samples):
         return ""
     example = missing[0]
     return (
         f"{len(missing):,} of the {len(images.samples):,} images that '{images.root}' lists are not there: "
-        f"'{example.name}' was looked for at '{example.path.absolute()}'. Paths are relative to the manifest's folder."
+        f"'{example.name}' was looked for at '{example.path.absolute()}'. {_LISTS[images.kind]}"
     )
 
 

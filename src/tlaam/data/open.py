@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from tlaam.data.annotations import class_csv, coco, cvat, label_studio, yolo
+from tlaam.data.annotations.crops import CROPS
 from tlaam.data.class_depth import DEEPEST, option
 from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
 from tlaam.data.left_out import conversion
@@ -24,6 +26,12 @@ class Reader(Protocol):
     """Reads a layout; with ``strict=False`` it keeps what `tlaam.data.check` is to list (see `open_dataset`)."""
 
     def __call__(self, root: Path, /, *, strict: bool) -> LabelledImages: ...
+
+
+class _BoxReader(Reader, Protocol):
+    """Reads a layout with boxes of objects; with ``crops=True`` each of them is an image of its own."""
+
+    def __call__(self, root: Path, /, *, strict: bool, crops: bool = False) -> LabelledImages: ...
 
 
 class Layout(NamedTuple):
@@ -54,6 +62,11 @@ def _read_manifest_of(path: Path, /, *, strict: bool) -> LabelledImages:
     return read_manifest(manifest_in(path) or path, strict=strict)
 
 
+def _annotations(title: str, recognises: Callable[[Path], bool], read: _BoxReader) -> Layout:
+    """Return a layout whose boxes may be taken as images."""
+    return Layout(title, recognises, read, options=((CROPS, partial(read, crops=True)),))
+
+
 # The first that recognises a path reads it, so the most particular layouts come first: most of them hold class folders.
 LAYOUTS: tuple[Layout, ...] = (
     Layout("NABirds' official layout", nabirds.is_nabirds, nabirds.read_nabirds, nabirds.FOLDER),
@@ -70,6 +83,11 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("the Oxford-IIIT Pet data set's official layout", pets.is_pets, pets.read_pets, pets.FOLDER),
     Layout("the 102 flowers' official layout", flowers.is_flowers, flowers.read_flowers, flowers.FOLDER),
     Layout("a CSV manifest with the columns image,label", _is_manifest, _read_manifest_of),
+    _annotations("COCO JSON (annotations.json, annotations/instances_train.json)", coco.is_coco, coco.read_coco),
+    _annotations("a JSON export of Label Studio", label_studio.is_label_studio, label_studio.read_label_studio),
+    _annotations("CVAT's annotations.xml", cvat.is_cvat, cvat.read_cvat),
+    Layout("tables _classes.csv below train/, valid/, test/", class_csv.is_class_csv, class_csv.read_class_csv),
+    _annotations("YOLO's folders of images/ and labels/", yolo.is_yolo, yolo.read_yolo),
     Layout(
         "one folder of images for each class (also below train/, val/, test/)",
         is_class_folders,
@@ -230,7 +248,7 @@ def _closest_path(path: Path) -> str:
 def _described(path: Path) -> str:
     """Say in words what a path holds, as far as it helps to see why no layout fits."""
     if not path.is_dir():
-        return f"a file that is no CSV manifest (its name ends in '{path.suffix}')"
+        return f"a file that is no CSV manifest and no file of annotations (its name ends in '{path.suffix}')"
     files = sorted(entry.name for entry in path.iterdir() if not entry.is_dir())
     images = sum(map(is_image_name, files))
     tables = [name for name in files if name.lower().endswith((".csv", ".tsv"))]

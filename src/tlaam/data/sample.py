@@ -27,6 +27,9 @@ Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 """``(x, y)`` in the same pixels."""
 
+Window = tuple[int, int, int, int]
+"""``(x0, y0, x1, y1)``: a part of an upright image, in its pixels; x1 and y1 are exclusive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mask:
@@ -53,7 +56,7 @@ class Sample:
         name: its stable name: the path relative to the data set's root, with forward slashes.
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
-        box: the object's box, where the source has one. Only ever used to *measure*.
+        box: the object's box in pixels of `picture`, where the source has one. Only ever used to *measure*.
         keypoints: where the object's visible parts are, as the source writes it; empty if none is visible, None where
             the source does not say. Only ever used to *measure*.
         banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. `picture`,
@@ -64,6 +67,8 @@ class Sample:
             image that is a group of its own.
         depth: black and white of images of more than 8 bits whose files do not declare them, one for all images of the
             data set (`tlaam.data.survey`); None where there are none, or nobody has looked.
+        window: the part of the image, without its banner, that is the picture: an image with several objects is a
+            sample for each. What of it leaves the image is cut off. None: all of the image.
     """
 
     file: str
@@ -76,6 +81,7 @@ class Sample:
     mask: Mask | None = None
     group: str | None = None
     depth: Depth | None = None
+    window: Window | None = None
 
     @property
     def path(self) -> Path:
@@ -91,25 +97,27 @@ class Sample:
     def pixels(self) -> tuple[str, int]:
         """What the picture is made of: the file, as an absolute path, and how many of its lowest rows are cut off.
 
-        Where black and white come from elsewhere, they stand behind the path.
+        Where black and white come from elsewhere, or a window is the picture, they stand behind the path.
         """
         path = absolute(self.file)
-        return path if self.depth is None else f"{path}\0{self.depth.to_dict()}", self.banner
+        path = path if self.depth is None else f"{path}\0{self.depth.to_dict()}"
+        return path if self.window is None else f"{path}\0{self.window}", self.banner
 
     def picture(self, max_side: int | None = None) -> Image.Image:
-        """Decode the picture to 8-bit RGB, upright and without its banner (`tlaam.data.images.load_image`).
+        """Decode the picture to 8-bit RGB, upright, without its banner and what is outside its window
+        (`tlaam.data.images.load_image`).
 
         Args:
             max_side: most pixels of the longer side; a larger picture is reduced.
 
         Raises:
-            ImageError: the file cannot be read as an image, or is no higher than its banner.
+            ImageError: the file cannot be read as an image, is no higher than its banner, or lies outside the window.
         """
-        if not self.banner:
+        if self.is_whole:
             return load_image(self.source, max_side=max_side, depth=self.depth)
-        # Cut at full size: a banner seldom is a whole number of the pixels of an image decoded at a reduced size.
+        # Cut at full size: an edge seldom is a whole number of the pixels of an image decoded at a reduced size.
         image = load_image(self.source, depth=self.depth)
-        return reduced(image.crop((0, 0, image.width, self._height(image.height))), max_side)
+        return reduced(image.crop(self._shown(*image.size)), max_side)
 
     def picture_size(self) -> tuple[int, int]:
         """Return ``(width, height)`` of `picture` in pixels, reading only the file's header.
@@ -117,25 +125,42 @@ class Sample:
         Raises:
             ImageError: as of `picture`, except that damage behind the header goes unnoticed.
         """
-        width, height = image_size(self.source)
-        return width, self._height(height)
+        x0, y0, x1, y1 = self._shown(*image_size(self.source))
+        return x1 - x0, y1 - y0
 
     def mask_levels(self) -> NDArray[np.uint8]:
         """Return the levels ``(H, W)`` of `mask`, which is not None, on the picture's pixels.
 
         Raises:
-            ImageError: it cannot be read, or is no higher than the banner.
+            ImageError: it cannot be read, is no higher than the banner, or lies outside the window.
         """
         assert self.mask is not None
         levels = load_levels(self.mask.path)
-        return levels[: self._height(len(levels))]
+        x0, y0, x1, y1 = self._shown(levels.shape[1], levels.shape[0])
+        return levels[y0:y1, x0:x1]
 
-    def _height(self, rows: int) -> int:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the picture is all of the image."""
+        return not self.banner and self.window is None
+
+    def _shown(self, width: int, rows: int) -> Window:
+        """Return the part of an image of this size that is the picture."""
         if rows <= self.banner:
             raise unreadable(
                 self.source, f"nothing is left of its {rows} rows of pixels without the banner of {self.banner}"
             )
-        return rows - self.banner
+        height = rows - self.banner
+        if self.window is None:
+            return 0, 0, width, height
+        x0, y0, x1, y1 = self.window
+        shown = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+        if shown[0] >= shown[2] or shown[1] >= shown[3]:
+            at = ", ".join(map(str, self.window))
+            raise unreadable(
+                self.source, f"its part [{at}] lies outside its {width} x {height} pixels", "Correct the box."
+            )
+        return shown
 
     def box_in_picture(self, height: float) -> Box | None:
         """Return the box, less what of it reaches into the banner.
@@ -157,8 +182,9 @@ class LabelledImages:
     Attributes:
         name: what to call it in reports and default folder names.
         root: the folder or file it was read from.
-        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``, or an
-            official one: ``cub``, ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``; one of
+            annotations: ``coco``, ``label-studio``, ``cvat``, ``class-csv``, ``yolo``; or an official one: ``cub``,
+            ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
         option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.

@@ -25,11 +25,13 @@ class Table(NamedTuple):
         header: names of the columns, in lower case.
         delimiter: what stands between the cells.
         rows: the other lines that are not empty, each with its number.
+        written: the names of the columns in the file's own letter case.
     """
 
     header: list[str]
     delimiter: str
     rows: Iterator[tuple[int, list[str]]]
+    written: list[str]
 
 
 def encoding_of(path: Path) -> str:
@@ -77,11 +79,16 @@ def read_table(path: Path, stream: TextIO, familiarity: Callable[[list[str]], in
         header = _header(line, delimiter)
     except csv.Error as error:
         raise fault(path, skipped + 1, str(error), "Name the columns in line 1.") from error
-    return Table(header, delimiter, _rows(path, lines, delimiter, skipped + 1))
+    written = _cleaned(line, delimiter)
+    return Table(header, delimiter, _rows(path, lines, delimiter, skipped + 1), written)
 
 
 def _header(line: str, delimiter: str) -> list[str]:
-    return [clean_name(name).strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    return [name.lower() for name in _cleaned(line, delimiter)]
+
+
+def _cleaned(line: str, delimiter: str) -> list[str]:
+    return [clean_name(name).strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
 
 
 def _rows(path: Path, lines: Iterator[str], delimiter: str, before: int) -> Iterator[tuple[int, list[str]]]:

@@ -1,0 +1,1 @@
+"""What label tools and competitions write: one reader a format, each of which ends in `annotated.labelled_images`."""
