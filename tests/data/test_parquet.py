@@ -223,3 +223,11 @@ def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     with pytest.raises(MissingPackageError, match=r"needs pyarrow: pip install '.\[parquet\]'"):
         open_dataset(path)
+
+
+def test_classes_that_have_a_name_and_no_image_are_said(tmp_path: Path) -> None:
+    columns = {"image": [picture(0), picture(1)], "label": [2, 0]}
+    path = table_of(tmp_path / "birds.parquet", columns, {"label": ["jay", "owl", "crow"]})
+    found = open_dataset(path)
+    assert found.classes == ("crow", "jay") and [s.label for s in found.samples] == [0, 1]
+    assert "Classes without an image are left out: 'owl'." in found.notes

@@ -71,11 +71,13 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
     shards, notes = shards_of(root, (PARQUET,))
     read: list[tuple[Shard, _Read, Any]] = []
     said: dict[str, None] = {}
+    named: set[str] = set()
     size = 0
     for shard in shards:
         with _opened(shard.path) as table:
             columns = columns_of(shard.path, table.schema_arrow, label)
             said.update(dict.fromkeys(columns.notes))
+            named.update(columns.names or ())
             rows = _rows(shard, table, columns)
             said.update(dict.fromkeys(rows.notes))
             if rows.labels and not any(name is not None for name in rows.labels) and {*rows.splits} == {"test"}:
@@ -88,6 +90,8 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
     if not any(rows.labels for _, rows, _ in read):
         raise DataError(f"'{root}' has no row with a label. Give Parquet files with images and labels.")
     classes = tuple(sorted({name for _, rows, _ in read for name in set(rows.labels) if name is not None}))
+    if absent := sorted(named.difference(classes)):
+        said[f"Classes without an image are left out: {listed_names(absent)}."] = None
     number: Mapping[str | None, int] = {name: at for at, name in enumerate(classes)}
     samples = tuple(
         Sample(reference(file, start, size), f"{shard.name}/{row}", number[name], split, group=group)
