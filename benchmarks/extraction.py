@@ -25,7 +25,7 @@ from tlaam.config.schema import Config
 from tlaam.models.build import build_model
 from tlaam.models.network import OBJECT, PARTS, RAW, TLAAM
 from tlaam.runs.environment import environment
-from tlaam.training.probe_first import Eye
+from tlaam.training.eye import Eye
 from tlaam.training.workers import spare_cores
 from tlaam.utils.allocator import keep_freed_memory
 from tlaam.utils.atomic import write_json

@@ -32,7 +32,8 @@ from tlaam.models.build import build_model
 from tlaam.models.network import TLAAM
 from tlaam.probe.solver import negative_log_likelihood
 from tlaam.runs.environment import environment
-from tlaam.training.probe_first import Eye, fit_probe_model
+from tlaam.training.eye import Eye
+from tlaam.training.probe_first import fit_probe_model
 from tlaam.utils.allocator import keep_freed_memory
 from tlaam.utils.atomic import write_json, write_text
 from tlaam.utils.checksums import checksum

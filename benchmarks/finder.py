@@ -30,8 +30,8 @@ from tlaam.models.build import build_model
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
 from tlaam.runs.environment import environment
+from tlaam.training.eye import Eye
 from tlaam.training.finder import fit_localizer
-from tlaam.training.probe_first import Eye
 from tlaam.training.pseudo_masks import taught_masks, taught_places
 from tlaam.utils.allocator import keep_freed_memory
 

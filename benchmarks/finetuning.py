@@ -50,8 +50,8 @@ from tlaam.probe.linear import negative_log_likelihood, temperature  # noqa: E40
 from tlaam.runs.environment import environment  # noqa: E402
 from tlaam.runs.folder import RunFolder  # noqa: E402
 from tlaam.training.blend import Blend  # noqa: E402
+from tlaam.training.eye import Eye  # noqa: E402
 from tlaam.training.identity import settings_of  # noqa: E402
-from tlaam.training.probe_first import Eye  # noqa: E402
 from tlaam.training.run import train  # noqa: E402
 from tlaam.utils.atomic import write_json  # noqa: E402
 from tlaam.utils.checksums import checksum  # noqa: E402
