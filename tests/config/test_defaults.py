@@ -24,7 +24,7 @@ def test_nothing_that_data_or_machine_decide_stays_open() -> None:
     config = resolve(Config.from_flat({"accelerator": "cpu"}), _images(300))
     assert config.model.backbone == "tf_efficientnet_lite0"
     assert (config.model.image_size, config.model.source_size, config.model.part_size) == (224, 448, 112)
-    assert config.training.epochs == 20
+    assert config.training.epochs == 10
     assert config.training.classifier_lr == config.training.lr
     assert config.training.precision == "32-true"
     assert config.training.accelerator == "cpu"
@@ -111,10 +111,38 @@ def test_a_given_size_that_the_default_does_not_fit_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "gpu", "epochs"), [(10, False, 60), (300, False, 20), (9999, False, 8), (9999, True, 30)]
-)
-def test_default_epochs(images: int, gpu: bool, epochs: int) -> None:
-    assert default_epochs(images, gpu=gpu) == epochs
+    ("images", "gpu", "probed", "epochs"),
+    [(10, False, False, 60), (300, False, False, 20), (9999, False, False, 8), (9999, True, False, 30),
+     (10, False, True, 60), (64, False, True, 25), (160, True, True, 10), (9999, True, True, 10)],
+)  # fmt: skip
+def test_default_epochs(images: int, gpu: bool, probed: bool, epochs: int) -> None:
+    assert default_epochs(images, gpu=gpu, probed=probed) == epochs
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "pretrained")),
+        ({"backbone": "convnext_tiny"}, ("adamw", 1e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "pretrained")),
+        ({"optimizer": "sgd"}, ("sgd", 3e-3, 1e-4, 1.0, 1.0, 0, 0.1, 0.5, "pretrained")),
+        ({"pretrained": "none"}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
+        ({"probe_first": False}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
+        (PRESETS["paper"], ("sgd", 1e-3, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "shared")),
+        ({"strategy": "fsdp"}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.0, "pretrained")),
+        ({"epochs": 0}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "shared")),
+        ({"lr": 0.5, "start_share": 0.0, "raw_epochs": 1, "norm_statistics": "own"},
+         ("adamw", 0.5, 0.05, 0.75, 1.0, 1, 0.1, 0.0, "own")),
+    ],
+)  # fmt: skip
+def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    config = resolve(Config.from_flat({"accelerator": "cpu", **values}), _images(300))
+    training = config.training
+    found = (
+        training.optimizer, training.lr, training.weight_decay, training.layer_decay, training.gradient_clip,
+        training.raw_epochs, training.label_smoothing, training.start_share, config.model.norm_statistics,
+    )  # fmt: skip
+    assert found == expected
+    assert training.classifier_lr == training.lr
 
 
 @pytest.mark.parametrize(("cuda", "accelerator"), [(True, "cuda"), (False, "cpu")])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from stub_network import StubNetwork
 
-from tlaam.config.backbones import rates_of
+from tlaam.config.learning import learning
 from tlaam.config.sections import ModelConfig, TrainingConfig
 from tlaam.errors import ConfigError
 from tlaam.models.architecture import Architecture
@@ -73,7 +73,7 @@ def test_frozen_stages_take_no_part() -> None:
 
 def training(**options: Any) -> TrainingConfig:
     """Settings, those left open as they are resolved for SGD."""
-    return TrainingConfig(**{"optimizer": "sgd", **rates_of("sgd"), **options})
+    return TrainingConfig(**{**learning("resnet18", "sgd", probed=False), **options})
 
 
 def small_network() -> Architecture:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 WITHOUT_GPU = "tf_efficientnet_lite0"
 """Default where there is no GPU: the smallest of its family, which larger ones do not clearly beat (docs/probe.md)."""
@@ -24,10 +23,3 @@ def optimizer_for(backbone: str) -> str:
     ('adamw', 'sgd')
     """
     return "adamw" if _BY_ADAMW.match(backbone) else "sgd"
-
-
-def rates_of(optimizer: str) -> dict[str, Any]:
-    """Return what an optimiser's settings are where they are left open."""
-    if optimizer == "adamw":
-        return {"lr": 1e-4, "weight_decay": 0.05, "layer_decay": 0.75, "gradient_clip": 1.0}
-    return {"lr": 0.01, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 0.0}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
-from tlaam.config.backbones import WITH_GPU, WITH_GPU_SIZE, WITHOUT_GPU, optimizer_for, rates_of
+from tlaam.config.backbones import WITH_GPU, WITH_GPU_SIZE, WITHOUT_GPU
+from tlaam.config.learning import learning
 from tlaam.config.registry import find
 from tlaam.config.schema import Config
 from tlaam.config.sections import ModelConfig
@@ -42,25 +44,35 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
     config = resolve_machine(config)
     count = len(images.split("train"))
     training = config.training
-    epochs = training.epochs
-    if epochs is None:
-        epochs = default_epochs(count, gpu=_uses_gpu(training.accelerator))
-    values: dict[str, Any] = {"epochs": epochs}
     probed = training.probe_first
     if probed is None:
         knows = started or config.model.pretrained != "none"
-        probed = epochs == 0 or (config.model.architecture == "tlaam" and knows)
-        values["probe_first"] = probed
+        probed = training.epochs == 0 or (config.model.architecture == "tlaam" and knows)
+    epochs = training.epochs
+    if epochs is None:
+        epochs = default_epochs(count, gpu=_uses_gpu(training.accelerator), probed=probed)
+    values: dict[str, Any] = {"epochs": epochs, "probe_first": probed}
     if config.model.fusion is None:
         values["fusion"] = "joint" if probed else "mean"
-    if epochs == 0 and config.model.norm_statistics == "own" and not started:
-        values["norm_statistics"] = "shared"  # nothing changes them: three copies would be the same
+    statistics = config.model.norm_statistics
+    if statistics is None:
+        statistics = "pretrained" if probed and config.model.pretrained != "none" else "own"
+    if epochs == 0 and not started:
+        statistics = "shared"  # nothing changes them: three copies would be the same
+    values["norm_statistics"] = statistics
     if config.model.raw_scale is None:
         values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0
     if training.balance == "auto":
         values["balance"] = "logits" if is_skewed(sample.label for sample in images.split("train")) else "none"
-    if training.raw_epochs >= epochs:
-        values["raw_epochs"] = epochs // 2
+    open_ones = learning(config.model.backbone or "", training.optimizer, probed=probed)
+    if training.strategy == "fsdp":
+        open_ones["start_share"] = 0.0  # blending needs whole weights
+    values |= {name: value for name, value in open_ones.items() if getattr(training, name) is None}
+    values["classifier_lr"] = training.classifier_lr
+    if training.classifier_lr is None:
+        values["classifier_lr"] = values.get("lr", training.lr)
+    raw_epochs = open_ones["raw_epochs"] if training.raw_epochs is None else training.raw_epochs
+    values["raw_epochs"] = epochs // 2 if raw_epochs >= epochs else raw_epochs
     if training.workers is None and count < _TINY:
         values["workers"] = 0  # it would take longer to start them
     return config.with_options(**values)
@@ -88,23 +100,17 @@ def resolve_machine(config: Config) -> Config:
     accelerator = _accelerator(gpu) if training.accelerator == "auto" else training.accelerator
     backbone = model.backbone or (WITH_GPU if gpu else WITHOUT_GPU)
     image_size = model.image_size or _default_size(backbone, gpu)
-    optimizer = training.optimizer or optimizer_for(backbone)
-    rates = {name: value for name, value in rates_of(optimizer).items() if getattr(training, name) is None}
-    lr = rates.get("lr", training.lr)
     # Pseudo masks come from pretrained features; random ones know no objects.
     localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
     if model.architecture != "tlaam":
         localizer = "none"
     return config.with_options(
         **_of_localizer(model, localizer),
-        **rates,
         backbone=backbone,
         image_size=image_size,
         source_size=model.source_size or 2 * image_size,
         part_size=model.part_size or max(16, round(image_size / 32) * 16),
         localizer=localizer,
-        optimizer=optimizer,
-        classifier_lr=lr if training.classifier_lr is None else training.classifier_lr,
         accelerator=accelerator,
         precision=training.precision or _precision(gpu, accelerator),
         devices=_devices(gpu) if training.devices == "auto" else training.devices,
@@ -125,8 +131,17 @@ def _of_localizer(model: ModelConfig, localizer: str) -> dict[str, Any]:
     return {name: value for name, value in defaults.items() if getattr(model, name) is None}
 
 
-def default_epochs(images: int, *, gpu: bool) -> int:
-    """Return how many passes are enough to fine-tune: 6000 images' worth, 8 to 60 epochs, at least 30 on a GPU."""
+def default_epochs(images: int, *, gpu: bool, probed: bool) -> int:
+    """Return how many passes are enough to fine-tune.
+
+    From a probe 10, of few images as many as show 1600 of them; else 6000 images' worth, 8 to 60 epochs, at least 30
+    on a GPU. Never more than 60.
+
+    >>> default_epochs(300, gpu=False, probed=True), default_epochs(300, gpu=False, probed=False)
+    (10, 20)
+    """
+    if probed:
+        return min(max(math.ceil(1600 / max(images, 1)), 10), 60)
     return min(max(round(6000 / max(images, 1)), 30 if gpu else 8), 60)
 
 

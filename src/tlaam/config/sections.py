@@ -52,9 +52,10 @@ class ModelConfig(Section):
     source_size: Annotated[int, Field(ge=32, le=8192)] | None = None
     """Side of the source image that crops are cut from; default: twice the input's. Only a network without crops may
     have a smaller one than its input: it is enlarged."""
-    norm_statistics: Literal["own", "shared", "pretrained"] = "own"
+    norm_statistics: Literal["own", "shared", "pretrained"] | None = None
     """Statistics of batch normalisation: running ones, of whole images, objects and parts each their own or one for
-    all; or the pretrained ones, unchanged in training too. A probe alone (epochs 0) has one, which it never changes."""
+    all; or the pretrained ones, unchanged in training too; default: pretrained where a probe comes first, else own. A
+    probe alone (epochs 0) has one, which it never changes."""
     fusion: Literal["mean", "joint"] | None = None
     """The fused answer: the mean of the branches' probabilities, or a joint classifier on the branches' pooled features
     together; default: joint where a probe comes first, else mean."""
@@ -130,8 +131,8 @@ class TrainingConfig(Section):
     trained."""
     pseudo_mask_size: Annotated[int, Field(ge=96, le=4096)] = 704
     """Side of the input at which the pretrained backbone makes pseudo masks for the foreground head, once."""
-    raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] = 2
-    """First epochs that train the raw branch only."""
+    raw_epochs: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    """First epochs that train the raw branch only; default: 0 where a probe comes first, else 2."""
     batch_size: Positive | None = 16
     """Images that a device holds at once; auto is as many as the memory holds, found by trying, at most 64 and such
     that an epoch has four steps. The learning rate is not changed with it."""
@@ -139,9 +140,10 @@ class TrainingConfig(Section):
     """Batches whose gradients are added up for one step of the optimiser, which then sees as many images as a batch
     so many times as large. Learning rate, clipping and moving average go by steps; batch normalisation by batches."""
     optimizer: Literal["sgd", "adamw"] | None = None
-    """Optimiser; default: adamw for transformers and ConvNeXt, else sgd."""
+    """Optimiser; default: adamw where a probe comes first, and for transformers and ConvNeXt, else sgd."""
     lr: NotNegative | None = None
-    """Learning rate; default: 0.01 with sgd, 0.0001 with adamw."""
+    """Learning rate; default: 0.0001 with adamw for transformers and ConvNeXt, 0.0003 for others; with sgd 0.003 where
+    a probe comes first, else 0.01."""
     classifier_lr: NotNegative | None = None
     """Learning rate of the classifier and of channel attention; default: `lr`."""
     backbone_lr_ratio: NotNegative = 1.0
@@ -166,19 +168,20 @@ class TrainingConfig(Section):
     (logit adjustment), sampler shows the images of each class equally often (and a probe takes logits), none leaves
     the frequent class the likelier answer; auto is logits where the largest class has 4 times the images of the
     smallest, else none."""
-    label_smoothing: Fraction = 0.0
-    """Label smoothing of the cross-entropies."""
+    label_smoothing: Fraction | None = None
+    """Label smoothing of the cross-entropies; default: 0.1 where a probe comes first, else 0."""
     distillation: NotNegative = 0.0
     """Weight of what raw image and parts learn from the object's answers; 0: nothing."""
     paste: Fraction = 0.0
     """Share of the training images whose object is put before another image's background, by the pseudo masks; only
     where the foreground head finds objects."""
     gradient_clip: NotNegative | None = None
-    """Largest gradient norm; 0 leaves gradients alone; default: 1 with adamw, else 0."""
+    """Largest gradient norm; 0 leaves gradients alone; default: 1 with adamw and where a probe comes first, else 0."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
-    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the start's weights in those that are measured and kept; the rest is of what was learnt."""
+    start_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the start's weights in those that are measured and kept; the rest is of what was learnt; default: 0.5
+    where a probe comes first, else 0; with fsdp 0."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Epochs without a better one on held-out images after which training ends; 0 waits for the last."""
     flip: bool = True

@@ -102,7 +102,7 @@ def _backbone(config: ModelConfig, name: str, image_size: int, load_pretrained: 
         load_weights(backbone, config.pretrained)
     if config.norm_statistics == "pretrained":
         fix_statistics(backbone.network)
-    elif config.norm_statistics == "own" and (config.localizer != "none" or config.parts != "none"):
+    elif config.norm_statistics in (None, "own") and (config.localizer != "none" or config.parts != "none"):
         split_statistics(backbone.network, views=3)
     if config.attention != "none":
         make = partial(_made, "attention", config.attention, config)

@@ -182,7 +182,7 @@ class _Fit:
         priors = None
         if self.training.balance == "logits":
             priors = torch.from_numpy(log_priors(labels, max(labels) + 1)).float()
-        self.criterion = TwoLevelLoss(self.training.label_smoothing, self.training.distillation, priors)
+        self.criterion = TwoLevelLoss(resolved(self.training.label_smoothing), self.training.distillation, priors)
         self.criterion.to(fabric.device)
         # Under which held-out images count, where classes are to be told equally well.
         self.val_weights: Tensor | None = None
@@ -357,7 +357,7 @@ class _Fit:
         step, training = self.state.step, self.training
         set_lr(self.optimizer, self._lr_factor(step))
         epoch = step // self.steps_per_epoch
-        raw_only = epoch < training.raw_epochs
+        raw_only = epoch < resolved(training.raw_epochs)
         if epoch != self.told_epoch:
             self.learner.begin_epoch(epoch, self.epochs, raw_only)
             self.told_epoch = epoch

@@ -1,0 +1,36 @@
+"""How a run learns, where its settings leave that open: from a probe gently, from nothing by a rate of its family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tlaam.config.backbones import optimizer_for
+
+SHARE_OF_PROBE = 0.5
+"""Of the weights that are measured and kept after a probe (benchmarks/results/finetuning.json)."""
+
+
+def learning(backbone: str, optimizer: str | None, *, probed: bool) -> dict[str, Any]:
+    """Return the settings of training by their names.
+
+    Args:
+        backbone: its name.
+        optimizer: the one that is asked for; None leaves it open.
+        probed: training begins with a probe, whose backbone is pretrained and whose classifiers are solved: it needs
+            small steps, and no epoch that prepares the object level.
+
+    >>> from_probe, from_nothing = (learning("resnet50", None, probed=probed) for probed in (True, False))
+    >>> from_probe["optimizer"], from_probe["lr"], from_nothing["optimizer"], from_nothing["lr"]
+    ('adamw', 0.0003, 'sgd', 0.01)
+    """
+    chosen = optimizer or ("adamw" if probed else optimizer_for(backbone))
+    if chosen == "adamw":
+        lr = 3e-4 if optimizer_for(backbone) == "sgd" else 1e-4
+        rates: dict[str, Any] = {"lr": lr, "weight_decay": 0.05, "layer_decay": 0.75, "gradient_clip": 1.0}
+    elif probed:
+        rates = {"lr": 0.003, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 1.0}
+    else:
+        rates = {"lr": 0.01, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 0.0}
+    gentle = {"raw_epochs": 0, "label_smoothing": 0.1, "start_share": SHARE_OF_PROBE}
+    plain = {"raw_epochs": 2, "label_smoothing": 0.0, "start_share": 0.0}
+    return {"optimizer": chosen, **rates, **(gentle if probed else plain)}
