@@ -56,16 +56,26 @@ from tlaam.training.run import train  # noqa: E402
 from tlaam.utils.atomic import write_json  # noqa: E402
 from tlaam.utils.checksums import checksum  # noqa: E402
 
-COMMON: dict[str, Any] = {"pretrained": "package", "val_fraction": 0.0, "keep": "last"}
+COMMON: dict[str, Any] = {"pretrained": "package", "val_fraction": 0.0, "keep": "last", "start_share": 0.0}
 _GENTLE = {
     "epochs": 10, "raw_epochs": 0, "norm_statistics": "pretrained", "label_smoothing": 0.1, "gradient_clip": 1.0,
 }  # fmt: skip
 _ADAMW = {**_GENTLE, "optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.05, "layer_decay": 0.75}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "probe": {"epochs": 0},
-    "before": {"epochs": 10},  # the recipe until now: rate 0.01, statistics of its own, two epochs of the raw image
-    "gentle": {**_GENTLE, "lr": 0.003},
-    "frozen": {**_GENTLE, "lr": 0.01, "frozen_stages": 4},
+    "before": {  # the recipe until then: rate 0.01, statistics of its own, two epochs of the raw image
+        "epochs": 10,
+        "raw_epochs": 2,
+        "norm_statistics": "own",
+        "label_smoothing": 0.0,
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "weight_decay": 1e-4,
+        "layer_decay": 1.0,
+        "gradient_clip": 0.0,
+    },
+    "gentle": {**_GENTLE, "optimizer": "sgd", "lr": 0.003, "weight_decay": 1e-4, "layer_decay": 1.0},
+    "frozen": {**_ADAMW, "frozen_stages": 4},
     "adamw": _ADAMW,
     "distilled": {**_ADAMW, "distillation": 1.0},
     "pasted": {**_ADAMW, "paste": 0.5},
@@ -207,11 +217,22 @@ def summary(kept: Path, names: list[str], seeds: list[int]) -> dict[str, Any]:
             means = {data: g[draws.integers(0, len(g), (4000, len(g)))].mean(1) for data, g in gains.items()}
             row = {data: _interval(float(gains[data].mean()), means[data]) for data in gains}
             if len(gains) == len(by_data):
+                row["nll"] = _losses(kept, by_data, name, share, seeds)
+            if len(gains) == len(by_data):
                 mean = float(np.mean([gain.mean() for gain in gains.values()]))
                 row["mean"] = _interval(mean, np.mean(list(means.values()), axis=0))
             if row:
                 found[f"{name}, {share:.0%} of the start"] = row
     return found
+
+
+def _losses(kept: Path, by_data: dict[str, list[str]], name: str, share: float, seeds: list[int]) -> list[float]:
+    """Return mean negative log-likelihoods, each run's at its temperature: the mean of the data sets', then theirs."""
+    found = []
+    for of_data in by_data.values():
+        rows = [json.loads((kept / f"{task}-{seed}-{name}.json").read_text()) for task in of_data for seed in seeds]
+        found.append(float(np.mean([r["measured"][str(share)]["joint"]["nll_at_its_temperature"] for r in rows])))
+    return [round(value, 4) for value in (float(np.mean(found)), *found)]
 
 
 def _right(path: Path, share: float) -> NDArray[np.float64]:
