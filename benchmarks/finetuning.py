@@ -78,6 +78,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "frozen": {**_ADAMW, "frozen_stages": 4},
     "adamw": _ADAMW,
     "distilled": {**_ADAMW, "distillation": 1.0},
+    "no-parts": {**_ADAMW, "parts": "none"},
     "pasted": {**_ADAMW, "paste": 0.5},
     # What the part level is worth to a probe: none of it, and two other ways to choose windows.
     "probe-no-parts": {"epochs": 0, "parts": "none"},

@@ -122,14 +122,14 @@ def test_default_epochs(images: int, gpu: bool, probed: bool, epochs: int) -> No
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "pretrained")),
-        ({"backbone": "convnext_tiny"}, ("adamw", 1e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "pretrained")),
-        ({"optimizer": "sgd"}, ("sgd", 3e-3, 1e-4, 1.0, 1.0, 0, 0.1, 0.5, "pretrained")),
+        ({}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "pretrained")),
+        ({"backbone": "convnext_tiny"}, ("adamw", 1e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "pretrained")),
+        ({"optimizer": "sgd"}, ("sgd", 3e-3, 1e-4, 1.0, 1.0, 0, 0.1, 0.25, "pretrained")),
         ({"pretrained": "none"}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
         ({"probe_first": False}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
         (PRESETS["paper"], ("sgd", 1e-3, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "shared")),
         ({"strategy": "fsdp"}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.0, "pretrained")),
-        ({"epochs": 0}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.5, "shared")),
+        ({"epochs": 0}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "shared")),
         ({"lr": 0.5, "start_share": 0.0, "raw_epochs": 1, "norm_statistics": "own"},
          ("adamw", 0.5, 0.05, 0.75, 1.0, 1, 0.1, 0.0, "own")),
     ],

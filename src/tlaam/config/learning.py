@@ -6,7 +6,7 @@ from typing import Any
 
 from tlaam.config.backbones import optimizer_for
 
-SHARE_OF_PROBE = 0.5
+SHARE_OF_PROBE = 0.25
 """Of the weights that are measured and kept after a probe (benchmarks/results/finetuning.json)."""
 
 

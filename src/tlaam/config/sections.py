@@ -180,7 +180,7 @@ class TrainingConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none."""
     start_share: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of the start's weights in those that are measured and kept; the rest is of what was learnt; default: 0.5
+    """Share of the start's weights in those that are measured and kept; the rest is of what was learnt; default: 0.25
     where a probe comes first, else 0; with fsdp 0."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Epochs without a better one on held-out images after which training ends; 0 waits for the last."""
