@@ -122,16 +122,16 @@ def test_default_epochs(images: int, gpu: bool, probed: bool, epochs: int) -> No
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "pretrained")),
-        ({"backbone": "convnext_tiny"}, ("adamw", 1e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "pretrained")),
-        ({"optimizer": "sgd"}, ("sgd", 3e-3, 1e-4, 1.0, 1.0, 0, 0.1, 0.25, "pretrained")),
-        ({"pretrained": "none"}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
-        ({"probe_first": False}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "own")),
-        (PRESETS["paper"], ("sgd", 1e-3, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, "shared")),
-        ({"strategy": "fsdp"}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.0, "pretrained")),
-        ({"epochs": 0}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, "shared")),
+        ({}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, 4, "pretrained")),
+        ({"backbone": "convnext_tiny"}, ("adamw", 1e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, 4, "pretrained")),
+        ({"optimizer": "sgd"}, ("sgd", 3e-3, 1e-4, 1.0, 1.0, 0, 0.1, 0.25, 4, "pretrained")),
+        ({"pretrained": "none"}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, 0, "own")),
+        ({"probe_first": False}, ("sgd", 1e-2, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, 0, "own")),
+        (PRESETS["paper"], ("sgd", 1e-3, 1e-4, 1.0, 0.0, 2, 0.0, 0.0, 0, "shared")),
+        ({"strategy": "fsdp"}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.0, 4, "pretrained")),
+        ({"epochs": 0}, ("adamw", 3e-4, 0.05, 0.75, 1.0, 0, 0.1, 0.25, 4, "shared")),
         ({"lr": 0.5, "start_share": 0.0, "raw_epochs": 1, "norm_statistics": "own"},
-         ("adamw", 0.5, 0.05, 0.75, 1.0, 1, 0.1, 0.0, "own")),
+         ("adamw", 0.5, 0.05, 0.75, 1.0, 1, 0.1, 0.0, 4, "own")),
     ],
 )  # fmt: skip
 def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[Any, ...]) -> None:
@@ -139,7 +139,7 @@ def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[A
     training = config.training
     found = (
         training.optimizer, training.lr, training.weight_decay, training.layer_decay, training.gradient_clip,
-        training.raw_epochs, training.label_smoothing, training.start_share, config.model.norm_statistics,
+        training.raw_epochs, training.label_smoothing, training.start_share, training.patience, config.model.norm_statistics,
     )  # fmt: skip
     assert found == expected
     assert training.classifier_lr == training.lr

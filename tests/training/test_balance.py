@@ -21,7 +21,7 @@ from tlaam.training import probe_first
 from tlaam.training.balance import balanced_order, image_weights, log_priors
 from tlaam.training.loss import TwoLevelLoss
 from tlaam.training.sampler import StepBatches
-from tlaam.training.validation import Validation, clearly_better
+from tlaam.training.validation import Validation, better
 
 
 def counted(*counts: int) -> LabelledImages:
@@ -112,7 +112,7 @@ def test_held_out_images_of_a_rare_class_count_as_much_as_its_frequent_one() -> 
     new = torch.tensor([0.7] * 9 + [2.0])
     weights = torch.from_numpy(image_weights(labels))
     assert float((weights * (old - new)).mean()) == pytest.approx(0.5 * 0.3 - 0.5 * 1.0)
-    assert clearly_better(new, torch.tensor([1.0] * 9 + [2.0])) and not clearly_better(new, old, weights)
+    assert better(new, old) and not better(new, old, weights)
     losses = torch.stack([new, torch.tensor([1.4] * 9 + [0.1])], 1)
     losses = torch.cat([losses, torch.full((10, 11), 9.0)], 1)
     found = Validation({}, losses, torch.zeros(10))

@@ -157,7 +157,7 @@ def test_training_that_forgets_keeps_the_probe(
 ) -> None:
     """With a rate at which nothing can be learnt, the weights are the probe's, to the last bit."""
     if fusion == "mean":  # of probabilities that were never calibrated, which any training makes larger
-        monkeypatch.setattr(loop, "clearly_better", lambda new, old, *_: len(new) != len(old))
+        monkeypatch.setattr(loop, "better", lambda new, old, *_: len(new) != len(old))
     harsh = {"lr": 3.0, "gradient_clip": 1.0, "norm_statistics": "shared", "fusion": fusion}
     options = Config.from_flat({**PROBE, **FINE, **harsh})
     run = train(photographs, tmp_path / "run", options)
@@ -171,10 +171,10 @@ def test_training_that_forgets_keeps_the_probe(
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
-def test_an_epoch_that_is_clearly_better_is_kept_at_its_temperature(
+def test_an_epoch_that_is_better_is_kept_at_its_temperature(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
-    monkeypatch.setattr(loop, "clearly_better", lambda new, old, *_: len(new) == len(old) == 9)
+    monkeypatch.setattr(loop, "better", lambda new, old, *_: len(new) == len(old) == 9)
     monkeypatch.setattr(loop, "_ENOUGH", 5)
     cooled: list[float] = []
     monkeypatch.setattr(JointHead, "cool", lambda _head, temperature: cooled.append(temperature))

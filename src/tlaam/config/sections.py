@@ -182,8 +182,9 @@ class TrainingConfig(Section):
     start_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of the start's weights in those that are measured and kept; the rest is of what was learnt; default: 0.25
     where a probe comes first, else 0; with fsdp 0."""
-    patience: Annotated[int, Field(ge=0)] = 0
-    """Epochs without a better one on held-out images after which training ends; 0 waits for the last."""
+    patience: Annotated[int, Field(ge=0)] | None = None
+    """Epochs without a better one on held-out images after which training ends; 0 waits for the last; default: 4 where
+    a probe comes first, which counts as the epoch before the first, else 0."""
     flip: bool = True
     """Mirror images at random."""
     jitter: NotNegative = 0.2

@@ -154,7 +154,7 @@ def _intro(
         began = "Of the training images" if not epochs else "Before the first epoch, of the training images"
         text += f" {began} {out_of_fold:.1%} were named right by classifiers that had not seen them (out of fold)."
     if status.get("kept") == "probe":
-        text += f" None of {epochs} epochs did clearly better on held-out images, so the weights are those from before."
+        text += f" None of {epochs} epochs did better on held-out images, so the weights are those from before."
     text += "\n\n"
     if report is not None and others:
         return f"{text}{measured_in(report)} of {others}, other data than it was trained on; curves are of the latter."

@@ -51,7 +51,7 @@ from tlaam.training.signals import Interrupted, StopRequest, listening
 from tlaam.training.threshold import ThresholdChooser
 from tlaam.training.trackers import Tracker, open_tracker
 from tlaam.training.transforms import jitter_colors
-from tlaam.training.validation import clearly_better, standard_error, validate
+from tlaam.training.validation import better, standard_error, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
 
 _ENOUGH = 20
@@ -121,7 +121,7 @@ def fit(
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
         masks: pseudo masks of the training samples, for a localiser that learns.
         probed: `model` is a probe: its weights are kept unless those of an epoch do better on validation images, by
-            their negative log-likelihood, clearly (`tlaam.training.validation.clearly_better`).
+            their negative log-likelihood (`tlaam.training.validation.better`).
         checkpoint: what to continue from (`Checkpoints.newest`).
         progress: show a bar where standard error is a terminal, and a line an epoch.
 
@@ -323,7 +323,9 @@ class _Fit:
                     self._end_epoch()
                     clock = time.monotonic()  # it has added its own time
                     if self._is_out_of_patience():
-                        self.reporter.say(f"Training no longer helps: stopped after {len(self.state.history)} epochs.")
+                        self.reporter.say(
+                            f"Fine-tuning no longer helps: stopped after {len(self.state.history)} epochs."
+                        )
                         return
                 elif stop or save_due:
                     self._save()
@@ -448,7 +450,7 @@ class _Fit:
             losses, state.last_temperature = found.calibrated(self.val_weights)
             if state.probe_losses:
                 before = torch.tensor(state.probe_losses)
-                state.last_passes = clearly_better(losses, before, self.val_weights)
+                state.last_passes = better(losses, before, self.val_weights)
                 gain = before - losses if self.val_weights is None else (before - losses) * self.val_weights
                 state.gains.append([float(gain.mean()), standard_error(gain)])
             if self.sharded:
@@ -618,7 +620,7 @@ class _Fit:
         found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
         tail = "; kept the probe" if kept == "probe" else ""
         self.reporter.say(
-            f"{found} clearly better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
+            f"{found} better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
             f"{loss:.3f}; of epoch {epoch + 1}, the best by it, {loss - gain:.3f}; standard error of the difference "
             f"{error:.3f}.)"
         )

@@ -89,8 +89,8 @@ def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
     return -scaled.gather(2, labels[:, None, None].expand(-1, len(TEMPERATURES), 1))[..., 0]
 
 
-def clearly_better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
-    """Return whether losses ``(N,)`` are lower than others of the same images, by a standard error of the difference.
+def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
+    """Return whether losses ``(N,)`` are lower on average than others of the same images.
 
     A loss counts for what N images can tell apart at least, −log(1 − 1 / (N + 2)): two networks that are right of them
     all are equals, however sure they are.
@@ -100,13 +100,13 @@ def clearly_better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> b
         weights: of the images, ``(N,)``, 1 on average; by default all the same.
 
     >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
-    >>> clearly_better(old - 0.5, old), clearly_better(old - torch.tensor([1.0, -1.0, 0.5, -0.4]), old)
-    (True, False)
+    >>> better(old - 0.1, old), better(old + 0.1, old), better(torch.full((4,), 1e-3), torch.full((4,), 1e-2))
+    (True, False, False)
     """
     least = -math.log1p(-1 / (len(new) + 2))
     gain = old.double().clamp(min=least) - new.double().clamp(min=least)
     gain = gain if weights is None else gain * weights
-    return float(gain.mean()) > standard_error(gain)
+    return float(gain.mean()) > 0
 
 
 def standard_error(values: Tensor) -> float:
