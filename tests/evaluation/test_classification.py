@@ -96,6 +96,9 @@ def test_equal_probabilities_rank_the_lower_index_first() -> None:
     flat = torch.full((6, 6), 1 / 6)
     report = classification_report(flat, torch.arange(6), names(6))
     assert (report.top1, report.top5) == pytest.approx((1 / 6, 5 / 6))
+    pair = torch.tensor([[0.1, 0.4, 0.4, 0.1]]).expand(4, 4)
+    for label, right in ((0, 0.0), (1, 1.0), (2, 0.0), (3, 0.0)):
+        assert classification_report(pair, torch.full((4,), label), names(4)).top1 == right
 
 
 def test_classes_that_never_occur_do_not_lower_macro_f1() -> None:
@@ -110,6 +113,9 @@ def test_order_of_images_does_not_matter() -> None:
     after = classification_report(probabilities[order], labels[order], names(6))
     assert before.summary() == pytest.approx(after.summary())
     assert torch.equal(before.confusion, after.confusion)
+    others = classification_report(probabilities[order], labels, names(6))  # each image's answer to another's label
+    assert all(value != before.summary()[name] for name, value in others.summary().items() if name != "top5")
+    assert not torch.equal(others.confusion, before.confusion) and others.top5 != before.top5
 
 
 def test_a_bin_includes_its_upper_edge_only() -> None:

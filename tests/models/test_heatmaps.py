@@ -145,9 +145,13 @@ def test_the_graph_is_kept_unless_it_shall_not_be() -> None:
 def test_it_is_made_in_float32_under_autocast_where_it_is_differentiated() -> None:
     maps = torch.rand(2, 3, 4, 4, requires_grad=True)
     scores, classes = maps.square().sum((2, 3)), torch.tensor([1, 2])
-    expected = autograd_heatmap(maps, scores, classes)
+    gradient = torch.zeros_like(maps)
+    gradient[[0, 1], classes] = 2 * maps[[0, 1], classes]
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(autograd_heatmap(maps, scores, classes), expected)
+        found = autograd_heatmap(maps, scores, classes)
+    torch.testing.assert_close(found, definition(maps.detach(), gradient.detach()), rtol=1e-5, atol=1e-6)
+    finer = closed_form_heatmap(maps, classes - 1, torch.rand(2, 3, dtype=torch.float64))
+    assert finer.dtype == torch.float32
 
 
 def test_the_head_is_linear_in_the_means() -> None:

@@ -29,7 +29,7 @@ _ENDINGS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 1 where a mutant survived that is not argued, 2 where none could be tried."""
+    """Run the command and return its exit code: 1 where a mutant survived, 2 where a file could not be tried."""
     options = _options(arguments)
     try:
         targets = chosen(options.only)
