@@ -54,6 +54,13 @@ def test_components_and_boxes_equal_scikit_image_on_ten_thousand_masks() -> None
     assert seen >= 10_000
 
 
+@pytest.mark.parametrize("size", [(1, 4), (4, 1), (2, 3), (3, 2), (2, 4), (4, 2), (3, 3), (1, 10), (2, 5), (5, 2)])
+def test_every_mask_of_a_few_cells(size: tuple[int, int]) -> None:
+    cells = size[0] * size[1]
+    masks = (torch.arange(2**cells)[:, None] >> torch.arange(cells)) % 2 == 1
+    assert check(masks.reshape(-1, *size)) == 2**cells
+
+
 def test_ties_go_to_the_first_in_raster_order() -> None:
     mask = torch.zeros(1, 5, 7, dtype=torch.bool)
     mask[0, 3, 0:2] = mask[0, 1, 5:7] = mask[0, 4, 5:7] = True
@@ -169,6 +176,7 @@ def test_a_margin_stays_inside_the_image() -> None:
     wider = torch.tensor([[[8.0, 16.0, 32.0, 64.0], [0.0, 0.0, 90.0, 80.0]]])
     torch.testing.assert_close(widen_boxes(boxes, 0.1, (80, 90)), wider)
     assert torch.equal(widen_boxes(boxes, 0, (80, 90)), boxes)
+    assert widen_boxes(boxes[:, :1], 1, (300, 400)).tolist() == [[[0, 0, 50, 100]]]
 
 
 def test_one_image_is_its_row_in_a_batch() -> None:
