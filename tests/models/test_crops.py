@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -128,6 +130,41 @@ def test_exported_crops_are_the_same(size: int, reach: float, monkeypatch: pytes
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.testing.assert_close(crop_and_resize(images, boxes, size, reach=reach), expected, rtol=0, atol=1e-4)
     torch.testing.assert_close(sample_grid(images, x, y, size), sampled, rtol=0, atol=1e-4)
+
+
+def test_uneven_columns_and_rows_average_what_lies_half_way_to_their_neighbours() -> None:
+    images = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(6))
+    x = torch.tensor([[0.1, 0.15, 0.5, 0.6, 0.95], [0.0, 0.3, 0.5, 0.7, 1.0]])
+    y = torch.tensor([[0.2, 0.3, 0.4, 0.5, 0.9], [0.05, 0.1, 0.2, 0.7, 0.8]])
+
+    def weights(places: torch.Tensor, length: int) -> np.ndarray:
+        """What each output takes of each pixel, ``(5, length)``: 4 samples, no fewer than 20 / 5 pixels."""
+        at = places.numpy().astype(float)
+        inner = (at[1:] + at[:-1]) / 2
+        edges = [2 * at[0] - inner[0], *inner, 2 * at[-1] - inner[-1]]
+        found = np.zeros((5, length))
+        for output, (low, high) in enumerate(itertools.pairwise(edges)):
+            for sample in range(4):
+                position = np.clip((low + (high - low) * (sample + 0.5) / 4) * length - 0.5, 0, length - 1)
+                left = min(int(position), length - 2)
+                found[output, left] += (left + 1 - position) / 4
+                found[output, left + 1] += (position - left) / 4
+        return found
+
+    made = sample_grid(images, x, y, 5)
+    for image in range(2):
+        across, down = weights(x[image], 20), weights(y[image], 12)
+        expected = np.einsum("yi,cij,xj->cyx", down, images[image].numpy(), across)
+        torch.testing.assert_close(made[image], torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_graph_takes_means_of_blocks_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    square, broad = torch.rand(2, 3, 24, 24), torch.rand(2, 3, 24, 48)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(resize_whole(square, 8), functional.avg_pool2d(square, 3))
+    for images, size in ((broad, 8), (square, 10)):
+        expected = crop_and_resize(images, whole_image_boxes(images)[:, None], size)
+        torch.testing.assert_close(resize_whole(images, size), expected)
 
 
 def test_boxes_in_a_crop_return_to_the_image() -> None:

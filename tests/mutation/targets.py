@@ -35,7 +35,7 @@ TOO_SLOW = {
     "models/attention/insertion": "swin or dinov3 or densenet121",
     "models/attention/lcam": "leaves_scores_unchanged",
     "models/attention/se": "leaves_scores_unchanged",
-    "models/crops": "compiled or exported",
+    "models/crops": "compiled",
     "models/heatmaps": "swin or dinov3 or dinov2 or vit or deit or convnext or mobilenetv3 or efficientnet",
     "models/joint": "the_fused_answer or pulls_at_the_backbone",
     "models/norm": "tf_efficientnet_lite0",

@@ -42,7 +42,8 @@ def try_mutants(
     `left_out` names tests as pytest's ``-k`` does. Raises RuntimeError, with the end of mutmut's log, where mutmut
     itself or the tests of the unmutated file fail.
     """
-    digest = hashlib.sha256(b"".join((ROOT / path).read_bytes() for path in (source, *tests))).hexdigest()
+    content = [(ROOT / path).read_bytes() for path in (source, *tests)]
+    digest = hashlib.sha256(b"".join([*content, left_out.encode()])).hexdigest()
     known = work / "tried.sha256"
     changed = known.exists() and known.read_text(encoding="utf-8") != digest
     found = _read(source, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ class Table(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(1))
         self.scores = joint
-        self.joint = None if joint is None else nn.Identity()
+        if joint is not None:
+            self.joint = nn.Identity()
 
     def forward(self, images: Tensor) -> TLAAMOutput:
         assert not self.training
@@ -69,6 +71,34 @@ def test_losses_and_hits_of_each_branch_are_means_over_all_batches() -> None:
     assert found.losses[:, 0].tolist() == pytest.approx([-math.log(value) for value in of_fused])
     losses, temperature = found.calibrated()
     assert torch.equal(losses, found.losses[:, 0]) and temperature == 1.0
+
+
+class Device:
+    """One of several devices: adds to its own sums those of another."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, others: list[Tensor]) -> None:
+        self.given: list[Tensor] = []
+        self.others = iter(others)
+
+    def autocast(self) -> Any:
+        return nullcontext()
+
+    def all_reduce(self, own: Tensor, *, reduce_op: str) -> Tensor:
+        assert reduce_op == "sum"
+        self.given.append(own.clone())
+        return own + next(self.others)
+
+
+def test_devices_come_to_what_one_comes_to() -> None:
+    nothing = [torch.zeros(4, 3), torch.zeros(3, 1)]
+    first: Any = Device(nothing)
+    validate(first, Table(), batches([2, 0]), 3)  # type: ignore[arg-type]
+    second: Any = Device(first.given)
+    found, alone = validate(second, Table(), batches([1]), 3), measured(Table(), [0, 1, 2])  # type: ignore[arg-type]
+    assert found.measures == pytest.approx(alone.measures)
+    torch.testing.assert_close(found.losses, alone.losses)
 
 
 def test_a_joint_answers_losses_stand_at_each_temperature() -> None:
