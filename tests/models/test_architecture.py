@@ -59,15 +59,19 @@ def test_bytes_and_fractions_are_normalised_channel_by_channel(shape: tuple[int,
 def test_in_a_graph_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pixels = Small(), torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8)
     expected = model.normalise(pixels)
+    assert expected.stride() == (72, 1, 3, 12), "columns lie one behind the other, each pixel's colours together"
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(model.normalise(pixels), expected)
-    torch.testing.assert_close(model.normalise(pixels / 255), expected)
+    for images in (pixels, pixels / 255):
+        found = model.normalise(images)
+        torch.testing.assert_close(found, expected)
+        assert found.is_contiguous(), "as they came"
 
 
 def test_normalisation_travels_with_the_weights() -> None:
     model = Small()
     assert model.image_size == 32 and model.remarks == ("it sees little",) and not model.draws_maps
     state = model.state_dict()
+    assert state["mean"].shape == state["std"].shape == (1, 3, 1, 1), "as in files of earlier versions"
     assert state["mean"].flatten().tolist() == list(Eye.mean) and state["std"].flatten().tolist() == list(Eye.std)
 
 
@@ -106,6 +110,8 @@ def test_every_third_epoch_is_attention_s_but_not_the_last() -> None:
         assert not any(p.requires_grad for name in EVERYTHING - expected for p in getattr(model, name).parameters())
         assert not any(m.training for name in EVERYTHING - in_training(model) for m in getattr(model, name).modules())
     assert turns == [False, False, True, False, False, True, False, False, False]
+    model.begin_epoch(5, 7, raw_only=False)
+    assert model.attention_turn, "the last but one may be attention's"
 
 
 def test_in_the_first_epochs_both_learn_and_asking_in_between_changes_nothing() -> None:
