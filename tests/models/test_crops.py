@@ -104,8 +104,30 @@ def test_boxes_of_one_image_come_one_after_another() -> None:
 def test_no_source_pixel_is_skipped_when_a_box_shrinks_much() -> None:
     images = torch.zeros(1, 3, 64, 64)
     images[..., 1::2, :] = 1.0  # a pattern that careless sampling turns all black or all white
-    found = crop_and_resize(images, whole_image_boxes(images)[:, None], 8)
-    torch.testing.assert_close(found, torch.full_like(found, 0.5))
+    for picture in (images, images[..., :16]):
+        found = crop_and_resize(picture, whole_image_boxes(picture)[:, None], 8)
+        torch.testing.assert_close(found, torch.full_like(found, 0.5))
+        even = ((torch.arange(8) + 0.5) / 8)[None]
+        torch.testing.assert_close(sample_grid(picture, even, even, 8), found)
+
+
+def test_it_is_as_exact_as_its_pictures() -> None:
+    images = torch.rand(1, 3, 21, 21, dtype=torch.float64)
+    boxes = torch.tensor([[[0.0, 0.0, 21.0, 21.0]]], dtype=torch.float64)
+    torch.testing.assert_close(crop_and_resize(images, boxes, 21), images, rtol=0, atol=1e-12)
+    even = ((torch.arange(21, dtype=torch.float64) + 0.5) / 21)[None]
+    torch.testing.assert_close(sample_grid(images, even, even, 21), images, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_in_graphs_it_keeps_the_pictures_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(1, 3, 30, 30, generator=torch.Generator().manual_seed(7)).to(dtype)
+    boxes = torch.tensor([[[2.0, 3.0, 25.0, 28.0]]])
+    expected = crop_and_resize(images, boxes, 12)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = crop_and_resize(images, boxes, 12)
+    assert found.dtype == expected.dtype == dtype
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-2 if dtype == torch.bfloat16 else 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +147,8 @@ def test_exported_crops_are_the_same(size: int, reach: float, monkeypatch: pytes
     boxes = corners.flatten(2) * reach
     boxes[0, 0] = torch.tensor([0.0, 0.0, 90.0, 120.0]) * reach
     boxes[0, 1] = torch.tensor([30.0, 30.0, 30.5, 31.0])
+    if reach < 1:  # also where the picture ends
+        boxes[1] += torch.tensor([90.0, 120.0, 90.0, 120.0]) * (1 - reach)
     x, y = torch.rand(2, 2, size, generator=random).sort(2).values
     expected, sampled = crop_and_resize(images, boxes, size, reach=reach), sample_grid(images, x, y, size)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -172,3 +196,5 @@ def test_boxes_in_a_crop_return_to_the_image() -> None:
     inner = torch.tensor([[[0.0, 0.0, 50.0, 50.0], [25.0, 10.0, 50.0, 40.0]]])
     expected = torch.tensor([[[10.0, 20.0, 110.0, 70.0], [60.0, 30.0, 110.0, 60.0]]])
     torch.testing.assert_close(compose_boxes(inner, outer, 50), expected)
+    three = inner[:, [0, 1, 1]]
+    torch.testing.assert_close(compose_boxes(three, outer, 50), expected[:, [0, 1, 1]])
