@@ -119,6 +119,12 @@ def test_it_is_as_exact_as_its_pictures() -> None:
     torch.testing.assert_close(sample_grid(images, even, even, 21), images, rtol=0, atol=1e-6)
 
 
+def test_a_picture_of_one_pixel_is_that_pixel_everywhere() -> None:
+    images = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1)
+    found = crop_and_resize(images, torch.tensor([[[0.0, 0.0, 1.0, 1.0], [-3.0, 0.5, 4.0, 9.0]]]), 4)
+    torch.testing.assert_close(found, images.expand(2, 3, 4, 4))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_in_graphs_it_keeps_the_pictures_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(1, 3, 30, 30, generator=torch.Generator().manual_seed(7)).to(dtype)

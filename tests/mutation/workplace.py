@@ -46,7 +46,11 @@ def try_mutants(
     digest = hashlib.sha256(b"".join([*content, left_out.encode()])).hexdigest()
     known = work / "tried.sha256"
     changed = known.exists() and known.read_text(encoding="utf-8") != digest
-    found = _read(source, work)
+    try:
+        found = _read(source, work)
+    except FileNotFoundError:  # an earlier call was killed while mutants were made
+        shutil.rmtree(work / "mutants")
+        found = []
     if found and not changed and all(mutant.verdict != "untried" for mutant in found):
         return found
     again = [mutant.name for mutant in found if mutant.verdict not in ("killed", "timeout")] if changed else []
