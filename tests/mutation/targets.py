@@ -31,10 +31,10 @@ _TESTED_ELSEWHERE = {
 """Files whose tests do not mirror their place."""
 
 TOO_SLOW = {
-    "models/attention/base": "leaves_scores_unchanged",
+    "models/attention/base": "scores or stages or existing",
     "models/attention/insertion": "swin or dinov3 or densenet121",
-    "models/attention/lcam": "leaves_scores_unchanged",
-    "models/attention/se": "leaves_scores_unchanged",
+    "models/attention/lcam": "scores or stages or existing",
+    "models/attention/se": "scores or stages or existing",
     "models/crops": "compiled",
     "models/heatmaps": "swin or dinov3 or dinov2 or vit or deit or convnext or mobilenetv3 or efficientnet",
     "models/joint": "the_fused_answer or pulls_at_the_backbone",
