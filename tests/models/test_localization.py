@@ -141,6 +141,9 @@ def test_threshold_rules() -> None:
     assert heatmap_mask(both, 0.9, "max").sum((1, 2)).tolist() == [1, 1, 1]
     assert heatmap_boxes(heat, (20, 20), threshold=0.3, rule="max").tolist() == [[0, 10, 20, 20]]
     assert heatmap_boxes(heat, (20, 20)).tolist() == [[10, 10, 20, 20]]
+    broad = torch.tensor([[[0.0, 3.0], [3.0, 2.0]]])  # of mean 2: what is above it, and nothing above twice of it
+    assert heatmap_mask(broad).tolist() == [[[False, True], [True, False]]]
+    assert heatmap_boxes(broad[:, :1], (10, 20)).tolist() == [[10, 0, 20, 10]]
 
 
 def test_upsampling_is_bilinear_between_the_centres_of_cells() -> None:

@@ -38,6 +38,7 @@ TOO_SLOW = {
     "models/crops": "compiled",
     "models/heatmaps": "swin or dinov3 or dinov2 or vit or deit or convnext or mobilenetv3 or efficientnet",
     "models/joint": "the_fused_answer or pulls_at_the_backbone",
+    "models/localization": "ten_thousand",
     "models/norm": "tf_efficientnet_lite0",
     "training/threshold": "weights_that_are_kept or given_stays",
 }
