@@ -12,6 +12,7 @@ from torch import Tensor
 from tlaam.errors import DataError
 from tlaam.evaluation.classification import (
     EQUAL_BINS,
+    calibration_bins,
     classification_report,
     debiased_calibration_error,
     expected_calibration_error,
@@ -128,6 +129,20 @@ def test_confidence_of_one_belongs_to_the_last_bin() -> None:
     # In a bin of its own it would give (0.5 · 0.04 + 0.5 · 1) instead of |(0.04 - 1) / 2|.
     assert expected_calibration_error(torch.tensor([0.96, 1.0]), torch.tensor([True, False])) == pytest.approx(0.48)
     assert expected_calibration_error(torch.tensor([1.0, 1.0]), torch.tensor([True, True])) == 0.0
+
+
+def test_bins_that_hold_images_are_told_by_their_means() -> None:
+    confidences, correct = torch.tensor([0.5, 0.96, 0.3, 1.0]), torch.tensor([True, True, False, False])
+    low, high = calibration_bins(confidences, correct, bins=4)
+    assert low == pytest.approx((0.4, 0.5, 2)) and high == pytest.approx((0.98, 0.5, 2))
+    assert calibration_bins(confidences[:1], correct[:1]) == [(0.5, 1.0, 1)]
+
+
+def test_a_class_that_was_only_predicted_lowers_macro_f1() -> None:
+    probabilities = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    assert classification_report(probabilities, torch.tensor([0, 1, 0]), names(3)).macro_f1 == pytest.approx(
+        (2 / 3 + 1 + 0) / 3
+    )
 
 
 def slow_squared_error(confidences: list[float], correct: list[bool], bins: int) -> float:

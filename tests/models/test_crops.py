@@ -111,6 +111,17 @@ def test_no_source_pixel_is_skipped_when_a_box_shrinks_much() -> None:
         torch.testing.assert_close(sample_grid(picture, even, even, 8), found)
 
 
+def test_no_row_of_a_tall_picture_is_skipped() -> None:
+    images = torch.zeros(1, 3, 64, 16)
+    images[..., ::8, :] = 1.0
+    even = ((torch.arange(8) + 0.5) / 8)[None]
+    for found in (
+        crop_and_resize(images, whole_image_boxes(images)[:, None], 8),
+        sample_grid(images, even, even, 8),
+    ):
+        torch.testing.assert_close(found, torch.full_like(found, 0.125))
+
+
 def test_it_is_as_exact_as_its_pictures() -> None:
     images = torch.rand(1, 3, 21, 21, dtype=torch.float64)
     boxes = torch.tensor([[[0.0, 0.0, 21.0, 21.0]]], dtype=torch.float64)
