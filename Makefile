@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 LIGHT := $(abspath $(VENV)-light)
 DOCS := $(VENV)-docs
 
-.PHONY: quickstart test test-quick test-light light docs torture clean
+.PHONY: quickstart test test-quick test-light light docs torture mutants clean
 
-# Of `make torture`.
+# Of `make torture` and `make mutants`.
 MINUTES ?= 60
 SEED ?= 0
 ONLY ?=
 OUT ?= runs/stress/report.json
+PROCESSES ?= 2
 
 quickstart: $(VENV)/.quickstart  ## set up, train on the embedded data set beside the plain backbone, show pictures
 	TLAAM_CACHE=runs/cache $(BIN)/tlaam quickstart
@@ -38,6 +39,10 @@ light:  ## install what predicting with an exported file needs, without PyTorch,
 
 torture: $(VENV)/.dev  ## attack the product (tests/stress/README.md): MINUTES=60 SEED=0 ONLY=images,manifests OUT=report.json
 	PYTHONPATH=tests $(BIN)/python -m stress --out $(OUT) --minutes $(MINUTES) --seed $(SEED) --only "$(ONLY)"
+
+mutants: OUT = runs/mutants/report.json
+mutants: $(VENV)/.dev  ## change the source in small ways, and see whether a test notices (tests/mutation/README.md): ONLY=training,models/crops.py
+	PYTHONPATH=tests $(BIN)/python -m mutation --out $(OUT) --minutes $(MINUTES) --processes $(PROCESSES) --only "$(ONLY)"
 
 docs: $(DOCS)/.installed  ## build the docs as a site in site/; anything amiss is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

@@ -12,6 +12,7 @@ from torch import Tensor
 from tlaam.errors import DataError
 from tlaam.evaluation.classification import (
     EQUAL_BINS,
+    calibration_bins,
     classification_report,
     debiased_calibration_error,
     expected_calibration_error,
@@ -96,6 +97,9 @@ def test_equal_probabilities_rank_the_lower_index_first() -> None:
     flat = torch.full((6, 6), 1 / 6)
     report = classification_report(flat, torch.arange(6), names(6))
     assert (report.top1, report.top5) == pytest.approx((1 / 6, 5 / 6))
+    pair = torch.tensor([[0.1, 0.4, 0.4, 0.1]]).expand(4, 4)
+    for label, right in ((0, 0.0), (1, 1.0), (2, 0.0), (3, 0.0)):
+        assert classification_report(pair, torch.full((4,), label), names(4)).top1 == right
 
 
 def test_classes_that_never_occur_do_not_lower_macro_f1() -> None:
@@ -110,6 +114,9 @@ def test_order_of_images_does_not_matter() -> None:
     after = classification_report(probabilities[order], labels[order], names(6))
     assert before.summary() == pytest.approx(after.summary())
     assert torch.equal(before.confusion, after.confusion)
+    others = classification_report(probabilities[order], labels, names(6))  # each image's answer to another's label
+    assert all(value != before.summary()[name] for name, value in others.summary().items() if name != "top5")
+    assert not torch.equal(others.confusion, before.confusion) and others.top5 != before.top5
 
 
 def test_a_bin_includes_its_upper_edge_only() -> None:
@@ -122,6 +129,20 @@ def test_confidence_of_one_belongs_to_the_last_bin() -> None:
     # In a bin of its own it would give (0.5 · 0.04 + 0.5 · 1) instead of |(0.04 - 1) / 2|.
     assert expected_calibration_error(torch.tensor([0.96, 1.0]), torch.tensor([True, False])) == pytest.approx(0.48)
     assert expected_calibration_error(torch.tensor([1.0, 1.0]), torch.tensor([True, True])) == 0.0
+
+
+def test_bins_that_hold_images_are_told_by_their_means() -> None:
+    confidences, correct = torch.tensor([0.5, 0.96, 0.3, 1.0]), torch.tensor([True, True, False, False])
+    low, high = calibration_bins(confidences, correct, bins=4)
+    assert low == pytest.approx((0.4, 0.5, 2)) and high == pytest.approx((0.98, 0.5, 2))
+    assert calibration_bins(confidences[:1], correct[:1]) == [(0.5, 1.0, 1)]
+
+
+def test_a_class_that_was_only_predicted_lowers_macro_f1() -> None:
+    probabilities = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    assert classification_report(probabilities, torch.tensor([0, 1, 0]), names(3)).macro_f1 == pytest.approx(
+        (2 / 3 + 1 + 0) / 3
+    )
 
 
 def slow_squared_error(confidences: list[float], correct: list[bool], bins: int) -> float:

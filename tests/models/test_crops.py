@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -102,8 +104,47 @@ def test_boxes_of_one_image_come_one_after_another() -> None:
 def test_no_source_pixel_is_skipped_when_a_box_shrinks_much() -> None:
     images = torch.zeros(1, 3, 64, 64)
     images[..., 1::2, :] = 1.0  # a pattern that careless sampling turns all black or all white
-    found = crop_and_resize(images, whole_image_boxes(images)[:, None], 8)
-    torch.testing.assert_close(found, torch.full_like(found, 0.5))
+    for picture in (images, images[..., :16]):
+        found = crop_and_resize(picture, whole_image_boxes(picture)[:, None], 8)
+        torch.testing.assert_close(found, torch.full_like(found, 0.5))
+        even = ((torch.arange(8) + 0.5) / 8)[None]
+        torch.testing.assert_close(sample_grid(picture, even, even, 8), found)
+
+
+def test_no_row_of_a_tall_picture_is_skipped() -> None:
+    images = torch.zeros(1, 3, 64, 16)
+    images[..., ::8, :] = 1.0
+    even = ((torch.arange(8) + 0.5) / 8)[None]
+    for found in (
+        crop_and_resize(images, whole_image_boxes(images)[:, None], 8),
+        sample_grid(images, even, even, 8),
+    ):
+        torch.testing.assert_close(found, torch.full_like(found, 0.125))
+
+
+def test_it_is_as_exact_as_its_pictures() -> None:
+    images = torch.rand(1, 3, 21, 21, dtype=torch.float64)
+    boxes = torch.tensor([[[0.0, 0.0, 21.0, 21.0]]], dtype=torch.float64)
+    torch.testing.assert_close(crop_and_resize(images, boxes, 21), images, rtol=0, atol=1e-12)
+    even = ((torch.arange(21, dtype=torch.float64) + 0.5) / 21)[None]
+    torch.testing.assert_close(sample_grid(images, even, even, 21), images, rtol=0, atol=1e-6)
+
+
+def test_a_picture_of_one_pixel_is_that_pixel_everywhere() -> None:
+    images = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1)
+    found = crop_and_resize(images, torch.tensor([[[0.0, 0.0, 1.0, 1.0], [-3.0, 0.5, 4.0, 9.0]]]), 4)
+    torch.testing.assert_close(found, images.expand(2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_in_graphs_it_keeps_the_pictures_precision(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(1, 3, 30, 30, generator=torch.Generator().manual_seed(7)).to(dtype)
+    boxes = torch.tensor([[[2.0, 3.0, 25.0, 28.0]]])
+    expected = crop_and_resize(images, boxes, 12)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    found = crop_and_resize(images, boxes, 12)
+    assert found.dtype == expected.dtype == dtype
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-2 if dtype == torch.bfloat16 else 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +164,8 @@ def test_exported_crops_are_the_same(size: int, reach: float, monkeypatch: pytes
     boxes = corners.flatten(2) * reach
     boxes[0, 0] = torch.tensor([0.0, 0.0, 90.0, 120.0]) * reach
     boxes[0, 1] = torch.tensor([30.0, 30.0, 30.5, 31.0])
+    if reach < 1:  # also where the picture ends
+        boxes[1] += torch.tensor([90.0, 120.0, 90.0, 120.0]) * (1 - reach)
     x, y = torch.rand(2, 2, size, generator=random).sort(2).values
     expected, sampled = crop_and_resize(images, boxes, size, reach=reach), sample_grid(images, x, y, size)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -130,8 +173,45 @@ def test_exported_crops_are_the_same(size: int, reach: float, monkeypatch: pytes
     torch.testing.assert_close(sample_grid(images, x, y, size), sampled, rtol=0, atol=1e-4)
 
 
+def test_uneven_columns_and_rows_average_what_lies_half_way_to_their_neighbours() -> None:
+    images = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(6))
+    x = torch.tensor([[0.1, 0.15, 0.5, 0.6, 0.95], [0.0, 0.3, 0.5, 0.7, 1.0]])
+    y = torch.tensor([[0.2, 0.3, 0.4, 0.5, 0.9], [0.05, 0.1, 0.2, 0.7, 0.8]])
+
+    def weights(places: torch.Tensor, length: int) -> np.ndarray:
+        """What each output takes of each pixel, ``(5, length)``: 4 samples, no fewer than 20 / 5 pixels."""
+        at = places.numpy().astype(float)
+        inner = (at[1:] + at[:-1]) / 2
+        edges = [2 * at[0] - inner[0], *inner, 2 * at[-1] - inner[-1]]
+        found = np.zeros((5, length))
+        for output, (low, high) in enumerate(itertools.pairwise(edges)):
+            for sample in range(4):
+                position = np.clip((low + (high - low) * (sample + 0.5) / 4) * length - 0.5, 0, length - 1)
+                left = min(int(position), length - 2)
+                found[output, left] += (left + 1 - position) / 4
+                found[output, left + 1] += (position - left) / 4
+        return found
+
+    made = sample_grid(images, x, y, 5)
+    for image in range(2):
+        across, down = weights(x[image], 20), weights(y[image], 12)
+        expected = np.einsum("yi,cij,xj->cyx", down, images[image].numpy(), across)
+        torch.testing.assert_close(made[image], torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_graph_takes_means_of_blocks_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    square, broad = torch.rand(2, 3, 24, 24), torch.rand(2, 3, 24, 48)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(resize_whole(square, 8), functional.avg_pool2d(square, 3))
+    for images, size in ((broad, 8), (square, 10)):
+        expected = crop_and_resize(images, whole_image_boxes(images)[:, None], size)
+        torch.testing.assert_close(resize_whole(images, size), expected)
+
+
 def test_boxes_in_a_crop_return_to_the_image() -> None:
     outer = torch.tensor([[10.0, 20.0, 110.0, 70.0]])
     inner = torch.tensor([[[0.0, 0.0, 50.0, 50.0], [25.0, 10.0, 50.0, 40.0]]])
     expected = torch.tensor([[[10.0, 20.0, 110.0, 70.0], [60.0, 30.0, 110.0, 60.0]]])
     torch.testing.assert_close(compose_boxes(inner, outer, 50), expected)
+    three = inner[:, [0, 1, 1]]
+    torch.testing.assert_close(compose_boxes(three, outer, 50), expected[:, [0, 1, 1]])

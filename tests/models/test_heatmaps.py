@@ -10,7 +10,14 @@ from tlaam.config.sections import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.models.build import build_model
 from tlaam.models.crops import crop_and_resize, whole_image_boxes
-from tlaam.models.heatmaps import LinearHead, autograd_heatmap, closed_form_heatmap, object_heatmap
+from tlaam.models.heatmaps import (
+    LinearHead,
+    autograd_heatmap,
+    class_gradient,
+    closed_form_heatmap,
+    object_heatmap,
+    start_small,
+)
 
 # One of each family: convolutional maps, channels-last maps, token grids with class and register tokens.
 FAMILIES = {
@@ -110,8 +117,72 @@ def test_it_is_float32_under_autocast_and_needs_no_gradient() -> None:
 
 def test_the_pole_of_negative_features_stays_finite() -> None:
     features = torch.full((1, 1, 2, 2), -1.0)
-    weight = torch.tensor([[2.0]])  # 2 + V · mean = 0
-    assert closed_form_heatmap(features, torch.tensor([0]), weight).isfinite().all()
+    weight = torch.tensor([[2.0]])  # 2 + V · mean = 0, which counts as a hair above it
+    heat = closed_form_heatmap(features, torch.tensor([0]), weight)
+    assert heat.isfinite().all() and not heat.any()
+    both = torch.cat([features, -features], 1)  # and a channel that is 1 everywhere
+    heat = closed_form_heatmap(both, torch.tensor([0]), torch.tensor([[2.0, 4.0]]))
+    assert heat.isfinite().all() and not heat.any(), "the first channel outweighs the second"
+
+
+def test_gradients_of_one_count_as_others_do() -> None:
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], requires_grad=True)
+    found = autograd_heatmap(maps, maps.sum((2, 3)), torch.tensor([0]))  # α = 1 / (2 + 10), of four cells
+    torch.testing.assert_close(found, torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]) * 4 / 12)
+
+
+def test_the_graph_is_kept_unless_it_shall_not_be() -> None:
+    maps = torch.rand(1, 2, 3, 3, requires_grad=True)
+    scores = maps.square().sum((2, 3))
+    for differentiate in (autograd_heatmap, class_gradient):
+        first = differentiate(maps, scores, torch.tensor([1]))
+        assert torch.equal(first, differentiate(maps, scores, torch.tensor([1])))
+    autograd_heatmap(maps, scores, torch.tensor([1]), retain_graph=False)
+    with pytest.raises(RuntimeError, match="second time"):
+        scores.sum().backward()
+
+
+def test_it_is_made_in_float32_under_autocast_where_it_is_differentiated() -> None:
+    maps = torch.rand(2, 3, 4, 4, requires_grad=True)
+    scores, classes = maps.square().sum((2, 3)), torch.tensor([1, 2])
+    gradient = torch.zeros_like(maps)
+    gradient[[0, 1], classes] = 2 * maps[[0, 1], classes]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = autograd_heatmap(maps, scores, classes)
+    torch.testing.assert_close(found, definition(maps.detach(), gradient.detach()), rtol=1e-5, atol=1e-6)
+    finer = closed_form_heatmap(maps, classes - 1, torch.rand(2, 3, dtype=torch.float64))
+    assert finer.dtype == torch.float32
+
+
+def test_the_head_is_linear_in_the_means() -> None:
+    torch.manual_seed(0)
+    head, features = LinearHead(6, 4), torch.rand(3, 6, 2, 5)
+    expected = features.mean((2, 3)) @ head.weight.T + head.bias
+    for mode in (True, False):  # nothing is dropped unless asked
+        torch.testing.assert_close(head.train(mode)(features), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(head(features), expected)
+        assert head(features.bfloat16()).dtype == torch.float32
+    assert head.double()(features).dtype == head.pooled(features).dtype == torch.float64
+
+
+def test_the_head_drops_means_while_training_alone() -> None:
+    head, features = LinearHead(400, 1, drop=0.75), torch.ones(1, 400, 1, 1)
+    nn.init.ones_(head.weight)
+    torch.manual_seed(0)
+    kept = (float(head(features).detach()) - float(head.bias)) / 4  # what is kept counts 1 / (1 - 0.75) times
+    assert kept == pytest.approx(round(kept), abs=1e-3) and 70 < kept < 130
+    assert float(head.eval()(features).detach()) == pytest.approx(400 + float(head.bias))
+
+
+def test_classifiers_start_small_and_others_as_they_are() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(LinearHead(500, 40), nn.Linear(500, 40))
+    other = network[1].weight.clone()
+    assert start_small(network) is network
+    assert float(network[0].weight.std()) == pytest.approx(0.01, rel=0.05) and not network[0].bias.any()
+    assert abs(float(network[0].weight.mean())) < 3e-4
+    assert torch.equal(network[1].weight, other) and network[1].bias.any()
 
 
 def test_scores_without_a_graph_are_refused() -> None:

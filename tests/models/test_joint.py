@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tlaam.config.sections import ModelConfig
 from tlaam.models.build import build_model
@@ -56,7 +57,27 @@ def test_it_learns_and_pulls_at_the_backbone() -> None:
     assert any(p is model.joint.weight for p in model.head_parameters())
 
 
-def test_it_scores_in_float32_under_autocast() -> None:
-    head = JointHead(8, 2, 3)
+def test_it_is_linear_in_the_views_one_behind_the_other() -> None:
+    torch.manual_seed(0)
+    head = JointHead(4, 2, 3)
+    pooled = torch.randn(5, 2, 4)
+    nn.init.normal_(head.bias)
+    expected = pooled[:, 0] @ head.weight[:, :4].T + pooled[:, 1] @ head.weight[:, 4:].T + head.bias
+    assert head.views == 2 and head(pooled).shape == (5, 3)
+    torch.testing.assert_close(head(pooled), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert head(torch.ones(1, 2, 8)).dtype == torch.float32
+        torch.testing.assert_close(head(pooled), expected)
+        assert head(pooled.bfloat16()).dtype == torch.float32
+
+
+def test_it_starts_small_and_cools_without_another_answer() -> None:
+    torch.manual_seed(0)
+    head = JointHead(200, 3, 10)
+    assert float(head.weight.std()) == pytest.approx(0.01, rel=0.05) and not head.bias.any()
+    assert abs(float(head.weight.mean())) < 5e-4
+    nn.init.normal_(head.bias)
+    pooled = torch.randn(4, 3, 200)
+    before = head(pooled)
+    head.cool(2.5)
+    torch.testing.assert_close(head(pooled), before / 2.5)
+    assert head.weight.requires_grad and head.bias.requires_grad

@@ -54,6 +54,13 @@ def test_components_and_boxes_equal_scikit_image_on_ten_thousand_masks() -> None
     assert seen >= 10_000
 
 
+@pytest.mark.parametrize("size", [(1, 4), (4, 1), (2, 3), (3, 2), (2, 4), (4, 2), (3, 3), (1, 10), (2, 5), (5, 2)])
+def test_every_mask_of_a_few_cells(size: tuple[int, int]) -> None:
+    cells = size[0] * size[1]
+    masks = (torch.arange(2**cells)[:, None] >> torch.arange(cells)) % 2 == 1
+    assert check(masks.reshape(-1, *size)) == 2**cells
+
+
 def test_ties_go_to_the_first_in_raster_order() -> None:
     mask = torch.zeros(1, 5, 7, dtype=torch.bool)
     mask[0, 3, 0:2] = mask[0, 1, 5:7] = mask[0, 4, 5:7] = True
@@ -127,6 +134,24 @@ def test_threshold_rules() -> None:
     heat = torch.tensor([[[0.0, 1.0], [2.0, 5.0]]])
     assert heatmap_mask(heat, 1.0, "mean").tolist() == [[[False, False], [False, True]]]
     assert heatmap_mask(heat, 0.3, "max").tolist() == [[[False, False], [True, True]]]
+    assert heatmap_mask(heat, 1.0, "value").tolist() == [[[False, False], [True, True]]]
+    assert torch.equal(heatmap_mask(heat), heatmap_mask(heat, 1.0, "mean")), "the mean, unless another rule is named"
+    both = torch.cat([heat, 10 * heat, heat + 4])
+    assert heatmap_mask(both, 0.5, "mean").sum((1, 2)).tolist() == [2, 2, 4]
+    assert heatmap_mask(both, 0.9, "max").sum((1, 2)).tolist() == [1, 1, 1]
+    assert heatmap_boxes(heat, (20, 20), threshold=0.3, rule="max").tolist() == [[0, 10, 20, 20]]
+    assert heatmap_boxes(heat, (20, 20)).tolist() == [[10, 10, 20, 20]]
+    broad = torch.tensor([[[0.0, 3.0], [3.0, 2.0]]])  # of mean 2: what is above it, and nothing above twice of it
+    assert heatmap_mask(broad).tolist() == [[[False, True], [True, False]]]
+    assert heatmap_boxes(broad[:, :1], (10, 20)).tolist() == [[10, 0, 20, 10]]
+
+
+def test_upsampling_is_bilinear_between_the_centres_of_cells() -> None:
+    heat = torch.tensor([[[0.0, 4.0], [8.0, 12.0]]])
+    rows, columns = torch.tensor([0.0, 0.25, 0.75, 1.0]), torch.tensor([0.0, 0.25, 0.75, 1.0])
+    torch.testing.assert_close(upsample_heatmap(heat, 2)[0], 8 * rows[:, None] + 4 * columns)
+    assert upsample_heatmap(torch.rand(2, 3, 5), 3).shape == (2, 9, 15)
+    assert upsample_heatmap(heat, 1) is heat
 
 
 def test_one_cell_scales_to_its_share_of_the_image() -> None:
@@ -150,6 +175,11 @@ def test_upsampling_narrows_to_what_is_bright() -> None:
 def test_a_margin_stays_inside_the_image() -> None:
     boxes = torch.tensor([[0.0, 10.0, 20.0, 30.0]])
     assert widen_boxes(boxes, 0.25, (32, 100)).tolist() == [[0, 5, 25, 32]]
+    boxes = torch.tensor([[[10.0, 20.0, 30.0, 60.0], [2.0, 1.0, 98.0, 99.0]]])
+    wider = torch.tensor([[[8.0, 16.0, 32.0, 64.0], [0.0, 0.0, 90.0, 80.0]]])
+    torch.testing.assert_close(widen_boxes(boxes, 0.1, (80, 90)), wider)
+    assert torch.equal(widen_boxes(boxes, 0, (80, 90)), boxes)
+    assert widen_boxes(boxes[:, :1], 1, (300, 400)).tolist() == [[[0, 0, 50, 100]]]
 
 
 def test_one_image_is_its_row_in_a_batch() -> None:

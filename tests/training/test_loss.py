@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tlaam.models.output import TLAAMOutput
-from tlaam.training.loss import TwoLevelLoss, distillation_loss
+from tlaam.training.loss import TwoLevelLoss, distillation_loss, foreground_loss
 
 
 def _output(raw: Tensor, of_object: Tensor | None, parts: Tensor | None) -> TLAAMOutput:
@@ -36,8 +36,25 @@ def test_equals_a_slow_loop(smoothing: float) -> None:
 
 def test_absent_branches_do_not_count() -> None:
     losses = TwoLevelLoss()(_output(torch.randn(2, 3), None, None), torch.tensor([0, 1]))
-    assert losses.object is None and losses.parts is None
+    assert losses._replace(total=None, raw=None) == (None,) * 8
     assert torch.equal(losses.total, losses.raw)
+
+
+def test_labels_are_not_smoothed_unless_asked() -> None:
+    raw = torch.tensor([[0.0, 2.0]])
+    losses = TwoLevelLoss()(_output(raw, None, None), torch.tensor([0]))
+    torch.testing.assert_close(losses.total, _slow(raw[0], 0, 0.0))
+
+
+def test_the_joint_classifier_and_a_network_s_own_loss_are_added() -> None:
+    torch.manual_seed(0)
+    raw, joint, own = torch.randn(3, 4), torch.randn(3, 4), torch.tensor(0.75)
+    labels = torch.tensor([1, 3, 0])
+    losses = TwoLevelLoss(0.1)(_output(raw, None, None)._replace(joint_logits=joint, own_loss=own), labels)
+    slow = sum(_slow(joint[i], int(labels[i]), 0.1) for i in range(3)) / 3
+    assert losses.joint is not None and losses.own is own
+    torch.testing.assert_close(losses.joint, slow)
+    torch.testing.assert_close(losses.total, losses.raw + slow + 0.75)
 
 
 def test_foreground_is_compared_with_the_share_of_each_cell_that_masks_cover() -> None:
@@ -55,6 +72,39 @@ def test_foreground_is_compared_with_the_share_of_each_cell_that_masks_cover() -
     assert losses.foreground is not None
     torch.testing.assert_close(losses.foreground, slow)
     torch.testing.assert_close(losses.total, losses.raw + slow)
+
+
+def test_without_masks_or_without_a_learning_localiser_there_is_no_loss_of_the_foreground() -> None:
+    raw, labels, masks = torch.randn(1, 4), torch.tensor([0]), torch.zeros(1, 4, 4, dtype=torch.uint8)
+    output = _output(raw, None, None)
+    for losses in (TwoLevelLoss()(output._replace(foreground_logits=torch.zeros(1, 2, 2)), labels),
+                   TwoLevelLoss()(output, labels, masks)):  # fmt: skip
+        assert losses.foreground is None and torch.equal(losses.total, losses.raw)
+
+
+def test_a_cell_counts_by_what_is_decided_of_it() -> None:
+    """Cells of 2×2 pixels: all decided, a quarter foreground; a half decided, all foreground; nothing decided."""
+    masks = torch.tensor([[[255, 0, 255, 100, 9, 9], [0, 0, 255, 200, 9, 9]]], dtype=torch.uint8)
+    logits = torch.tensor([[[0.5, -1.0, 3.0]]])
+    p, q = (1 / (1 + (-logits[0, 0, cell]).exp()) for cell in (0, 1))
+    quarter = -(0.25 * p.log() + 0.75 * (1 - p).log())
+    torch.testing.assert_close(foreground_loss(logits, masks), (quarter - 0.5 * q.log()) / 1.5)
+    undecided = torch.full((1, 2, 6), 77, dtype=torch.uint8)
+    assert float(foreground_loss(logits, undecided)) == 0
+
+
+def test_where_little_is_decided_it_counts_as_much() -> None:
+    masks = torch.full((1, 8, 8), 77, dtype=torch.uint8)
+    masks[0, 0, 0] = 255
+    loss = foreground_loss(torch.tensor([[[-2.0, 1.0], [1.0, 1.0]]]), masks)
+    torch.testing.assert_close(loss, torch.tensor(2.0).exp().log1p())
+
+
+def test_distillation_works_on_the_whole_image_alone() -> None:
+    raw, of_object = torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 0.0]])
+    found = TwoLevelLoss(distillation=1.0)(_output(raw, of_object, None), torch.tensor([0])).distilled
+    target = of_object[0].softmax(0)
+    torch.testing.assert_close(found, (target * (target.log() - raw[0].log_softmax(0))).sum())
 
 
 def test_distillation_pulls_at_raw_image_and_parts_and_not_at_the_object() -> None:

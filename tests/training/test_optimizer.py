@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from stub_network import StubNetwork
+from torch import nn
 
 from tlaam.config.learning import learning
 from tlaam.config.sections import ModelConfig, TrainingConfig
@@ -40,7 +41,7 @@ def test_optimisers_and_rates() -> None:
     model: Any = StubNetwork(3)
     sgd = build_optimizer(model, training(lr=0.2, momentum=0.8))
     assert isinstance(sgd, torch.optim.SGD)
-    assert not sgd.param_groups[0]["nesterov"]
+    assert not sgd.param_groups[0]["nesterov"] and {group["momentum"] for group in sgd.param_groups} == {0.8}
     assert {group["lr"] for group in sgd.param_groups} == {0.2}
     assert isinstance(build_optimizer(model, training(optimizer="adamw")), torch.optim.AdamW)
     both = build_optimizer(model, training(lr=0.2, classifier_lr=1.0))
@@ -69,6 +70,34 @@ def test_frozen_stages_take_no_part() -> None:
     assert all(p.requires_grad for part in (network.layer2, network.layer4) for p in part.parameters())
     with pytest.raises(ConfigError, match="frozen_stages is 6; resnet18 has 5 stages"):
         freeze_stages(model, 6)
+
+
+def test_all_stages_may_be_frozen() -> None:
+    model: Any = small_network()
+    freeze_stages(model, 5)
+    assert not any(p.requires_grad for p in model.backbone.network.parameters())
+    assert all(p.requires_grad for p in model.classifier.parameters())
+
+
+def test_a_localiser_learns_ten_times_as_fast_as_the_head_and_the_backbone_by_its_ratio() -> None:
+    model: Any = StubNetwork(3)
+    model.localizer_parameters = lambda: iter([model.backbone[0].weight])
+    groups = parameter_groups(model, training(lr=0.1, classifier_lr=0.5, backbone_lr_ratio=0.25))
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert rate[id(model.backbone[0].weight)] == pytest.approx(5.0)
+    assert rate[id(model.backbone[0].bias)] == pytest.approx(0.025)
+    assert rate[id(model.classifier.weight)] == 0.5
+
+
+def test_stages_that_timm_does_not_know_matter_only_where_they_are_asked_for() -> None:
+    model: Any = small_network()
+    model.backbone.network = nn.Conv2d(3, 4, 1)
+    assert parameter_groups(model, training(lr=0.1, layer_decay=1.0))
+    freeze_stages(model, 0)
+    with pytest.raises(ConfigError, match="does not tell the stages of resnet18 apart"):
+        freeze_stages(model, 1)
+    with pytest.raises(ConfigError, match="does not tell the stages"):
+        parameter_groups(model, training(lr=0.1, layer_decay=0.9))
 
 
 def training(**options: Any) -> TrainingConfig:

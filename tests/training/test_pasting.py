@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
 from tlaam.config.schema import Config
 from tlaam.errors import ConfigError
@@ -73,6 +77,71 @@ def test_what_is_not_known_becomes_what_is_around_it() -> None:
     outside = known.expand_as(made) > 0
     torch.testing.assert_close(made[outside], ramp[outside])
     assert float((made - ramp).abs().max()) < 15
+
+
+def test_an_object_that_covers_more_than_four_fifths_takes_no_part() -> None:
+    images, _ = scenes()
+    masks = torch.zeros(3, CELLS * CELLS, dtype=torch.uint8)
+    masks[:, :205] = 255  # of 256 cells: 0.801
+    masks = masks.reshape(3, CELLS, CELLS)
+    torch.manual_seed(0)
+    assert torch.equal(on_other_backgrounds(images, masks, 1.0), images)
+    masks[:, 12, 8:] = 0  # 0.77
+    assert not torch.equal(on_other_backgrounds(images, masks, 1.0), images)
+    tiny = torch.zeros(3, CELLS, CELLS, dtype=torch.uint8)
+    tiny[:, 3, :5] = 255  # 0.0195
+    assert torch.equal(on_other_backgrounds(images, tiny, 1.0), images)
+    tiny[:, 3, :6] = 255
+    assert not torch.equal(on_other_backgrounds(images, tiny, 1.0), images)
+
+
+def test_the_hole_is_the_object_and_a_cell_around_it() -> None:
+    torch.manual_seed(3)
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
+    masks = torch.zeros(2, CELLS, CELLS, dtype=torch.uint8)
+    masks[0, 9:16, 10:16] = masks[1, :5, 2:9] = 255  # in two corners
+    made = on_other_backgrounds(images, masks, 1.0)
+    size = {"size": (SIDE, SIDE), "mode": "bilinear", "align_corners": False}
+    for own, lender in ((0, 1), (1, 0)):
+        cells = masks[lender].numpy() / 255
+        hole = functional.interpolate(torch.from_numpy(ndimage.maximum_filter(cells, 3))[None, None].float(), **size)
+        picture = images[lender][None].float()
+        background = picture * (1 - hole) + filled(picture, 1 - hole) * hole
+        here = functional.interpolate(masks[own][None, None].float() / 255, **size)
+        expected = (images[own] * here + background * (1 - here)).round()[0]
+        assert (made[own].float() - expected).abs().max() <= 1  # rounding
+
+
+def slow_fill(image: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pull and push of one channel, cell by cell."""
+    side = len(image)
+    if side == 1:
+        return image
+    half = -(-side // 2)
+    coarse, weight = np.zeros((half, half)), np.zeros((half, half))
+    for y in range(half):
+        for x in range(half):
+            block = (slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2))
+            weight[y, x] = known[block].mean()
+            coarse[y, x] = (image * known)[block].mean() / max(weight[y, x], 1e-6)
+    below = slow_fill(coarse, np.minimum(4 * weight, 1))
+    places = np.clip((np.arange(side) + 0.5) * half / side - 0.5, 0, half - 1)
+    rows = np.stack([np.interp(places, np.arange(half), column) for column in below.T], axis=1)
+    fine = np.stack([np.interp(places, np.arange(half), row) for row in rows])
+    return known * image + (1 - known) * fine
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8, 13])
+def test_filling_equals_a_slow_one(side: int) -> None:
+    random = np.random.default_rng(side)
+    images = random.random((2, 3, side, side))
+    known = np.where(random.random((2, 1, side, side)) < 0.3, random.random((2, 1, side, side)), 0.0)
+    known[0, 0, 0, 0] = 1.0
+    found = filled(torch.from_numpy(images), torch.from_numpy(known))
+    expected = [
+        [slow_fill(channel, weight[0]) for channel in image] for image, weight in zip(images, known, strict=True)
+    ]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-9)
 
 
 def test_it_needs_pseudo_masks() -> None:

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tlaam.training.sampler import StepBatches, batch_sizes, epoch_order, step_sizes
+from tlaam.training.seeds import derive
 
 
 def test_an_epoch_visits_every_image_once() -> None:
     seen = [index for batch in StepBatches(23, 4, 1, seed=5) for _, index in batch]
     assert sorted(seen) == list(range(23))
+
+
+def test_batches_are_cut_from_each_epoch_s_own_order_which_earlier_versions_drew() -> None:
+    batches = list(StepBatches(6, 3, 2, seed=5))
+    for epoch in range(2):
+        order = np.random.default_rng(derive(5, "order", epoch)).permutation(6)
+        assert np.array_equal(epoch_order(6, 5, epoch), order)
+        keys = [key for batch in batches[2 * epoch : 2 * epoch + 2] for key in batch]
+        assert keys == [(epoch, int(index)) for index in order]
 
 
 def test_order_depends_on_seed_and_epoch_only() -> None:
@@ -61,7 +72,7 @@ def test_devices_share_an_epoch_with_as_little_repetition_as_possible(images: in
 
 @pytest.mark.parametrize(
     ("images", "batch_size", "sizes"),
-    [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (3, 16, [3])],
+    [(8, 4, [4, 4]), (9, 4, [4, 5]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 1, 1]), (3, 16, [3]), (5, 2, [2, 3])],
 )
 def test_a_last_batch_of_one_image_joins_the_one_before(images: int, batch_size: int, sizes: list[int]) -> None:
     assert batch_sizes(images, batch_size) == sizes

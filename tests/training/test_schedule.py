@@ -42,3 +42,8 @@ def test_warm_up_is_linear_and_then_the_schedule_begins() -> None:
 def test_warm_up_takes_at_most_half_of_the_run() -> None:
     factors = [lr_factor(s, steps_per_epoch=4, epochs=1, schedule="cosine", warmup_epochs=9) for s in range(4)]
     assert factors == pytest.approx([0.5, 1.0, 1.0, 0.5])
+
+
+def test_half_of_an_odd_number_of_steps_is_rounded_down() -> None:
+    factors = [lr_factor(s, steps_per_epoch=5, epochs=1, schedule="constant", warmup_epochs=9) for s in range(5)]
+    assert factors == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0])

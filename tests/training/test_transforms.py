@@ -102,3 +102,42 @@ def test_light_of_one_changes_nothing_and_factors_stay_within_their_range() -> N
     augment = Augment(8, flip=False, jitter=0.3, crop_scale=1)
     lights = torch.stack([augment(inputs[0].numpy(), None, seed).color_jitter for seed in range(100)])
     assert (lights.amin() >= 0.7) and (lights.amax() <= 1.3) and (lights.std(0) > 0.1).all()
+
+
+@pytest.mark.parametrize(("crop_scale", "side"), [(1.0, 1.0), (0.3, (0.3 * 0.75) ** 0.5)])
+def test_no_crop_is_narrower_than_its_smallest_side(crop_scale: float, side: float) -> None:
+    augment = Augment(64, flip=False, jitter=0, crop_scale=crop_scale)
+    assert augment.smallest_side == pytest.approx(side)
+    torch.manual_seed(0)
+    crops = [augment._crop(300, 300) for _ in range(200)]
+    shares = [min(x1 - x0, y1 - y0) / 300 for x0, y0, x1, y1 in crops]
+    assert side - 1 / 300 <= min(shares) <= side + 0.2 and all(0 <= low < high <= 300 for low, _, high, _ in crops)
+
+
+def test_a_box_that_reaches_the_edge_reaches_it_afterwards() -> None:
+    plain = Augment(50, flip=False, jitter=0, crop_scale=1)
+    whole = plain(_picture(), np.array([0.0, 0.0, 200.0, 150.0]), 0).box
+    assert whole.tolist() == [0, 0, 50, 50]
+    assert plain(_picture(), np.array([-20.0, 30.0, 100.0, 400.0]), 0).box.tolist() == [0, 10, 25, 50]
+    nowhere = plain(_picture(), np.array([300.0, 0.0, 400.0, 10.0]), 0).box
+    assert nowhere.shape == plain(_picture(), None, 0).box.shape == (4,) and nowhere.isnan().all()
+
+
+def test_a_mask_of_the_whole_image_stays_cell_by_cell_and_mirrored() -> None:
+    cells = torch.arange(49, dtype=torch.uint8).reshape(7, 7)
+    assert torch.equal(Augment(64, flip=False, jitter=0, crop_scale=1)(_picture(), None, 0, cells).mask, cells)
+    found = [Augment(64, flip=True, jitter=0, crop_scale=1)(_picture(), None, seed, cells).mask for seed in range(30)]
+    flipped = [not torch.equal(mask, cells) for mask in found]
+    assert 5 < sum(flipped) < 25
+    assert all(
+        torch.equal(mask, cells.flip(1) if turned else cells) for mask, turned in zip(found, flipped, strict=True)
+    )
+
+
+def test_light_is_cut_off_at_black_and_white() -> None:
+    inputs = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    inputs[..., 0] = 255
+    made = jitter_colors(inputs, torch.tensor([[1.0, 2.0]]))  # around a grey of a half: -0.5 and 1.5
+    assert torch.equal(made, inputs / 255)
+    dim = jitter_colors(inputs, torch.tensor([[0.5, 2.0]]))  # around a quarter: 2 · 0.5 - 0.25
+    torch.testing.assert_close(dim[..., 0], torch.full((1, 3, 2), 0.75))

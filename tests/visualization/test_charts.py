@@ -85,8 +85,21 @@ def test_dots_and_bars_lie_at_their_shares_and_the_axis_is_around_them() -> None
     assert places == sorted(set(places)) and f"height: {places[-1] + 36:.0f}px" in svg.get("style", "")
 
 
-def test_a_chart_of_nothing_and_one_that_stands_alone() -> None:
-    assert parsed(spread_chart([], ["top-1"])).tag == f"{SVG}svg"
-    assert parsed(spread_chart([("a", {"top-1": (1.0, 0.1)})], ["top-1"])).tag == f"{SVG}svg"
+def test_a_chart_of_nothing_has_axes_and_no_rows() -> None:
+    svg = parsed(spread_chart([], ["top-1"]))
+    assert "top-1" in [e.text for e in svg.iter(f"{SVG}text")]
+    assert [e for e in svg.iter() if e.get("class") in ("line", "name")] == []
+    assert len(list(svg.iter(f"{SVG}circle"))) == 1, "the legend's"
+
+
+def test_a_share_of_all_ends_with_the_axis_and_its_bar_does_not_pass_it() -> None:
+    svg = parsed(spread_chart([("a", {"top-1": (1.0, 0.1)})], ["top-1"]))
+    assert [e.text for e in svg.iter(f"{SVG}text") if str(e.text).endswith("%")][-1] == "100%"
+    _, dot = svg.iter(f"{SVG}circle")
+    (bar,) = (e for e in svg.iter(f"{SVG}line") if e.get("class") == "line")
+    assert dot.get("cx") == bar.get("x2") == "95.00%" and float(bar.get("x1", "").rstrip("%")) < 95
+
+
+def test_a_chart_that_stands_alone_brings_its_size_and_colours() -> None:
     alone = ElementTree.fromstring(spread_chart(ROWS, ["top-1", "boxes"], alone=640))
     assert alone.get("viewBox", "").startswith("0 0 640 ") and "--ink: #" in str(alone.find(f"{SVG}style").text)  # type: ignore[union-attr]

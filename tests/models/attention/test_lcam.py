@@ -11,7 +11,7 @@ from tlaam.config.sections import ModelConfig
 from tlaam.errors import ModelError
 from tlaam.models.attention.base import ChannelAttention
 from tlaam.models.attention.insertion import insert_channel_attention
-from tlaam.models.attention.lcam import LCAM, neighbourhood
+from tlaam.models.attention.lcam import ECA, LCAM, neighbourhood
 from tlaam.models.attention.se import SE
 from tlaam.models.build import build_model
 from tlaam.models.norm import ViewNorm2d
@@ -46,6 +46,44 @@ def test_shared_weights_are_eca() -> None:
     eca.conv.weight.data.copy_(lcam.weight.data[None])
     x = torch.randn(2, 64, 5, 5)
     torch.testing.assert_close(lcam(x), eca(x))
+
+
+def test_it_starts_as_its_gate_asks_and_as_wide_as_the_rule_says() -> None:
+    torch.manual_seed(0)
+    plain = LCAM(600)
+    assert plain.weight.shape == (600, 5) and plain.kernel == 5 and not plain.weight.any()
+    assert (plain.gate, plain.channel_dim) == ("identity", 1)
+    drawn = LCAM(600, 9, gate="sigmoid").weight
+    assert drawn.shape == (600, 9) and float(drawn.detach().abs().max()) == pytest.approx(1 / 3, rel=0.01)
+    assert abs(float(drawn.detach().mean())) < 0.02
+    x = torch.randn(2, 600, 3, 3)
+    assert torch.equal(plain(x), x)
+    assert "weight=(600, 5), gate=identity" in repr(plain)
+
+
+def test_eca_is_lcam_with_one_row_of_weights() -> None:
+    torch.manual_seed(0)
+    for options in ({}, {"kernel": 7, "gate": "sigmoid", "channel_dim": -1}):
+        eca, lcam = ECA(64, **options), LCAM(64, **options)  # type: ignore[arg-type]
+        assert eca.weight.shape == (1, lcam.kernel) and eca.gate == lcam.gate and eca.channel_dim == lcam.channel_dim
+        torch.nn.init.normal_(eca.weight)
+        with torch.no_grad():
+            lcam.weight.copy_(eca.weight.expand_as(lcam.weight))
+        x = torch.randn(2, 64, 5, 64)
+        torch.testing.assert_close(eca(x), lcam(x))
+
+
+@pytest.mark.parametrize("channel_dim", [1, -1])
+def test_gates_are_made_in_full_precision_under_autocast(channel_dim: int) -> None:
+    torch.manual_seed(0)
+    lcam, se = LCAM(16, 3, channel_dim=channel_dim), SE(16, gate="sigmoid", channel_dim=channel_dim)
+    torch.nn.init.normal_(lcam.weight)
+    x = torch.randn(2, 16, 4, 16)
+    for module in (lcam, se):
+        expected = module(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(module(x), expected)
+            assert module(x.bfloat16()).dtype == torch.bfloat16
 
 
 def test_channels_last_and_tokens_are_the_same_numbers() -> None:

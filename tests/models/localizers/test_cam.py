@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from skimage import measure
 from torch import Tensor, nn
 
-from tlaam.models.heatmaps import LinearHead, class_gradient, object_heatmap
+from tlaam.models.heatmaps import LinearHead, autograd_heatmap, class_gradient, object_heatmap
 from tlaam.models.localizers.base import Evidence, Localizer
 from tlaam.models.localizers.cam import CAM, GradCAM, GradCAMPlusPlus, cam_heatmap, gradcam_heatmap
 
@@ -103,3 +106,60 @@ def test_a_flat_map_is_the_whole_image(localizer: Localizer, value: float) -> No
     found = localizer(Evidence(features, head(features), torch.tensor([1, 2]), head), 64)
     assert found.heatmaps.isfinite().all()
     assert found.boxes.tolist() == [[0, 0, 64, 64]] * 2
+
+
+@pytest.mark.parametrize("made", [CAM, GradCAM, GradCAMPlusPlus])
+@pytest.mark.parametrize("upsample", [1, 3])
+def test_boxes_lie_around_the_largest_component_above_the_fraction(made: Any, upsample: int) -> None:
+    features, classes, head = scene(torch.float32)
+    features = features**4  # steep, so that the fraction matters
+    nn.init.uniform_(head.weight)
+    found = made(threshold=0.6, upsample=upsample)(Evidence(features, head(features), classes, head), 70)
+    for heat, box in zip(found.heatmaps, found.boxes, strict=True):
+        size = (5 * upsample, 7 * upsample)
+        fine = nn.functional.interpolate(heat[None, None], size=size, mode="bilinear")[0, 0]
+        regions = measure.regionprops(measure.label((fine > 0.6 * fine.max()).numpy(), connectivity=2))
+        y0, x0, y1, x1 = max(regions, key=lambda region: region.area).bbox
+        expected = [x0 * 70 / size[1], y0 * 70 / size[0], x1 * 70 / size[1], y1 * 70 / size[0]]
+        torch.testing.assert_close(box, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("made", [GradCAM, GradCAMPlusPlus])
+@pytest.mark.parametrize("learning", [True, False])
+def test_an_earlier_map_is_explained_by_the_gradient(made: Any, learning: bool) -> None:
+    maps, classes, head = scene(torch.float32)
+    maps.requires_grad_()
+    scores = head(nn.functional.conv2d(maps, torch.rand(6, 6, 3, 3) - 0.5).relu())
+    gradient = class_gradient(maps, scores, classes)
+    expected = gradcam_heatmap(maps, gradient) if made is GradCAM else autograd_heatmap(maps, scores, classes)
+    evidence = Evidence(torch.zeros(3, 6, 3, 5), scores, classes, head, layer_maps=maps)
+    with torch.set_grad_enabled(learning):
+        found = made("layer", threshold=0.5, upsample=1)(evidence, 70)
+    torch.testing.assert_close(found.heatmaps, expected)
+    if learning:
+        scores.sum().backward()
+    else:
+        with pytest.raises(RuntimeError, match="second time"):
+            scores.sum().backward()
+
+
+def test_settings_are_kept_and_one_zoom_is_the_number() -> None:
+    for made in (GradCAM, GradCAMPlusPlus):
+        plain, other = made(threshold=0.5, upsample=1), made("layer2", threshold=0.5, upsample=1, zoom_steps=2)
+        assert (plain.layer, plain.zoom_steps, other.layer, other.zoom_steps) == (None, 1, "layer2", 2)
+        assert plain.needs_gradient
+    assert (
+        CAM(threshold=0.5, upsample=1).zoom_steps == 1 and CAM(threshold=0.5, upsample=1, zoom_steps=2).zoom_steps == 2
+    )
+
+
+def test_maps_are_in_float32_under_autocast_and_where_weights_are_finer() -> None:
+    features, classes, head = scene(torch.float32)
+    gradient = torch.rand(3, 6, 5, 7)
+    cam = torch.stack([(head.weight[c, :, None, None] * a).sum(0) for c, a in zip(classes, features, strict=True)])
+    grad = torch.stack([(g.mean((1, 2))[:, None, None] * a).sum(0) for g, a in zip(gradient, features, strict=True)])
+    with torch.autocast("cpu", torch.bfloat16):
+        found, of_gradient = cam_heatmap(features, classes, head.weight), gradcam_heatmap(features, gradient)
+    torch.testing.assert_close(found, cam.detach().relu(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(of_gradient, grad.relu(), rtol=1e-5, atol=1e-6)
+    assert cam_heatmap(features, classes, head.weight.double()).dtype == torch.float32

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from tlaam.errors import ModelError
+from tlaam.models.parts import mpalm as module
 from tlaam.models.parts.mpalm import MPALM, peak_positions, pyramid_windows
 
 
@@ -33,6 +37,70 @@ def test_too_few_distinct_peaks_repeat_the_strongest() -> None:
     features[0, :, 2, 3] = 1.0
     found = peak_positions(features, 3, distinct=True)
     assert torch.equal(found, found[:, :1].expand_as(found))
+
+
+def test_what_is_repeated_is_the_strongest_and_not_what_has_the_largest_mean() -> None:
+    features = torch.zeros(2, 2, 2, 2)
+    features[:, 0, 0, 1] = 9.0
+    features[0, 1], features[0, 1, 1, 0] = 5.0, 6.0
+    features[1, 1], features[1, 1, 1, 1] = 5.0, 6.0
+    found = peak_positions(features, 4, distinct=True) * 2
+    strong = [1.5, 0.5]
+    torch.testing.assert_close(
+        found, torch.tensor([[strong, [0.5, 1.5], strong, strong], [strong, [1.5, 1.5], strong, strong]])
+    )
+
+
+@pytest.mark.parametrize("response", ["max", "mean"])
+def test_distinct_peaks_equal_a_slow_loop(response: Any) -> None:
+    features = torch.rand(5, 20, 3, 4, generator=torch.Generator().manual_seed(2))
+    found = peak_positions(features, 3, response, True)
+    assert found.shape == (5, 3, 2)
+    for row, maps in enumerate(features):
+        strength = [float(m.max() if response == "max" else m.mean()) for m in maps]
+        peaks = [int(maps[channel].argmax()) for channel in sorted(range(20), key=lambda k: -strength[k])]
+        expected = [((cell % 4 + 0.5) / 4, (cell // 4 + 0.5) / 3) for cell in dict.fromkeys(peaks)][:3]
+        torch.testing.assert_close(found[row], torch.tensor(expected))
+
+
+@pytest.mark.parametrize(("response", "distinct"), [("max", False), ("mean", True), ("mean", False)])
+def test_its_windows_stand_around_the_peaks_that_it_is_told_to_take(response: Any, distinct: bool) -> None:
+    features = torch.rand(2, 9, 3, 3, generator=torch.Generator().manual_seed(3))
+    options: dict[str, Any] = {} if (response, distinct) == ("max", False) else {
+        "response": response, "distinct": distinct,
+    }  # fmt: skip
+    boxes = MPALM(channels=5, windows=(0.1, 0.2), **options)(features, 60)
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+    peaks = peak_positions(features, 5, response, distinct) * 60  # no window of these reaches the edge
+    torch.testing.assert_close(centres, peaks.repeat_interleave(2, dim=1))
+    other = peak_positions(features, 5, response, not distinct) * 60
+    assert not torch.equal(other, peaks), "the case tells the settings apart"
+
+
+def test_left_to_itself_it_takes_two_channels_and_the_source_s_windows() -> None:
+    plain = MPALM()
+    assert (plain.channels, plain.response, plain.distinct) == (2, "max", False)
+    assert plain.windows == (96 / 448, 160 / 448, 224 / 448) and plain.count == 6 and plain.reach == 0.5
+
+
+def test_a_backbone_has_to_have_as_many_channels_or_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone: Any = type("Eye", (), {"image_size": 96})()
+
+    def shape(of: Any, side: int) -> tuple[int, int, int]:
+        assert of is backbone and side == 96
+        return 8, 2, 3
+
+    monkeypatch.setattr(module, "probe_shape", shape)
+    made = MPALM.for_backbone(backbone, channels=8, windows=(0.5,))
+    assert isinstance(made, MPALM) and made.channels == 8 and made.windows == (0.5,)
+    assert MPALM.for_backbone(backbone, channels=6, distinct=True).distinct
+    with pytest.raises(ModelError, match=r"part_channels is 9; .* at most 8"):
+        MPALM.for_backbone(backbone, channels=9)
+    with pytest.raises(ModelError, match=r"part_channels is 7; .* at most 6"):
+        MPALM.for_backbone(backbone, channels=7, distinct=True)
+    monkeypatch.setattr(module, "probe_shape", lambda *_: (3, 2, 3))
+    with pytest.raises(ModelError, match="at most 3"):
+        MPALM.for_backbone(backbone, channels=4, distinct=True)
 
 
 @pytest.mark.parametrize("distinct", [False, True])
