@@ -139,7 +139,8 @@ def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[A
     training = config.training
     found = (
         training.optimizer, training.lr, training.weight_decay, training.layer_decay, training.gradient_clip,
-        training.raw_epochs, training.label_smoothing, training.start_share, training.patience, config.model.norm_statistics,
+        training.raw_epochs, training.label_smoothing, training.start_share, training.patience,
+        config.model.norm_statistics,
     )  # fmt: skip
     assert found == expected
     assert training.classifier_lr == training.lr

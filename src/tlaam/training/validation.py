@@ -90,7 +90,7 @@ def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
-    """Return whether losses ``(N,)`` are lower on average than others of the same images.
+    """Return whether losses ``(N,)`` are lower on average than others of the same images; one image tells nothing.
 
     A loss counts for what N images can tell apart at least, −log(1 − 1 / (N + 2)): two networks that are right of them
     all are equals, however sure they are.
@@ -106,7 +106,7 @@ def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
     least = -math.log1p(-1 / (len(new) + 2))
     gain = old.double().clamp(min=least) - new.double().clamp(min=least)
     gain = gain if weights is None else gain * weights
-    return float(gain.mean()) > 0
+    return len(gain) > 1 and float(gain.mean()) > 0
 
 
 def standard_error(values: Tensor) -> float:

@@ -27,14 +27,10 @@ SETTINGS: dict[str, object] = {
     "image_size": 128,
     "source_size": 384,
     "epochs": 10,
-    "raw_epochs": 2,
     "val_fraction": 0.0,
     "keep": "last",
 }
 """Small enough for two cores and a few minutes; both models are trained with them."""
-
-RATES = {"plain": 0.02, "tlaam": 0.01}
-"""Learning rates: of 0.01 and 0.02 the one that serves each model better (docs/decisions.md)."""
 
 _PICTURES, _LEAD = 12, 3
 
@@ -55,7 +51,7 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
         RunError: the folder holds something else, or a quick start with another seed.
     """
     folder = Path(out)
-    _claim(folder, {"seed": seed, **SETTINGS, "rates": RATES})
+    _claim(folder, {"seed": seed, **SETTINGS})
     options = SyntheticOptions(classes=6, images_per_class=36, test_per_class=20, seed=seed)
     say(f"Drawing {options.classes} kinds of creatures that differ only in bill, crest, wing bars and tail ...")
     images = synthetic_images(options)
@@ -68,7 +64,7 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
         if (run / "config.yaml").exists():
             resume(run)
         else:
-            train(images, run, Config.from_flat({**preset(start), **SETTINGS, "lr": RATES[name], "seed": seed}))
+            train(images, run, Config.from_flat({**preset(start), **SETTINGS, "seed": seed}))
         engine = load_engine(run)
         answers[name] = PredictionCache(engine)
         reports[name] = evaluate(engine, images, split="test", answers=answers[name])
@@ -81,7 +77,6 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
         "command": command,
         "seed": seed,
         "settings": SETTINGS,
-        "rates": RATES,
         "machine": environment(),
         **results,
     }
@@ -117,8 +112,7 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
         intro=(
             f"Two models were trained on {len(images.split('train'))} drawn creatures of {len(images.classes)} kinds "
             f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
-            "backbone and settings, but for the learning rate: each has what serves it better. TL-AAM also looks "
-            "at the object it finds, and at parts of it.\n\n"
+            "backbone and settings, and begin with a probe. TL-AAM also looks at the object it finds, and at parts of it.\n\n"
             f"{measured_in(reports['tlaam'])}."
         ),
         figures=[
