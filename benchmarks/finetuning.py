@@ -86,6 +86,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "probe-contribution": {"epochs": 0, "parts": "contribution"},
 }
 """Without clipping, a rate of 0.01 with pretrained statistics ended at chance (10 % of cub10's first fold)."""
+PROBES = {"no-parts": "probe-no-parts"}
+"""Whose probe a candidate starts from; all others from the first one."""
 SHARES = (0.0, 0.25, 0.5, 0.75)
 """Of the start, in weights that are measured beside the end."""
 
@@ -146,19 +148,19 @@ def scores_of(network: TLAAM, config: Config, images: LabelledImages) -> dict[st
     return {name: np.concatenate(batches) for name, batches in found.items()}
 
 
-def run(task: Task, name: str, options: dict[str, Any], seed: int, kept: Path) -> dict[str, Any]:
-    """Train one candidate on one task; scores are written to `kept`, and what they come to is returned."""
+def run(task: Task, name: str, options: dict[str, Any], seed: int, probes: Path) -> dict[str, Any]:
+    """Train one candidate on one task and return what it comes to; probes are kept in a folder."""
     with tempfile.TemporaryDirectory() as folder:
-        out, probe = Path(folder) / "run", kept.parent / f"{task.name}-{seed}.probe"
+        out, begun = Path(folder) / "run", PROBES.get(name, "probe")
+        probe = probes / f"{task.name}-{seed}-{begun if options['epochs'] else name}"
         config = Config.from_flat({**COMMON, **options, "seed": seed})
         began = time.monotonic()
         train(task.images, out, config, progress=False)
         seconds = time.monotonic() - began
         network, settings = _loaded(out)
-        if name == "probe":
+        if not options["epochs"]:
             shutil.copytree(out, probe, dirs_exist_ok=True)
         labels = np.array([s.label for s in task.images.split("test")])
-        arrays: dict[str, NDArray[Any]] = {"labels": labels}
         rows: dict[str, Any] = {}
         for share in SHARES if options["epochs"] else SHARES[:1]:
             if share:
@@ -171,9 +173,7 @@ def run(task: Task, name: str, options: dict[str, Any], seed: int, kept: Path) -
                 measured = network
             assert isinstance(measured, TLAAM)
             scores = scores_of(measured, settings, task.images)
-            arrays |= {f"{share}/{branch}": values for branch, values in scores.items()}
             rows[str(share)] = {branch: _row(values, labels) for branch, values in scores.items()}
-        np.savez_compressed(kept, **arrays)  # type: ignore[arg-type]
         return {"seconds": round(seconds, 1), "images": len(task.images.split("train")), "measured": rows}
 
 
@@ -193,16 +193,17 @@ def _adapted(start: TLAAM, network: TLAAM) -> dict[str, torch.Tensor]:
     return {name: found[name] for name in wanted}
 
 
-def _row(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+def _row(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any]:
     heat = temperature(scores, labels)
     return {
+        "right": "".join("01"[int(right)] for right in scores.argmax(1) == labels),  # of each image, in their order
         "top1": round(float((scores.argmax(1) == labels).mean()), 4),
         "nll": round(negative_log_likelihood(scores, labels), 4),
         "nll_at_its_temperature": round(negative_log_likelihood(scores, labels, heat), 4),
     }
 
 
-def summary(kept: Path, names: list[str], seeds: list[int]) -> dict[str, Any]:
+def summary(runs: dict[str, Any], names: list[str], seeds: list[int]) -> dict[str, Any]:
     """Return each candidate's gain over the probe: by data set, and the mean of the data sets', with 90 % intervals."""
     draws = np.random.default_rng(0)
     found: dict[str, Any] = {}
@@ -210,36 +211,39 @@ def summary(kept: Path, names: list[str], seeds: list[int]) -> dict[str, Any]:
     for name in names:
         for share in SHARES if CANDIDATES[name]["epochs"] else SHARES[:1]:
             gains: dict[str, NDArray[np.float64]] = {}
+            losses: dict[str, float] = {}
             for data, of_data in by_data.items():
-                stems = [kept / f"{task}-{seed}" for task in of_data for seed in seeds]
-                files = [(Path(f"{stem}-{name}.npz"), Path(f"{stem}-probe.npz")) for stem in stems]
-                if all(mine.exists() and base.exists() for mine, base in files):
-                    gains[data] = np.concatenate([_right(mine, share) - _right(base, 0.0) for mine, base in files])
+                stems = [f"{task}-{seed}" for task in of_data for seed in seeds]
+                if all(f"{stem}-{name}" in runs for stem in stems):
+                    mine = [runs[f"{stem}-{name}"]["measured"][str(share)]["joint"] for stem in stems]
+                    base = [runs[f"{stem}-probe"]["measured"]["0.0"]["joint"] for stem in stems]
+                    gains[data] = np.concatenate([_right(a) - _right(b) for a, b in zip(mine, base, strict=True)])
+                    losses[data] = float(np.mean([row["nll_at_its_temperature"] for row in mine]))
             means = {data: g[draws.integers(0, len(g), (4000, len(g)))].mean(1) for data, g in gains.items()}
-            row = {data: _interval(float(gains[data].mean()), means[data]) for data in gains}
-            if len(gains) == len(by_data):
-                row["nll"] = _losses(kept, by_data, name, share, seeds)
+            row: dict[str, Any] = {data: _interval(float(gains[data].mean()), means[data]) for data in gains}
             if len(gains) == len(by_data):
                 mean = float(np.mean([gain.mean() for gain in gains.values()]))
                 row["mean"] = _interval(mean, np.mean(list(means.values()), axis=0))
+                row["nll"] = {"mean": round(float(np.mean(list(losses.values()))), 4), **losses}
             if row:
                 found[f"{name}, {share:.0%} of the start"] = row
     return found
 
 
-def _losses(kept: Path, by_data: dict[str, list[str]], name: str, share: float, seeds: list[int]) -> list[float]:
-    """Return mean negative log-likelihoods, each run's at its temperature: the mean of the data sets', then theirs."""
-    found = []
-    for of_data in by_data.values():
-        rows = [json.loads((kept / f"{task}-{seed}-{name}.json").read_text()) for task in of_data for seed in seeds]
-        found.append(float(np.mean([r["measured"][str(share)]["joint"]["nll_at_its_temperature"] for r in rows])))
-    return [round(value, 4) for value in (float(np.mean(found)), *found)]
+def table(found: dict[str, Any]) -> str:
+    """Return gains and likelihoods as a table in Markdown: points over the probe, with 90 % intervals."""
+    columns = ("mean", "cub10", "cars30", "flowers170")
+    rows = ["| candidate | mean | cub10 | cars30 | flowers170 | NLL |", "|---|---|---|---|---|---|"]
+    for name, row in found["gains"].items():
+        if "mean" not in row:
+            continue
+        cells = ["{:+.1f} ({:+.1f} to {:+.1f})".format(*row[column]) for column in columns]
+        rows.append(f"| {name} | {' | '.join(cells)} | {row['nll']['mean']:.3f} |")
+    return "\n".join(rows)
 
 
-def _right(path: Path, share: float) -> NDArray[np.float64]:
-    with np.load(path) as arrays:
-        right: NDArray[np.float64] = (arrays[f"{share}/joint"].argmax(1) == arrays["labels"]).astype(np.float64)
-        return right
+def _right(row: dict[str, Any]) -> NDArray[np.float64]:
+    return np.array([int(digit) for digit in row["right"]], dtype=np.float64)
 
 
 def _interval(value: float, draws: NDArray[np.float64]) -> list[float]:
@@ -253,39 +257,35 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(CANDIDATES))
     parser.add_argument("--tasks", nargs="*")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--kept", type=Path, default=Path("runs/finetuning"), help="scores of each run")
+    parser.add_argument("--probes", type=Path, default=Path("runs/finetuning"), help="a folder to keep probes in")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/finetuning.json"))
     given = parser.parse_args()
-    given.kept.mkdir(parents=True, exist_ok=True)
-    names = ["probe", *(name for name in given.only if name != "probe")]
-    for name in names:
+    runs = json.loads(given.out.read_text(encoding="utf-8"))["runs"] if given.out.exists() else {}
+    begun = dict.fromkeys(["probe", *(PROBES[name] for name in given.only if name in PROBES)])
+    for name in dict.fromkeys([*begun, *given.only]):
         for task in tasks(given.data):
             for seed in given.seeds:
-                path = given.kept / f"{task.name}-{seed}-{name}.npz"
-                if path.exists() or (given.tasks and task.name not in given.tasks):
+                key = f"{task.name}-{seed}-{name}"
+                if given.tasks and task.name not in given.tasks:
                     continue
-                row = run(task, name, CANDIDATES[name], seed, path)
-                write_json(path.with_suffix(".json"), row)
-                print(
-                    task.name,
-                    seed,
-                    name,
-                    row["seconds"],
-                    {s: r["joint"] for s, r in row["measured"].items()},
-                    flush=True,
-                )
-    rows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.kept.glob("*.json"))}
+                if key not in runs or (name in begun and not (given.probes / key).exists()):
+                    runs[key] = run(task, name, CANDIDATES[name], seed, given.probes)
+                    print(key, runs[key]["seconds"], runs[key]["measured"]["0.0"]["joint"]["top1"], flush=True)
+                    _write(given.out, runs, given.seeds)
+    print(table(_write(given.out, runs, given.seeds)))
+
+
+def _write(out: Path, runs: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
     found = {
         "command": shlex.join(["python", *sys.argv]),
         "rule": " ".join(__doc__.split("\n\n")[3].split()),
-        "candidates": {name: CANDIDATES[name] for name in CANDIDATES},
-        "gains": summary(given.kept, [n for n in CANDIDATES if n != "probe"], given.seeds),
+        "candidates": CANDIDATES,
+        "gains": summary(runs, [name for name in CANDIDATES if name != "probe"], seeds),
         "environment": environment(),
-        "runs": rows,
+        "runs": dict(sorted(runs.items())),
     }
-    write_json(given.out, found)
-    for name, row in found["gains"].items():
-        print(name, row)
+    write_json(out, found)
+    return found
 
 
 if __name__ == "__main__":

@@ -17,13 +17,25 @@ MAPS = {"box.max_box_acc": {"mean": 0.25, "std": 0.01}, "parts.hit": {"mean": 0.
 RESULTS = ROOT / "benchmarks" / "results" / "cub10-systems-224.json"
 
 
-@pytest.fixture(scope="module")
-def glance() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("glance", ROOT / "benchmarks" / "glance.py")
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def glance() -> ModuleType:
+    return benchmark("glance")
+
+
+def test_the_page_of_fine_tuning_shows_its_candidates() -> None:
+    results = json.loads((RESULTS.parent / "finetuning.json").read_text())
+    finetuning, page = benchmark("finetuning"), (ROOT / "docs" / "fine-tuning.md").read_text()
+    assert finetuning.table(results) in page
+    again = finetuning.summary(results["runs"], [name for name in finetuning.CANDIDATES if name != "probe"], [0])
+    assert again == results["gains"]
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("*.json")), ids=lambda path: path.stem)

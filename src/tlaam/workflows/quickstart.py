@@ -112,7 +112,8 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
         intro=(
             f"Two models were trained on {len(images.split('train'))} drawn creatures of {len(images.classes)} kinds "
             f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
-            "backbone and settings, and begin with a probe. TL-AAM also looks at the object it finds, and at parts of it.\n\n"
+            "backbone and settings, and begin with a probe. TL-AAM also looks at the object it finds, and at parts "
+            "of it.\n\n"
             f"{measured_in(reports['tlaam'])}."
         ),
         figures=[
