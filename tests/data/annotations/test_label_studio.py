@@ -43,6 +43,8 @@ def test_choices_are_labels_and_images_are_found_without_the_prefix_of_the_uploa
 
 @pytest.mark.parametrize(("stored", "written_as"), [
     ("images/1a2b3c4d-{}", "/data/upload/7/1a2b3c4d-{}"),
+    ("media/upload/7/1a2b3c4d-{}", "/data/upload/7/1a2b3c4d-{}"),
+    ("upload/7/1a2b3c4d-{}", "/data/upload/7/1a2b3c4d-{}"),
     ("media/upload/7/{}", "/data/local-files/?d=media/upload/7/{}"),
     ("{}", "https://example.com/store/{}?token=1"),
     ("images/{}", "s3://bucket/deep/{}"),

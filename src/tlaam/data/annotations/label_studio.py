@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,7 @@ _OF_THE_TOOL = frozenset(
     )
 )
 _NAMED = 3
+_UPLOADED = re.compile(r"/data/upload/(\d+)/")
 
 
 class _Answer(NamedTuple):
@@ -100,7 +102,7 @@ def read_label_studio(root: str | Path, *, strict: bool = True, crops: bool = Fa
     _require_one_question(path, kept)
     home = path.parent
     written = [(_file_name(task.image), task.place) for task, _ in kept]
-    paths, spelt = located(home, written, usual_folders(home, "upload"), strict=strict)
+    paths, spelt = located(home, written, usual_folders(home, *_upload_folders(written)), strict=strict)
     annotated = [
         Annotated(image, None, task.place, tuple(label for _, label in answer.tags), answer.objects)
         for image, (task, answer) in zip(paths, kept, strict=True)
@@ -272,6 +274,13 @@ def _joined(answers: Sequence[_Answer]) -> _Answer:
     boxed = [answer.objects for answer in answers if answer.objects]
     objects = boxed[0] if boxed else ()
     return _Answer(tags, objects if len(boxed) < 2 else tuple(each._replace(box=None) for each in objects))
+
+
+def _upload_folders(written: Sequence[tuple[str, Place]]) -> list[str]:
+    """Return the folders in which Label Studio keeps what was uploaded, as its own folder of data may be copied."""
+    projects = dict.fromkeys(found[1] for image, _ in written if (found := _UPLOADED.search(image)))
+    kept = [f"upload/{project}" for project in projects]
+    return ["upload", *kept, *(f"media/{folder}" for folder in kept)]
 
 
 def _require_one_question(path: Path, kept: Sequence[tuple[_Task, _Answer]]) -> None:
