@@ -187,6 +187,16 @@ def image_size(path: str | Path | Member | ImageBytes) -> tuple[int, int]:
         return width, height
 
 
+def load_exif(path: str | Path | Member | ImageBytes) -> Image.Exif:
+    """Return the EXIF metadata of an image file, reading only its header; none where the block is damaged.
+
+    Raises:
+        ImageError: as of `image_size`.
+    """
+    with _opened(_file(path)) as image:
+        return _exif(image) or Image.Exif()
+
+
 def reduced(image: Image.Image, max_side: int | None) -> Image.Image:
     """Return an image whose longer side has at most `max_side` pixels, as `load_image` reduces it."""
     target = _fitted(image.size, max_side)
@@ -341,14 +351,21 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
     try:
-        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
-        if image.format == "PNG" and not _png_has_late_exif(image):
-            value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-        else:
-            value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # the pixels are good even where the metadata is not, and Pillow raises many kinds here
+        value = (_exif(image) or {}).get(_EXIF_ORIENTATION, 1)
+    except Exception:  # of a value that is no number; Pillow raises many kinds here
         return 1
     return value if value in _UPRIGHT else 1
+
+
+def _exif(image: ImageFile.ImageFile) -> Image.Exif | None:
+    """Return the EXIF metadata; None where its block is damaged, since the pixels are good even then."""
+    try:
+        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
+        if image.format == "PNG" and not _png_has_late_exif(image):
+            return Image.Image.getexif(image)
+        return image.getexif()
+    except Exception:  # Pillow raises many kinds here
+        return None
 
 
 def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:

@@ -54,7 +54,7 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -106,7 +106,8 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system knows how."""
     if os.name == "posix":  # a rename outlives a power cut only when the folder, too, is on the disk
         descriptor = os.open(folder, os.O_RDONLY)
         try:
