@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tlaam.utils.work_sharing import Share
 
 _SHARD, _SMALL_SHARD = 1000, 100
-"""Images a file: without and with something that is made of the answers, as whoever waits for it wants to see it grow."""
+"""Images a file, without and with something that is made of the answers: a table grows by as many rows."""
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,7 @@ class Answers(Iterable[Answer]):
             raise RunError(f"{folder} holds no answers of tlaam predict --into.") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{folder / PLAN} is damaged; give a new folder.") from error
-        self.files = [
-            folder / f"part-{number:06d}.{self._kind}" for number in range((self._count + size - 1) // size)
-        ]
+        self.files = [folder / f"part-{number:06d}.{self._kind}" for number in range((self._count + size - 1) // size)]
 
     def __len__(self) -> int:
         return self._count

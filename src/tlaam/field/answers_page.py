@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from tlaam.field.answer import Answer
 from tlaam.field.thumbnails import Where, thumbnail
 from tlaam.field.timelapse import relative, shares
-from tlaam.utils.atomic import full_disk_named
+from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.text import valid_text
 
 _SIDE = 150  # pixels of a picture
@@ -43,24 +42,18 @@ def write_page(
         RunError: the disk is full.
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     before, after = _template().split("ANSWERS")
     labels: set[str] = set()
-    try:
-        with full_disk_named(path.parent, "give the same command again."):
-            with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(before + '{"id": ' + _json(identity) + ', "answers": [')
-                for number, answer in enumerate(answers):
-                    labels.update(valid_text(name) for found in answer.objects for name, _ in found.names)
-                    stream.write((",\n" if number else "\n") + _json(_shown(answer, base, where(answer.file))))
-                    progress()
-                stream.write('], "labels": ' + _json(sorted(labels)) + "}" + after)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        grown_atomically(path, "give the same command again.") as growing,
+        growing.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.write(before + '{"id": ' + _json(identity) + ', "answers": [')
+        for number, answer in enumerate(answers):
+            labels.update(valid_text(name) for found in answer.objects for name, _ in found.names)
+            stream.write((",\n" if number else "\n") + _json(_shown(answer, base, where(answer.file))))
+            progress()
+        stream.write('], "labels": ' + _json(sorted(labels)) + "}" + after)
 
 
 def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 from tlaam.data.images import load_exif
 from tlaam.errors import DataError
 
-_EXIF, _GPS = 0x8769, 0x8825
 _MAKE, _MODEL = 0x010F, 0x0110
 # When it was taken, when it was made digital, when the file was changed; each with its fraction of a second and offset.
 _TIMES = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))
@@ -45,25 +44,11 @@ def read_shot(path: str | Path) -> Shot:
         exif = load_exif(path)
     except DataError:
         return Shot()
-    top, inner, gps = _table(exif), _ifd(exif, _EXIF), _ifd(exif, _GPS)
-    latitude, longitude = _degrees(gps, *_LATITUDE, "NS", 90), _degrees(gps, *_LONGITUDE, "EW", 180)
-    if latitude is None or longitude is None or _text(gps.get(_STATUS)) == "V":  # V: the receiver knew no place
+    place = exif.place
+    latitude, longitude = _degrees(place, *_LATITUDE, "NS", 90), _degrees(place, *_LONGITUDE, "EW", 180)
+    if latitude is None or longitude is None or _text(place.get(_STATUS)) == "V":  # V: the receiver knew no place
         latitude = longitude = None
-    return Shot(_time({**top, **inner}), _camera(top), latitude, longitude)
-
-
-def _table(exif: Mapping[int, Any]) -> dict[int, Any]:
-    try:
-        return dict(exif)
-    except Exception:  # Pillow reads values as they are asked for, and raises many kinds
-        return {}
-
-
-def _ifd(exif: Any, tag: int) -> dict[int, Any]:
-    try:
-        return dict(exif.get_ifd(tag))
-    except Exception:  # as above
-        return {}
+    return Shot(_time({**exif.image, **exif.shot}), _camera(exif.image), latitude, longitude)
 
 
 def _text(value: object) -> str:

@@ -22,7 +22,7 @@ def safe_name(name: str) -> str:
     ('jay', 'jay~78c1f4f7', 'con~40ecefd0')
     """
     safe = unicodedata.normalize("NFC", valid_text(name))
-    safe = "".join("_" if c in _FORBIDDEN or unicodedata.category(c)[0] in "CZ" and c != " " else c for c in safe)
+    safe = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in safe)
     safe = safe.strip(" .").lstrip("-~_ .")
     safe = safe.encode()[:_LONGEST].decode("utf-8", "ignore").rstrip(" .")
     if safe == name and safe and safe.partition(".")[0].rstrip().casefold() not in _RESERVED:

@@ -18,7 +18,7 @@ from tlaam.field.timelapse import write_timelapse
 from tlaam.field.transfer import Mode
 from tlaam.field.xlsx import require_xlsxwriter, write_xlsx
 from tlaam.field.xmp import ROOT, Naming, keywords_of, sidecar_of, write_sidecar
-from tlaam.utils.atomic import full_disk_named
+from tlaam.utils.atomic import full_disk_named, grown_atomically
 from tlaam.utils.checksums import checksum
 from tlaam.utils.text import printable
 
@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 Progress = Callable[[str], Callable[[], None]]
 """Given what is being made, returns what is called after each answer."""
 
+_THEN = "give the same command again."
 BESIDE = Path()
 """Of `Outputs.sidecars`: each beside its photograph."""
 
@@ -163,41 +164,28 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
         say(f"{outputs.xlsx}: a workbook.")
     if outputs.page is not None:
         identity = identity_of(answers)
-        write_page(
-            outputs.page, answers, base=base, identity=identity, where=where, progress=progress("page")
-        )
+        write_page(outputs.page, answers, base=base, identity=identity, where=where, progress=progress("page"))
         say(f"{outputs.page}: open it in a browser.")
     if outputs.sidecars is not None:
         faults += _write_sidecars(outputs, answers, base, where, say, progress("sidecars"))
     if outputs.sort_into is not None:
-        done = sort_into(
-            outputs.sort_into, answers, identity_of(answers), outputs.mode, progress=progress("sorting")
-        )
+        done = sort_into(outputs.sort_into, answers, identity_of(answers), outputs.mode, progress=progress("sorting"))
         faults += _say_sorted(outputs, done, say)
     return faults
 
 
 def write_csv(path: Path, answers: Iterable[Answer]) -> None:
     """Write the table of all answers, or what it lacks."""
-    with full_disk_named(path.parent, "give the same command again."), csv_table(path) as table:
+    with full_disk_named(path.parent, _THEN), csv_table(path) as table:
         for answer in answers:
             table.add(answer)
 
 
 def _write_lines(path: Path, answers: Answers) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with full_disk_named(path.parent, "give the same command again."):
-            with temporary.open("w", encoding="ascii") as stream:
-                for record in answers.records():
-                    record.pop("row", None)
-                    print(json.dumps(record), file=stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with grown_atomically(path, _THEN) as growing, growing.open("w", encoding="ascii") as stream:
+        for record in answers.records():
+            del record["row"]
+            print(json.dumps(record), file=stream)
 
 
 def _write_sidecars(

@@ -50,8 +50,9 @@ def predict_card(
     with csv_table(outputs.csv) if outputs.csv is not None and alone else nullcontext() as table:
 
         def done_with(file: Path) -> None:
-            for record in records_of(file) if table is not None else ():
-                table.add(answer_of(record))
+            if table is not None:
+                for record in records_of(file):
+                    table.add(answer_of(record))
 
         return predict_into(
             folder, engine, inputs, top_k=top_k, kind=kind, shard_size=shard_size, share=share, progress=progress,

@@ -12,8 +12,8 @@ COLUMNS = (
     "file", "time", "camera", "latitude", "longitude", "object", "label", "rank", "probability", "verdict",
     "similarity", "x0", "y0", "x1", "y1", "second", "second_probability", "width", "height", "error",
 )  # fmt: skip
-"""``object`` counts the objects of a file from 1; it is empty where there is none. ``x0`` to ``y1`` are its box in pixels
-of the photograph, ``second`` the next most probable name."""
+"""``object`` counts the objects of a file from 1; it is empty where there is none. ``x0`` to ``y1`` are its box in
+pixels of the photograph, ``second`` the next most probable name."""
 
 
 def rows_of(answer: Answer) -> Iterator[tuple[Cell, ...]]:

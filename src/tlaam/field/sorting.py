@@ -14,6 +14,7 @@ from tlaam.field.answer import Answer
 from tlaam.field.names import FolderNames, safe_name
 from tlaam.field.sorting_log import Entry, Log, Writer, continued, new_log, read_log
 from tlaam.field.transfer import Mode, OccupiedError, put
+from tlaam.utils.atomic import remove_leftovers
 from tlaam.utils.lock import locked
 
 _BATCH = 32  # entries that share one wait for the disk
@@ -84,7 +85,12 @@ def sort_into(
     with locked(folder / LOCK, folder):
         begun = log_of(folder, name, mode)
         opened: AbstractContextManager[tuple[Log, Writer]]
-        opened = new_log(_new_name(folder), mode, name) if begun is None else continued(begun)
+        if begun is None:
+            path = _new_name(folder)
+            remove_leftovers(folder, path.name)
+            opened = new_log(path, mode, name)
+        else:
+            opened = continued(begun)
         with opened as (log, writer):
             return _Sorting(log, writer).run(answers, progress)
 
@@ -200,10 +206,9 @@ class _Sorting:
         """Return the sidecars that belong to a photograph alone."""
         if self._siblings is None or self._siblings[0] != photo.parent:
             stems: dict[str, int] = {}
-            for name in os.listdir(photo.parent):
-                if not name.lower().endswith(".xmp"):
-                    stem = Path(name).stem
-                    stems[stem] = stems.get(stem, 0) + 1
+            for path in photo.parent.iterdir():
+                if path.suffix.lower() != ".xmp":
+                    stems[path.stem] = stems.get(path.stem, 0) + 1
             self._siblings = photo.parent, stems
         found = [photo.with_name(f"{photo.name}.xmp")]
         if self._siblings[1].get(photo.stem, 0) <= 1:

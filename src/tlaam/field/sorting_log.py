@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast, get_args
 
 from tlaam.errors import RunError
 from tlaam.field.transfer import Mode
-from tlaam.utils.atomic import WriteError
+from tlaam.utils.atomic import WriteError, write_text
 from tlaam.utils.reading import bounded_lines, require_regular
 
 NAME = "tlaam sorting"
@@ -92,9 +92,11 @@ def read_log(path: Path) -> Log:
     """
     require_regular(path)
     log: Log | None = None
+    number = 0
     with path.open(encoding="ascii", newline="\n") as stream:
         try:
-            for number, line in enumerate(bounded_lines(stream, path), start=1):
+            for line in bounded_lines(stream, path):
+                number += 1
                 if not line.endswith("\n"):
                     break
                 values = json.loads(line)
@@ -103,7 +105,7 @@ def read_log(path: Path) -> Log:
                 else:
                     _take(log, values)
                 log.size += len(line)
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} is no log of tlaam predict --sort-into, or line {number} is damaged.") from error
     if log is None:
         raise RunError(f"{path} is no log of tlaam predict --sort-into, or empty.")
@@ -128,16 +130,11 @@ class Writer:
 
 @contextmanager
 def new_log(path: Path, mode: Mode, answers: str) -> Iterator[tuple[Log, Writer]]:
-    """Begin a log.
-
-    Raises:
-        FileExistsError: there is one.
-    """
-    with path.open("xb") as stream, _named(path):
-        writer = Writer(stream)
-        writer.write({"log": NAME, "version": VERSION, "mode": mode, "answers": answers})
-        writer.settle()
-        yield Log(path, mode, answers), writer
+    """Begin a log at a path where there is nothing."""
+    head = json.dumps({"log": NAME, "version": VERSION, "mode": mode, "answers": answers}) + "\n"
+    write_text(path, head)
+    with continued(Log(path, mode, answers, size=len(head))) as opened:
+        yield opened
 
 
 @contextmanager
@@ -180,7 +177,7 @@ def _take(log: Log, values: dict[str, Any]) -> None:
         log.being_undone = True
     else:
         ((state, number),) = values.items()
-        if state not in ("done", "void", "undone", "kept") or not 0 <= number:
+        if state not in ("done", "void", "undone", "kept") or number < 0:
             raise ValueError
         log.entries[number].state = state
 

@@ -6,13 +6,12 @@ https://lila.science/megadetector-output-format describes it: boxes are shares o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from tlaam.field.answer import Answer, Box
-from tlaam.utils.atomic import full_disk_named
+from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.text import valid_text
 
 VERSION = "1.3"
@@ -20,6 +19,7 @@ ANIMAL, STRANGER = "1", "4"
 CATEGORIES = {ANIMAL: "animal", "2": "person", "3": "vehicle", STRANGER: "stranger"}
 """What a detection is of: 1 to 3 as MegaDetector counts, 4 what does not look like anything the model learnt from."""
 
+_THEN = "give the same command again."
 _WHOLE = [0.0, 0.0, 1.0, 1.0]
 
 
@@ -44,25 +44,16 @@ def write_timelapse(
         RunError: the disk is full.
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     numbers: dict[str, str] = {}
-    try:
-        with full_disk_named(path.parent, "give the same command again."):
-            with temporary.open("w", encoding="ascii") as stream:
-                info = {"format_version": VERSION, "detector": "tlaam", "classifier": valid_text(model)}
-                head = {"info": info, "detection_categories": CATEGORIES}
-                stream.write(json.dumps(head)[:-1] + ', "images": [')
-                for number, answer in enumerate(answers):
-                    stream.write(("," if number else "") + "\n" + json.dumps(_image(answer, base, numbers)))
-                    progress()
-                names = {number: name for name, number in numbers.items()}
-                stream.write('\n], "classification_categories": ' + json.dumps(names) + "}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with grown_atomically(path, _THEN) as growing, growing.open("w", encoding="ascii") as stream:
+        info = {"format_version": VERSION, "detector": "tlaam", "classifier": valid_text(model)}
+        head = {"info": info, "detection_categories": CATEGORIES}
+        stream.write(json.dumps(head)[:-1] + ', "images": [')
+        for number, answer in enumerate(answers):
+            stream.write(("," if number else "") + "\n" + json.dumps(_image(answer, base, numbers)))
+            progress()
+        names = {number: name for name, number in numbers.items()}
+        stream.write('\n], "classification_categories": ' + json.dumps(names) + "}\n")
 
 
 def _image(answer: Answer, base: Path, numbers: dict[str, str]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except FileExistsError as error:
-        if not target.is_file() or not os.path.samefile(source, target):
+        if not target.is_file() or not target.samefile(source):
             raise OccupiedError(f"'{target}' is another file.") from error
     except OSError as error:
         if error.errno not in _LINKLESS:

@@ -109,7 +109,7 @@ def _removed(log: Log, entry: Entry, target: Path) -> str:
     if entry.state == "meant" and target.stat().st_size == 0 and log.mode == "copy":
         target.unlink()  # the name alone had been taken
         return ""
-    if os.path.samefile(source, target) if log.mode == "link" else same_content(source, target):
+    if target.samefile(source) if log.mode == "link" else same_content(source, target):
         target.unlink()
         return ""
     return f"'{target}' stays: it is not the same as '{source}' any more."

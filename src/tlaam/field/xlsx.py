@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from tlaam.errors import ConfigError, MissingPackageError
 from tlaam.field.answer import Answer
 from tlaam.field.rows import COLUMNS, Cell, rows_of
 from tlaam.field.thumbnails import Where, thumbnail
-from tlaam.utils.atomic import WriteError
+from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.extras import install_hint
 from tlaam.utils.text import valid_text
 
@@ -60,20 +59,13 @@ def write_xlsx(
         OSError: the file cannot be written.
     """
     xlsxwriter = require_xlsxwriter()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     plain = dict.fromkeys(("strings_to_formulas", "strings_to_urls", "strings_to_numbers"), False)
-    try:
-        book = xlsxwriter.Workbook(
-            str(temporary), {"constant_memory": True, "tmpdir": str(path.parent), "in_memory": False, **plain}
-        )
+    with grown_atomically(path, "give the same command again.") as growing:
+        book = xlsxwriter.Workbook(str(growing), {"constant_memory": True, **plain})
         try:
             _fill(book, answers, where, progress)
         finally:
-            _close(book, xlsxwriter, path)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _close(book, xlsxwriter)
 
 
 def _fill(book: Any, answers: Iterable[Answer], where: Where, progress: Callable[[], None]) -> None:
@@ -113,12 +105,11 @@ def _write(sheet: Any, row: int, column: int, value: Cell, form: Any) -> None:
         sheet.write_number(row, column, value, form)
 
 
-def _close(book: Any, xlsxwriter: Any, path: Path) -> None:
+def _close(book: Any, xlsxwriter: Any) -> None:
     """Write the file; what the system refused is raised as itself."""
     try:
         book.close()
     except xlsxwriter.exceptions.FileCreateError as error:
-        cause = error.__cause__ or error.args[0]
-        if isinstance(cause, OSError):
-            raise WriteError(path, cause, "give the same command again.") from error
+        if isinstance(error.args[0], OSError):
+            raise error.args[0] from error
         raise

@@ -64,6 +64,29 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
         raise
 
 
+@contextmanager
+def grown_atomically(path: Path, then: str = _AGAIN) -> Iterator[Path]:
+    """Yield where a file can grow; it replaces `path` when the block ends without an exception.
+
+    What killed processes left of the same file is removed, and the folder made where it is missing.
+
+    Raises:
+        WriteError: it cannot be written; the message says what to do `then`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with full_disk_named(path.parent, then):
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by UTF-8 text (see `write_atomically`)."""
     write_atomically(path, text.encode())
