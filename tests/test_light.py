@@ -177,6 +177,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         "embed": [exported_run, photos, "--out", "f.npz"],
         "check": [photos],
         "download": ["nothing", "data"],
+        "undo": ["no.log"],
     }
     done = light(COMMAND, verb, *calls.get(verb, ["x"]), folder=tmp_path)
     refused = (done.returncode, done.stdout, done.stderr)
@@ -184,6 +185,8 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         assert done.returncode == 0 and "18" in done.stdout and done.stderr == ""
     elif verb == "download":
         assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
+    elif verb == "undo":
+        assert refused[:2] == (1, "") and "'no.log'" in done.stderr and list(tmp_path.iterdir()) == []
     elif verb in ("predict", "embed"):
         assert refused == (
             2,

@@ -115,9 +115,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Any) -> None:
     assert "1 looked at" in page.inner_text("#count")
 
 
-def test_five_thousand_answers_are_there_at_once(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_five_thousand_answers_are_there_at_once(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = thumbnail(photograph(tmp_path / "a.png", size=(150, 110)), 150)
     monkeypatch.setattr("tlaam.field.answers_page.thumbnail", lambda path, side: picture)
     answers = (answer(tmp_path / f"{number}.png", f"class {number % 40}", 0.5) for number in range(5000))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from tlaam.cli.options import PATH
+from tlaam.cli.options import PATH, config_option
 from tlaam.utils.progress import progress_bar
 from tlaam.utils.text import printable
 
 
 @click.command()
 @click.argument("log", type=PATH)
+@config_option
 def undo(log: Path) -> None:
     """Put back what `tlaam predict --sort-into` has sorted: LOG is the file sorted-….jsonl in that folder.
 

@@ -45,6 +45,7 @@ def undo(path: Path, *, progress: Callable[[int, int], None] = lambda done, tota
         RunError: the log is none or damaged, or another process works there.
         OSError: it cannot be read or written.
     """
+    read_log(path)  # before anything is written beside it
     with locked(path.absolute().parent / LOCK, path.parent), continued(read_log(path)) as (log, writer):
         done = Undone()
         if not log.being_undone:

@@ -83,7 +83,7 @@ function draw(made) {
   made.setAttribute("aria-label", `${choice ?? answer.names[0]?.[0] ?? "no name"}, ${verdict}, ${answer.shown}`);
   made.replaceChildren(
     photo, element("h2", choice ?? answer.names[0]?.[0] ?? "—"),
-    element("p", choice === undefined ? verdict : "looked at", { class: `verdict ${answer.verdict}` }), of, choices(made, choice),
+    element("p", choice === undefined ? verdict : "looked at", { class: `verdict ${choice === undefined ? answer.verdict : "sure"}` }), of, choices(made, choice),
   );
 }
 
