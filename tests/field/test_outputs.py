@@ -271,6 +271,15 @@ def test_sidecars_that_are_not_understood_are_named_and_left(
     assert (card / "100" / "0.xmp").read_bytes() == b"<broken" and (card / "100" / "1.xmp").exists()
 
 
+def test_of_many_faults_some_are_said(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(25):
+        photograph(tmp_path / "card" / f"{number}.jpg")
+        (tmp_path / "card" / f"{number}.xmp").mkdir()
+    assert called("predict", model, tmp_path / "card", "--csv", tmp_path / "a.csv", "--sidecars", "beside") == 1
+    err = capsys.readouterr().err
+    assert err.count("no keywords for") == 20 and "and 5 more of this kind." in err
+
+
 def test_whoever_is_killed_the_same_command_ends_with_one_group_a_file(model: Path, tmp_path: Path) -> None:
     card = tmp_path / "card"
     for number in range(40):

@@ -127,6 +127,13 @@ def test_names_of_sidecars() -> None:
     assert sidecar_of(Path("d/IMG_1.JPG"), "full") == Path("d/IMG_1.JPG.xmp")
 
 
+def test_a_sidecar_in_capitals_is_found(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.XMP").write_bytes(LIGHTROOM)
+    assert sidecar_of(tmp_path / "IMG_1.JPG", "stem").read_bytes() == LIGHTROOM
+    (tmp_path / "IMG_1.JPG.XMP").write_bytes(OTHER_PREFIXES)
+    assert sidecar_of(tmp_path / "IMG_1.JPG", "full").read_bytes() == OTHER_PREFIXES
+
+
 def test_a_new_one_elsewhere_begins_with_what_lies_beside_the_photograph(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").write_bytes(LIGHTROOM)
     assert write_sidecar(tmp_path / "away" / "a.xmp", ["jay"], ["tlaam|jay"], based_on=tmp_path / "a.xmp")

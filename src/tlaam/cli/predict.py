@@ -13,7 +13,7 @@ import click
 
 from tlaam.cli.field_options import field_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded, say_notes
+from tlaam.cli.output import columns, json_lines, notes_on_verdicts, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
 from tlaam.utils.progress import progress_bar
 from tlaam.utils.text import printable
@@ -90,13 +90,13 @@ def predict(
 
     IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column image.
 
-    A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
+    A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read, or if a
+    photograph could not get its sidecar or its place.
     """
     from tlaam.cli.predict_into import Asked, predict_all
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images, left_out_of_inputs
-    from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
     if into is not None or outputs.are_wanted:
         if overlays is not None or (json_file is not None and (into is not None or json_file == "-")):
@@ -142,23 +142,7 @@ def predict(
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
             progress(number, len(paths))
-    if failures < len(paths) and not engine.tells_strangers:
-        click.echo(f"tlaam: {TELLS_NO_STRANGERS} (docs/strangers.md).", err=True)
-    if strangers:
-        do = "does" if strangers == 1 else "do"
-        click.echo(
-            f"tlaam: {strangers} of {len(paths)} images {do} not look like what this model learnt from (stranger); "
-            "do not rely on the names.",
-            err=True,
-        )
-    if unsure:
-        are = "is" if unsure == 1 else "are"
-        click.echo(
-            f"tlaam: {unsure} of {len(paths)} answers {are} unsure: less probable than those that can be relied on.",
-            err=True,
-        )
-    if failures:
-        click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
+    say_notes(notes_on_verdicts(len(paths), strangers, unsure, failures, judged=engine.tells_strangers))
     if failures == len(paths):
         raise click.exceptions.Exit(1)
 

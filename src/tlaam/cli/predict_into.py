@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from tlaam.cli.output import notes_on_verdicts, say_notes
 from tlaam.errors import ConfigError
 from tlaam.utils.progress import progress_bar
 
@@ -72,6 +74,11 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
     if outputs.are_wanted and not answers.are_complete:
         _say(f"{folder} is not complete yet; the same command, given to one process then, makes the rest.")
     elif outputs.are_wanted and share.rank == 0:
+        counts = Counter("failures" if row["error"] else row["verdict"] for row in answers.records())
+        judged = any(counts[verdict] for verdict in ("sure", "unsure", "stranger"))
+        say_notes(
+            notes_on_verdicts(len(answers), counts["stranger"], counts["unsure"], counts["failures"], judged=judged)
+        )
         with ExitStack() as stack:
             faults = write_outputs(
                 outputs, answers, asked.images, model=asked.model.name, say=_say,

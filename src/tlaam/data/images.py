@@ -367,8 +367,9 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
     try:
-        value = (_exif(image) or {}).get(_EXIF_ORIENTATION, 1)
-    except Exception:  # of a value that is no number; Pillow raises many kinds here
+        exif = _exif(image)
+        value = 1 if exif is None else exif.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # of a value that is damaged; Pillow raises many kinds here
         return 1
     return value if value in _UPRIGHT else 1
 

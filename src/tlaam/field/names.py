@@ -19,7 +19,7 @@ def safe_name(name: str) -> str:
     """Return a name for a folder or file; one that had to be altered ends in a checksum, so that none are mixed up.
 
     >>> safe_name("jay"), safe_name("../jay"), safe_name("con")
-    ('jay', 'jay~78c1f4f7', 'con~40ecefd0')
+    ('jay', 'jay~9aff332c', 'con~1143da2b')
     """
     safe = unicodedata.normalize("NFC", valid_text(name))
     safe = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in safe)

@@ -26,6 +26,7 @@ Say = Callable[[str], None]
 Progress = Callable[[str], Callable[[], None]]
 """Given what is being made, returns what is called after each answer."""
 
+_NAMED = 20  # faults of a kind that are said one by one
 _THEN = "give the same command again."
 BESIDE = Path()
 """Of `Outputs.sidecars`: each beside its photograph."""
@@ -191,7 +192,8 @@ def _write_lines(path: Path, answers: Answers) -> None:
 def _write_sidecars(
     outputs: Outputs, answers: Answers, base: Path, where: Callable[[str], Path], say: Say, step: Callable[[], None]
 ) -> int:
-    written = same = faults = 0
+    written = same = 0
+    faults: list[str] = []
     for answer in answers:
         step()
         flat, deep = keywords_of(answer, outputs.root)
@@ -207,18 +209,24 @@ def _write_sidecars(
             is_new = write_sidecar(sidecar, flat, deep, based_on=beside)
         except (DataError, OSError) as error:
             reason = f"'{sidecar}': {error.strerror}" if isinstance(error, OSError) else str(error)
-            say(f"no keywords for '{printable(answer.file)}': {printable(reason)}")
-            faults += 1
+            faults.append(f"no keywords for '{answer.file}': {reason}")
             continue
         written, same = written + is_new, same + (not is_new)
     there = f", {same} had their keywords already" if same else ""
     say(f"sidecars: {written} written{there}.")
-    return faults
+    return _say_faults(faults, say)
 
 
 def _say_sorted(outputs: Outputs, done: Sorted, say: Say) -> int:
-    for fault in done.faults:
-        say(f"not sorted: {printable(fault)}")
     left = f"; {done.left} without an answer, or that are links, stay where they are" if done.left else ""
     say(f"{outputs.sort_into}: {done.photographs} photographs sorted{left}. All back: tlaam undo '{done.log}'.")
-    return len(done.faults)
+    return _say_faults([f"not sorted: {fault}" for fault in done.faults], say)
+
+
+def _say_faults(faults: list[str], say: Say) -> int:
+    """Say the first of many, and how many there are; return the number."""
+    for fault in faults[:_NAMED]:
+        say(printable(fault))
+    if len(faults) > _NAMED:
+        say(f"and {len(faults) - _NAMED} more of this kind.")
+    return len(faults)

@@ -14,6 +14,7 @@ from tlaam.field.answer import Answer
 from tlaam.field.names import FolderNames, safe_name
 from tlaam.field.sorting_log import Entry, Log, Writer, continued, new_log, read_log
 from tlaam.field.transfer import Mode, OccupiedError, put
+from tlaam.field.xmp import sidecar_of
 from tlaam.utils.atomic import remove_leftovers
 from tlaam.utils.lock import locked
 
@@ -210,9 +211,9 @@ class _Sorting:
                 if path.suffix.lower() != ".xmp":
                     stems[path.stem] = stems.get(path.stem, 0) + 1
             self._siblings = photo.parent, stems
-        found = [photo.with_name(f"{photo.name}.xmp")]
+        found = [sidecar_of(photo, "full")]
         if self._siblings[1].get(photo.stem, 0) <= 1:
-            found.append(photo.with_suffix(".xmp"))
+            found.append(sidecar_of(photo, "stem"))
         return [path for path in found if path.is_file() and not path.is_symlink()]
 
 

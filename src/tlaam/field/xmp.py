@@ -22,8 +22,10 @@ LARGEST = 1 << 24
 
 
 def sidecar_of(photo: Path, naming: Naming) -> Path:
-    """Return where the sidecar of a photograph lies."""
-    return photo.with_suffix(".xmp") if naming == "stem" else photo.with_name(f"{photo.name}.xmp")
+    """Return where the sidecar of a photograph lies, or is to lie; one that is called .XMP is found, too."""
+    start = photo.stem if naming == "stem" else photo.name
+    usual, loud = photo.with_name(f"{start}.xmp"), photo.with_name(f"{start}.XMP")
+    return loud if not usual.exists() and loud.exists() else usual
 
 
 def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]:
