@@ -201,7 +201,7 @@ def test_what_is_there_is_used_for_more_later(
     into = tmp_path / "answers"
     assert called("predict", model, card, "--into", into, "--shard-size", "2") == 0  # without what photographs say
     capsys.readouterr()
-    assert called("predict", model, card, "--into", into, "--shard-size", "2", "--csv", tmp_path / "a.csv") == 0
+    assert called("predict", model, card, "--into", into, "--csv", tmp_path / "a.csv") == 0
     assert "0 of 7 images answered for by this process now, 7 before" in capsys.readouterr().out
     assert called("predict", model, card, "--csv", tmp_path / "b.csv") == 0
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

@@ -92,7 +92,7 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
 def _in_processes(folder: Path, asked: Asked, outputs: Outputs) -> None:
     from tlaam.utils.work_sharing import run_processes
 
-    options = ["--into", folder, "--format", asked.kind, "--shard-size", _shard_size(asked, outputs)]
+    options = ["--into", folder, "--format", asked.kind, "--shard-size", _shard_size(folder, asked, outputs)]
     options += ["--top-k", asked.top_k, "--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
     options += [*(["--compile"] if asked.compiled else []), *(["--photo-facts"] if outputs.are_wanted else [])]
     options += ["--", asked.model, *asked.images]
@@ -111,7 +111,7 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
     with progress_bar("predicting") as progress:
         done = predict_card(
             folder, engine, asked.images, outputs, top_k=asked.top_k, kind=asked.kind,
-            shard_size=_shard_size(asked, outputs), share=share, progress=progress, say=_say,
+            shard_size=_shard_size(folder, asked, outputs), share=share, progress=progress, say=_say,
             photo_facts=outputs.are_wanted or asked.photo_facts,
         )  # fmt: skip
     click.echo(
@@ -121,7 +121,13 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
     return 1 if done.predicted and done.failures == done.predicted and not done.found else 0
 
 
-def _shard_size(asked: Asked, outputs: Outputs) -> int:
+def _shard_size(folder: Path, asked: Asked, outputs: Outputs) -> int:
+    """Return the images a file: as asked, else as what is begun there has them."""
+    from tlaam.field.answers import Answers
+    from tlaam.inference.shards import PLAN
+
+    if asked.shard_size is None and (folder / PLAN).exists():
+        return Answers(folder).shard_size
     return asked.shard_size or (_SMALL_SHARD if outputs.are_wanted else _SHARD)
 
 

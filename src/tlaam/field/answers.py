@@ -21,6 +21,7 @@ class Answers(Iterable[Answer]):
 
     Attributes:
         plan: of what images and which model they are.
+        shard_size: images a file.
 
     Raises:
         RunError: the folder holds none.
@@ -30,13 +31,15 @@ class Answers(Iterable[Answer]):
         self.folder = folder
         try:
             self.plan: dict[str, Any] = json.loads(read_text(folder / PLAN))
-            self._count, size = int(self.plan["images"]), int(self.plan["shard_size"])
+            self._count, self.shard_size = int(self.plan["images"]), int(self.plan["shard_size"])
             self._kind = str(self.plan["format"])
         except FileNotFoundError as error:
             raise RunError(f"{folder} holds no answers of tlaam predict --into.") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(f"{folder / PLAN} is damaged; give a new folder.") from error
-        self.files = [folder / f"part-{number:06d}.{self._kind}" for number in range((self._count + size - 1) // size)]
+        self.files = [
+            folder / f"part-{number:06d}.{self._kind}" for number in range(-(-self._count // self.shard_size))
+        ]
 
     def __len__(self) -> int:
         return self._count
