@@ -15,6 +15,7 @@ from cards import ATTACKS, answer
 
 from tlaam.errors import RunError
 from tlaam.field.answer import Answer, FoundObject, answer_of
+from tlaam.field.answers import Answers
 from tlaam.field.csv_table import csv_table
 from tlaam.field.exif import Shot
 
@@ -91,3 +92,12 @@ def test_a_line_of_json_with_several_objects_becomes_several(tmp_path: Path) -> 
     assert [(each.label, each.rank, each.box) for each in found.objects] == [
         ("fox", "genus", (1.0, 2.0, 3.0, 4.0)), ("hare", "", None),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", ["", "[]", "{}", '{"images": 1, "shard_size": 0, "format": "jsonl"}'])
+def test_a_folder_without_a_sound_plan_is_refused(tmp_path: Path, plan: str) -> None:
+    with pytest.raises(RunError, match="holds no answers"):
+        Answers(tmp_path)
+    (tmp_path / "plan.json").write_text(plan)
+    with pytest.raises(RunError, match=r"plan\.json is damaged"):
+        Answers(tmp_path)

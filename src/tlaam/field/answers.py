@@ -32,14 +32,12 @@ class Answers(Iterable[Answer]):
         try:
             self.plan: dict[str, Any] = json.loads(read_text(folder / PLAN))
             self._count, self.shard_size = int(self.plan["images"]), int(self.plan["shard_size"])
-            self._kind = str(self.plan["format"])
+            kind, files = self.plan["format"], range(-(-self._count // self.shard_size))
         except FileNotFoundError as error:
             raise RunError(f"{folder} holds no answers of tlaam predict --into.") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, ZeroDivisionError, RecursionError) as error:
             raise RunError(f"{folder / PLAN} is damaged; give a new folder.") from error
-        self.files = [
-            folder / f"part-{number:06d}.{self._kind}" for number in range(-(-self._count // self.shard_size))
-        ]
+        self.files = [folder / f"part-{number:06d}.{kind}" for number in files]
 
     def __len__(self) -> int:
         return self._count
