@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from PIL import Image
+from stress.colours import write_model
 
 from tlaam.cli.main import VERBS, main
 from tlaam.utils.extras import SERVE, TRAIN, install_hint
@@ -177,6 +178,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         "embed": [exported_run, photos, "--out", "f.npz"],
         "check": [photos],
         "download": ["nothing", "data"],
+        "undo": ["no.log"],
     }
     done = light(COMMAND, verb, *calls.get(verb, ["x"]), folder=tmp_path)
     refused = (done.returncode, done.stdout, done.stderr)
@@ -184,6 +186,8 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         assert done.returncode == 0 and "18" in done.stdout and done.stderr == ""
     elif verb == "download":
         assert done.returncode == 1 and done.stderr.startswith("tlaam: ") and "cub" in done.stderr
+    elif verb == "undo":
+        assert refused[:2] == (1, "") and "'no.log'" in done.stderr and list(tmp_path.iterdir()) == []
     elif verb in ("predict", "embed"):
         assert refused == (
             2,
@@ -204,6 +208,20 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
             "",
             f"tlaam: tlaam {verb} needs PyTorch: {install_hint(extra)}\n",
         )
+
+
+def test_a_card_is_answered_for_and_sorted(light: Run, photos: Path, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m.onnx", ("red", "green", "blue"))
+    made = ["--csv", "a.csv", "--page", "a.html", "--timelapse", "a.json", "--sidecars", "xmp", "--sort-into", "sorted"]
+    done = light(COMMAND, "predict", model, photos, *made, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 18
+    assert len(list((tmp_path / "sorted").glob("*/*.png"))) == len(list((tmp_path / "xmp").rglob("*.xmp"))) == 18
+    assert light(COMMAND, "undo", "sorted/sorted-001.jsonl", folder=tmp_path).returncode == 0
+    assert list((tmp_path / "sorted").glob("*/*")) == []
+    refused = light(COMMAND, "predict", model, photos, "--xlsx", "a.xlsx", folder=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == f"tlaam: --xlsx needs XlsxWriter: {install_hint('field')}; --csv goes without.\n"
 
 
 def test_the_same_in_python(light: Run, exported_file: Path, photos: Path, tmp_path: Path) -> None:

@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.copyfile")
+_EVENTS = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.link",
+    "shutil.rmtree",
+    "shutil.copyfile",
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ def imported() -> None:
     import tlaam.cli.download
     import tlaam.cli.predict
     import tlaam.cli.train
+    import tlaam.cli.undo
     import tlaam.comparison.run
     import tlaam.comparison.systems
     import tlaam.training.run

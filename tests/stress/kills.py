@@ -20,8 +20,8 @@ _GRACE = 5.0
 
 
 _ORDER = (
-    "download", "predict", "cache", "predict, two processes", "train", "download", "cache", "predict",
-    "predict, two processes", "download", "cache", "predict", "train, two loaders", "download", "cache",
+    "download", "predict", "cache", "sort", "predict, two processes", "undo", "train", "download", "cache", "predict",
+    "sort", "predict, two processes", "undo", "download", "cache", "predict", "train, two loaders", "download", "cache",
     "predict", "compare", "download", "predict", "cache", "train, a localiser that learns", "export", "download",
     "predict", "cache", "train, with a cache",
 )  # fmt: skip

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Sequence
@@ -109,6 +110,51 @@ def predicting(model: Path, images: Path) -> Callable[[Path], Arguments]:
         return ["predict", model, images, "--into", folder / "out", "--shard-size", "3", "--batch-size", "2"]
 
     return command
+
+
+def sorting(model: Path, images: Path) -> Callable[[Path], Arguments]:
+    """Return what moves a card's photographs into folders by a model's answers, and writes a table."""
+
+    def command(folder: Path) -> Arguments:
+        _card(folder, images)
+        options = ["--csv", folder / "table.csv", "--shard-size", "5", "--batch-size", "2"]
+        return ["predict", model, folder / "card", *options, "--sort-into", folder / "out", "--move"]
+
+    return command
+
+
+def undoing(images: Path) -> Callable[[Path], Arguments]:
+    """Return what moves a card's photographs back that were sorted by their folders."""
+
+    def command(folder: Path) -> Arguments:
+        from tlaam.field.answer import Answer, FoundObject
+        from tlaam.field.sorting import sort_into
+
+        card = folder / "card"
+        if not card.exists():
+            _card(folder, images)
+            photos = sorted(card.rglob("*.png"))
+            sort_into(
+                folder / "out",
+                [Answer(str(photo), (FoundObject(((photo.parent.name, 1.0),)),)) for photo in photos],
+                "these", "move",
+            )  # fmt: skip
+        return ["undo", folder / "out" / "sorted-001.jsonl"]
+
+    return command
+
+
+def sorted_state(folder: Path) -> dict[str, Any]:
+    """Return where the photographs are, and the table without the folder's name."""
+    kept = {name: content for name, content in tree(folder / "out").items() if not name.startswith("sorted-")}
+    table = folder / "table.csv"
+    rows = table.read_text().replace(str(folder), "FOLDER") if table.exists() else ""
+    return {"card": tree(folder / "card"), "classes": kept, "table": rows}
+
+
+def _card(folder: Path, images: Path) -> None:
+    if not (folder / "card").exists():
+        shutil.copytree(images, folder / "card")
 
 
 def comparing(data: Path) -> Callable[[Path], Arguments]:
@@ -360,6 +406,8 @@ def undisturbed(folder: Path) -> dict[str, Victim]:
         "export": Victim(exports, exported_state),
         "predict": Victim(predict, shards),
         "predict, two processes": Victim(predict, shards, ranks=2),
+        "sort": Victim(sorting(model, many), sorted_state),
+        "undo": Victim(undoing(many), sorted_state),
     }
     return _Measured(folder / "good", victims)
 

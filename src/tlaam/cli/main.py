@@ -23,6 +23,7 @@ VERBS = {
     "report": "Write the report of a finished run: results, mistakes, pictures, curves.",
     "index": "Write the reference index of a finished run: look-alikes, and what is out of distribution.",
     "predict": "Name what photographs show, and show why.",
+    "undo": "Put back the photographs that predict --sort-into has sorted.",
     "embed": "Write one vector an image: what it looks like to a model.",
     "demo": "Open a page in the browser that shows what a model sees in your pictures.",
     "serve": "Answer over HTTP, in JSON.",

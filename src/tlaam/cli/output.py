@@ -36,6 +36,31 @@ def say_notes(notes: Iterable[str]) -> None:
         click.echo(f"tlaam: {printable(note)}", err=True)
 
 
+def notes_on_verdicts(images: int, strangers: int, unsure: int, failures: int, *, judged: bool) -> Iterator[str]:
+    """Yield what is to be said of the answers for so many images, a line each.
+
+    Args:
+        images: all of them.
+        strangers, unsure, failures: how many have that verdict, or no answer.
+        judged: whether the model can tell strangers.
+    """
+    from tlaam.inference.prediction import TELLS_NO_STRANGERS
+
+    if failures < images and not judged:
+        yield f"{TELLS_NO_STRANGERS} (docs/strangers.md)."
+    if strangers:
+        do = "does" if strangers == 1 else "do"
+        yield (
+            f"{strangers} of {images} images {do} not look like what this model learnt from (stranger); "
+            "do not rely on the names."
+        )
+    if unsure:
+        are = "is" if unsure == 1 else "are"
+        yield f"{unsure} of {images} answers {are} unsure: less probable than those that can be relied on."
+    if failures:
+        yield f"{failures} of {images} images could not be read."
+
+
 @contextmanager
 def json_lines(target: str | None) -> Iterator[Callable[[Any], None]]:
     """Yield a function that writes a value as one line of JSON, at once to the standard output for ``-``.

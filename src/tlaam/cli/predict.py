@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from tlaam.cli.field_options import field_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
-from tlaam.cli.output import columns, json_lines, padded, say_notes
+from tlaam.cli.output import columns, json_lines, notes_on_verdicts, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
 from tlaam.utils.progress import progress_bar
 from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
+    from tlaam.field.outputs import Outputs
     from tlaam.inference.backend import Precision
     from tlaam.inference.prediction import Prediction
 
@@ -56,7 +57,9 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     show_default=True,
     help="Of the files in --into.",
 )
-@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Images a file in --into.")
+@click.option(
+    "--shard-size", type=click.IntRange(1), help="Images a file in --into.  [default: 1000; with a table or page: 100]"
+)
 @click.option(
     "--processes",
     type=click.IntRange(1),
@@ -64,6 +67,8 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     show_default=True,
     help="Processes that fill --into together; each has a GPU of its own where there are GPUs.",
 )
+@click.option("--photo-facts", is_flag=True, hidden=True)  # of a process that --processes has started
+@field_options
 def predict(
     model: Path | str,
     images: tuple[str, ...],
@@ -75,27 +80,35 @@ def predict(
     compiled: bool,
     into: Path | None,
     kind: Literal["jsonl", "parquet"],
-    shard_size: int,
+    shard_size: int | None,
     processes: int,
+    photo_facts: bool,
+    outputs: Outputs,
 ) -> None:
     """Name what IMAGES show with MODEL: the folder of a run, an ONNX file that `tlaam export` wrote, or the name of
     a model on the Hugging Face hub, hf://owner/name.
 
     IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column image.
 
-    A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
+    A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read, or if a
+    photograph could not get its sidecar or its place.
     """
+    from tlaam.cli.predict_into import Asked, predict_all
     from tlaam.hub.download import local_folder
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images, left_out_of_inputs
-    from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
-    if into is not None:
-        if json_file is not None or overlays is not None:
+    if into is not None or outputs.are_wanted:
+        if overlays is not None or (json_file is not None and (into is not None or json_file == "-")):
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
-        asked = _Asked(local_folder(model), images, top_k, batch_size, precision, compiled)
-        _predict_into(into, asked, kind, shard_size, processes)
+        outputs = replace(outputs, jsonl=None if json_file is None else Path(json_file))
+        asked = Asked(
+            local_folder(model), images, top_k, batch_size, precision, compiled, kind, shard_size, processes,
+            photo_facts,
+        )  # fmt: skip
+        predict_all(into, asked, outputs)
         return
+    outputs.require_possible(images)
     if processes > 1:
         raise ConfigError("--processes goes with --into, the folder that the processes share.")
     if kind != "jsonl":
@@ -129,74 +142,8 @@ def predict(
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
             progress(number, len(paths))
-    if failures < len(paths) and not engine.tells_strangers:
-        click.echo(f"tlaam: {TELLS_NO_STRANGERS} (docs/strangers.md).", err=True)
-    if strangers:
-        do = "does" if strangers == 1 else "do"
-        click.echo(
-            f"tlaam: {strangers} of {len(paths)} images {do} not look like what this model learnt from (stranger); "
-            "do not rely on the names.",
-            err=True,
-        )
-    if unsure:
-        are = "is" if unsure == 1 else "are"
-        click.echo(
-            f"tlaam: {unsure} of {len(paths)} answers {are} unsure: less probable than those that can be relied on.",
-            err=True,
-        )
-    if failures:
-        click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
+    say_notes(notes_on_verdicts(len(paths), strangers, unsure, failures, judged=engine.tells_strangers))
     if failures == len(paths):
-        raise click.exceptions.Exit(1)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is to be answered, and how; as options of the command."""
-
-    model: Path
-    images: tuple[str, ...]
-    top_k: int
-    batch_size: int
-    precision: Precision | None
-    compiled: bool
-
-
-def _predict_into(
-    folder: Path, asked: _Asked, kind: Literal["jsonl", "parquet"], shard_size: int, processes: int
-) -> None:
-    from tlaam.inference.engine import load_engine
-    from tlaam.inference.shards import predict_into
-    from tlaam.utils.work_sharing import Share, run_processes
-
-    if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
-        raise ConfigError(f"there is no '{missing[0]}'.")  # said now: what is begun in a folder is bound to its images
-    share = Share.of_environment()
-    if processes > 1 and share.world_size > 1:
-        raise ConfigError(
-            f"--processes {processes} is for one process, and this is one of {share.world_size}; leave it out."
-        )
-    if processes > 1:
-        options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", asked.top_k]
-        options += ["--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
-        options += [*(["--compile"] if asked.compiled else []), "--", asked.model, *asked.images]
-        if failed := run_processes(processes, ["predict", *map(str, options)]):
-            raise click.exceptions.Exit(failed)
-        return
-    engine = load_engine(
-        asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
-        device=share.gpu() if asked.model.is_dir() else None,
-    )  # fmt: skip
-    with progress_bar("predicting") as progress:
-        done = predict_into(
-            folder, engine, asked.images, top_k=asked.top_k, kind=kind, shard_size=shard_size,
-            share=share, progress=progress, say=lambda line: click.echo(f"tlaam: {line}", err=True),
-        )  # fmt: skip
-    click.echo(
-        f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
-        f"{done.failures} of them could not be read."
-    )
-    if done.predicted and done.failures == done.predicted and not done.found:
         raise click.exceptions.Exit(1)
 
 

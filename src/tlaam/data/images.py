@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ MAX_PIXELS = 300_000_000
 # Only formats that hold pixels behind a clear signature: Pillow would also hand PostScript to an interpreter.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _EXIF_OF_SHOT, _EXIF_OF_PLACE = 0x0112, 0x8769, 0x8825
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -185,6 +185,32 @@ def image_size(path: str | Path | Member | ImageBytes) -> tuple[int, int]:
         if _orientation(image) >= 5:
             width, height = height, width
         return width, height
+
+
+class Exif(NamedTuple):
+    """EXIF metadata by tag, as their file has them: of the image, of how it was taken, and of where."""
+
+    image: dict[int, Any]
+    shot: dict[int, Any]
+    place: dict[int, Any]
+
+
+def load_exif(path: str | Path | Member | ImageBytes) -> Exif:
+    """Return the EXIF metadata of an image file, reading only its header; a block that is damaged is empty.
+
+    Raises:
+        ImageError: as of `image_size`.
+    """
+    with _opened(_file(path)) as image:
+        exif = _exif(image) or Image.Exif()
+
+        def block(tag: int) -> dict[int, Any]:
+            try:  # while the file is open: some formats are read as they are asked
+                return dict(exif if tag == 0 else exif.get_ifd(tag))
+            except Exception:  # Pillow raises many kinds here
+                return {}
+
+        return Exif(block(0), block(_EXIF_OF_SHOT), block(_EXIF_OF_PLACE))
 
 
 def reduced(image: Image.Image, max_side: int | None) -> Image.Image:
@@ -341,14 +367,22 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
     try:
-        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
-        if image.format == "PNG" and not _png_has_late_exif(image):
-            value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
-        else:
-            value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # the pixels are good even where the metadata is not, and Pillow raises many kinds here
+        exif = _exif(image)
+        value = 1 if exif is None else exif.get(_EXIF_ORIENTATION, 1)
+    except Exception:  # of a value that is damaged; Pillow raises many kinds here
         return 1
     return value if value in _UPRIGHT else 1
+
+
+def _exif(image: ImageFile.ImageFile) -> Image.Exif | None:
+    """Return the EXIF metadata; None where its block is damaged, since the pixels are good even then."""
+    try:
+        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
+        if image.format == "PNG" and not _png_has_late_exif(image):
+            return Image.Image.getexif(image)
+        return image.getexif()
+    except Exception:  # Pillow raises many kinds here
+        return None
 
 
 def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:

@@ -23,6 +23,7 @@ from tlaam.errors import DataError, MissingPackageError
 from tlaam.inference.backend import Floats
 from tlaam.reference.ood_detector import Verdict
 from tlaam.utils.atomic import write_atomically
+from tlaam.utils.text import safe_cell
 from tlaam.visualization.panels import prediction_panel, prediction_views
 
 VERDICTS: dict[Verdict, str] = {
@@ -263,6 +264,8 @@ class Predictions(list[Prediction]):
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return a table as CSV, a row an image under `COLUMNS`; with a path, write it there, whole or not at all.
 
+        Text that a spreadsheet program would compute gets an apostrophe (`tlaam.utils.text.safe_cell`).
+
         Raises:
             RunError: the disk is full.
             OSError: the file cannot be written.
@@ -270,7 +273,10 @@ class Predictions(list[Prediction]):
         stream = io.StringIO(newline="")
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(prediction.to_row() for prediction in self)
+        writer.writerows(
+            {name: safe_cell(value) if isinstance(value, str) else value for name, value in prediction.to_row().items()}
+            for prediction in self
+        )
         text = stream.getvalue()
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from tlaam.errors import MissingPackageError, RunError
 from tlaam.inference.engine import Engine
 from tlaam.inference.inputs import iter_images, left_out_of_inputs
+from tlaam.inference.prediction import Prediction
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_atomically, write_json, write_text
 from tlaam.utils.checksums import checksum, checksum_of, sidecar, sidecar_path
 from tlaam.utils.lock import locked
@@ -28,7 +29,8 @@ from tlaam.utils.work_sharing import Share
 
 Format = Literal["jsonl", "parquet"]
 SHARD = 1000
-_PLAN = "plan.json"
+PLAN = "plan.json"
+"""Name of the file that says of what images and which model the answers in a folder are."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def predict_into(
     share: Share | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    describe: Callable[[Prediction], dict[str, Any]] = lambda prediction: {},
+    done_with: Callable[[Path], None] = lambda file: None,
 ) -> Summary:
     """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, `shard_size` rows each.
 
@@ -75,6 +79,8 @@ def predict_into(
         progress: told how many images of all this process has passed.
         say: called with a line for each file that is found damaged, and made anew, and with one on pictures of a type
             that is not read.
+        describe: says what a row holds besides.
+        done_with: called with each file of this process, in order, once it is there.
 
     Raises:
         RunError: the folder holds the predictions of other images, another model or other options, or another process
@@ -109,11 +115,12 @@ def predict_into(
                 else:
                     rows = []
                     for row, answer in enumerate(engine.predict(paths), start=number * shard_size):
-                        rows.append({"row": row, **answer.to_dict(top_k)})
+                        rows.append({"row": row, **answer.to_dict(top_k), **describe(answer)})
                         failures += answer.error is not None
                         progress(passed + len(rows), count)
                     _write(file, encode(rows))
                     predicted += len(paths)
+                done_with(file)
             passed += len(paths)
             progress(passed, count)
     return Summary(count, predicted, found, failures)
@@ -157,15 +164,7 @@ def _settle_plan(
     shard_size: int,
 ) -> int:
     """Note what is done here, or check that it is what was begun here; return the number of images."""
-    count = 0
-
-    def names() -> Iterator[bytes]:
-        nonlocal count
-        for image in iter_images(inputs):
-            count += 1
-            yield os.fsencode(image) + b"\0"
-
-    of = checksum_of(names())
+    count, of = _counted(iter_images(inputs))
     plan = {
         "images": count,
         "of": of,
@@ -176,7 +175,7 @@ def _settle_plan(
         "shard_size": shard_size,
         "precision": engine.model.precision,
     }
-    path = folder / _PLAN
+    path = folder / PLAN
     if not path.exists():
         write_json(path, plan)
         return count
@@ -196,6 +195,24 @@ def _settle_plan(
             "the same again to continue."
         )
     return count
+
+
+def checksum_of_images(images: Iterable[str]) -> str:
+    """Return what stands in a folder's plan for images, by their paths in order."""
+    return _counted(images)[1]
+
+
+def _counted(images: Iterable[str]) -> tuple[int, str]:
+    count = 0
+
+    def names() -> Iterator[bytes]:
+        nonlocal count
+        for image in images:
+            count += 1
+            yield os.fsencode(image) + b"\0"
+
+    of = checksum_of(names())
+    return count, of
 
 
 def _lines(rows: list[dict[str, Any]]) -> bytes:
@@ -223,6 +240,11 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
         ("confidence", pa.string()), ("familiarity", pa.float64()), ("object_box", box), ("part_boxes", pa.list_(box)),
         ("error", pa.string()),
     ])  # fmt: skip
+    if "photo" in rows[0]:
+        schema = schema.append(pa.field("photo", pa.struct([
+            ("width", pa.int64()), ("height", pa.int64()), ("time", pa.string()), ("camera", pa.string()),
+            ("latitude", pa.float64()), ("longitude", pa.float64()),
+        ])))  # fmt: skip
     # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
     safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
     stream = io.BytesIO()

@@ -54,7 +54,7 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -62,6 +62,29 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
             raise WriteError(path, error, _AGAIN) from error
         error.filename = str(path)  # writing to an open file does not know it, and the temporary one says little
         raise
+
+
+@contextmanager
+def grown_atomically(path: Path, then: str = _AGAIN) -> Iterator[Path]:
+    """Yield where a file can grow; it replaces `path` when the block ends without an exception.
+
+    What killed processes left of the same file is removed, and the folder made where it is missing.
+
+    Raises:
+        WriteError: it cannot be written; the message says what to do `then`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with full_disk_named(path.parent, then):
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -106,7 +129,8 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system knows how."""
     if os.name == "posix":  # a rename outlives a power cut only when the folder, too, is on the disk
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]")
+
 
 def printable(text: str) -> str:
     """Return text for one line of a terminal: line breaks, control codes and bytes that are no text as escapes."""
@@ -13,3 +17,20 @@ def printable(text: str) -> str:
 def shortened(text: str, most: int = 300) -> str:
     """Return text that a message can bear, whatever a file holds where a word is expected."""
     return text if len(text) <= most else f"{text[:most]}…"
+
+
+def valid_text(text: str) -> str:
+    """Return text that any encoding of Unicode can write: bytes of a file name that are no text as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def safe_cell(text: str) -> str:
+    """Return text for a cell of a CSV file that a spreadsheet program takes for text, and never for a formula.
+
+    What begins with ``=``, ``+``, ``-``, ``@`` (also in their wide forms), a tab or a line break gets an apostrophe
+    before it, and so does such a text that has apostrophes before it already, so that nothing is ambiguous.
+
+    >>> safe_cell("=1+1"), safe_cell("jay"), safe_cell("'=1+1")
+    ("'=1+1", 'jay', "''=1+1")
+    """
+    return f"'{text}" if _FORMULA.match(text) else text

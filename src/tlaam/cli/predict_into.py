@@ -1,0 +1,142 @@
+"""``tlaam predict --into``, and what is made of the answers at the end."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from tlaam.cli.output import notes_on_verdicts, say_notes
+from tlaam.errors import ConfigError
+from tlaam.utils.progress import progress_bar
+
+if TYPE_CHECKING:
+    from tlaam.field.outputs import Outputs
+    from tlaam.inference.backend import Precision
+    from tlaam.utils.work_sharing import Share
+
+_SHARD, _SMALL_SHARD = 1000, 100
+"""Images a file, without and with something that is made of the answers: a table grows by as many rows."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be answered, and how; as options of the command."""
+
+    model: Path
+    images: tuple[str, ...]
+    top_k: int
+    batch_size: int
+    precision: Precision | None
+    compiled: bool
+    kind: Literal["jsonl", "parquet"]
+    shard_size: int | None
+    processes: int
+    photo_facts: bool
+
+
+def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
+    """Answer for all images, and write what is wanted.
+
+    Raises:
+        ConfigError: what is wanted is not possible.
+        Exit: no image could be read, or something could not be written for one.
+    """
+    from tlaam.field.answers import Answers
+    from tlaam.field.outputs import write_outputs
+    from tlaam.utils.work_sharing import Share
+
+    if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
+        raise ConfigError(f"there is no '{missing[0]}'.")  # said now: what is begun in a folder is bound to its images
+    outputs.require_possible(asked.images)
+    folder = into or outputs.answers
+    if folder is None:
+        raise ConfigError("--sidecars alone leaves no place for the answers; add --into FOLDER or --csv FILE.")
+    share = Share.of_environment()
+    if asked.processes > 1 and share.world_size > 1:
+        raise ConfigError(
+            f"--processes {asked.processes} is for one process, and this is one of {share.world_size}; leave it out."
+        )
+    if asked.processes > 1:
+        _in_processes(folder, asked, outputs)
+        code = 0
+    else:
+        code = _in_this_process(folder, asked, outputs, share)
+    answers = Answers(folder)
+    if outputs.are_wanted and not answers.are_complete:
+        _say(f"{folder} is not complete yet; the same command, given to one process then, makes the rest.")
+    elif outputs.are_wanted and share.rank == 0:
+        counts = Counter("failures" if row["error"] else row["verdict"] for row in answers.records())
+        judged = any(counts[verdict] for verdict in ("sure", "unsure", "stranger"))
+        say_notes(
+            notes_on_verdicts(len(answers), counts["stranger"], counts["unsure"], counts["failures"], judged=judged)
+        )
+        with ExitStack() as stack:
+            faults = write_outputs(
+                outputs, answers, asked.images, model=asked.model.name, say=_say,
+                progress=lambda what: _steps(stack, what, len(answers)),
+            )  # fmt: skip
+        code = code or (1 if faults else 0)
+    if code:
+        raise click.exceptions.Exit(code)
+
+
+def _in_processes(folder: Path, asked: Asked, outputs: Outputs) -> None:
+    from tlaam.utils.work_sharing import run_processes
+
+    options = ["--into", folder, "--format", asked.kind, "--shard-size", _shard_size(folder, asked, outputs)]
+    options += ["--top-k", asked.top_k, "--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
+    options += [*(["--compile"] if asked.compiled else []), *(["--photo-facts"] if outputs.are_wanted else [])]
+    options += ["--", asked.model, *asked.images]
+    if failed := run_processes(asked.processes, ["predict", *map(str, options)]):
+        raise click.exceptions.Exit(failed)
+
+
+def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share) -> int:
+    from tlaam.field.predicting import predict_card
+    from tlaam.inference.engine import load_engine
+
+    engine = load_engine(
+        asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
+        device=share.gpu() if asked.model.is_dir() else None,
+    )  # fmt: skip
+    with progress_bar("predicting") as progress:
+        done = predict_card(
+            folder, engine, asked.images, outputs, top_k=asked.top_k, kind=asked.kind,
+            shard_size=_shard_size(folder, asked, outputs), share=share, progress=progress, say=_say,
+            photo_facts=outputs.are_wanted or asked.photo_facts,
+        )  # fmt: skip
+    click.echo(
+        f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
+        f"{done.failures} of them could not be read."
+    )
+    return 1 if done.predicted and done.failures == done.predicted and not done.found else 0
+
+
+def _shard_size(folder: Path, asked: Asked, outputs: Outputs) -> int:
+    """Return the images a file: as asked, else as what is begun there has them."""
+    from tlaam.field.answers import Answers
+    from tlaam.inference.shards import PLAN
+
+    if asked.shard_size is None and (folder / PLAN).exists():
+        return Answers(folder).shard_size
+    return asked.shard_size or (_SMALL_SHARD if outputs.are_wanted else _SHARD)
+
+
+def _say(line: str) -> None:
+    click.echo(f"tlaam: {line}", err=True)
+
+
+def _steps(stack: ExitStack, what: str, total: int) -> Callable[[], None]:
+    """Show a bar for what is being made; return what moves it on by one answer."""
+    progress = stack.enter_context(progress_bar(what))
+    numbers = count(1)
+    return lambda: progress(next(numbers), total)

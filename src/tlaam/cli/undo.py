@@ -1,0 +1,32 @@
+"""``tlaam undo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tlaam.cli.options import PATH, config_option
+from tlaam.utils.progress import progress_bar
+from tlaam.utils.text import printable
+
+
+@click.command()
+@click.argument("log", type=PATH)
+@config_option
+def undo(log: Path) -> None:
+    """Put back what `tlaam predict --sort-into` has sorted: LOG is the file sorted-….jsonl in that folder.
+
+    Moved photographs go back where they were; copies and links go where their originals are unchanged. Nothing is
+    overwritten. The exit code is 1 if something had to stay.
+    """
+    from tlaam.field.undo import undo as put_back
+
+    with progress_bar("putting back") as progress:
+        done = put_back(log, progress=progress)
+    for reason in done.kept:
+        click.echo(f"tlaam: {printable(reason)}", err=True)
+    before = f", {done.before} were before" if done.before else ""
+    click.echo(f"{log}: {done.files} files put back{before}; {len(done.kept)} stay as they are.")
+    if done.kept:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,99 @@
+"""One HTML file in which answers are looked at and corrected; it asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tlaam.field.answer import Answer
+from tlaam.field.thumbnails import Where, thumbnail
+from tlaam.field.timelapse import relative, shares
+from tlaam.utils.atomic import grown_atomically
+from tlaam.utils.text import valid_text
+
+_SIDE = 150  # pixels of a picture
+
+
+def write_page(
+    path: Path,
+    answers: Iterable[Answer],
+    *,
+    base: Path,
+    identity: str,
+    where: Where = Path,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the page, whole or not at all, an answer at a time.
+
+    Args:
+        path: the file.
+        answers: what it is to show.
+        base: the folder that paths are shown from; corrections name whole paths.
+        identity: what tells these answers from others: the browser keeps corrections under it.
+        where: says where a photograph lies now.
+        progress: called after each answer.
+
+    Raises:
+        RunError: the disk is full.
+        OSError: the file cannot be written.
+    """
+    before, after = _template().split("ANSWERS")
+    labels: set[str] = set()
+    with (
+        grown_atomically(path, "give the same command again.") as growing,
+        growing.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        stream.write(before + '{"id": ' + _json(identity) + ', "answers": [')
+        for number, answer in enumerate(answers):
+            labels.update(valid_text(name) for found in answer.objects for name, _ in found.names)
+            stream.write((",\n" if number else "\n") + _json(_shown(answer, base, where(answer.file))))
+            progress()
+        stream.write('], "labels": ' + _json(sorted(labels)) + "}" + after)
+
+
+def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:
+    picture = None if answer.error else thumbnail(place, _SIDE)
+    first = answer.objects[0] if answer.objects else None
+    box = None if first is None or first.box is None else shares(first.box, answer.size)
+    values = {
+        "file": valid_text(str(place.absolute())),
+        "shown": valid_text(relative(answer.file, base)),
+        "link": _uri(place),
+        "names": [] if first is None else [[valid_text(name), round(share, 4)] for name, share in first.names],
+        "verdict": answer.verdict,
+        "time": answer.shot.time,
+        "camera": answer.shot.camera,
+        "box": box,
+        "error": valid_text(answer.error),
+        "picture": None if picture is None else base64.b64encode(picture[0]).decode("ascii"),
+    }
+    return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _uri(place: Path) -> str:
+    return place.absolute().as_uri()
+
+
+def _json(value: object) -> str:
+    """Return JSON that stands in an HTML page as it is, whatever names hold."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _template() -> str:
+    files = resources.files("tlaam.field") / "page"
+    page, style, script = (
+        (files / f"answers.{ending}").read_text(encoding="utf-8") for ending in ("html", "css", "js")
+    )
+    for mark, text in (("STYLE", style), ("SCRIPT", script)):
+        # `answers.html` names each mark twice: in the policy, which lets this text alone run, and where the text goes.
+        page = page.replace(f"SHA-OF-{mark}", f"sha256-{_digest(text)}").replace(f">{mark}<", f">{text}<")
+    return page
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,96 @@
+"""A CSV file that grows as answers come: what a kill left of it is gone on with behind the last whole answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tlaam.errors import RunError
+from tlaam.field.answer import Answer
+from tlaam.field.rows import COLUMNS, Cell, rows_of
+from tlaam.utils.text import safe_cell, valid_text
+
+
+class CsvTable:
+    """An open table, to which the answers of one piece of work are given in order, each time from the first on.
+
+    What the file holds already is compared with them, and not written again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        self._stream = os.fdopen(descriptor, "r+b")
+        self._appending = False
+        self._put(_encoded([COLUMNS]))
+
+    def add(self, answer: Answer) -> None:
+        """Write the rows of one file, all or, after a kill, perhaps a part that the next attempt completes.
+
+        Raises:
+            RunError: the file holds something else in this place.
+            OSError: it cannot be written.
+        """
+        self._put(_encoded(rows_of(answer)))
+
+    def finish(self) -> None:
+        """Have what was added on the disk.
+
+        Raises:
+            RunError: the file holds more than was added.
+        """
+        if not self._appending and self._stream.read(1):
+            raise self._changed()
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def _put(self, rows: bytes) -> None:
+        if not self._appending:
+            start = self._stream.tell()
+            found = self._stream.read(len(rows))
+            if found == rows:
+                return
+            if not rows.startswith(found):
+                raise self._changed()
+            self._stream.seek(start)
+            self._appending = True
+        self._stream.write(rows)
+        self._stream.flush()
+
+    def _changed(self) -> RunError:
+        return RunError(f"{self._path} holds other rows than those of these answers; give another file, or remove it.")
+
+
+@contextmanager
+def csv_table(path: Path) -> Iterator[CsvTable]:
+    """Open the table at `path`, new or begun.
+
+    Raises:
+        RunError: the file is something else.
+        OSError: it cannot be opened.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = CsvTable(path)
+    try:
+        yield table
+        table.finish()
+    finally:
+        table.close()
+
+
+def _encoded(rows: Iterable[Sequence[Cell]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue().encode("utf-8")
+
+
+def _cell(value: Cell) -> Cell:
+    return safe_cell(valid_text(value)) if isinstance(value, str) else value

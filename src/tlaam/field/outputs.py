@@ -1,0 +1,232 @@
+"""All that is made of answers at the end: a workbook, a page, Timelapse's file, sidecars, sorted photographs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlaam.errors import ConfigError, DataError
+from tlaam.field.answer import Answer
+from tlaam.field.answers import Answers
+from tlaam.field.answers_page import write_page
+from tlaam.field.csv_table import csv_table
+from tlaam.field.sorting import Sorted, log_of, sort_into
+from tlaam.field.timelapse import write_timelapse
+from tlaam.field.transfer import Mode
+from tlaam.field.xlsx import require_xlsxwriter, write_xlsx
+from tlaam.field.xmp import ROOT, Naming, keywords_of, sidecar_of, write_sidecar
+from tlaam.utils.atomic import full_disk_named, grown_atomically
+from tlaam.utils.checksums import checksum
+from tlaam.utils.text import printable
+
+Say = Callable[[str], None]
+Progress = Callable[[str], Callable[[], None]]
+"""Given what is being made, returns what is called after each answer."""
+
+_NAMED = 20  # faults of a kind that are said one by one
+_THEN = "give the same command again."
+BESIDE = Path()
+"""Of `Outputs.sidecars`: each beside its photograph."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is wanted; None for what is not.
+
+    Attributes:
+        csv, xlsx, timelapse, page, jsonl: files.
+        sidecars: folder for XMP sidecars, or `BESIDE`.
+        naming, root: of the sidecars' files and of their keywords.
+        sort_into: folder for one folder a class.
+        mode: how files come there.
+    """
+
+    csv: Path | None = None
+    xlsx: Path | None = None
+    timelapse: Path | None = None
+    page: Path | None = None
+    jsonl: Path | None = None
+    sidecars: Path | None = None
+    naming: Naming = "stem"
+    root: str = ROOT
+    sort_into: Path | None = None
+    mode: Mode = "copy"
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether anything is."""
+        wanted = (self.csv, self.xlsx, self.timelapse, self.page, self.sidecars, self.sort_into)
+        return any(path is not None for path in wanted)
+
+    @property
+    def answers(self) -> Path | None:
+        """The folder in which answers are kept where none is given: beside the first file; None where there is none."""
+        first = next((path for path in (self.csv, self.xlsx, self.page, self.timelapse) if path is not None), None)
+        first = first or self.sort_into
+        return None if first is None else first.with_name(f"{first.name}.answers")
+
+    def require_possible(self, inputs: Iterable[str | Path]) -> None:
+        """Refuse, before anything is done, what cannot be done or would spoil the photographs.
+
+        Raises:
+            ConfigError: says what.
+            MissingPackageError: XlsxWriter is wanted, and not installed.
+        """
+        if self.xlsx is not None:
+            require_xlsxwriter()
+        if self.sort_into is None and self.mode != "copy":
+            raise ConfigError(f"--{self.mode} goes with --sort-into, which it is about.")
+        if self.sort_into is None:
+            return
+        inside = self.sort_into.absolute().resolve()
+        for given in map(Path, inputs):
+            if given.is_dir() and inside.is_relative_to(given.resolve()):
+                raise ConfigError(
+                    f"--sort-into '{self.sort_into}' lies in '{given}', whose images are to be sorted; give a folder "
+                    "elsewhere."
+                )
+
+
+def identity_of(answers: Answers) -> str:
+    """Return what tells answers from those for other images or by another model."""
+    return checksum(json.dumps([answers.plan.get(name) for name in ("of", "model", "classes")]).encode())[:16]
+
+
+def places_of(answers: Answers, outputs: Outputs) -> dict[str, Path]:
+    """Return where those photographs lie now that an earlier call of this command has moved."""
+    if outputs.sort_into is None or outputs.mode != "move" or not outputs.sort_into.is_dir():
+        return {}
+    log = log_of(outputs.sort_into, identity_of(answers), "move")
+    entries = [] if log is None else log.entries
+    return {
+        entry.image: log.target(entry)
+        for entry in entries
+        if log is not None
+        and entry.state in ("meant", "done")
+        and entry.source == Path(entry.image).absolute()
+        and log.target(entry).exists()
+        and not entry.source.exists()
+    }
+
+
+def base_of(inputs: Iterable[str | Path], answers: Answers) -> Path:
+    """Return the folder that paths are given from: the one that was asked for, else the deepest that holds all."""
+    given = [Path(each) for each in inputs]
+    if len(given) == 1 and given[0].is_dir():
+        return given[0].absolute()
+    common: str | None = None
+    for path in answers.paths():
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (a million of them)
+        try:
+            common = folder if common is None else os.path.commonpath((common, folder))
+        except ValueError:  # on several drives
+            return Path(Path(path).anchor)
+    return Path(common or ".").absolute()
+
+
+def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Path], *, model: str, say: Say,
+                  progress: Progress) -> int:  # fmt: skip
+    """Write all that is wanted; a file is whole or not there, and what is done already is not done again.
+
+    Args:
+        outputs: what is wanted.
+        answers: of what.
+        inputs: what images were asked for.
+        model: its name.
+        say: called with a line for all that is made, and for all that cannot be.
+        progress: as its type says.
+
+    Returns:
+        How many files could not be dealt with.
+
+    Raises:
+        TlaamError: of the things themselves.
+        OSError: a file cannot be written.
+    """
+    moved = places_of(answers, outputs)
+
+    def where(file: str) -> Path:
+        return moved.get(file) or Path(file)
+
+    base, faults = base_of(inputs, answers), 0
+    if outputs.csv is not None:
+        write_csv(outputs.csv, answers)
+        say(f"{outputs.csv}: a row an object of {len(answers)} files.")
+    if outputs.jsonl is not None:
+        _write_lines(outputs.jsonl, answers)
+    if outputs.timelapse is not None:
+        write_timelapse(outputs.timelapse, answers, base=base, model=model, progress=progress("Timelapse"))
+        say(f"{outputs.timelapse}: for Timelapse, paths from {base}.")
+    if outputs.xlsx is not None:
+        write_xlsx(outputs.xlsx, answers, where=where, progress=progress("workbook"))
+        say(f"{outputs.xlsx}: a workbook.")
+    if outputs.page is not None:
+        identity = identity_of(answers)
+        write_page(outputs.page, answers, base=base, identity=identity, where=where, progress=progress("page"))
+        say(f"{outputs.page}: open it in a browser.")
+    if outputs.sidecars is not None:
+        faults += _write_sidecars(outputs, answers, base, where, say, progress("sidecars"))
+    if outputs.sort_into is not None:
+        done = sort_into(outputs.sort_into, answers, identity_of(answers), outputs.mode, progress=progress("sorting"))
+        faults += _say_sorted(outputs, done, say)
+    return faults
+
+
+def write_csv(path: Path, answers: Iterable[Answer]) -> None:
+    """Write the table of all answers, or what it lacks."""
+    with full_disk_named(path.parent, _THEN), csv_table(path) as table:
+        for answer in answers:
+            table.add(answer)
+
+
+def _write_lines(path: Path, answers: Answers) -> None:
+    with grown_atomically(path, _THEN) as growing, growing.open("w", encoding="ascii") as stream:
+        for record in answers.records():
+            del record["row"]
+            print(json.dumps(record), file=stream)
+
+
+def _write_sidecars(
+    outputs: Outputs, answers: Answers, base: Path, where: Callable[[str], Path], say: Say, step: Callable[[], None]
+) -> int:
+    written = same = 0
+    faults: list[str] = []
+    for answer in answers:
+        step()
+        flat, deep = keywords_of(answer, outputs.root)
+        if not flat:
+            continue
+        beside = sidecar_of(where(answer.file).absolute(), outputs.naming)
+        sidecar = beside
+        if outputs.sidecars is not None and outputs.sidecars != BESIDE:
+            path = Path(answer.file).absolute()
+            below = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+            sidecar = sidecar_of(outputs.sidecars / below, outputs.naming)
+        try:
+            is_new = write_sidecar(sidecar, flat, deep, based_on=beside)
+        except (DataError, OSError) as error:
+            reason = f"'{sidecar}': {error.strerror}" if isinstance(error, OSError) else str(error)
+            faults.append(f"no keywords for '{answer.file}': {reason}")
+            continue
+        written, same = written + is_new, same + (not is_new)
+    there = f", {same} had their keywords already" if same else ""
+    say(f"sidecars: {written} written{there}.")
+    return _say_faults(faults, say)
+
+
+def _say_sorted(outputs: Outputs, done: Sorted, say: Say) -> int:
+    left = f"; {done.left} without an answer, or that are links, stay where they are" if done.left else ""
+    say(f"{outputs.sort_into}: {done.photographs} photographs sorted{left}. All back: tlaam undo '{done.log}'.")
+    return _say_faults([f"not sorted: {fault}" for fault in done.faults], say)
+
+
+def _say_faults(faults: list[str], say: Say) -> int:
+    """Say the first of many, and how many there are; return the number."""
+    for fault in faults[:_NAMED]:
+        say(printable(fault))
+    if len(faults) > _NAMED:
+        say(f"and {len(faults) - _NAMED} more of this kind.")
+    return len(faults)

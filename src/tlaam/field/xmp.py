@@ -1,0 +1,86 @@
+"""Keywords beside photographs: XMP sidecars, which keep every byte that other programs have written into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from tlaam.errors import DataError
+from tlaam.field.answer import Answer
+from tlaam.field.xmp_edit import with_keywords
+from tlaam.utils.atomic import write_atomically
+from tlaam.utils.reading import require_regular
+from tlaam.utils.text import valid_text
+
+Naming = Literal["stem", "full"]
+"""``stem``: photo.xmp, as Lightroom and Adobe's Bridge name them; ``full``: photo.jpg.xmp, as digiKam and darktable."""
+
+ROOT = "tlaam"
+LARGEST = 1 << 24
+"""Bytes of a sidecar that is read."""
+
+
+def sidecar_of(photo: Path, naming: Naming) -> Path:
+    """Return where the sidecar of a photograph lies, or is to lie; one that is called .XMP is found, too."""
+    start = photo.stem if naming == "stem" else photo.name
+    usual, loud = photo.with_name(f"{start}.xmp"), photo.with_name(f"{start}.XMP")
+    return loud if not usual.exists() and loud.exists() else usual
+
+
+def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]:
+    """Return flat keywords and hierarchical ones, levels divided by ``|``; none where there is no answer.
+
+    Names that can be relied on stand below the root; ``unsure`` ones a level deeper, and a ``stranger`` gets no name.
+
+    >>> from tlaam.field.answer import FoundObject
+    >>> keywords_of(Answer("a.jpg", (FoundObject((("jay", 0.9),)),), "unsure"))
+    (['jay'], ['tlaam|unsure|jay'])
+    """
+    flat: list[str] = []
+    deep: list[str] = []
+    for found in answer.objects:
+        levels = [_level(root), *([answer.verdict] if answer.verdict in ("unsure", "stranger") else [])]
+        if answer.verdict != "stranger":
+            levels.append(_level(found.label))
+        flat.append(levels[-1])
+        deep.append("|".join(levels))
+    return list(dict.fromkeys(flat)), list(dict.fromkeys(deep))
+
+
+def write_sidecar(sidecar: Path, flat: Sequence[str], deep: Sequence[str], *, based_on: Path | None = None) -> bool:
+    """Add keywords to a sidecar, or write a new one; whole or not at all.
+
+    Args:
+        sidecar: the file.
+        flat, deep: keywords for ``dc:subject`` and ``lr:hierarchicalSubject``.
+        based_on: a sidecar elsewhere whose content a new one begins with.
+
+    Returns:
+        Whether the file was written: not where it has all keywords already.
+
+    Raises:
+        DataError: there is a sidecar that is not understood; it is left as it is.
+        OSError: it cannot be read or written.
+    """
+    source = next((path for path in (sidecar, based_on) if path is not None and path.exists()), None)
+    before = None
+    if source is not None:
+        require_regular(source, LARGEST)
+        before = source.read_bytes()
+    try:
+        after = with_keywords(before, flat, deep)
+    except DataError as error:
+        raise DataError(f"{source} is left as it is: {error}") from error
+    if after == before and source == sidecar:
+        return False
+    sidecar.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(sidecar.resolve(), after)
+    return True
+
+
+def _level(name: str) -> str:
+    """Return a name as one level of a keyword: XML has no control characters, and ``|`` divides levels."""
+    text = valid_text(name).replace("|", "_")
+    text = "".join(c if c >= " " and c not in "\x7f\ufffe\uffff" else " " for c in text)
+    return " ".join(text.split()) or "_"
