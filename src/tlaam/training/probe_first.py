@@ -7,7 +7,7 @@ them: V, which all branches share, on all views; W, the joint classifier, on the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -100,11 +100,24 @@ class FittedProbe(NamedTuple):
         answers: for the images it was solved on, out of fold.
         masks: of a localiser that learns, pseudo masks of all images by what was fitted, ``(N, 64, 64)`` in the order
             of their names; else None.
+        probabilities: out of fold, ``(N, C)`` in the images' order; of images that `answers` knows nothing of they
+            say nothing.
+        folds: which fold each image was held out in, ``(N,)``.
+        object_boxes: where the object was seen, ``(N, 4)`` in shares of the picture's sides; None without a localiser.
+        part_boxes: its parts, ``(N, P, 4)`` likewise; None without parts.
     """
 
     facts: ProbeFacts
     answers: OutOfFold
     masks: NDArray[np.uint8] | None
+    probabilities: NDArray[np.float32]
+    folds: NDArray[np.int64]
+    object_boxes: NDArray[np.float32] | None
+    part_boxes: NDArray[np.float32] | None
+
+
+Ties = Callable[[NDArray[np.float32]], Sequence[Hashable | None]]
+"""Says of features ``(N, V, K)`` which images belong together: those of equal values; None ties to nothing."""
 
 
 def fit_probe_model(
@@ -114,6 +127,7 @@ def fit_probe_model(
     config: Config,
     *,
     fit_finder: bool = True,
+    ties: Ties | None = None,
     progress: bool = False,
 ) -> FittedProbe:
     """Fit localiser and classifiers in place; the backbone stays as it is.
@@ -128,6 +142,7 @@ def fit_probe_model(
         samples: the training images.
         config: resolved settings.
         fit_finder: fit a localiser that learns; one of a trained model is left as it is.
+        ties: which images stand in one fold, beside those of one group and those of equal pixels.
         progress: show bars where standard error is a terminal.
 
     Raises:
@@ -152,12 +167,13 @@ def fit_probe_model(
         eye.update(network)
     with ExitStack() as stack:
         seen = stack.enter_context(eye.look(samples, progress))
+        tied = [] if ties is None else [ties(seen.features.array)]
         folds = stratified_folds(
             labels.tolist(),
             [sample.name for sample in samples],
             min(_FOLDS, len(samples)),
             seed=config.training.seed,
-            groups=groups_of(samples, seen.pixels),
+            groups=groups_of(samples, seen.pixels, *tied),
         )
         explains = network.parts is not None and network.parts.explains_class
         if explains or (localizer is not None and not learns):  # what explains the class that V says needs V before
@@ -167,7 +183,7 @@ def fit_probe_model(
             eye.update(network)
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
-        facts, scores, known = _solved(network, seen.features.array, labels, folds, offsets)
+        facts, scores, known = solve_classifiers(network, seen.features.array, labels, folds, offsets)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
@@ -178,10 +194,12 @@ def fit_probe_model(
     marks = None
     if seen.marks is not None:
         marks = seen.marks[sorted(range(len(samples)), key=lambda place: samples[place].name)]
-    return FittedProbe(facts._replace(seconds=round(time.monotonic() - began, 1)), answers, marks)
+    facts = facts._replace(seconds=round(time.monotonic() - began, 1))
+    probabilities = np.exp(scores).clip(0, 1).astype(np.float32)
+    return FittedProbe(facts, answers, marks, probabilities, folds, seen.object_boxes, seen.part_boxes)
 
 
-def _solved(
+def solve_classifiers(
     network: TLAAM,
     views: NDArray[np.float32],
     labels: Labels,
@@ -237,11 +255,15 @@ class _Seen(NamedTuple):
         features: pooled, of all branches, ``(N, V, K)``.
         pixels: a checksum of each image's: those of equal pixels must not stand on two sides of a fold.
         marks: where the localiser learns, what it marks, as pseudo masks ``(N, 64, 64)``.
+        object_boxes: ``(N, 4)``, in shares of the picture's sides, where there is a localiser.
+        part_boxes: ``(N, P, 4)`` likewise, where there are parts.
     """
 
     features: FeatureStore
     pixels: list[str]
     marks: NDArray[np.uint8] | None
+    object_boxes: NDArray[np.float32] | None
+    part_boxes: NDArray[np.float32] | None
 
 
 class Eye:
@@ -286,6 +308,7 @@ class Eye:
         """Yield what is seen of images; features beyond memory's room lie in a file until then."""
         pixels: list[str] = []
         marks: list[NDArray[np.uint8]] = []
+        boxes: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
         store: FeatureStore | None = None
         try:
             with progress_bar("looking at the images", hidden=not progress) as show:
@@ -301,9 +324,13 @@ class Eye:
                         assert isinstance(self.network.localizer, Foreground)
                         probabilities = output.foreground_logits.sigmoid()
                         marks.append(marked(probabilities, float(self.network.localizer.threshold)).cpu().numpy())
+                    for found, of_batch in zip(boxes, (output.object_boxes, output.part_boxes), strict=True):
+                        if of_batch is not None:
+                            found.append((of_batch / batch.input_image.shape[-1]).cpu().numpy().astype(np.float32))
                     show(len(pixels), len(samples))
             assert store is not None
-            yield _Seen(store, pixels, np.concatenate(marks) if marks else None)
+            objects, parts = (np.concatenate(found) if found else None for found in boxes)
+            yield _Seen(store, pixels, np.concatenate(marks) if marks else None, objects, parts)
         finally:
             if store is not None:
                 store.close()
