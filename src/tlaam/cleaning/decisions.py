@@ -72,14 +72,16 @@ def read_decisions(path: Path, images: LabelledImages) -> list[Decision]:
             )
         if (image, label) not in known:
             other = "has another label" if image in named else "is not in the data"
-            raise _fault(path, line, f"image '{image}' {other}")
+            raise _fault(path, line, f"image '{shortened(image, 100)}' {other}")
         if decision not in DECISIONS:
-            raise _fault(path, line, f"decision '{decision}' is none of {', '.join(DECISIONS)}")
+            raise _fault(path, line, f"decision '{shortened(decision, 100)}' is none of {', '.join(DECISIONS)}")
         if (decision == "relabel") != bool(new_label):
-            raise _fault(path, line, f"new_label is '{new_label}', but the decision is {decision}")
+            raise _fault(path, line, f"new_label is '{shortened(new_label, 100)}', but the decision is {decision}")
         if new_label and new_label not in images.classes:
             hint = did_you_mean(new_label, images.classes)
-            raise _fault(path, line, f"there is no class '{new_label}'{hint and '.' + hint.rstrip('.')}")
+            raise _fault(
+                path, line, f"there is no class '{shortened(new_label, 100)}'{hint and '.' + hint.rstrip('.')}"
+            )
         made = Decision(line, image, label, decision, new_label)
         before = decided.setdefault((image, label), made)
         if before[1:] != made[1:]:

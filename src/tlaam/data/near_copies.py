@@ -113,7 +113,7 @@ def matches(greys: NDArray[np.uint8], pairs: Iterable[Pair]) -> list[Match]:
         greys: small grey pictures ``(N, SIDE, SIDE)``.
         pairs: of different numbers.
     """
-    telling = greys.reshape(len(greys), -1).std(1) >= _LEAST_CONTRAST
+    telling = greys.std((1, 2)) >= _LEAST_CONTRAST
     partners: defaultdict[int, set[int]] = defaultdict(set)
     for one, other in pairs:
         if telling[one] and telling[other]:
@@ -154,7 +154,7 @@ def near_copies(greys: NDArray[np.uint8]) -> list[Match]:
 def _signatures(greys: NDArray[np.uint8]) -> _Floats:
     """Return pictures ``(N, SIDE, SIDE)`` as vectors of unit length ``(N, COARSE²)``; zeros of flat ones."""
     cells = greys.reshape(len(greys), _COARSE, SIDE // _COARSE, _COARSE, SIDE // _COARSE).mean((2, 4), dtype=np.float32)
-    return _unit(cells.reshape(len(greys), -1))
+    return _unit(cells.reshape(len(greys), _COARSE**2))
 
 
 def _unit(rows: _Any) -> _Floats:
