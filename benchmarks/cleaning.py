@@ -2,10 +2,10 @@
 
     python benchmarks/cleaning.py ../shared/data
 
-Labels: 5 % are swapped with one of the two most similar classes; average precision of the suspects' order. Near copies:
-50 images re-encoded, resized by 0.7, cropped by 8 % or mirrored; share found, and false pairs a hundred images. Frames of
-a feeder, whose bursts are known: share of their pairs found, and pairs that join two groups. 20 % swapped: what deciding
-on the suspects gives back of what the faults cost, out of fold, for labels that are the right ones.
+Labels: 5 % are swapped with one of the two most similar classes; average precision of the suspects' order. Near
+copies: 50 images re-encoded, resized by 0.7, cropped by 8 % or mirrored; share found, and false pairs a hundred images.
+Frames of a feeder, whose bursts are known: share of their pairs found, and pairs that join two groups. 20 % swapped:
+what deciding on the suspects gives back of what the faults cost, out of fold, for labels that are the right ones.
 
 Labels do not change what the backbone sees, so images are looked at once a data set, and features are kept in --cache.
 Written to benchmarks/results/cleaning.json, part by part; the same command goes on where it was stopped.
@@ -30,14 +30,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tlaam
-from tlaam.cleaning.copies import sets_of
 from tlaam.cleaning.label_issues import label_issues
 from tlaam.cleaning.looking import probe_settings
 from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
 from tlaam.data.groups import groups_of
-from tlaam.data.near_copies import near_copies, small_grey
+from tlaam.data.near_copies import near_copies, sets_of, small_grey
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.models.build import build_model
 from tlaam.models.network import TLAAM
@@ -158,7 +157,8 @@ def swapped_labels(features: Features, seed: int) -> dict[str, Any]:
     right = wrong[np.argsort(-margins, kind="stable")]
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     return {
-        "images": len(labels), "swapped": int(wrong.sum()), "average_precision": round(float(precision[right].mean()), 4),
+        "images": len(labels), "swapped": int(wrong.sum()),
+        "average_precision": round(float(precision[right].mean()), 4),
         "suspects": int((margins > 0).sum()), "swapped_among_suspects": int((wrong & (margins > 0)).sum()),
     }  # fmt: skip
 
@@ -182,7 +182,7 @@ def brought_back(features: Features, seed: int) -> dict[str, Any]:
 
 
 def planted_copies(images: LabelledImages, seed: int) -> dict[str, Any]:
-    """Measure how many of 50 planted near copies are found; pairs beside them are false unless they were there before."""
+    """Measure how many of 50 planted near copies are found; pairs that were there before are not false."""
     pictures = [sample.picture() for sample in images.samples]
     greys = [small_grey(picture) for picture in pictures]
     before = {match[:2] for match in near_copies(np.stack(greys))}

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tlaam.cleaning.suspects import Finding
-from tlaam.data.near_copies import Match
+from tlaam.data.near_copies import Match, sets_of
 from tlaam.data.sample import LabelledImages, Sample
 
 _KEPT_FIRST = ("test", "val", "train")
 _SHOWN = 3
-
-
-def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return the sets that pairs of numbers below a count join, each sorted.
-
-    >>> sets_of(6, [(0, 1), (3, 1), (4, 5)])
-    [[0, 1, 3], [4, 5]]
-    """
-    parents = list(range(count))
-
-    def root(place: int) -> int:
-        while parents[place] != place:
-            parents[place] = parents[parents[place]]
-            place = parents[place]
-        return place
-
-    for one, other in pairs:
-        first, second = sorted((root(one), root(other)))
-        parents[second] = first
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for place in sorted({place for pair in pairs for place in pair}):
-        members[root(place)].append(place)
-    return sorted(members.values())
 
 
 def exact_pairs(samples: Sequence[Sample], equal: Sequence[Sequence[Sample]]) -> list[tuple[int, int]]:

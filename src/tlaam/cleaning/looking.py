@@ -10,13 +10,12 @@ import torch
 from lightning.fabric import Fabric
 from numpy.typing import NDArray
 
-from tlaam.cleaning.copies import sets_of
 from tlaam.cleaning.near_copies import near_copies_of
 from tlaam.cleaning.neighbours import Neighbours, directions, nearest
 from tlaam.cleaning.quality import Measured
 from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
-from tlaam.data.near_copies import Match
+from tlaam.data.near_copies import Match, sets_of
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.errors import ConfigError, ModelError
 from tlaam.models.build import build_model

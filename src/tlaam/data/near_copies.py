@@ -151,6 +151,29 @@ def near_copies(greys: NDArray[np.uint8]) -> list[Match]:
     return matches(greys, candidates(greys))
 
 
+def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the sets that pairs of numbers below a count join, each sorted.
+
+    >>> sets_of(6, [(0, 1), (3, 1), (4, 5)])
+    [[0, 1, 3], [4, 5]]
+    """
+    parents = list(range(count))
+
+    def root(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = parents[parents[place]]
+            place = parents[place]
+        return place
+
+    for one, other in pairs:
+        first, second = sorted((root(one), root(other)))
+        parents[second] = first
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for place in sorted({place for pair in pairs for place in pair}):
+        members[root(place)].append(place)
+    return sorted(members.values())
+
+
 def _signatures(greys: NDArray[np.uint8]) -> _Floats:
     """Return pictures ``(N, SIDE, SIDE)`` as vectors of unit length ``(N, COARSE²)``; zeros of flat ones."""
     cells = greys.reshape(len(greys), _COARSE, SIDE // _COARSE, _COARSE, SIDE // _COARSE).mean((2, 4), dtype=np.float32)
@@ -253,5 +276,6 @@ def _lines(scale: float, start: float) -> _Floats:
 
 
 __all__ = [
-    "DETAIL", "LIKENESS", "SIDE", "Match", "Pair", "candidates", "matches", "near_copies", "small_grey", "small_greys",
+    "DETAIL", "LIKENESS", "SIDE", "Match", "Pair", "candidates", "matches", "near_copies",
+    "sets_of", "small_grey", "small_greys",
 ]  # fmt: skip
