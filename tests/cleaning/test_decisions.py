@@ -31,6 +31,12 @@ def birds(tmp_path: Path) -> Path:
     return tmp_path / "data" / "all.csv"
 
 
+def with_extra() -> None:
+    """Skip where the command cannot be called; what it does is tested without it, too."""
+    pytest.importorskip("imagehash")
+    pytest.importorskip("faiss")
+
+
 def decisions(birds: Path, *rows: tuple[str, str, str, str], data: str | None = None) -> Path:
     path = birds.parent.parent / "decisions.csv"
     data = tlaam.open_dataset(birds).fingerprint() if data is None else data
@@ -40,6 +46,7 @@ def decisions(birds: Path, *rows: tuple[str, str, str, str], data: str | None = 
 
 
 def test_decisions_make_a_manifest_that_can_be_trained_on(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_extra()
     before = {path: hashlib.sha256(path.read_bytes()).digest() for path in birds.parent.iterdir()}
     path = decisions(
         birds, ("0.png", "crow", "keep", ""), ("1.png", "jay", "unsure", ""), ("4.png", "jay", "relabel", "crow"),
@@ -100,6 +107,7 @@ def test_two_decisions_on_one_image_are_refused_unless_they_are_one(birds: Path)
      b"image,label,decision,new_label,data\n0.png\n"],
 )  # fmt: skip
 def test_other_files_are_refused(birds: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with_extra()
     path = birds.parent.parent / "decisions.csv"
     path.write_bytes(content)
     out = birds.parent.parent / "new.csv"
@@ -156,8 +164,7 @@ def test_images_in_a_container_have_no_manifest(tmp_path: Path, photos: Path) ->
 
 
 def test_apply_and_manifest_go_together(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("imagehash")
-    pytest.importorskip("faiss")
+    with_extra()
     assert main(["clean", "birds", "--apply", "d.csv"]) == 2
     assert main(["clean", "birds"]) == 2
     assert "go together" in capsys.readouterr().err

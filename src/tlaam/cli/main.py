@@ -37,6 +37,7 @@ VERBS = {
 
 _EXTRAS = {
     **dict.fromkeys(("train", "evaluate", "report", "index", "push", "compare"), "train"),
+    "clean": "clean",
     "export": "export",
     "quickstart": "quickstart",
     **dict.fromkeys(("demo", "serve"), "serve"),
