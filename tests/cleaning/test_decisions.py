@@ -53,8 +53,11 @@ def test_decisions_make_a_manifest_that_can_be_trained_on(birds: Path, capsys: p
         ("2.png", "crow", "remove", ""), ("'=a3.png", "crow", "keep", ""),
     )  # fmt: skip
     out = birds.parent.parent / "cleaned" / "new.csv"
+    out.parent.mkdir()
+    out.with_name(".new.csv.1.trial.csv").write_text("left by a process that was killed")
     assert main(["clean", str(birds), "--apply", str(path), "--manifest", str(out)]) == 0
     assert "new.csv: 5 images, 1 with another label, 1 removed" in capsys.readouterr().out
+    assert [path.name for path in out.parent.iterdir()] == ["new.csv"]
     was, now = tlaam.open_dataset(birds), tlaam.open_dataset(out)
     assert [(Path(s.name).name, now.classes[s.label], s.split) for s in now.samples] == [
         ("0.png", "crow", "train"), ("1.png", "jay", "train"), ("=a3.png", "crow", "train"), ("4.png", "crow", "train"),

@@ -23,6 +23,7 @@ from tlaam.models.network import TLAAM
 from tlaam.training.launch import launched
 from tlaam.training.probe_first import FittedProbe, fit_probe_model
 from tlaam.training.seeds import derive
+from tlaam.training.workers import spare_cores
 
 _NEIGHBOURS = 10
 _LOOK_ALIKES = 24
@@ -81,6 +82,8 @@ def looked(images: LabelledImages, found: Measured, settings: Config, *, progres
     samples = images.samples
     as_training = images.with_samples([_for_training(sample) for sample in samples])
     config = resolve(settings, as_training)
+    if config.training.workers is None:
+        config = config.with_options(workers=spare_cores())
     fabric = launched(config)
     with torch.random.fork_rng():
         torch.manual_seed(derive(config.training.seed, "weights"))

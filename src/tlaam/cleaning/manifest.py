@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
     content = _content(target.parent, images, samples)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent, target.name)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.trial.csv"):  # of a process that was killed
+        left.unlink(missing_ok=True)
     trial = target.with_name(f".{target.name}.{os.getpid()}.trial.csv")
     try:
         write_atomically(trial, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,8 @@ def near_copies_of(
     found = set(_by_hash(hashes))
     if neighbours is not None:
         found |= set(_by_embedding(neighbours))
-    if len(greys) <= _ALL_PAIRS:
-        found |= set(pixels.candidates(greys))
-    return pixels.matches(greys, found)
+    every = pixels.partners(greys) if len(greys) <= _ALL_PAIRS else ()
+    return pixels.matches(greys, chain(pixels.both_ways(found), every))
 
 
 def _by_embedding(neighbours: Neighbours) -> Iterator[Pair]:

@@ -28,6 +28,10 @@ DETAIL = 0.7
 """... if that of their detail is no less than this."""
 
 _COARSE = 16
+_ROUGHLY = 0.4
+"""Correlation of whole pictures from which on windows are tried."""
+_MOST_LOOKED_AT, _MOST_REFINED = 1000, 16
+"""Others of one picture whose windows are tried, and that are refined: frames of one camera are alike without end."""
 _PROMISING = 0.88
 """Correlation at the best window of the grid from which on a pair is refined."""
 _SCALES = (1.0, 0.96, 0.92, 0.88, 0.84)
@@ -41,6 +45,8 @@ _LEAST_CONTRAST = 2.0
 _BLOCK = 512
 
 Pair = tuple[int, int]
+Partners = tuple[int, NDArray[np.integer[Any]]]
+"""The number of one picture, and those of others."""
 _Floats = NDArray[np.float32]
 _Any = NDArray[np.floating[Any]]
 
@@ -90,65 +96,69 @@ def _grey_of(sample: Sample) -> NDArray[np.uint8]:
         return np.zeros((SIDE, SIDE), dtype=np.uint8)
 
 
-def candidates(greys: NDArray[np.uint8], least: float = 0.4) -> Iterator[Pair]:
-    """Yield the pairs of pictures ``(N, SIDE, SIDE)`` that agree roughly, each once; all pairs are looked at.
+def partners(greys: NDArray[np.uint8]) -> Iterator[Partners]:
+    """Yield for each of N pictures ``(N, SIDE, SIDE)`` the others that agree with it roughly, the most alike of many.
 
-    Args:
-        greys: of `small_grey`.
-        least: correlation of the pictures as they lie, or of one with the other's mirror image.
+    They agree as they lie, or one with the other's mirror image. All pairs are looked at, some rows at a time.
     """
     plain, mirrored = _signatures(greys), _signatures(greys[:, :, ::-1])
     for start in range(0, len(greys), _BLOCK):
         block = plain[start : start + _BLOCK]
         agree = np.maximum(block @ plain.T, block @ mirrored.T)
-        for row, other in zip(*np.nonzero(agree >= least), strict=True):
-            if start + row < other:
-                yield int(start + row), int(other)
+        for row, of_one in enumerate(agree):
+            of_one[start + row] = -1
+            others = np.flatnonzero(of_one >= _ROUGHLY)
+            if len(others) > _MOST_LOOKED_AT:
+                others = others[np.argpartition(-of_one[others], _MOST_LOOKED_AT)[:_MOST_LOOKED_AT]]
+            yield start + row, others
 
 
-def matches(greys: NDArray[np.uint8], pairs: Iterable[Pair]) -> list[Match]:
-    """Return those of some pairs that are near copies, in order.
+def both_ways(pairs: Iterable[Pair]) -> Iterator[Partners]:
+    """Yield for each picture of some pairs its partners."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for one, other in pairs:
+        found[one].add(other)
+        found[other].add(one)
+    for one, others in found.items():
+        yield one, np.array(sorted(others))
+
+
+def matches(greys: NDArray[np.uint8], candidates: Iterable[Partners]) -> list[Match]:
+    """Return the pairs of pictures that are near copies, in order; of each picture the most alike of many.
 
     Args:
         greys: small grey pictures ``(N, SIDE, SIDE)``.
-        pairs: of different numbers.
+        candidates: numbers of pictures, and of those that each is to be compared with as what its windows show.
     """
     telling = greys.std((1, 2)) >= _LEAST_CONTRAST
-    partners: defaultdict[int, set[int]] = defaultdict(set)
-    for one, other in pairs:
-        if telling[one] and telling[other]:
-            partners[one].add(other)
-            partners[other].add(one)
     turned = (_signatures(greys), _signatures(greys[:, :, ::-1]))
     promising: dict[Pair, tuple[float, int, int, bool, int]] = {}
-    for inner, others in partners.items():
-        outer = np.array(sorted(others))
+    for inner, others in candidates:
+        outer = others[telling[others]]
+        if not (telling[inner] and len(outer)):
+            continue
         windows = _windows(greys[inner])
-        for is_mirrored, signatures in enumerate(turned):
-            agree = windows @ signatures[outer].T
-            best = agree.argmax(0)
-            for place in np.flatnonzero(agree.max(0) >= _PROMISING):
-                pair = (min(inner, int(outer[place])), max(inner, int(outer[place])))
-                found = (
-                    float(agree[best[place], place]),
-                    inner,
-                    int(outer[place]),
-                    bool(is_mirrored),
-                    int(best[place]),
-                )
-                promising[pair] = max(promising.get(pair, found), found)
+        agree = np.stack([windows @ signatures[outer].T for signatures in turned])
+        likeness = agree.max((0, 1))
+        for place in np.argsort(-likeness, kind="stable")[:_MOST_REFINED]:
+            if likeness[place] < _PROMISING:
+                break
+            is_mirrored, window = np.unravel_index(agree[:, :, place].argmax(), agree.shape[:2])
+            pair = (min(inner, int(outer[place])), max(inner, int(outer[place])))
+            found = (float(likeness[place]), inner, int(outer[place]), bool(is_mirrored), int(window))
+            promising[pair] = max(promising.get(pair, found), found)
     kept = []
-    for pair, (_, inside, other, mirrored, window) in promising.items():
+    for pair, (_, inside, other, mirrored, at) in promising.items():
         picture = greys[other][:, ::-1] if mirrored else greys[other]
-        likeness, detail = _refined(greys[inside], picture, _grid()[0][window])
-        if likeness >= LIKENESS and detail >= DETAIL:
-            kept.append(Match(*pair, min(likeness, 1.0), mirrored))
+        agreement, detail = _refined(greys[inside], picture, _grid()[0][at])
+        if agreement >= LIKENESS and detail >= DETAIL:
+            kept.append(Match(*pair, min(agreement, 1.0), mirrored))
     return sorted(kept)
 
 
 def near_copies(greys: NDArray[np.uint8]) -> list[Match]:
-    """Return all pairs of pictures ``(N, SIDE, SIDE)`` that are near copies, by their small grey pictures alone."""
-    return matches(greys, candidates(greys))
+    """Return the pairs of pictures ``(N, SIDE, SIDE)`` that are near copies, by their small grey pictures alone."""
+    return matches(greys, partners(greys))
 
 
 def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
@@ -276,6 +286,8 @@ def _lines(scale: float, start: float) -> _Floats:
 
 
 __all__ = [
-    "DETAIL", "LIKENESS", "SIDE", "Match", "Pair", "candidates", "matches", "near_copies",
+    "DETAIL", "LIKENESS", "SIDE", "Match", "Pair",
+    "Partners", "both_ways", "matches", "near_copies",
+    "partners",
     "sets_of", "small_grey", "small_greys",
 ]  # fmt: skip
