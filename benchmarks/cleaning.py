@@ -6,6 +6,7 @@ Labels: 5 % are swapped with one of the two most similar classes; average precis
 copies: 50 images re-encoded, resized by 0.7, cropped by 8 % or mirrored; share found, and false pairs a hundred images.
 Frames of a feeder, whose bursts are known: share of their pairs found, and pairs that join two groups. 20 % swapped:
 what deciding on the suspects gives back of what the faults cost, out of fold, for labels that are the right ones.
+First of all, the neighbours of a million random embeddings: time, memory, and near copies among them.
 
 Labels do not change what the backbone sees, so images are looked at once a data set, and features are kept in --cache.
 Written to benchmarks/results/cleaning.json, part by part; the same command goes on where it was stopped.
@@ -17,6 +18,7 @@ import argparse
 import csv
 import io
 import json
+import resource
 import shlex
 import sys
 import time
@@ -32,6 +34,7 @@ from PIL import Image
 import tlaam
 from tlaam.cleaning.label_issues import label_issues
 from tlaam.cleaning.looking import probe_settings
+from tlaam.cleaning.neighbours import directions, nearest
 from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
@@ -84,6 +87,7 @@ def main() -> None:
             print(key, found["parts"][key], flush=True)
             write_json(given.out, found)
 
+    measure("million/neighbours", million)
     measure("feeder5/bursts", lambda: bursts(given.data / "feeder5"))
     for name, place in DATA.items():
         images = tlaam.open_dataset(given.data / place)
@@ -98,6 +102,18 @@ def main() -> None:
             measure(f"{name}/labels/{seed}", lambda f=features, seed=seed: swapped_labels(f, seed))
         for seed in range(SEEDS):
             measure(f"{name}/brought back/{seed}", lambda f=features, seed=seed: brought_back(f, seed))
+
+
+def million() -> dict[str, Any]:
+    """Measure neighbours among a million random embeddings, a thousand of which are near copies of others."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((1_000_000, 128), dtype=np.float32)
+    rows[500_000:501_000] = rows[:1000] + 0.15 * random.standard_normal((1000, 128), dtype=np.float32)
+    vectors = directions(rows)
+    del rows
+    found = nearest(vectors, 10).places[:1000, 0] == np.arange(500_000, 501_000)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kilobytes on Linux
+    return {"copies_found": round(float(found.mean()), 4), "peak_gigabytes": round(peak, 2)}
 
 
 def seen(images: LabelledImages, pretrained: str, cache: Path) -> Features:
