@@ -39,7 +39,7 @@ def label_issues(probabilities: Probabilities, labels: Labels, known: NDArray[np
     >>> found.suggested.tolist(), found.confident.tolist()
     ([1, 1, 0], [False, False, False])
     >>> found.margins.round(2).tolist()  # the second: (0.8 − 0.9) − (0.2 − 0.55)
-    [-1.15, 0.25, -1.15]
+    [-1.15, 0.25, -0.45]
     """
     values, rows = np.asarray(probabilities, dtype=np.float64), np.arange(len(labels))
     answered = np.ones(len(labels), dtype=bool) if known is None else known
