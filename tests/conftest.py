@@ -22,6 +22,7 @@ from small_runs import small_run
 SLOW = {
     "api/test_classifier.py": "the classifier on an exported file",
     "api/test_tour.py": "the tour of the Python interface",
+    "cleaning/test_clean.py": "cleaning whole data sets",
     "cli/test_main.py": "whole commands",
     "comparison/test_folds.py": "comparisons out of fold",
     "comparison/test_models.py": "trained models compared",

@@ -202,7 +202,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
             f"tlaam: tlaam {verb} needs {needed}: {install_hint('serve')}\n",
         )
     else:
-        extra = {"export": "export", "quickstart": "quickstart"}.get(verb, "train")
+        extra = {"clean": "clean", "export": "export", "quickstart": "quickstart"}.get(verb, "train")
         assert refused == (
             2,
             "",

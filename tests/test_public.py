@@ -11,7 +11,7 @@ import tlaam
 def test_the_public_names_are_these() -> None:
     assert tlaam.__all__ == [
         "TLAAM", "Classifier", "Config", "ModelConfig", "Prediction", "Predictions", "TLAAMOutput", "TlaamError",
-        "TrainingConfig", "build_model", "check", "fit", "load", "open_dataset", "quickstart",
+        "TrainingConfig", "build_model", "check", "clean", "fit", "load", "open_dataset", "quickstart",
         "register_architecture", "register_attention", "register_localizer", "register_parts", "resume",
     ]  # fmt: skip
     for name in tlaam.__all__:

@@ -13,8 +13,8 @@ import tlaam
 ROOT = Path(tlaam.__file__).parent
 FILES = {"__init__.py", "__main__.py", "_version.py", "errors.py", "py.typed"}
 ROOMS = {
-    "api", "cli", "comparison", "config", "data", "evaluation", "export", "field", "hub", "inference", "models",
-    "probe", "publish", "reference", "reports", "runs", "service", "training", "utils", "visualization", "workflows",
+    "api", "cleaning", "cli", "comparison", "config", "data", "evaluation", "export", "field", "hub", "inference",
+    "models", "probe", "publish", "reference", "reports", "runs", "service", "training", "utils", "visualization", "workflows",
 }  # fmt: skip
 
 

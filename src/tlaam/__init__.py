@@ -21,6 +21,7 @@ from tlaam._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tlaam.api.classifier import Classifier, fit, load
+    from tlaam.cleaning.clean import clean
     from tlaam.config.registry import (
         register_architecture,
         register_attention,
@@ -51,6 +52,7 @@ _HOMES = {
     "TrainingConfig": "tlaam.config.sections",
     "build_model": "tlaam.models.build",
     "check": "tlaam.data.check",
+    "clean": "tlaam.cleaning.clean",
     "fit": "tlaam.api.classifier",
     "load": "tlaam.api.classifier",
     "open_dataset": "tlaam.data.open",
@@ -73,7 +75,7 @@ _FORMER = (
     "train",
 )
 """Names of version 0.1.0 (`tlaam.api.deprecated`)."""
-_OF_TRAINING = ("fit", *(name for name in _FORMER if name not in ("Predictor", "open_images", "predict")))
+_OF_TRAINING = ("clean", "fit", *(name for name in _FORMER if name not in ("Predictor", "open_images", "predict")))
 """Names whose modules go without PyTorch, but not what they do."""
 
 __all__ = [
@@ -88,6 +90,7 @@ __all__ = [
     "TrainingConfig",
     "build_model",
     "check",
+    "clean",
     "fit",
     "load",
     "open_dataset",

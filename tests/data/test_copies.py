@@ -14,6 +14,7 @@ from tlaam.data.copies import contradictions, find_copies, with_copies
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split import cut_splits
+from tlaam.data.split_rule import name_checksum
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -111,3 +112,23 @@ def test_pictures_under_two_classes_are_counted_and_named(images: LabelledImages
     assert said.startswith("2 pictures lie under several classes, such as 'crow/") and "' and 'jay/" in said
     jays = with_copies(images.with_samples([sample for sample in images.samples if sample.name.startswith("jay/")]))
     assert jays.rule.copies and contradictions(jays) == ""
+
+
+def test_near_copies_stay_on_one_side_and_contradict_nothing(images: LabelledImages) -> None:
+    """The JPEG file of lower quality is another file, with other pixels, of the same picture."""
+    ruled = with_copies(images)
+    of_name = {name_checksum(sample.name): sample.name for sample in images.samples}
+    near = {frozenset(of_name[name] for name in alike) for alike in ruled.rule.near}
+    assert near == {frozenset({"jay/jpeg.jpg", "crow/jpeg.jpg", "crow/other.jpg"})}
+    for seed in range(10):
+        split = {sample.name: sample.split for sample in cut_splits(ruled, 0.2, 0.3, seed).samples}
+        assert split["crow/other.jpg"] == split["jay/jpeg.jpg"]
+    alone = [{s.name: s.split for s in cut_splits(images, 0.2, 0.3, seed).samples} for seed in range(10)]
+    assert any(split["crow/other.jpg"] != split["jay/jpeg.jpg"] for split in alone)
+    assert contradictions(ruled).startswith("2 pictures")  # of equal pixels
+
+
+def test_near_copies_are_not_looked_for_among_many(images: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "DECODED", 3)
+    monkeypatch.setattr(copies, "find_near_copies", lambda *_: pytest.fail("they were looked for"))
+    assert with_copies(images).rule.near == ()

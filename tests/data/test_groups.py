@@ -89,7 +89,7 @@ def test_a_pattern_that_tells_nothing_apart_is_refused(pattern: str, fault: str)
 def test_copies_stand_together_and_a_rule_survives_json() -> None:
     images = data_set([None] * 10, [None] * 10)
     copies = (tuple(sorted(map(name_checksum, ("0/1.jpg", "1/4.jpg", "gone.jpg")))),)
-    rule = SplitRule("(.)/", (2, 5), copies)
+    rule = SplitRule("(.)/", (2, 5), copies, (("a", "b"),))
     assert SplitRule.from_dict(rule.to_dict()) == rule and SplitRule.from_dict({}) == SplitRule(copies=())
     for seed in range(20):
         cut = cut_splits(replace(images, rule=SplitRule(copies=copies)), 0.2, 0.2, seed)
@@ -103,8 +103,9 @@ def test_copies_stand_together_and_a_rule_survives_json() -> None:
 
 def test_the_list_of_copies_is_read_as_it_was_written_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "copies.json"
-    write_copies(file, (("a", "b"), ("c", "d")))
-    assert read_copies(file) == (("a", "b"), ("c", "d"))
+    rule = SplitRule(copies=(("a", "b"), ("c", "d")), near=(("a", "e"),))
+    write_copies(file, replace(rule, group="x"))
+    assert read_copies(file) == rule
     file.write_text(file.read_text().replace('"b"', '"e"'))
     with pytest.raises(DataError, match="no list of equal images"):
         read_copies(file)

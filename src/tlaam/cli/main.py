@@ -30,6 +30,7 @@ VERBS = {
     "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
     "export": "Write a trained model as one ONNX file, checked against PyTorch.",
     "check": "List what is wrong with a data set; changes nothing.",
+    "clean": "List suspects: wrong labels, copies, leaks, poor images; with a page to decide on them.",
     "compare": "Train several systems under the same settings, and compare them.",
     "download": "Get a public data set, checked and extracted.",
     "quickstart": "See it work on an embedded data set, in minutes.",
@@ -37,6 +38,7 @@ VERBS = {
 
 _EXTRAS = {
     **dict.fromkeys(("train", "evaluate", "report", "index", "push", "compare"), "train"),
+    "clean": "clean",
     "export": "export",
     "quickstart": "quickstart",
     **dict.fromkeys(("demo", "serve"), "serve"),

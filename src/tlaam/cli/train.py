@@ -136,8 +136,8 @@ def _source(data: str, group: str | None, fold: str | None, copies_file: Path | 
 
     held_out = None if fold is None else parsed_fold(fold)
     images = open_dataset(data)
-    copies = images.rule.copies if copies_file is None else read_copies(copies_file)
-    return with_rule(images, group=group, fold=held_out, copies=copies)
+    known = images.rule if copies_file is None else read_copies(copies_file)
+    return with_rule(images, group=group, fold=held_out, copies=known.copies, near=known.near)
 
 
 def _said(line: str) -> None:

@@ -246,11 +246,12 @@ def _with_known_copies(
         return images, told
     file = folder.path / "copies.json"
     try:
-        copies = read_copies(file)
+        found = read_copies(file)
     except DataError:  # there is none yet, or it is damaged
-        copies = with_copies(images).rule.copies or ()
-        write_copies(file, copies)
-    return replace(images, rule=replace(images.rule, copies=copies)), [*told, "--copies", str(file)]
+        found = with_copies(images).rule
+        write_copies(file, found)
+    rule = replace(images.rule, copies=found.copies or (), near=found.near)
+    return replace(images, rule=rule), [*told, "--copies", str(file)]
 
 
 def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ PARQUET = ".parquet"
 """Ending of tables whose images are unpacked before they are read (`tlaam.data.parquet`)."""
 
 _BETWEEN = "\0"
+_MEMBER = re.compile(f"(.+){_BETWEEN}([0-9]{{1,18}})\\+([0-9]{{1,18}})", re.DOTALL)
 _WHOLE = 1 << 20  # a member of at most so many bytes is read at once
 _VERSION = b"1"  # of what is kept of containers in the cache
 
@@ -97,24 +99,26 @@ def source_of(file: str, name: str) -> Source:
         file: `tlaam.data.sample.Sample.file`.
         name: the sample's, for messages.
     """
-    container, between, place = file.partition(_BETWEEN)
-    if not between:
+    member = _MEMBER.fullmatch(file) if _BETWEEN in file else None
+    if member is None:
         return Path(file)
-    path = Path(container)
-    offset, _, size = place.partition("+")
+    path = Path(member[1])
     inside = name.partition(f"{path.name}/")[2]  # of a folder of containers: which of them comes first
-    return Member(path, inside or name, int(offset), int(size))
+    return Member(path, inside or name, int(member[2]), int(member[3]))
 
 
 def path_of(file: str) -> Path:
     """Return the file of a sample's image, or that of the container that holds it."""
-    return Path(file.partition(_BETWEEN)[0])
+    member = _MEMBER.fullmatch(file) if _BETWEEN in file else None
+    return Path(file if member is None else member[1])
 
 
 def absolute(file: str) -> str:
     """Return a sample's ``file`` with an absolute path."""
-    path, between, place = file.partition(_BETWEEN)
-    return f"{os.path.abspath(path)}{between}{place}" if between else os.fspath(Path(path).absolute())  # noqa: PTH100
+    member = _MEMBER.fullmatch(file) if _BETWEEN in file else None
+    if member is None:
+        return os.fspath(Path(file).absolute())
+    return reference(os.path.abspath(member[1]), int(member[2]), int(member[3]))  # noqa: PTH100
 
 
 def size_of(source: Source) -> int:

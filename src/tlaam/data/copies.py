@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from tlaam.data.container import Member, piece_of, size_of
 from tlaam.data.images import ImageError
+from tlaam.data.near_copies import near_copies, sets_of, small_greys
 from tlaam.data.sample import LabelledImages, Sample, Window
 from tlaam.data.split_rule import name_checksum
 from tlaam.utils.checksums import checksum, file_checksum
@@ -30,17 +31,31 @@ _JPEG = b"\xff\xd8\xff"
 
 
 def with_copies(images: LabelledImages, progress: Progress | None = None) -> LabelledImages:
-    """Return `images` with the copies among its training images in its rule, unless it has been looked for them.
+    """Return `images` with copies and near copies among its training images in its rule, unless they were looked for.
+
+    Near copies are looked for among up to `DECODED` images.
 
     Args:
         images: the data set.
-        progress: called after every training image.
+        progress: called after every training image, once for copies and once for near ones.
     """
     if images.rule.copies is not None:
         return images
-    found = find_copies(images.split("train"), progress)
-    copies = tuple(sorted(tuple(sorted(name_checksum(sample.name) for sample in equal)) for equal in found))
-    return replace(images, rule=replace(images.rule, copies=copies))
+    train = images.split("train")
+    copies = _named(find_copies(train, progress))
+    near = () if len(train) > DECODED else _named(find_near_copies(train, progress))
+    near = tuple(alike for alike in near if not any(set(alike) <= set(equal) for equal in copies))
+    return replace(images, rule=replace(images.rule, copies=copies, near=near))
+
+
+def find_near_copies(samples: Sequence[Sample], progress: Progress | None = None) -> list[list[Sample]]:
+    """Return the sets of images that near copies join, each of at least two (`tlaam.data.near_copies`)."""
+    pairs = [match[:2] for match in near_copies(small_greys(samples, progress))]
+    return [[samples[place] for place in members] for members in sets_of(len(samples), pairs)]
+
+
+def _named(sets: Sequence[Sequence[Sample]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(sorted(tuple(sorted(name_checksum(sample.name) for sample in alike)) for alike in sets))
 
 
 def contradictions(images: LabelledImages) -> str:
@@ -161,4 +176,4 @@ def _of_content(sample: Sample) -> str | None:
         return None
 
 
-__all__ = ["DECODED", "contradictions", "find_copies", "with_copies"]
+__all__ = ["DECODED", "contradictions", "find_copies", "find_near_copies", "with_copies"]

@@ -1,7 +1,7 @@
 """Groups: images that must never stand on two sides of a cut, such as photographs of one animal, or copies.
 
-Sources of groups are a manifest's column ``group``, a regular expression on names, and equal pixels
-(`tlaam.data.copies`). An image that two of them name joins both groups into one.
+Sources of groups are a manifest's column ``group``, a regular expression on names, equal pixels (`tlaam.data.copies`)
+and nearly equal pictures (`tlaam.data.near_copies`). An image that two of them name joins both groups into one.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def with_rule(
     group: str | None = None,
     fold: tuple[int, int] | None = None,
     copies: tuple[tuple[str, ...], ...] | None = None,
+    near: tuple[tuple[str, ...], ...] = (),
 ) -> LabelledImages:
     """Return `images` with a rule by which splits are cut from them (`tlaam.data.split.cut_splits`).
 
@@ -68,6 +69,7 @@ def with_rule(
             matches where it has none; an image in which it finds nothing, or an empty text, is a group of its own.
         fold: which fold is held out, and of how many: (2, 5).
         copies: images of the same pixels (`tlaam.data.split_rule.SplitRule`); None: they are still to be looked for.
+        near: likewise of nearly the same picture.
 
     Raises:
         ConfigError: `group` is no regular expression, finds nothing in any training image, or the same in all of them.
@@ -75,21 +77,21 @@ def with_rule(
     """
     if group is not None:
         _require_telling(images, group)
-    images = replace(images, rule=SplitRule(group or "", fold, copies))
+    images = replace(images, rule=SplitRule(group or "", fold, copies, near))
     if fold is not None:
         require_folds(grouped(images), fold[1])
     return images
 
 
 def grouped(images: LabelledImages) -> LabelledImages:
-    """Return `images` with the training images' groups joined: what they say, the rule's pattern, and copies.
+    """Return `images` with the training images' groups joined: what they say, the rule's pattern, (near) copies.
 
     `Sample.group` is then the first name of the group (`groups_of`), None of an image that is a group of its own.
     """
     train, rule = images.split("train"), images.rule
     also: list[Sequence[Hashable | None]] = [_matches(train, rule.group)] if rule.group else []
-    if rule.copies:
-        number_of = {name: number for number, equal in enumerate(rule.copies) for name in equal}
+    for sets in filter(None, (rule.copies, rule.near)):
+        number_of = {name: number for number, alike in enumerate(sets) for name in alike}
         also.append([number_of.get(name_checksum(sample.name)) for sample in train])
     if not also and all(sample.group is None for sample in train):
         return images

@@ -26,11 +26,13 @@ class SplitRule:
         fold: of the training images' folds the one that is the test split, and how many there are: ``(2, 5)`` is the
             second of five. The data set's own test images are then left out. None: no fold.
         copies: images of the same pixels, as `name_checksum` of their names; None where nobody has looked for them.
+        near: likewise of nearly the same picture (`tlaam.data.near_copies`).
     """
 
     group: str = ""
     fold: tuple[int, int] | None = None
     copies: tuple[tuple[str, ...], ...] | None = None
+    near: tuple[tuple[str, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without what says nothing.
@@ -43,6 +45,8 @@ class SplitRule:
             values["fold"] = list(self.fold)
         if self.copies:
             values["copies"] = [list(equal) for equal in self.copies]
+        if self.near:
+            values["near"] = [list(alike) for alike in self.near]
         return values
 
     @classmethod
@@ -54,8 +58,10 @@ class SplitRule:
         """
         try:
             group, fold, copies = values.get("group", ""), values.get("fold"), values.get("copies", ())
-            found = cls(group, None if fold is None else _fold(*fold), tuple(map(tuple, copies)))
-            plain = isinstance(group, str) and all(isinstance(name, str) for equal in copies for name in equal)
+            sets = tuple(map(tuple, copies)), tuple(map(tuple, values.get("near", ())))
+            found = cls(group, None if fold is None else _fold(*fold), *sets)
+            names = (name for of_kind in sets for alike in of_kind for name in alike)
+            plain = isinstance(group, str) and all(isinstance(name, str) for name in names)
         except (TypeError, AttributeError, ConfigError) as error:
             raise ValueError("it is no rule of splits") from error
         if not plain:
@@ -88,13 +94,14 @@ def _fold(number: int, count: int) -> tuple[int, int]:
     return number, count
 
 
-def write_copies(path: Path, copies: tuple[tuple[str, ...], ...]) -> None:
-    """Write down which images are copies (`SplitRule.copies`), so that others need not look for them."""
-    write_json(path, with_checksum({"copies": [list(equal) for equal in copies]}))
+def write_copies(path: Path, rule: SplitRule) -> None:
+    """Write down which images are copies and near copies by a rule, so that others need not look for them."""
+    found = {"copies": rule.copies or (), "near": rule.near}
+    write_json(path, with_checksum({kind: [list(alike) for alike in sets] for kind, sets in found.items()}))
 
 
-def read_copies(path: Path) -> tuple[tuple[str, ...], ...]:
-    """Return what `write_copies` wrote.
+def read_copies(path: Path) -> SplitRule:
+    """Return a rule of the copies that `write_copies` wrote, and of nothing else.
 
     Raises:
         DataError: it is missing or damaged.
@@ -103,7 +110,8 @@ def read_copies(path: Path) -> tuple[tuple[str, ...], ...]:
         values = json.loads(read_text(path))
         if not isinstance(values, dict) or "copies" not in values or not is_intact(values):
             raise ValueError("it was not written so")
-        return SplitRule.from_dict(values).copies or ()
+        found = SplitRule.from_dict(values)
+        return SplitRule(copies=found.copies, near=found.near)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no list of equal images: {error}.") from error
 

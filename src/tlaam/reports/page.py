@@ -181,9 +181,9 @@ def write_page(
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
-    source = resources.files("tlaam.reports").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
-    html = environment.from_string(source).render(
+    html = environment.from_string(_template("page.html.j2")).render(
         title=title,
+        palette=palette(),
         chart_style=STYLE.strip(),
         paragraphs=[paragraph.strip() for paragraph in intro.split("\n\n") if paragraph.strip()],
         figures=figures,
@@ -194,6 +194,15 @@ def write_page(
     # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
     _write(target, html.encode("utf-8", "backslashreplace"))
     return target
+
+
+def palette() -> str:
+    """Return the colours of all pages, light and dark, as CSS."""
+    return _template("palette.css.j2").strip()
+
+
+def _template(name: str) -> str:
+    return resources.files("tlaam.reports").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _prepared(section: Section) -> dict[str, object]:

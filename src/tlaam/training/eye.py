@@ -36,11 +36,15 @@ class Seen(NamedTuple):
         features: pooled, of all branches, ``(N, V, K)``.
         pixels: a checksum of each image's: those of equal pixels must not stand on two sides of a fold.
         marks: where the localiser learns, what it marks, as pseudo masks ``(N, 64, 64)``.
+        object_boxes: ``(N, 4)``, in shares of the picture's sides, where there is a localiser.
+        part_boxes: ``(N, P, 4)`` likewise, where there are parts.
     """
 
     features: FeatureStore
     pixels: list[str]
     marks: NDArray[np.uint8] | None
+    object_boxes: NDArray[np.float32] | None
+    part_boxes: NDArray[np.float32] | None
 
 
 class Eye:
@@ -85,6 +89,7 @@ class Eye:
         """Yield what is seen of images; features beyond memory's room lie in a file until then."""
         pixels: list[str] = []
         marks: list[NDArray[np.uint8]] = []
+        boxes: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])
         store: FeatureStore | None = None
         try:
             with progress_bar("looking at the images", hidden=not progress) as show:
@@ -100,9 +105,13 @@ class Eye:
                         assert isinstance(self.network.localizer, Foreground)
                         probabilities = output.foreground_logits.sigmoid()
                         marks.append(marked(probabilities, float(self.network.localizer.threshold)).cpu().numpy())
+                    for found, of_batch in zip(boxes, (output.object_boxes, output.part_boxes), strict=True):
+                        if of_batch is not None:
+                            found.append((of_batch / batch.input_image.shape[-1]).cpu().numpy().astype(np.float32))
                     show(len(pixels), len(samples))
             assert store is not None
-            yield Seen(store, pixels, np.concatenate(marks) if marks else None)
+            objects, parts = (np.concatenate(found) if found else None for found in boxes)
+            yield Seen(store, pixels, np.concatenate(marks) if marks else None, objects, parts)
         finally:
             if store is not None:
                 store.close()

@@ -201,7 +201,8 @@ class _Fit:
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
-        self.blend = Blend(self.model, self.training.start_share) if self.training.start_share else None
+        share = self.training.start_share if self.training.epochs else 0.0
+        self.blend = Blend(self.model, share) if share else None
         for module in self.learner.modules():
             if isinstance(module, Backbone):
                 module.recompute = self.training.recompute
@@ -565,7 +566,7 @@ class _Fit:
             self.optimizer.load_state_dict(checkpoint["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(checkpoint["ema"])
-        if self.blend is not None and self.state.step:
+        if self.blend is not None:
             self.blend.start = self.checkpoints.load_start()
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
         if self.fabric.is_global_zero:  # sums over all devices live on the first one

@@ -7,7 +7,7 @@ them: V, which all branches share, on all views; W, the joint classifier, on the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -92,11 +92,24 @@ class FittedProbe(NamedTuple):
         answers: for the images it was solved on, out of fold.
         masks: of a localiser that learns, pseudo masks of all images by what was fitted, ``(N, 64, 64)`` in the order
             of their names; else None.
+        probabilities: out of fold, ``(N, C)`` in the images' order; of images that `answers` knows nothing of they
+            say nothing.
+        folds: which fold each image was held out in, ``(N,)``.
+        object_boxes: where the object was seen, ``(N, 4)`` in shares of the picture's sides; None without a localiser.
+        part_boxes: its parts, ``(N, P, 4)`` likewise; None without parts.
     """
 
     facts: ProbeFacts
     answers: OutOfFold
     masks: NDArray[np.uint8] | None
+    probabilities: NDArray[np.float32]
+    folds: NDArray[np.int64]
+    object_boxes: NDArray[np.float32] | None
+    part_boxes: NDArray[np.float32] | None
+
+
+Ties = Callable[[NDArray[np.float32]], Sequence[Hashable | None]]
+"""Says of features ``(N, V, K)`` which images belong together: those of equal values; None ties to nothing."""
 
 
 def fit_probe_model(
@@ -106,6 +119,7 @@ def fit_probe_model(
     config: Config,
     *,
     fit_finder: bool = True,
+    ties: Ties | None = None,
     progress: bool = False,
 ) -> FittedProbe:
     """Fit localiser and classifiers in place; the backbone stays as it is.
@@ -120,6 +134,7 @@ def fit_probe_model(
         samples: the training images.
         config: resolved settings.
         fit_finder: fit a localiser that learns; one of a trained model is left as it is.
+        ties: which images stand in one fold, beside those of one group and those of equal pixels.
         progress: show bars where standard error is a terminal.
 
     Raises:
@@ -144,12 +159,13 @@ def fit_probe_model(
         eye.update(network)
     with ExitStack() as stack:
         seen = stack.enter_context(eye.look(samples, progress))
+        tied = [] if ties is None else [ties(seen.features.array)]
         folds = stratified_folds(
             labels.tolist(),
             [sample.name for sample in samples],
             min(_FOLDS, len(samples)),
             seed=config.training.seed,
-            groups=groups_of(samples, seen.pixels),
+            groups=groups_of(samples, seen.pixels, *tied),
         )
         explains = network.parts is not None and network.parts.explains_class
         if explains or (localizer is not None and not learns):  # what explains the class that V says needs V before
@@ -159,7 +175,7 @@ def fit_probe_model(
             eye.update(network)
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
-        facts, scores, known = _solved(network, seen.features.array, labels, folds, offsets)
+        facts, scores, known = solve_classifiers(network, seen.features.array, labels, folds, offsets)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
@@ -170,10 +186,12 @@ def fit_probe_model(
     marks = None
     if seen.marks is not None:
         marks = seen.marks[sorted(range(len(samples)), key=lambda place: samples[place].name)]
-    return FittedProbe(facts._replace(seconds=round(time.monotonic() - began, 1)), answers, marks)
+    facts = facts._replace(seconds=round(time.monotonic() - began, 1))
+    probabilities = np.exp(scores).clip(0, 1).astype(np.float32)
+    return FittedProbe(facts, answers, marks, probabilities, folds, seen.object_boxes, seen.part_boxes)
 
 
-def _solved(
+def solve_classifiers(
     network: TLAAM,
     views: NDArray[np.float32],
     labels: Labels,

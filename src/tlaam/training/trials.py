@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 from lightning.fabric import Fabric
 
-from tlaam.config.defaults import resolved
 from tlaam.config.schema import Config
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
@@ -49,7 +48,7 @@ def trial_step(fabric: Fabric, model: Architecture, config: Config, classes: int
     masks = torch.zeros(size, 64, 64, dtype=torch.uint8, device=fabric.device)
     with fabric.autocast():
         output = model(images, labels)
-        loss = TwoLevelLoss(resolved(config.training.label_smoothing))(
+        loss = TwoLevelLoss(config.training.label_smoothing or 0.0)(
             output, labels, masks if output.foreground_logits is not None else masks[:, :0, :0]
         )
     loss.total.backward()

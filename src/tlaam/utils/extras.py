@@ -30,7 +30,10 @@ SERVE = {
 }
 """The same of the extra ``serve``, which goes without PyTorch."""
 
-_MODULES = {"serve": SERVE, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
+CLEAN = {**TRAIN, "imagehash": "imagehash", "faiss": "FAISS"}
+"""The same of the extra ``clean``."""
+
+_MODULES = {"serve": SERVE, "clean": CLEAN, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
 """What of an extra is looked for; of those that are not named here, what they share with ``train``."""
 
 

@@ -1,0 +1,132 @@
+"""Suspects: images that something speaks against, one list of them, worst first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from tlaam.data.sample import LabelledImages, Split
+
+KINDS = {
+    "unreadable": "cannot be read",
+    "copy-other-label": "one picture under several labels",
+    "copy-across-splits": "one picture in several splits",
+    "label": "probably a wrong label",
+    "leak": "of one group, folder or burst with images of another split",
+    "copy": "the same pixels twice",
+    "near-copy": "nearly the same picture twice",
+    "background": "named right only by its background",
+    "unlike": "unlike all other images",
+    "black": "nearly black",
+    "white": "nearly white",
+    "blurred": "blurred",
+    "tiny": "tiny",
+}
+"""What can speak against an image, and how it is said."""
+
+
+@dataclass(frozen=True)
+class Companion:
+    """An image that a suspect is to be seen beside.
+
+    Attributes:
+        name: the image's.
+        label: its given label.
+        role: why it stands there: ``its label``, ``the other label``, ``copy``, ``same group`` or ``nearest``.
+    """
+
+    name: str
+    label: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image that something speaks against.
+
+    Attributes:
+        name: the image's.
+        label: its given label.
+        split: where it stands.
+        kinds: of `KINDS`, worst first.
+        score: how much speaks against it, 0 to 1.
+        suggested: a label that fits better; empty if none is known.
+        reason: in words.
+        companions: what it is to be seen beside.
+    """
+
+    name: str
+    label: str
+    split: Split
+    kinds: tuple[str, ...]
+    score: float
+    suggested: str
+    reason: str
+    companions: tuple[Companion, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+class Finding(NamedTuple):
+    """One thing that speaks against one image.
+
+    Attributes:
+        place: number of the image.
+        kind: of `KINDS`.
+        score: 0 to 1.
+        reason: in words.
+        beside: numbers of other images and their `Companion.role`.
+        suggested: index of a class that fits better; None if none is known.
+    """
+
+    place: int
+    kind: str
+    score: float
+    reason: str
+    beside: tuple[tuple[int, str], ...] = ()
+    suggested: int | None = None
+
+
+_COMPANIONS = 6
+
+
+def ranked(images: LabelledImages, findings: Iterable[Finding]) -> list[Suspect]:
+    """Return one suspect for each image that something was found of, worst first; equal ones by name.
+
+    Args:
+        images: the data set; places count its samples.
+        findings: in any order.
+    """
+    of_image: defaultdict[int, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        of_image[finding.place].append(finding)
+    suspects = [_suspect(images, place, found) for place, found in of_image.items()]
+    return sorted(suspects, key=lambda suspect: (-suspect.score, suspect.name, suspect.label))
+
+
+def _suspect(images: LabelledImages, place: int, findings: Sequence[Finding]) -> Suspect:
+    order = list(KINDS)
+    worst = sorted(findings, key=lambda finding: (-finding.score, order.index(finding.kind)))
+    sample = images.samples[place]
+    beside: dict[int, str] = {}
+    for finding in worst:
+        for other, role in finding.beside:
+            beside.setdefault(other, role)
+    suggested = next((finding.suggested for finding in worst if finding.suggested is not None), None)
+    return Suspect(
+        sample.name,
+        images.classes[sample.label],
+        sample.split,
+        tuple(dict.fromkeys(finding.kind for finding in worst)),
+        round(min(max(worst[0].score, 0.0), 1.0), 4),
+        "" if suggested is None else images.classes[suggested],
+        "; ".join(dict.fromkeys(finding.reason for finding in worst)),
+        tuple(
+            Companion(images.samples[other].name, images.classes[images.samples[other].label], role)
+            for other, role in list(beside.items())[:_COMPANIONS]
+        ),
+    )
