@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tlaam.cli.answering import AnswerColumn, answering_options, as_arguments, widest
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
 _WIDEST_VERDICT = len("stranger")
+_SAID = "sure enough"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's name is longer
 
 
@@ -38,6 +40,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@answering_options
 @precision_option
 @click.option(
     "--compile",
@@ -71,6 +74,10 @@ def predict(
     overlays: Path | None,
     top_k: int,
     batch_size: int,
+    taxonomy: Path | None,
+    promise: float | None,
+    only: Path | None,
+    prior: Path | None,
     precision: Precision | None,
     compiled: bool,
     into: Path | None,
@@ -86,14 +93,16 @@ def predict(
     A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read.
     """
     from tlaam.hub.download import local_folder
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images, left_out_of_inputs
     from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
+    asked_by: dict[str, Any] = {"taxonomy": taxonomy, "promise": promise, "only": only, "prior": prior}
     if into is not None:
         if json_file is not None or overlays is not None:
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
-        asked = _Asked(local_folder(model), images, top_k, batch_size, precision, compiled)
+        asked = _Asked(local_folder(model), images, top_k, batch_size, precision, compiled, asked_by)
         _predict_into(into, asked, kind, shard_size, processes)
         return
     if processes > 1:
@@ -105,10 +114,14 @@ def predict(
     engine = load_engine(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )
+    answer_by(engine, **asked_by)
+    said = AnswerColumn(engine)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = (
-        None if json_file == "-" else _Table(paths, engine.classes, min(top_k, _SHOWN), judged=engine.tells_strangers)
+        None
+        if json_file == "-"
+        else _Table(paths, engine.classes, min(top_k, _SHOWN), said, judged=engine.tells_strangers)
     )
     if table is not None:
         click.echo(table.heading())
@@ -125,6 +138,7 @@ def predict(
             if overlays is not None:
                 record["overlay"] = _write_overlay(prediction, overlays, number)
             write_line(record)
+            said.count(prediction)
             failures += prediction.error is not None
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
@@ -144,6 +158,8 @@ def predict(
             f"tlaam: {unsure} of {len(paths)} answers {are} unsure: less probable than those that can be relied on.",
             err=True,
         )
+    for line in said.lines():
+        click.echo(f"tlaam: {line}", err=True)
     if failures:
         click.echo(f"tlaam: {failures} of {len(paths)} images could not be read.", err=True)
     if failures == len(paths):
@@ -160,11 +176,13 @@ class _Asked:
     batch_size: int
     precision: Precision | None
     compiled: bool
+    answering: dict[str, Any]
 
 
 def _predict_into(
     folder: Path, asked: _Asked, kind: Literal["jsonl", "parquet"], shard_size: int, processes: int
 ) -> None:
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.inference.shards import predict_into
     from tlaam.utils.work_sharing import Share, run_processes
@@ -179,6 +197,7 @@ def _predict_into(
     if processes > 1:
         options = ["--into", folder, "--format", kind, "--shard-size", shard_size, "--top-k", asked.top_k]
         options += ["--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
+        options += as_arguments(asked.answering)
         options += [*(["--compile"] if asked.compiled else []), "--", asked.model, *asked.images]
         if failed := run_processes(processes, ["predict", *map(str, options)]):
             raise click.exceptions.Exit(failed)
@@ -187,6 +206,7 @@ def _predict_into(
         asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
         device=share.gpu() if asked.model.is_dir() else None,
     )  # fmt: skip
+    answer_by(engine, **asked.answering)
     with progress_bar("predicting") as progress:
         done = predict_into(
             folder, engine, asked.images, top_k=asked.top_k, kind=kind, shard_size=shard_size,
@@ -206,15 +226,21 @@ class _Table:
     What an answer is worth stands before it: behind long names it would be out of sight.
     """
 
-    def __init__(self, paths: Sequence[str], classes: Sequence[str], shown: int, *, judged: bool) -> None:
-        self.judged = judged
+    def __init__(
+        self, paths: Sequence[str], classes: Sequence[str], shown: int, said: AnswerColumn, *, judged: bool
+    ) -> None:
+        self.judged, self.said, texts = judged, said, said.texts()
+        self.said_width = widest(texts, _SAID, _WIDEST_CLASS, columns) if texts else 0
         self.titles = ("best class", "second", "third")[: min(shown, len(classes))]
         self.path_width = _width(["image", *paths], _WIDEST_PATH)
         self.class_width = _width(["best class", *classes], _WIDEST_CLASS)
 
     def heading(self) -> str:
         return self._line(
-            "image", "answer", [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)]
+            "image",
+            "answer",
+            _SAID,
+            [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)],
         )
 
     def row(self, prediction: Prediction) -> str:
@@ -223,10 +249,11 @@ class _Table:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
         top = prediction.top(len(self.titles))
         cells = [(printable(label), f"{probability:.1%}") for label, probability in top]
-        return self._line(path, prediction.verdict or "", cells)
+        return self._line(path, prediction.verdict or "", self.said.cell(prediction), cells)
 
-    def _line(self, path: str, verdict: str, cells: Sequence[tuple[str, str]]) -> str:
+    def _line(self, path: str, verdict: str, said: str, cells: Sequence[tuple[str, str]]) -> str:
         verdicts = [padded(verdict, _WIDEST_VERDICT)] if self.judged else []
+        verdicts += [padded(said, self.said_width)] if self.said_width else []
         texts = [f"{padded(label, self.class_width)} {share:>6}" for label, share in cells]
         return "  ".join([padded(path, self.path_width), *verdicts, *texts]).rstrip()
 

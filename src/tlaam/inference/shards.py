@@ -86,7 +86,6 @@ def predict_into(
     folder = Path(folder)
     if not isinstance(inputs, (str, Path)):
         inputs = list(inputs)
-    encode = {"jsonl": _lines, "parquet": _parquet}[kind]
     if kind == "parquet":
         _require_pyarrow()
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +111,7 @@ def predict_into(
                         rows.append({"row": row, **answer.to_dict(top_k)})
                         failures += answer.error is not None
                         progress(passed + len(rows), count)
-                    _write(file, encode(rows))
+                    _write(file, _lines(rows) if kind == "jsonl" else _parquet(rows, engine.answering is not None))
                     predicted += len(paths)
             passed += len(paths)
             progress(passed, count)
@@ -175,6 +174,7 @@ def _settle_plan(
         "format": kind,
         "shard_size": shard_size,
         "precision": engine.model.precision,
+        "answering": None if engine.answering is None else engine.answering.digest(),
     }
     path = folder / _PLAN
     if not path.exists():
@@ -209,7 +209,7 @@ def _require_pyarrow() -> None:
         raise MissingPackageError("Parquet needs pyarrow: pip install pyarrow, or leave --format jsonl.") from error
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
+def _parquet(rows: list[dict[str, Any]], ranked: bool) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -223,6 +223,11 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
         ("confidence", pa.string()), ("familiarity", pa.float64()), ("object_box", box), ("part_boxes", pa.list_(box)),
         ("error", pa.string()),
     ])  # fmt: skip
+    if ranked:
+        taxa = [("rank", pa.string()), ("taxon", pa.string()), ("taxon_probability", pa.float64())]
+        for name, kind in (*taxa, ("lineage", pa.string()), ("outside", top.value_type)):
+            schema = schema.append(pa.field(name, kind))
+        rows = [{**row, "lineage": json.dumps(row["lineage"])} if "lineage" in row else row for row in rows]
     # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
     safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
     stream = io.BytesIO()

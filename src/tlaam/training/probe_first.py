@@ -39,6 +39,7 @@ from tlaam.probe.solver import (
     negative_log_likelihood,
 )
 from tlaam.runs.out_of_fold import OutOfFold
+from tlaam.taxonomy.shares import SharedAnswers
 from tlaam.training.balance import log_priors
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.finder import fit_localizer
@@ -168,12 +169,14 @@ def fit_probe_model(
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
         facts, scores, known = _solved(network, seen.features.array, labels, folds, offsets)
+    probabilities = np.exp(scores).clip(0, 1)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
         scores.argmax(1),
-        np.exp(scores.max(1)).clip(0, 1).astype(np.float32),
+        probabilities.max(1).astype(np.float32),
         known,
+        SharedAnswers.of(probabilities),
     )
     marks = None
     if seen.marks is not None:
