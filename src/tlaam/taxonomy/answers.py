@@ -86,7 +86,7 @@ def chosen_thresholds(taxonomy: Taxonomy, held_out: HeldOutAnswers, promise: flo
     right = np.array([row[members] == row[held_out.labels] for row, members in zip(codes, found.members, strict=True)])
     scores = np.maximum.accumulate(found.shares, axis=0)
     wrong_from = np.maximum.accumulate(np.where(right, 0, found.shares), axis=0)
-    return thresholds(scores, wrong_from, promise)
+    return thresholds(scores, wrong_from, promise, found.shares)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def read_taxonomy(path: Path | str, classes: Sequence[str]) -> Taxonomy:
             if len(row) != len(table.header):
                 remedy = f"Each line needs {len(table.header)} cells; quote those that hold '{table.delimiter}'."
                 raise fault(path, line, f"{len(row)} cells", remedy)
-            label = clean_name(row[place])
-            cells = [clean_name(row[column]) for column in columns]
+            label = clean_name(row[place]).strip()
+            cells = [clean_name(row[column]).strip() for column in columns]
             taxa = tuple("" if is_missing(cell) else cell for cell in cells)
             if not label:
                 raise fault(path, line, f"no {LABEL}", "Fill it in, or remove the line.")
@@ -68,7 +68,7 @@ def read_names(path: Path | str) -> list[str]:
     """
     path = Path(path)
     with _text_of(path) as lines:
-        names = [clean_name(line) for line in lines]
+        names = [clean_name(line).strip() for line in lines]
     if not (names := [name for name in names if name]):
         raise DataError(f"'{path}' names nothing; give one class a line.")
     return names
@@ -86,7 +86,7 @@ def read_weights(path: Path | str) -> dict[str, float]:
         label_column, weight_column = (_column(path, table, name) for name in (LABEL, WEIGHT))
         for line, row in table.rows:
             cells = [*row, *[""] * len(table.header)]
-            label, text = clean_name(cells[label_column]), cells[weight_column].strip()
+            label, text = clean_name(cells[label_column]).strip(), cells[weight_column].strip()
             try:
                 weight = float(text)
             except ValueError:

@@ -70,27 +70,34 @@ def require_enough(answers: int, promise: float) -> None:
         )
 
 
-def threshold(scores: Shares, wrong_from: Shares, promise: float) -> int:
+def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Shares | None = None) -> int:
     """Return the lowest score from which on answers keep a promise, at least `HALF`; `NEVER` where there is none.
 
     Args:
         scores: of each held-out image, ``(N,)``: it is answered by rules whose threshold is at most that.
         wrong_from: the highest threshold at which it is answered wrongly, ``(N,)``, at most its score; 0 where never.
         promise: share of answers that are right.
+        changes: thresholds at which answers change. [the scores]
     """
-    descending = np.sort(scores)[::-1]
-    errors = len(scores) - np.searchsorted(np.sort(wrong_from), descending, side="left")  # those with wrong_from >= it
+    ascending, wrong = np.sort(scores), np.sort(wrong_from)
     first = max(least_answers(promise), math.ceil(len(scores) / _FIRST))
-    passed = NEVER
-    for answered in range(first, np.count_nonzero(descending >= HALF) + 1):
-        if binomial_tail(answered, int(errors[answered - 1]), 1 - promise) > 1 - CONFIDENCE:
+    passed, before = NEVER, 0
+    tested = np.unique(scores if changes is None else changes)[::-1]
+    for lowest in tested[tested >= HALF].tolist():
+        answered = len(scores) - int(np.searchsorted(ascending, lowest, side="left"))
+        if answered < first:
+            continue
+        errors = len(wrong) - int(np.searchsorted(wrong, lowest, side="left"))
+        fewest = min(answered, max(first, before + 1))  # of equal scores as if they came one by one, errors first
+        if binomial_tail(fewest, errors, 1 - promise) > 1 - CONFIDENCE:
             break
-        if answered == len(scores) or descending[answered] < descending[answered - 1]:  # the last of equal scores
-            passed = int(descending[answered - 1])
+        passed, before = lowest, answered
     return passed
 
 
-def thresholds(scores: NDArray[np.int64], wrong_from: NDArray[np.int64], promise: float) -> tuple[int, ...]:
+def thresholds(
+    scores: NDArray[np.int64], wrong_from: NDArray[np.int64], promise: float, changes: NDArray[np.int64] | None = None
+) -> tuple[int, ...]:
     """Return a threshold for each rank, the deepest first, none lower than those of coarser ranks.
 
     That of a rank is first chosen for the rule that answers at it or deeper, wherever the one threshold is reached. A
@@ -100,8 +107,10 @@ def thresholds(scores: NDArray[np.int64], wrong_from: NDArray[np.int64], promise
         scores: by rank, of each held-out image, ``(R, N)``; a coarser rank's are no lower.
         wrong_from: likewise, the highest threshold at which that rule answers it wrongly, ``(R, N)``.
         promise: as of `threshold`.
+        changes: by rank, the thresholds at which an answer comes to be of that rank, ``(R, N)``. [the scores]
     """
-    own = [threshold(*pair, promise) for pair in zip(scores, wrong_from, strict=True)]
+    steps = scores if changes is None else changes
+    own = [threshold(scores[rank], wrong_from[rank], promise, steps[: rank + 1].ravel()) for rank in range(len(scores))]
     return tuple(max(own[rank:]) for rank in range(len(own)))
 
 
