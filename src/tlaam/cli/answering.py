@@ -88,9 +88,10 @@ class AnswerColumn:
             )
         if self._outside:
             label, share = max(self._outside, key=lambda pair: pair[1])
+            count = len(self._outside)
+            look = "1 image looks" if count == 1 else f"{count} images look"
             found.append(
-                f"{len(self._outside)} images look like classes that do not live there, such as {printable(label)} "
-                f"with {share:.1%}; see 'outside' (--json)."
+                f"{look} like what does not live there, such as {printable(label)} with {share:.1%} (--json: outside)."
             )
         return found
 

@@ -26,7 +26,8 @@ def answer_by(
     Args:
         engine: of a model that keeps answers for images that it had not seen, where something is promised.
         taxonomy: a file as of `read_taxonomy`; by default the one that the model was trained with, where it was.
-        promise: share of answers that are right; by default 0.95 where there is a taxonomy.
+        promise: share of answers that are right; by default 0.95 where a taxonomy is given, or the model promises that
+            by itself.
         only: names of classes or taxa that live where the images are from, or a file of them.
         prior: how common each class is there beside how often it was seen in training, or a file of that.
 
@@ -40,11 +41,13 @@ def answer_by(
     if taxonomy is not None and not isinstance(taxonomy, (str, Path)):
         raise InputError(f"a taxonomy cannot be of type {type(taxonomy).__name__}; give the path of a table.")
     found = engine.taxonomy if taxonomy is None else read_taxonomy(taxonomy, engine.classes)
+    if promise is None and (taxonomy is not None or engine.answering is not None):
+        promise = PROMISE
     engine.use_answering(
         Answering.of(
             found or Taxonomy.of_labels(engine.classes),
             engine.held_out,
-            promise=PROMISE if promise is None and found is not None else promise,
+            promise=promise,
             only=read_names(only) if isinstance(only, (str, Path)) else only,
             prior=read_weights(prior) if isinstance(prior, (str, Path)) else prior,
         )

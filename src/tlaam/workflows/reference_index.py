@@ -167,6 +167,7 @@ def build_index(
         ModelError: the model gives no embeddings.
         DataError: no image can be read.
     """
+    held_out = None if out_of_fold is None else out_of_fold.held_out()
     if out_of_fold is not None and np.count_nonzero(out_of_fold.known) >= ENOUGH:
         samples = replace(samples, held_out=())
     else:
@@ -185,11 +186,10 @@ def build_index(
     labels = np.array(labels_of_model(images, kept, classes))
     if out_of_fold is not None:
         detector = _detector_out_of_fold(directions, labels, len(classes), out_of_fold)
-        held_out = out_of_fold.held_out()
     else:
         validation = readable(samples.held_out, len(samples.kept))
         detector = _detector(directions, labels, images, *validation, classes)
-        held_out = _held_out(images, *validation, classes)
+        held_out = held_out or _held_out(images, *validation, classes)
     return ReferenceIndex(
         detector=detector,
         classes=classes,
