@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    found: dict[str, Any] = {"confidence": CONFIDENCE, "machine": environment()}
+    sources = "".join(f" --source {Path(source).name} {Path(table).name}" for source, table in given.source)
+    command = f"python benchmarks/promise.py --sets {given.sets} --seed {given.seed}{sources}"
+    found: dict[str, Any] = {"command": command, "confidence": CONFIDENCE, "machine": environment()}
     if given.sets:
         found["simulated"] = list(simulated(given.sets, given.seed))
     for source, taxonomy in given.source:

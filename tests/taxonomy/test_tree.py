@@ -135,3 +135,12 @@ def test_lists_and_weights_are_read(tmp_path: Path) -> None:
         (tmp_path / "prior.csv").write_text(f"label;weight\n{row}\n")
         with pytest.raises(DataError, match=message):
             read_weights(tmp_path / "prior.csv")
+
+
+@pytest.mark.parametrize("name, ranks, deepest", [("cub10", 3, 10), ("flowers17", 2, 17)])
+def test_the_taxonomies_of_the_benchmarks_are_trees(name: str, ranks: int, deepest: int) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "taxonomies" / f"{name}.csv"
+    classes = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+    found = read_taxonomy(path, classes)
+    assert len(found.ranks) == ranks and found.ranks[-1] == "family" and len(set(found.codes[0])) == deepest
+    assert all(all(row) for row in found.taxa)

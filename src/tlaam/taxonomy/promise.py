@@ -81,7 +81,7 @@ def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Share
     """
     ascending, wrong = np.sort(scores), np.sort(wrong_from)
     first = max(least_answers(promise), math.ceil(len(scores) / _FIRST))
-    passed, before = NEVER, 0
+    passed, before, tolerated = NEVER, 0, -1
     tested = np.unique(scores if changes is None else changes)[::-1]
     for lowest in tested[tested >= HALF].tolist():
         answered = len(scores) - int(np.searchsorted(ascending, lowest, side="left"))
@@ -89,9 +89,9 @@ def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Share
             continue
         errors = len(wrong) - int(np.searchsorted(wrong, lowest, side="left"))
         fewest = min(answered, max(first, before + 1))  # of equal scores as if they came one by one, errors first
-        if binomial_tail(fewest, errors, 1 - promise) > 1 - CONFIDENCE:
-            break
-        passed, before = lowest, answered
+        if errors > tolerated and binomial_tail(fewest, errors, 1 - promise) > 1 - CONFIDENCE:
+            break  # of more answers with no more errors than before nothing is to be tested
+        passed, before, tolerated = lowest, answered, errors
     return passed
 
 
