@@ -62,7 +62,7 @@ def test_shares_that_are_none_are_refused(tmp_path: Path, classes: Any, shares: 
     path = tmp_path / "out_of_fold.npz"
     whole = SharedAnswers(np.array([[0, 2], [0, 1], [1, 0]]), np.zeros((3, 2), int))
     write_out_of_fold(path, ANSWERS._replace(shared=whole))
-    with pytest.raises(ValueError, match="twice|whole|others"):
+    with pytest.raises(ValueError, match=r"twice|whole|others"):
         write_out_of_fold(path, ANSWERS._replace(shared=SharedAnswers(np.array(classes), np.array(shares))))
     assert read_out_of_fold(path).shared is not None, "what was there is there"
 

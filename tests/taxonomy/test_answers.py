@@ -114,7 +114,7 @@ def test_what_is_said_nests(row: np.ndarray, found: list[int]) -> None:
 
 def test_only_what_lives_here_shares_the_probability() -> None:
     here = Residents.of(TREE, ["ani", "Aethia"], None)
-    assert here.weights.tolist() == [1, 1, 1, 0] and here.leaves_out
+    assert here.weights.tolist() == [1, 1, 1, 0]
     np.testing.assert_allclose(here.probabilities(np.array([0.3, 0.1, 0.1, 0.5])), [0.6, 0.2, 0.2, 0])
     assert here.outside(np.array([0.1, 0.1, 0.1, 0.7])) == 3 and here.outside(np.array([0.3, 0.1, 0.1, 0.5])) is None
     assert here.probabilities(np.array([0, 0, 0, 1.0])).tolist() == [1 / 3, 1 / 3, 1 / 3, 0], "nothing speaks for any"

@@ -58,16 +58,12 @@ class Residents:
             raise DataError("no class of the model lives here: the list or the prior leaves all of them out.")
         return cls(weights / weights.max())
 
-    @property
-    def leaves_out(self) -> bool:
-        """Whether there is a class that does not live here."""
-        return bool((self.weights == 0).any())
-
     def probabilities(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the probabilities ``(C,)`` of an image of one of these; where nothing speaks for any, the weights."""
         weighed: NDArray[np.float64] = probabilities.astype(np.float64) * self.weights
-        total = weighed.sum()
-        return weighed / total if total > 0 else self.weights / self.weights.sum()
+        found = weighed if weighed.sum() > 0 else self.weights
+        shared: NDArray[np.float64] = found / found.sum()
+        return shared
 
     def outside(self, probabilities: NDArray[np.floating[Any]]) -> int | None:
         """Return the class that is more probable than all others together and does not live here; None without one."""
