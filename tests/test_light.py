@@ -13,16 +13,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from packaging.requirements import Requirement
 from PIL import Image
 from stress.colours import write_model
 
 from tlaam.cli.main import VERBS, main
+from tlaam.inference.onnx_file import CHECKSUM
+from tlaam.reference.file import read_index, write_index
+from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.extras import SERVE, TRAIN, install_hint
 
 ROOT = Path(__file__).parents[1]
@@ -248,3 +254,31 @@ def test_the_tour_of_the_python_interface(light: Run, exported_file: Path, photo
     done = light(program, tmp_path / "model.onnx", photos / "jay" / "0.png", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("refused:") == 7 and "answered: Cannot read image 'no-such-photo.jpg'" in done.stdout
+
+
+def test_answers_by_ranks_need_no_torch(
+    light: Run, exported_run: Path, exported_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """A file with held-out answers and a taxonomy, told as the run folder with the same index tells them."""
+    tree = Taxonomy(("crow", "jay", "wren"), ("label", "family"), (("crow", "C."), ("jay", "C."), ("wren", "T.")))
+    of = np.eye(3)[np.arange(60) % 3] * 0.5 + 0.5 / 3
+    held_out = HeldOutAnswers(np.arange(60) % 3, SharedAnswers.of(of))
+    run = shutil.copytree(exported_run, tmp_path / "run")
+    write_index(replace(read_index(run / "gallery.npz"), held_out=held_out, taxonomy=tree), run / "gallery.npz")
+    model = onnx.load(exported_file)
+    facts = {entry.key: entry.value for entry in model.metadata_props if entry.key not in (CHECKSUM, "gallery")}
+    facts |= {"held_out": held_out.to_text(), "taxonomy": tree.to_text()}
+    onnx.helper.set_model_props(model, facts)
+    onnx.save(model, tmp_path / "model.onnx")
+    (tmp_path / "only.txt").write_text("C.\n")
+    asked = [pictures, "--promise", "0.9", "--only", "only.txt"]
+    done = light(COMMAND, "predict", "model.onnx", *asked, "--json", "there.jsonl", folder=tmp_path)
+    assert done.returncode == 0 and "answered at" in done.stderr
+    here = [*asked[:3], "--only", tmp_path / "only.txt", "--json", tmp_path / "here.jsonl", "--precision", "32-true"]
+    assert main([*map(str, ["predict", run, *here])]) == 0
+    files = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
+    expected, found = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
+    keys = ("rank", "taxon", "lineage", "verdict")
+    assert [[row.get(key) for key in keys] for row in found] == [[row.get(key) for key in keys] for row in expected]
+    assert all("rank" in row for row in found if row["error"] is None)
+    assert {row["predictions"][0]["label"] for row in found if row["error"] is None} <= {"crow", "jay"}

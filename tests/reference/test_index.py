@@ -23,6 +23,8 @@ from tlaam.reference.file import read_index, to_bytes, write_index
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector, quantile, rough, sure_from
 from tlaam.reference.similarity import class_means, similarity_left_out, unit
+from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
+from tlaam.taxonomy.tree import Taxonomy
 
 
 def jpeg(side: int = 8, colour: tuple[int, int, int] = (9, 90, 9)) -> bytes:
@@ -57,6 +59,22 @@ def test_what_is_written_is_read(index: ReferenceIndex, tmp_path: Path) -> None:
     assert len(found.digest) == 32
     with np.load(tmp_path / "g.npz", allow_pickle=False) as arrays:  # anybody's NumPy reads it
         assert arrays["embeddings"].shape == (4, 3)
+
+
+def test_what_a_promise_rests_on_is_kept(index: ReferenceIndex, tmp_path: Path) -> None:
+    plain = to_bytes(index)
+    held_out = HeldOutAnswers(np.array([0, 1]), SharedAnswers.of(np.eye(len(index.classes))[:2]))
+    taxonomy = Taxonomy.of_labels(index.classes)
+    write_index(replace(index, held_out=held_out, taxonomy=taxonomy), tmp_path / "g.npz")
+    found = read_index(tmp_path / "g.npz")
+    assert found.held_out is not None and found.held_out.labels.tolist() == [0, 1]
+    assert found.held_out.answers.shares[:, 0].tolist() == [65535, 65535] and found.taxonomy == taxonomy
+    write_index(index, tmp_path / "g.npz")
+    assert read_index(tmp_path / "g.npz").held_out is None and (tmp_path / "g.npz").read_bytes() == plain
+    strange = replace(index, held_out=HeldOutAnswers(np.array([99]), SharedAnswers.of(np.eye(3)[:1])))
+    write_index(strange, tmp_path / "g.npz")
+    with pytest.raises(ModelError, match=r"g\.npz is damaged .*\(a class is none\)"):
+        read_index(tmp_path / "g.npz")
 
 
 def test_the_nearest_come_first(index: ReferenceIndex) -> None:

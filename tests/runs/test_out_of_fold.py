@@ -12,6 +12,7 @@ import pytest
 from tlaam.errors import RunError
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import OutOfFold, read_out_of_fold, write_out_of_fold
+from tlaam.taxonomy.shares import SharedAnswers
 from tlaam.utils.checksums import TRAILER_SIZE, trailer
 
 ANSWERS = OutOfFold(
@@ -28,14 +29,42 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_out_of_fold(path, ANSWERS)
     found = read_out_of_fold(path)
     assert path.name == "out_of_fold.npz" and found.names == ANSWERS.names
+    assert found.shared is None and found.held_out() is None
     for name, array in ANSWERS._asdict().items():
-        if name != "names":
+        if name not in ("names", "shared"):
             np.testing.assert_array_equal(getattr(found, name), array)
             assert getattr(found, name).dtype == array.dtype
     with np.load(path, allow_pickle=False) as arrays:  # anybody's NumPy reads it
         assert arrays["score"].tolist() == [0.75, 0.5, 0.25]
-    write_out_of_fold(path, OutOfFold((), *(getattr(ANSWERS, name)[:0] for name in OutOfFold._fields[1:])))
+    write_out_of_fold(path, OutOfFold((), *(getattr(ANSWERS, name)[:0] for name in OutOfFold._fields[1:5])))
     assert read_out_of_fold(path).names == ()
+
+
+def test_the_most_probable_classes_are_kept_too(tmp_path: Path) -> None:
+    path = tmp_path / "out_of_fold.npz"
+    shared = SharedAnswers(np.array([[0, 2], [0, 1], [1, 0]]), np.array([[49151, 9], [32767, 0], [16383, 4]]))
+    write_out_of_fold(path, ANSWERS._replace(shared=shared))
+    found = read_out_of_fold(path)
+    assert found.shared is not None and found.predicted.tolist() == [0, 0, 1]
+    assert found.shared.classes.tolist() == [[0, 2], [0, 1], [1, 0]]
+    assert found.shared.shares.tolist() == [[49151, 9], [32767, 0], [16383, 4]]
+    held_out = found.held_out()
+    assert held_out is not None and held_out.labels.tolist() == [0, 1], "of the second nothing is known"
+    assert held_out.answers.shares.tolist() == [[49151, 9], [16383, 4]]
+
+
+@pytest.mark.parametrize(
+    "classes, shares",
+    [([[0, 0]] * 3, [[1, 1]] * 3), ([[0, 1]] * 3, [[65535, 1]] * 3), ([[1, 0]] * 3, [[3, 1]] * 3)],
+    ids=["a class twice", "more than a whole", "another answer"],
+)
+def test_shares_that_are_none_are_refused(tmp_path: Path, classes: Any, shares: Any) -> None:
+    path = tmp_path / "out_of_fold.npz"
+    whole = SharedAnswers(np.array([[0, 2], [0, 1], [1, 0]]), np.zeros((3, 2), int))
+    write_out_of_fold(path, ANSWERS._replace(shared=whole))
+    with pytest.raises(ValueError, match=r"twice|whole|others"):
+        write_out_of_fold(path, ANSWERS._replace(shared=SharedAnswers(np.array(classes), np.array(shares))))
+    assert read_out_of_fold(path).shared is not None, "what was there is there"
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +14,7 @@ from PIL import Image
 from tlaam.data.in_memory import ACCEPTED, is_tensor
 from tlaam.errors import ConfigError, DataError, ExportError, InputError, ModelError
 from tlaam.hub.names import is_hub_name
+from tlaam.inference.answering import answer_by
 from tlaam.inference.embedding import embedded
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.inputs import iter_images, names_several
@@ -80,6 +82,35 @@ class Classifier:
         several, given = _listed(images)
         answers = Predictions(self.engine.predict(given))
         return answers if several else answers[0]
+
+    def answering(
+        self,
+        *,
+        taxonomy: str | Path | None = None,
+        promise: float | None = None,
+        only: str | Path | Iterable[str] | None = None,
+        prior: str | Path | Mapping[str, float] | None = None,
+    ) -> Classifier:
+        """Return this classifier, answering otherwise: at the deepest rank that is sure enough, or among some classes.
+
+        What it then predicts, measures and reports is by that; this one stays as it is.
+
+        Args:
+            taxonomy: a table of the classes' taxa, with a column label and one a rank; by default the one that the
+                model was trained with, where it was.
+            promise: share of answers that are right; by default 0.95 where there is a taxonomy.
+            only: classes or taxa that live where the images are from, or a file with one a line.
+            prior: how common each class is there, beside how often it was seen in training, by its name; or a table
+                with columns label and weight.
+
+        Raises:
+            ConfigError: the promise is impossible.
+            DataError: a file cannot be used, or the model has too few held-out answers for the promise.
+            InputError: something is given as what it cannot be.
+        """
+        engine = copy(self.engine)
+        answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
+        return Classifier(engine)
 
     def stream(self, images: Iterable[object]) -> Iterator[Prediction]:
         """Yield a prediction an image, one by one in order, of any number of images.
@@ -332,6 +363,7 @@ def fit(
     group: str | None = None,
     start: str | Path | None = None,
     keep_classes: bool = False,
+    taxonomy: str | Path | None = None,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -351,6 +383,7 @@ def fit(
             or its ``model.safetensors``, or ``hf://owner/name``. Settings of the model are its own, and another is
             refused.
         keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
+        taxonomy: a table of the classes' taxa, kept in the model (`Classifier.answering`).
         index: write the reference index, by which answers get a verdict and look-alikes are found.
         report: write ``report.html``.
         progress: report on standard error.
@@ -381,7 +414,7 @@ def fit(
     source = data if isinstance(data, (str, Path)) and group is None else with_rule(dataset_of(data), group=group)
     fitted = fit_run(
         source, out, merged, test_fraction=test_fraction, start=start, keep_classes=keep_classes,
-        index=index, report=report, progress=progress,
+        taxonomy=taxonomy, index=index, report=report, progress=progress,
     )  # fmt: skip
     if not fitted.first:  # of several processes that trained together, one goes on
         raise SystemExit(0)

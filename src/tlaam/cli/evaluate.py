@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlaam.cli.answering import answering_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, moved_option, precision_option
 from tlaam.cli.output import say_notes, write_json
 from tlaam.utils.progress import progress_bar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--page", type=PATH, metavar="FILE.html", help="Write a report with the measures and pictures.")
 @click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images in that report.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@answering_options
 @precision_option
 @config_option
 @click.option(
@@ -47,6 +49,10 @@ def evaluate(
     page: Path | None,
     pictures: int,
     batch_size: int,
+    taxonomy: Path | None,
+    promise: float | None,
+    only: Path | None,
+    prior: Path | None,
     precision: Precision | None,
     devices: int,
     skip_unreadable: bool,
@@ -61,6 +67,7 @@ def evaluate(
     from tlaam.data.open import open_dataset
     from tlaam.evaluation.evaluate import evaluate as measure
     from tlaam.evaluation.evaluate import trained_on
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.inference.prediction_cache import PredictionCache
     from tlaam.models.build import default_device
@@ -69,6 +76,7 @@ def evaluate(
 
     device, first = joined_process_group(devices, default_device().type)
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
+    answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
     answers = PredictionCache(engine)
     if data is not None:
         images = open_dataset(data, strict=False)

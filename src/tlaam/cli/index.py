@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlaam.cli.answering import TAXONOMY
 from tlaam.cli.options import PATH, config_option, moved_option, precision_option
 from tlaam.reference.index import PER_CLASS
 from tlaam.utils.progress import progress_bar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     "--per-class", type=click.IntRange(1), default=PER_CLASS, show_default=True, help="Most images of a class."
 )
 @click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small picture of each image. [yes]")
+@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Kept with the run.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @precision_option
 @config_option
@@ -34,6 +36,7 @@ def index(
     out: Path | None,
     per_class: int,
     thumbnails: bool,
+    taxonomy: Path | None,
     batch_size: int,
     precision: Precision | None,
 ) -> None:
@@ -56,6 +59,7 @@ def index(
             path=out,
             per_class=per_class,
             thumbnails=thumbnails,
+            taxonomy=taxonomy,
             progress=progress,
             batch_size=batch_size,
             precision=precision,

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tlaam.cli.answering import AnswerColumn, answering_options, widest
 from tlaam.cli.field_options import field_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, notes_on_verdicts, padded, say_notes
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _SHOWN = 3  # classes in a row of the table
 _WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
 _WIDEST_VERDICT = len("stranger")
+_SAID = "sure enough"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's name is longer
 
 
@@ -39,6 +41,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@answering_options
 @precision_option
 @click.option(
     "--compile",
@@ -76,6 +79,10 @@ def predict(
     overlays: Path | None,
     top_k: int,
     batch_size: int,
+    taxonomy: Path | None,
+    promise: float | None,
+    only: Path | None,
+    prior: Path | None,
     precision: Precision | None,
     compiled: bool,
     into: Path | None,
@@ -95,16 +102,18 @@ def predict(
     """
     from tlaam.cli.predict_into import Asked, predict_all
     from tlaam.hub.download import local_folder
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images, left_out_of_inputs
 
+    asked_by: dict[str, Any] = {"taxonomy": taxonomy, "promise": promise, "only": only, "prior": prior}
     if into is not None or outputs.are_wanted:
         if overlays is not None or (json_file is not None and (into is not None or json_file == "-")):
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
         outputs = replace(outputs, jsonl=None if json_file is None else Path(json_file))
         asked = Asked(
             local_folder(model), images, top_k, batch_size, precision, compiled, kind, shard_size, processes,
-            photo_facts,
+            photo_facts, asked_by,
         )  # fmt: skip
         predict_all(into, asked, outputs)
         return
@@ -118,10 +127,14 @@ def predict(
     engine = load_engine(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )
+    answer_by(engine, **asked_by)
+    said = AnswerColumn(engine)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     table = (
-        None if json_file == "-" else _Table(paths, engine.classes, min(top_k, _SHOWN), judged=engine.tells_strangers)
+        None
+        if json_file == "-"
+        else _Table(paths, engine.classes, min(top_k, _SHOWN), said, judged=engine.tells_strangers)
     )
     if table is not None:
         click.echo(table.heading())
@@ -138,11 +151,14 @@ def predict(
             if overlays is not None:
                 record["overlay"] = _write_overlay(prediction, overlays, number)
             write_line(record)
+            said.count(prediction)
             failures += prediction.error is not None
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
             progress(number, len(paths))
     say_notes(notes_on_verdicts(len(paths), strangers, unsure, failures, judged=engine.tells_strangers))
+    for line in said.lines():
+        click.echo(f"tlaam: {line}", err=True)
     if failures == len(paths):
         raise click.exceptions.Exit(1)
 
@@ -153,15 +169,21 @@ class _Table:
     What an answer is worth stands before it: behind long names it would be out of sight.
     """
 
-    def __init__(self, paths: Sequence[str], classes: Sequence[str], shown: int, *, judged: bool) -> None:
-        self.judged = judged
+    def __init__(
+        self, paths: Sequence[str], classes: Sequence[str], shown: int, said: AnswerColumn, *, judged: bool
+    ) -> None:
+        self.judged, self.said, texts = judged, said, said.texts()
+        self.said_width = widest(texts, _SAID, _WIDEST_CLASS, columns) if texts else 0
         self.titles = ("best class", "second", "third")[: min(shown, len(classes))]
         self.path_width = _width(["image", *paths], _WIDEST_PATH)
         self.class_width = _width(["best class", *classes], _WIDEST_CLASS)
 
     def heading(self) -> str:
         return self._line(
-            "image", "answer", [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)]
+            "image",
+            "answer",
+            _SAID,
+            [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)],
         )
 
     def row(self, prediction: Prediction) -> str:
@@ -170,10 +192,11 @@ class _Table:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
         top = prediction.top(len(self.titles))
         cells = [(printable(label), f"{probability:.1%}") for label, probability in top]
-        return self._line(path, prediction.verdict or "", cells)
+        return self._line(path, prediction.verdict or "", self.said.cell(prediction), cells)
 
-    def _line(self, path: str, verdict: str, cells: Sequence[tuple[str, str]]) -> str:
+    def _line(self, path: str, verdict: str, said: str, cells: Sequence[tuple[str, str]]) -> str:
         verdicts = [padded(verdict, _WIDEST_VERDICT)] if self.judged else []
+        verdicts += [padded(said, self.said_width)] if self.said_width else []
         texts = [f"{padded(label, self.class_width)} {share:>6}" for label, share in cells]
         return "  ".join([padded(path, self.path_width), *verdicts, *texts]).rstrip()
 

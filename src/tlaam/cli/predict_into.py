@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from tlaam.cli.answering import as_arguments
 from tlaam.cli.output import notes_on_verdicts, say_notes
 from tlaam.errors import ConfigError
 from tlaam.utils.progress import progress_bar
@@ -41,6 +42,7 @@ class Asked:
     shard_size: int | None
     processes: int
     photo_facts: bool
+    answering: dict[str, Any]
 
 
 def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
@@ -95,19 +97,21 @@ def _in_processes(folder: Path, asked: Asked, outputs: Outputs) -> None:
     options = ["--into", folder, "--format", asked.kind, "--shard-size", _shard_size(folder, asked, outputs)]
     options += ["--top-k", asked.top_k, "--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
     options += [*(["--compile"] if asked.compiled else []), *(["--photo-facts"] if outputs.are_wanted else [])]
-    options += ["--", asked.model, *asked.images]
+    options += [*as_arguments(asked.answering), "--", asked.model, *asked.images]
     if failed := run_processes(asked.processes, ["predict", *map(str, options)]):
         raise click.exceptions.Exit(failed)
 
 
 def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share) -> int:
     from tlaam.field.predicting import predict_card
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
 
     engine = load_engine(
         asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
         device=share.gpu() if asked.model.is_dir() else None,
     )  # fmt: skip
+    answer_by(engine, **asked.answering)
     with progress_bar("predicting") as progress:
         done = predict_card(
             folder, engine, asked.images, outputs, top_k=asked.top_k, kind=asked.kind,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlaam.cli.answering import TAXONOMY
 from tlaam.cli.options import MODEL, PATH, moved_option
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
@@ -53,6 +54,7 @@ def _recipes() -> str:
     metavar="NUMBER/COUNT",
     help="Hold out this fold of the training images as test split, e.g. 2/5, in place of the one that DATA has.",
 )
+@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Kept in the model.")
 @click.option("--copies", "copies_file", type=PATH, hidden=True)
 @click.option("--report/--no-report", default=True, help="Write RUN/report.html at the end. [yes]")
 @click.option(
@@ -72,6 +74,7 @@ def train(
     keep_classes: bool,
     group: str | None,
     fold: str | None,
+    taxonomy: Path | None,
     copies_file: Path | None,
     report: bool,
     index: bool,
@@ -110,13 +113,15 @@ def train(
     else:
         if keep_classes and start is None:
             raise click.UsageError("--keep-classes keeps classes of the model that --from names; give --from too.")
+        if taxonomy is not None and not index:
+            raise click.UsageError("--taxonomy is kept in the reference index; leave --no-index out.")
         settings = settings_from(context)
         from tlaam.workflows.fit import fit
 
         assert data is not None
         fitted = fit(
             _source(data, group, fold, copies_file), out, settings, start=start, keep_classes=keep_classes,
-            index=index, report=report, say=_said,
+            taxonomy=taxonomy, index=index, report=report, say=_said,
         )  # fmt: skip
     if fitted.first:  # of several processes that trained together, one speaks
         quoted = shlex.quote(str(fitted.run))

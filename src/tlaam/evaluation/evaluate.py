@@ -21,11 +21,13 @@ from tlaam.evaluation.heatmaps import HeatmapReport, heatmap_report
 from tlaam.evaluation.localization import box_iou, localization_report
 from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
+from tlaam.evaluation.ranks import rank_report
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.inference.engine import Engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.runs.splits import TrainingData, preferred_split, with_the_runs_splits
+from tlaam.taxonomy.answers import Answering
 
 
 def evaluate(
@@ -90,7 +92,7 @@ def evaluate(
 
     report = _report(
         images, chosen, samples, answered(samples, "images"), labels, engine.classes,
-        draws_maps=engine.model.draws_maps,
+        draws_maps=engine.model.draws_maps, answering=engine.answering,
     )  # fmt: skip
     seconds = engine.seconds - began
     if report.heatmaps is not None and validation:
@@ -135,6 +137,7 @@ def _report(
     classes: Sequence[str],
     *,
     draws_maps: bool,
+    answering: Answering | None,
 ) -> EvaluationReport:
     rows = [row for row in zip(samples, predictions, labels, strict=True) if row[1].error is None]
     if not rows:
@@ -174,6 +177,10 @@ def _report(
         )
         for row, (sample, prediction, label) in enumerate(rows)
     ]
+    said = [prediction.answer for prediction in answered if prediction.answer is not None]
+    ranks = None
+    if answering is not None and answering.promise is not None and len(said) == len(rows):
+        ranks = rank_report(answering, said, by_branch["fused"].numpy(), truth.tolist())
     return EvaluationReport(
         images.name,
         split,
@@ -187,6 +194,7 @@ def _report(
         per_image,
         images_with_boxes=sum(sample.box is not None for sample, *_ in rows),
         box_doubt=_box_doubt([sample for sample, *_ in rows], answered),
+        ranks=ranks,
     )
 
 

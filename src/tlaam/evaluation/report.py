@@ -13,6 +13,7 @@ from tlaam.evaluation.heatmaps import HeatmapReport
 from tlaam.evaluation.localization import LocalizationReport
 from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
+from tlaam.evaluation.ranks import RankReport
 from tlaam.reference.ood_detector import Verdict
 
 BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
@@ -80,6 +81,7 @@ class EvaluationReport:
             ``fp16`` or ``int8``; empty where it is not known.
         box_doubt: why the true boxes seem to be of smaller copies of the images (`tlaam.data.boxes`); else empty.
         seconds: time spent on reading and answering, loading the model not; 0 where it was not measured.
+        ranks: accuracy by rank and what the promise came to; None where nothing was promised.
     """
 
     data: str
@@ -97,6 +99,7 @@ class EvaluationReport:
     precision: str = ""
     seconds: float = 0.0
     box_doubt: str = ""
+    ranks: RankReport | None = None
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -131,6 +134,8 @@ class EvaluationReport:
             values["parts"] = self.parts.summary()
         if self.masks is not None:
             values["masks"] = self.masks.summary()
+        if self.ranks is not None:
+            values["taxonomy"] = self.ranks.summary()
         values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
@@ -143,6 +148,8 @@ class EvaluationReport:
         if self.selected_on_these:
             heading += f"\n{BEST_EPOCH}"
         blocks = [heading, _text_table("branch", _CLASSIFICATION_TITLES, rows)]
+        if self.ranks is not None:
+            blocks.append(self.ranks.lines())
         if self.localization is not None:
             boxes = {"object box": self.localization.measures()}
             for name, report in self.localization.trivial.items():

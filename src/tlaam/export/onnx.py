@@ -397,6 +397,9 @@ def metadata(
         texts["gallery"] = digest_of(to_bytes(index))
         if (detector := index.detector.to_text()) is not None:
             texts["familiarity"] = detector
+        texts |= {
+            name: part.to_text() for name in ("held_out", "taxonomy") if (part := getattr(index, name)) is not None
+        }
     return {**texts, **{name: json.dumps(value) for name, value in facts.items()}}
 
 

@@ -24,6 +24,9 @@ from tlaam.inference.prediction import Prediction, Source
 from tlaam.reference.file import index_file_of, read_index
 from tlaam.reference.index import LookAlike, ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.taxonomy.answers import Answering, TaxonAnswer
+from tlaam.taxonomy.shares import HeldOutAnswers
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.extras import require_extra
 
 if TYPE_CHECKING:
@@ -65,6 +68,9 @@ class Engine:
 
     Attributes:
         detector: tells what is out of distribution; None where nothing is known of what the model learnt from.
+        held_out: what the model answered for images that it had not seen; None where it keeps none.
+        taxonomy: that the model was trained with; None of any other.
+        answering: at which ranks, how sure and among which classes; None for the most probable class alone.
         answered: images answered for so far.
         seconds: time spent on them, reading included, loading the model not.
 
@@ -89,6 +95,9 @@ class Engine:
         self.answered, self.seconds = 0, 0.0
         self.index: ReferenceIndex | None = None
         self.detector: OODDetector | None = model.detector
+        self.held_out: HeldOutAnswers | None = getattr(model, "held_out", None)
+        self.taxonomy: Taxonomy | None = getattr(model, "taxonomy", None)
+        self.answering: Answering | None = Answering.own(self.taxonomy, self.held_out)
         if (index := index or model.index) is not None:
             self.use_index(index)
 
@@ -114,6 +123,12 @@ class Engine:
                 "again (tlaam index)."
             )
         self.index, self.detector = index, index.detector
+        self.held_out, self.taxonomy = index.held_out, index.taxonomy
+        self.use_answering(Answering.own(index.taxonomy, index.held_out))
+
+    def use_answering(self, answering: Answering | None) -> None:
+        """Answer so from now on (`tlaam.inference.answering.answer_by`)."""
+        self.answering = answering
 
     def predict(self, images: Iterable[object]) -> Iterator[Prediction]:
         """Yield one prediction an image, in order; a file that cannot be read yields its error, never an answer.
@@ -165,7 +180,7 @@ class Engine:
         if not readable:
             return [_unread(read) for read in batch]
         inputs = np.stack([read.pixels for read in readable if read.pixels is not None])
-        answers = map(_finite, self._unpack(self.model.answer(inputs), readable))
+        answers = map(self._settled, self._unpack(self.model.answer(inputs), readable))
         return [_unread(read) if read.pixels is None else next(answers) for read in batch]
 
     def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
@@ -185,10 +200,36 @@ class Engine:
 
     def with_verdict(self, prediction: Prediction) -> Prediction:
         """Return a prediction that was made before there was an index, with what the index says of it."""
+        if self.answering is not None and self.answering.residents is not None:
+            return prediction  # its probabilities are not the model's any more
         if self.detector is None or prediction.embedding is None or prediction.score is None:
             return prediction
-        similarity = float(self.detector.similarity(prediction.embedding[None])[0])
-        return replace(prediction, similarity=similarity, verdict=self.detector.verdict(similarity, prediction.score))
+        return self._judged(prediction, float(self.detector.similarity(prediction.embedding[None])[0]))
+
+    def _settled(self, prediction: Prediction) -> Prediction:
+        checked = _finite(prediction)
+        return checked if checked.error is not None else self._judged(checked, checked.similarity)
+
+    def _judged(self, prediction: Prediction, similarity: float | None) -> Prediction:
+        """Return a prediction with what is said of it, by the model's own probabilities."""
+        answering, outside = self.answering, None
+        probabilities = prediction.probabilities
+        answer = None if answering is None else answering.answer(probabilities["fused"])
+        if answering is not None and (residents := answering.residents) is not None:
+            place = residents.outside(probabilities["fused"])
+            outside = None if place is None else (self.classes[place], float(probabilities["fused"][place]))
+            probabilities = {name: residents.probabilities(values) for name, values in probabilities.items()}
+        verdict = None
+        if self.detector is not None and similarity is not None:
+            sure = answer.depth == 0 if answer is not None else None
+            probability = float(probabilities["fused"].max()) if sure is None else float(sure)
+            verdict = self.detector.verdict(similarity, 0.0 if outside is not None else probability)
+        if answer is not None and verdict == "stranger":
+            answer = TaxonAnswer()
+        return replace(
+            prediction, probabilities=probabilities, similarity=similarity, verdict=verdict, answer=answer,
+            outside=outside,
+        )  # fmt: skip
 
     def _read_numbered(self, given: tuple[int, object]) -> ReadImage:
         number, image = given
@@ -200,8 +241,6 @@ class Engine:
         similarity = self.detector.similarity(embeddings) if self.detector and embeddings is not None else None
         wanted = self.embeddings or self.index is not None
         for row, read in enumerate(batch):
-            of_row = None if similarity is None else float(similarity[row])
-            score = float(answers.probabilities["fused"][row].max())
             yield Prediction(
                 path=read.path,
                 size=read.size,
@@ -210,8 +249,7 @@ class Engine:
                 heatmap=None if heatmaps is None else heatmaps[row],
                 object_box=None if objects is None else input_to_image(objects[row], side, *read.size),
                 part_boxes=None if parts is None else input_to_image(parts[row], side, *read.size),
-                similarity=of_row,
-                verdict=self.detector.verdict(of_row, score) if self.detector and of_row is not None else None,
+                similarity=None if similarity is None else float(similarity[row]),
                 embedding=embeddings[row] if wanted and embeddings is not None else None,
                 source=read.source,
                 depth=self.model.depth,

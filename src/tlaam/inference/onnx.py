@@ -46,6 +46,7 @@ class OnnxModel:
         precision: ``fp32``, ``fp16`` or ``int8``.
         depth: black and white of images of more than 8 bits, as of the images that it learnt from.
         draws_maps: as of `tlaam.inference.backend.Backend`.
+        held_out, taxonomy: as of `tlaam.inference.onnx_file.ModelFile`.
         training_data: as of `tlaam.inference.onnx_file.ModelFile`.
 
     Raises:
@@ -57,6 +58,7 @@ class OnnxModel:
         self.path, self.classes, self.source_size = path, file.classes, file.source_size
         self.detector, self.index_digest, self.depth = file.detector, file.index_digest, file.depth
         self.precision, self.training_data = file.precision, file.training_data
+        self.held_out, self.taxonomy = file.held_out, file.taxonomy
         self.index: ReferenceIndex | None = None
         self.checksum = checksum(file.content)
         self._session = _session(path, file.content)

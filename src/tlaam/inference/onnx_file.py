@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tlaam.data.depth import LEGACY, Depth
 from tlaam.errors import ModelError
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.taxonomy.shares import HeldOutAnswers
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.checksums import checksum_of
 
 MAX_BYTES = 2**31 - 1
@@ -26,6 +28,8 @@ MAX_METADATA = 1 << 24
 """Bytes of all that a file says of itself."""
 SOURCE_SIZES = range(32, 4097)
 """Sides of the input image that are believed."""
+
+_Part = TypeVar("_Part")
 
 # Field numbers of onnx.proto: which messages hold others that may hold tensors.
 _HELD = {
@@ -63,6 +67,8 @@ class ModelFile:
         training_data: what the splits of its training data are cut again by (`tlaam.runs.splits`), not looked at yet;
             None where the file does not say.
         depth: black and white of images of more than 8 bits; files of versions that took all for 16 bits do not say.
+        held_out: what the model answered for images that it had not seen; None where the file brings none.
+        taxonomy: of the classes; None of a model that was trained without.
     """
 
     content: bytes = field(repr=False)
@@ -74,6 +80,8 @@ class ModelFile:
     localizer: str | None = None
     training_data: Any = None
     depth: Depth = LEGACY
+    held_out: HeldOutAnswers | None = field(default=None, repr=False)
+    taxonomy: Taxonomy | None = field(default=None, repr=False)
 
 
 def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
@@ -108,12 +116,14 @@ def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
         content,
         tuple(classes),
         size,
-        _detector(path, metadata["familiarity"], len(classes)) if "familiarity" in metadata else None,
+        _part(path, metadata, "familiarity", lambda text: OODDetector.from_text(text, len(classes))),
         None if digest is None else digest.decode("ascii", "replace"),
         metadata.get("precision", b"fp32").decode("ascii", "replace")[:40],
         _localizer(path, metadata),
         _json(path, "training_data", metadata["training_data"]) if "training_data" in metadata else None,
         _depth(path, preprocessing),
+        _part(path, metadata, "held_out", lambda text: HeldOutAnswers.from_text(text, len(classes))),
+        _part(path, metadata, "taxonomy", lambda text: Taxonomy.from_text(text, classes)),
     )
 
 
@@ -130,11 +140,13 @@ def _depth(path: Path, preprocessing: dict[str, Any]) -> Depth:
         raise ModelError(f"{path}: 'depth' of its metadata cannot be used: {error}.") from error
 
 
-def _detector(path: Path, text: bytes, classes: int) -> OODDetector:
+def _part(path: Path, metadata: dict[str, bytes], name: str, read: Callable[[str], _Part]) -> _Part | None:
+    if name not in metadata:
+        return None
     try:
-        return OODDetector.from_text(text.decode(), classes)
-    except (ValueError, RecursionError) as error:  # what is no JSON or no base64 is a ValueError too
-        raise ModelError(f"{path}: 'familiarity' of its metadata cannot be used: {str(error)[:100]}.") from error
+        return read(metadata[name].decode())
+    except (ValueError, OverflowError, RecursionError) as error:  # what is no JSON or no base64 is a ValueError too
+        raise ModelError(f"{path}: '{name}' of its metadata cannot be used: {str(error)[:100]}.") from error
 
 
 def model_checksum(content: bytes) -> str:

@@ -22,6 +22,7 @@ from tlaam.data.sample import Box, Sample
 from tlaam.errors import DataError, MissingPackageError
 from tlaam.inference.backend import Floats
 from tlaam.reference.ood_detector import Verdict
+from tlaam.taxonomy.answers import TaxonAnswer
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.text import safe_cell
 from tlaam.visualization.panels import prediction_panel, prediction_views
@@ -63,6 +64,10 @@ class Prediction:
             None without a reference index (docs/strangers.md).
         verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index, or
             with one that cannot tell strangers.
+        answer: at the deepest rank that is sure enough for the promise; None where nothing is promised
+            (docs/field-taxonomy.md).
+        outside: the class that was more probable than all others together and does not live here, and its probability
+            before the others shared it out; None without one.
         embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
         source: the image itself, or where it lies.
         depth: black and white that it was read by, where it has more than 8 bits and does not declare them.
@@ -78,6 +83,8 @@ class Prediction:
     part_boxes: Floats | None = field(default=None, repr=False)
     similarity: float | None = None
     verdict: Verdict | None = None
+    answer: TaxonAnswer | None = None
+    outside: tuple[str, float] | None = None
     embedding: Floats | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False, compare=False)
     depth: Depth = field(default_factory=Depth, repr=False, compare=False)
@@ -91,6 +98,21 @@ class Prediction:
     def score(self) -> float | None:
         """The probability of `label`; None with an error."""
         return self.top(1)[0][1] if self.probabilities else None
+
+    @property
+    def rank(self) -> str | None:
+        """The deepest rank that is sure enough for the promise; None where none is, or nothing is promised."""
+        return None if self.answer is None else self.answer.rank
+
+    @property
+    def taxon(self) -> str | None:
+        """What the image shows at `rank`; None likewise."""
+        return None if self.answer is None else self.answer.taxon
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """The taxa by rank from `rank` upwards; empty likewise."""
+        return {} if self.answer is None else dict(self.answer.lineage)
 
     @property
     def confidence(self) -> Verdict | None:
@@ -136,10 +158,26 @@ class Prediction:
             "similarity": similarity,
             "confidence": self.verdict,
             "familiarity": similarity,
+            **self._ranked(),
             "object_box": None if self.object_box is None else _rounded(self.object_box),
             "part_boxes": None if self.part_boxes is None else [_rounded(box) for box in self.part_boxes],
             "error": self.error,
         }
+
+    def _ranked(self) -> dict[str, Any]:
+        """Return what is said by ranks and of classes that do not live here, where it was asked for."""
+        values: dict[str, Any] = {}
+        if self.answer is not None:
+            share = self.answer.probability
+            values = {
+                "rank": self.rank,
+                "taxon": self.taxon,
+                "taxon_probability": None if share is None else round(share, 6),
+                "lineage": self.lineage,
+            }
+        if self.outside is not None:
+            values["outside"] = _rows([self.outside])[0]
+        return values
 
     def to_row(self) -> dict[str, Any]:
         """Return one row of a table, by `COLUMNS`; None where there is nothing."""

@@ -92,7 +92,6 @@ def predict_into(
     folder = Path(folder)
     if not isinstance(inputs, (str, Path)):
         inputs = list(inputs)
-    encode = {"jsonl": _lines, "parquet": _parquet}[kind]
     if kind == "parquet":
         _require_pyarrow()
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +117,7 @@ def predict_into(
                         rows.append({"row": row, **answer.to_dict(top_k), **describe(answer)})
                         failures += answer.error is not None
                         progress(passed + len(rows), count)
-                    _write(file, encode(rows))
+                    _write(file, _lines(rows) if kind == "jsonl" else _parquet(rows, engine.answering is not None))
                     predicted += len(paths)
                 done_with(file)
             passed += len(paths)
@@ -174,6 +173,7 @@ def _settle_plan(
         "format": kind,
         "shard_size": shard_size,
         "precision": engine.model.precision,
+        "answering": None if engine.answering is None else engine.answering.digest(),
     }
     path = folder / PLAN
     if not path.exists():
@@ -226,7 +226,7 @@ def _require_pyarrow() -> None:
         raise MissingPackageError("Parquet needs pyarrow: pip install pyarrow, or leave --format jsonl.") from error
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
+def _parquet(rows: list[dict[str, Any]], ranked: bool) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -245,6 +245,11 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
             ("width", pa.int64()), ("height", pa.int64()), ("time", pa.string()), ("camera", pa.string()),
             ("latitude", pa.float64()), ("longitude", pa.float64()),
         ])))  # fmt: skip
+    if ranked:
+        taxa = [("rank", pa.string()), ("taxon", pa.string()), ("taxon_probability", pa.float64())]
+        for name, kind in (*taxa, ("lineage", pa.string()), ("outside", top.value_type)):
+            schema = schema.append(pa.field(name, kind))
+        rows = [{**row, "lineage": json.dumps(row["lineage"])} if "lineage" in row else row for row in rows]
     # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
     safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
     stream = io.BytesIO()

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tlaam.errors import ModelError
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.taxonomy.shares import HeldOutAnswers
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.arrays import UNFIT, arrays_of
 from tlaam.utils.arrays import to_bytes as arrays_to_bytes
 from tlaam.utils.atomic import write_atomically
@@ -41,6 +43,7 @@ _ARRAYS = {
 def to_bytes(index: ReferenceIndex) -> bytes:
     """Return the file's content."""
     facts = {"format": FORMAT, **index.detector.facts(), "classes": index.classes, "names": index.names}
+    facts |= {name: part.to_text() for name in ("held_out", "taxonomy") if (part := getattr(index, name)) is not None}
     arrays: dict[str, NDArray[Any]] = {
         "means": index.detector.means,
         "embeddings": index.embeddings,
@@ -118,7 +121,15 @@ def _index(arrays: dict[str, NDArray[Any]]) -> ReferenceIndex:
         labels,
         names,
         _cut(arrays["thumbnails"].tobytes(), ends.tolist()),
+        HeldOutAnswers.from_text(_text(facts, "held_out"), len(classes)) if "held_out" in facts else None,
+        Taxonomy.from_text(_text(facts, "taxonomy"), classes) if "taxonomy" in facts else None,
     )
+
+
+def _text(facts: dict[str, Any], name: str) -> str:
+    if not isinstance(value := facts[name], str):
+        raise ValueError(f"'{name}' is no text")
+    return value
 
 
 def _texts(facts: dict[str, Any], name: str) -> tuple[str, ...]:

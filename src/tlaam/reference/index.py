@@ -12,6 +12,8 @@ from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
 from tlaam.reference.ood_detector import OODDetector
 from tlaam.reference.similarity import Floats, cosines, unit
+from tlaam.taxonomy.shares import HeldOutAnswers
+from tlaam.taxonomy.tree import Taxonomy
 
 PER_CLASS = 30
 MAX_IMAGES = 6000
@@ -49,6 +51,9 @@ class ReferenceIndex:
         labels: class index of each, ``(N,)``.
         names: of each, its path relative to the data.
         thumbnails: of each a small JPEG file, or of none.
+        held_out: what the model answered for images that it had not seen, by which a promise is made; None of a model
+            that held none out.
+        taxonomy: of the classes; None of a model that was trained without.
         digest: of the file it was read from; empty of one that was not.
     """
 
@@ -58,6 +63,8 @@ class ReferenceIndex:
     labels: NDArray[np.int32] = field(repr=False)
     names: tuple[str, ...] = field(repr=False)
     thumbnails: tuple[bytes, ...] = field(default=(), repr=False)
+    held_out: HeldOutAnswers | None = field(default=None, repr=False)
+    taxonomy: Taxonomy | None = field(default=None, repr=False)
     digest: str = ""
 
     def similarity(self, embedding: Floats) -> float:

@@ -35,6 +35,28 @@ def calibration_of(report: EvaluationReport) -> Chart:
     )
 
 
+def ranks_of(report: EvaluationReport) -> list[Table]:
+    """Return how often each rank is right, how deep answers go, and whether the promise held; nothing without one."""
+    if (found := report.ranks) is None:
+        return []
+    rows: list[Sequence[str | int | float | None]] = [
+        (rank.rank, rank.accuracy, rank.answers, rank.right / rank.answers if rank.answers else None)
+        for rank in found.ranks
+    ]
+    rows.append(("no answer", None, found.images - found.answers, None))
+    kept = "" if found.kept is None else f" {found.right} of {found.answers} answers are right ({found.kept:.1%})."
+    word = "held" if found.held else "did not hold"
+    return [
+        Table(
+            "How deep its answers go",
+            ("Rank", "Most probable taxon right", "Answered at it", "Of them right"),
+            rows,
+            f"Each image is answered at the deepest rank that is sure enough for the promise, that {found.promise:.0%} "
+            f"of the answers are right.{kept} So the promise {word}.",
+        )
+    ]
+
+
 def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table:
     """Return how often answers were right by what the model said of them, or that it says nothing."""
     if detector is None or not detector.tells_strangers:
@@ -53,11 +75,14 @@ def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table
         right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
         rows.append((title, len(right), sum(right) / len(right) if right else None))
     strangers = sum(r.verdict == "stranger" for r in report.per_image)
+    unsure = f"Unsure: less than {detector.sure_from:.0%} probable."
+    if report.ranks is not None:
+        unsure = "Unsure: the deepest rank is not sure enough for the promise."
     return Table(
         _VERDICTS,
         ("It says", "Images", "Of them right"),
         rows,
-        f"Every answer comes with one of these words. Unsure: less than {detector.sure_from:.0%} probable. Unlike what "
+        f"Every answer comes with one of these words. {unsure} Unlike what "
         f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
         f"which are all of its own classes. Where the words begin was chosen on {detector.chosen_on}.",
     )

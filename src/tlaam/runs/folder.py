@@ -29,6 +29,7 @@ class RunFolder:
     that its epochs took, what it started from, and what loggers call it; ``start/`` the weights of a run that started
     from a trained model, as it began with them;
     ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
+    ``taxonomy.json`` the taxa of its classes, where a taxonomy was given;
     ``out_of_fold.npz`` of a probe, answers for its training images by probes that had not seen them;
     ``logs/`` what the logger writes (`tlaam.training.trackers`); ``checkpoints/``; at the end ``model.safetensors`` and
     ``config.json``, and of `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
@@ -70,6 +71,11 @@ class RunFolder:
     def out_of_fold(self) -> Path:
         """What training images were answered by probes that had not seen them (`tlaam.runs.out_of_fold`)."""
         return self.path / "out_of_fold.npz"
+
+    @property
+    def taxonomy(self) -> Path:
+        """The taxa of its classes, of a run that was begun with a taxonomy (`tlaam.runs.taxonomy`)."""
+        return self.path / "taxonomy.json"
 
     @property
     def start(self) -> Path:
@@ -135,14 +141,14 @@ class RunFolder:
         with self.locked():
             self.require_new()  # another process may have begun here before the lock was ours
             remove_leftovers(self.path)
-            for path in (self.data, self.skipped, self.status):
+            for path in (self.data, self.skipped, self.status, self.taxonomy):
                 path.unlink(missing_ok=True)
             if self.start.exists():
                 shutil.rmtree(self.start)
             yield
 
     def _is_of_beginning(self, name: str) -> bool:
-        ours = {path.name for path in (self.data, self.skipped, self.status)}
+        ours = {path.name for path in (self.data, self.skipped, self.status, self.taxonomy)}
         half = {f".{own}." for own in (*ours, self.config.name)}
         return name in {self.lock.name, self.start.name, *ours} or (
             name.endswith(".tmp") and name.startswith(tuple(half))

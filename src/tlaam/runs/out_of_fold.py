@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from tlaam.errors import RunError
 from tlaam.runs.folder import RunFolder
+from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
 from tlaam.utils.arrays import UNFIT, arrays_of, to_bytes
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import TRAILER_SIZE, trailer
 from tlaam.utils.reading import require_regular
 
-FORMAT = 1
+FORMATS = 1, 2
+"""Without and with the most probable classes of each answer; other files than those are refused."""
 
 _MAX_FILE = 1 << 28
 _ROUNDING = 1e-6
@@ -31,6 +33,8 @@ _ARRAYS = {
     "known": ("|u1", 1),
     "facts": ("|u1", 1),
 }
+_SHARED = {"classes": ("<i4", 2), "shares": ("<u2", 2)}
+"""Arrays that format 2 has beside them."""
 
 
 class OutOfFold(NamedTuple):
@@ -42,6 +46,7 @@ class OutOfFold(NamedTuple):
         predicted: index of the most probable class, ``(N,)``.
         score: its probability, at the model's temperature, ``(N,)``.
         known: whether that model had seen other images of the image's class, ``(N,)``; of the others nothing is said.
+        shared: the most probable classes of each answer; None of a run of an older version.
     """
 
     names: tuple[str, ...]
@@ -49,6 +54,13 @@ class OutOfFold(NamedTuple):
     predicted: NDArray[np.int64]
     score: NDArray[np.float32]
     known: NDArray[np.bool_]
+    shared: SharedAnswers | None = None
+
+    def held_out(self) -> HeldOutAnswers | None:
+        """Return the answers of which something is known, by which a promise is made; None of an older version."""
+        if self.shared is None:
+            return None
+        return HeldOutAnswers(self.labels, self.shared).of(self.known)
 
 
 def write_out_of_fold(path: Path, answers: OutOfFold) -> None:
@@ -59,9 +71,12 @@ def write_out_of_fold(path: Path, answers: OutOfFold) -> None:
         OSError: the system refused otherwise.
         ValueError: the answers are none (`read_out_of_fold` would refuse them).
     """
-    facts = json.dumps({"format": FORMAT, "names": list(answers.names)}).encode("ascii")
+    kinds = _ARRAYS if answers.shared is None else _ARRAYS | _SHARED
+    facts = json.dumps({"format": FORMATS[answers.shared is not None], "names": list(answers.names)}).encode("ascii")
     arrays: dict[str, NDArray[Any]] = {**answers._asdict(), "facts": np.frombuffer(facts, np.uint8)}
-    content = to_bytes({name: arrays[name] for name in _ARRAYS}, _ARRAYS)
+    if answers.shared is not None:
+        arrays |= {"classes": answers.shared.classes, "shares": answers.shared.shares}
+    content = to_bytes({name: arrays[name] for name in kinds}, kinds)
     _answers(content)
     write_atomically(path, content, trailer(content))
 
@@ -100,9 +115,10 @@ def out_of_fold_of(run: Path) -> OutOfFold | None:
 
 
 def _answers(content: bytes) -> OutOfFold:
-    arrays = arrays_of(content, _ARRAYS)
+    has_shares = int.from_bytes(content[-12:-10], "little") == len(_ARRAYS | _SHARED)  # as the archive's end says
+    arrays = arrays_of(content, _ARRAYS | _SHARED if has_shares else _ARRAYS)
     facts = json.loads(arrays["facts"].tobytes())
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+    if not isinstance(facts, dict) or facts.get("format") != FORMATS[has_shares]:
         raise ValueError("its format is another")
     names = facts.get("names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -114,7 +130,12 @@ def _answers(content: bytes) -> OutOfFold:
         raise ValueError("a class is none")
     if not ((score >= 0) & (score <= 1 + _ROUNDING)).all():  # NaN is refused, too
         raise ValueError("a score is no probability")
-    return OutOfFold(tuple(names), labels, predicted, score, known.astype(bool))
+    shared = None
+    if has_shares:
+        shared = HeldOutAnswers.checked(labels, arrays["classes"], arrays["shares"]).answers
+        if len(names) and (shared.classes[:, 0] != predicted).any():
+            raise ValueError("its most probable classes are others")
+    return OutOfFold(tuple(names), labels, predicted, score, known.astype(bool), shared)
 
 
 __all__ = ["OutOfFold", "out_of_fold_of", "read_out_of_fold", "write_out_of_fold"]

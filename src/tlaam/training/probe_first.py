@@ -36,6 +36,7 @@ from tlaam.probe.solver import (
     negative_log_likelihood,
 )
 from tlaam.runs.out_of_fold import OutOfFold
+from tlaam.taxonomy.shares import SharedAnswers
 from tlaam.training.balance import log_priors
 from tlaam.training.eye import Eye
 from tlaam.training.finder import fit_localizer
@@ -176,19 +177,20 @@ def fit_probe_model(
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
         facts, scores, known = solve_classifiers(network, seen.features.array, labels, folds, offsets)
+    probabilities = np.exp(scores).clip(0, 1)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
         scores.argmax(1),
-        np.exp(scores.max(1)).clip(0, 1).astype(np.float32),
+        probabilities.max(1).astype(np.float32),
         known,
+        SharedAnswers.of(probabilities),
     )
     marks = None
     if seen.marks is not None:
         marks = seen.marks[sorted(range(len(samples)), key=lambda place: samples[place].name)]
     facts = facts._replace(seconds=round(time.monotonic() - began, 1))
-    probabilities = np.exp(scores).clip(0, 1).astype(np.float32)
-    return FittedProbe(facts, answers, marks, probabilities, folds, seen.object_boxes, seen.part_boxes)
+    return FittedProbe(facts, answers, marks, probabilities.astype(np.float32), folds, seen.object_boxes, seen.part_boxes)
 
 
 def solve_classifiers(

@@ -34,6 +34,9 @@ from tlaam.runs.environment import commit, versions
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import total_seconds
 from tlaam.runs.out_of_fold import write_out_of_fold
+from tlaam.runs.taxonomy import keep_taxonomy
+from tlaam.taxonomy.files import read_taxonomy
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.training.batch_size import largest_batch
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.class_rows import carry_over, rejoin
@@ -75,6 +78,7 @@ class _Plan:
     source_fingerprint: str = ""
     checkpoint: dict[str, Any] | None = None
     start: Start | None = None
+    taxonomy: Taxonomy | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,6 +94,7 @@ def train(
     test_fraction: float = 0.0,
     start: str | Path | None = None,
     keep_classes: bool = False,
+    taxonomy: str | Path | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a model on a data set and return the run folder.
@@ -107,6 +112,7 @@ def train(
             its ``model.safetensors``, or ``hf://owner/name``. Settings of the model, weights and localiser are its own,
             and a class that both have keeps its rows of every classifier (`tlaam.training.start`).
         keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
+        taxonomy: a table of the classes' taxa (`tlaam.taxonomy.files.read_taxonomy`), kept with the run.
         progress: report on standard error.
 
     Raises:
@@ -138,7 +144,10 @@ def train(
             raise DataError(f"{images.root} has no test split that select_on=test could choose the epoch on.")
         path = Path(out) if out is not None else free_folder(images.name)
         begun = None if former is None else former.start(images.classes, keep_classes=keep_classes)
-        return _Plan(images, resolve(given, images, started=begun is not None), opened, start=begun), path, skipped
+        plan = _Plan(images, resolve(given, images, started=begun is not None), opened, start=begun)
+        if taxonomy is not None:
+            plan = replace(plan, taxonomy=read_taxonomy(taxonomy, plan.classes))
+        return plan, path, skipped
 
     with _random_state_kept(), ExitStack() as stack:
         plan, path, skipped = on_first(fabric, prepare)
@@ -169,6 +178,8 @@ def train(
             }
             with full_disk_named(folder.path, "begin again."):
                 write_json(folder.data, facts)
+                if plan.taxonomy is not None:
+                    keep_taxonomy(folder.path, plan.taxonomy)
                 if skipped:
                     write_json(folder.skipped, {"skipped": skipped})
                 made = {"command": shlex.join(sys.argv), "versions": versions(), "commit": commit()}

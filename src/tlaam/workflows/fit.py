@@ -26,6 +26,7 @@ from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import out_of_fold_of
 from tlaam.runs.splits import TrainingData, opened_elsewhere, with_the_runs_splits
+from tlaam.runs.taxonomy import taxonomy_of
 from tlaam.training.run import resume, train
 from tlaam.utils.progress import progress_bar
 from tlaam.workflows.reference_index import ThumbnailMaker, build_index, index_samples, store_index
@@ -55,6 +56,7 @@ def fit(
     test_fraction: float = 0.0,
     start: str | Path | None = None,
     keep_classes: bool = False,
+    taxonomy: str | Path | None = None,
     index: bool = True,
     report: bool = True,
     progress: bool = True,
@@ -63,7 +65,7 @@ def fit(
     """Train a model on a data set, and write its run folder with reference index and report.
 
     Args:
-        source, out, config, test_fraction, start, keep_classes: as of `tlaam.training.run.train`.
+        source, out, config, test_fraction, start, keep_classes, taxonomy: as of `tlaam.training.run.train`.
         index: write ``gallery.npz``, which tells what is out of distribution and finds look-alikes.
         report: write ``report.html``.
         progress: report on standard error.
@@ -74,8 +76,9 @@ def fit(
             said, and leaves the trained model what it is.
     """
     run = train(
-        source, out, config, test_fraction=test_fraction, start=start, keep_classes=keep_classes, progress=progress
-    )
+        source, out, config, test_fraction=test_fraction, start=start, keep_classes=keep_classes, taxonomy=taxonomy,
+        progress=progress,
+    )  # fmt: skip
     images = source if isinstance(source, LabelledImages) else None
     return complete(run, images, index=index, report=report, progress=progress, say=say)
 
@@ -140,7 +143,8 @@ def complete(
             thumbnails = ThumbnailMaker(samples.kept)
             answers = PredictionCache(engine, thumbnails)
             with progress_bar("answering for training images", hidden=not progress) as show:
-                found = build_index(answers, images, samples, thumbnails, show, out_of_fold_of(run))
+                taxonomy = taxonomy_of(run, engine.classes)
+                found = build_index(answers, images, samples, thumbnails, show, out_of_fold_of(run), taxonomy)
             say(f"Reference index: {store_index(found, run / FILE)}")
             engine.use_index(found)
         except TlaamError as error:

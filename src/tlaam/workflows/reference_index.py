@@ -36,6 +36,10 @@ from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import OutOfFold, out_of_fold_of
 from tlaam.runs.splits import with_the_runs_splits
+from tlaam.runs.taxonomy import keep_taxonomy, taxonomy_of
+from tlaam.taxonomy.files import read_taxonomy
+from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
+from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.atomic import full_disk_named, remove_leftovers
 
 VALIDATION = 2000
@@ -50,6 +54,7 @@ def write_reference_index(
     path: str | Path | None = None,
     per_class: int = PER_CLASS,
     thumbnails: bool = True,
+    taxonomy: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Path:
@@ -64,6 +69,8 @@ def write_reference_index(
         path: the file to write; by default ``gallery.npz`` in the run folder. An older one is replaced.
         per_class: most images of a class; fewer where all would be more than `tlaam.reference.index.MAX_IMAGES`.
         thumbnails: keep a small picture of each.
+        taxonomy: a table of the classes' taxa (`tlaam.taxonomy.files.read_taxonomy`), kept with the run from now on; by
+            default what is kept there.
         progress: called with (images done, images in all).
         **options: see `tlaam.inference.engine.load_engine`.
 
@@ -85,9 +92,12 @@ def write_reference_index(
     engine = Engine(
         model.model, batch_size=model.batch_size, workers=model.workers, embeddings=True, keep_images=thumbnails
     )
+    if taxonomy is not None:
+        keep_taxonomy(folder.path, read_taxonomy(taxonomy, model.classes))
     index = build_index(
-        PredictionCache(engine, pictures), images, wanted, pictures, progress, out_of_fold_of(folder.path)
-    )
+        PredictionCache(engine, pictures), images, wanted, pictures, progress, out_of_fold_of(folder.path),
+        taxonomy_of(folder.path, model.classes),
+    )  # fmt: skip
     return store_index(index, folder.path / FILE if path is None else Path(path))
 
 
@@ -139,6 +149,7 @@ def build_index(
     thumbnails: ThumbnailMaker | None = None,
     progress: Callable[[int, int], None] | None = None,
     out_of_fold: OutOfFold | None = None,
+    taxonomy: Taxonomy | None = None,
 ) -> ReferenceIndex:
     """Return the index of images, from answers that bring embeddings.
 
@@ -150,11 +161,13 @@ def build_index(
         progress: called with (images done, images in all).
         out_of_fold: the run's answers for its training images by models that had not seen them, where its features were
             not fitted to these: with them thresholds need no images to be held out.
+        taxonomy: of the model's classes.
 
     Raises:
         ModelError: the model gives no embeddings.
         DataError: no image can be read.
     """
+    held_out = None if out_of_fold is None else out_of_fold.held_out()
     if out_of_fold is not None and np.count_nonzero(out_of_fold.known) >= ENOUGH:
         samples = replace(samples, held_out=())
     else:
@@ -174,7 +187,9 @@ def build_index(
     if out_of_fold is not None:
         detector = _detector_out_of_fold(directions, labels, len(classes), out_of_fold)
     else:
-        detector = _detector(directions, labels, images, *readable(samples.held_out, len(samples.kept)), classes)
+        validation = readable(samples.held_out, len(samples.kept))
+        detector = _detector(directions, labels, images, *validation, classes)
+        held_out = held_out or _held_out(images, *validation, classes)
     return ReferenceIndex(
         detector=detector,
         classes=classes,
@@ -182,6 +197,8 @@ def build_index(
         labels=labels.astype(np.int32),
         names=tuple(sample.name for sample in kept),
         thumbnails=() if thumbnails is None else tuple(thumbnails.by_name[sample.name] for sample in kept),
+        held_out=None if held_out is None else held_out.bounded(),
+        taxonomy=taxonomy,
     )
 
 
@@ -239,6 +256,16 @@ def _detector(
         EVEN_CHANCE,
         f"{len(left_out)} training images, each left out in its turn; {held_out} validation images{rough(held_out)}",
     )
+
+
+def _held_out(
+    images: LabelledImages, validation: Sequence[Sample], answers: Sequence[Prediction], classes: Sequence[str]
+) -> HeldOutAnswers | None:
+    """Return what was answered for validation images; None where there are none."""
+    if not answers:
+        return None
+    fused = np.stack([answer.probabilities["fused"] for answer in answers])
+    return HeldOutAnswers(np.array(labels_of_model(images, validation, classes)), SharedAnswers.of(fused))
 
 
 def _directions(answers: Sequence[Prediction]) -> NDArray[np.float32]:

@@ -1,0 +1,108 @@
+"""Options of how a model answers: at which ranks, how sure, and among which classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tlaam.cli.options import PATH
+from tlaam.utils.text import printable
+
+if TYPE_CHECKING:
+    from tlaam.inference.engine import Engine
+    from tlaam.inference.prediction import Prediction
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+TAXONOMY = "Table of the classes' taxa: a column label, and one a rank, such as species, genus, family."
+NAMES = ("taxonomy", "promise", "only", "prior")
+
+
+def answering_options(command: Command) -> Command:
+    """Give a command ``--taxonomy``, ``--promise``, ``--only`` and ``--prior``."""
+    options = (
+        click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} [the model's own, if any]"),
+        click.option(
+            "--promise",
+            type=float,
+            metavar="SHARE",
+            help="Answer at the deepest rank that is sure enough for this share of the answers to be right. "
+            "[0.95 with a taxonomy]",
+        ),
+        click.option("--only", type=PATH, metavar="FILE.txt", help="What lives there: one class or taxon a line."),
+        click.option(
+            "--prior", type=PATH, metavar="FILE.csv",
+            help="Columns label and weight: how common a class is there, beside how often it was seen in training.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def as_arguments(asked: Mapping[str, object]) -> list[str]:
+    """Return those options that were given as a command takes them."""
+    return [text for name in NAMES if asked[name] is not None for text in (f"--{name}", str(asked[name]))]
+
+
+class AnswerColumn:
+    """What is said by ranks, in a column of a table and in a line under it.
+
+    Args:
+        engine: answers.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.answering = engine.answering if engine.answering and engine.answering.promise is not None else None
+        self._ranks: Counter[str | None] = Counter()
+        self._outside: list[tuple[str, float]] = []
+
+    def texts(self) -> list[str]:
+        """Return all that can stand in the column."""
+        if self.answering is None:
+            return []
+        ranks, taxa = self.answering.taxonomy.ranks, self.answering.taxonomy.taxa
+        return sorted({_cell(rank, taxon) for row in taxa for rank, taxon in zip(ranks, row, strict=True)})
+
+    def cell(self, prediction: Prediction) -> str:
+        """Return what stands in a row."""
+        return _cell(prediction.rank, prediction.taxon)
+
+    def count(self, prediction: Prediction) -> None:
+        """Take note of a prediction."""
+        if prediction.answer is not None:
+            self._ranks[prediction.rank] += 1
+        if prediction.outside is not None:
+            self._outside.append(prediction.outside)
+
+    def lines(self) -> list[str]:
+        """Return what is said at the end."""
+        found = []
+        if self.answering is not None:
+            depths = [f"{self._ranks[rank]} {printable(rank)}" for rank in self.answering.taxonomy.ranks]
+            found.append(
+                f"answered at {', '.join(depths)}; {self._ranks[None]} without an answer ({self.answering.said()})."
+            )
+        if self._outside:
+            label, share = max(self._outside, key=lambda pair: pair[1])
+            count = len(self._outside)
+            look = "1 image looks" if count == 1 else f"{count} images look"
+            found.append(
+                f"{look} like what does not live there, such as {printable(label)} with {share:.1%} (--json: outside)."
+            )
+        return found
+
+
+def widest(texts: Iterable[str], heading: str, limit: int, columns: Callable[[str], int]) -> int:
+    """Return the width of a column of texts under a heading."""
+    return max(min(columns(printable(text)), limit) for text in (heading, *texts))
+
+
+def _cell(rank: str | None, taxon: str | None) -> str:
+    return "-" if rank is None else f"{printable(rank)} {printable(taxon or '')}"
+
+
+__all__: Sequence[str] = ["NAMES", "TAXONOMY", "AnswerColumn", "answering_options", "as_arguments", "widest"]

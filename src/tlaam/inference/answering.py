@@ -1,0 +1,57 @@
+"""How an engine is asked to answer: at which ranks, how sure, and among which classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tlaam.errors import InputError
+from tlaam.inference.engine import Engine
+from tlaam.taxonomy.answers import Answering
+from tlaam.taxonomy.files import read_names, read_taxonomy, read_weights
+from tlaam.taxonomy.promise import PROMISE
+from tlaam.taxonomy.tree import Taxonomy
+
+
+def answer_by(
+    engine: Engine,
+    *,
+    taxonomy: Path | str | None = None,
+    promise: float | None = None,
+    only: Path | str | Iterable[str] | None = None,
+    prior: Path | str | Mapping[str, float] | None = None,
+) -> None:
+    """Let an engine answer so from now on; without any of it, as its model does by itself.
+
+    Args:
+        engine: of a model that keeps answers for images that it had not seen, where something is promised.
+        taxonomy: a file as of `read_taxonomy`; by default the one that the model was trained with, where it was.
+        promise: share of answers that are right; by default 0.95 where a taxonomy is given, or the model promises that
+            by itself.
+        only: names of classes or taxa that live where the images are from, or a file of them.
+        prior: how common each class is there beside how often it was seen in training, or a file of that.
+
+    Raises:
+        ConfigError: the promise is impossible.
+        DataError: a file cannot be used, or there are too few held-out answers for the promise.
+        InputError: something is given as what it cannot be.
+    """
+    if taxonomy is None and promise is None and only is None and prior is None:
+        return
+    if taxonomy is not None and not isinstance(taxonomy, (str, Path)):
+        raise InputError(f"a taxonomy cannot be of type {type(taxonomy).__name__}; give the path of a table.")
+    found = engine.taxonomy if taxonomy is None else read_taxonomy(taxonomy, engine.classes)
+    if promise is None and (taxonomy is not None or engine.answering is not None):
+        promise = PROMISE
+    engine.use_answering(
+        Answering.of(
+            found or Taxonomy.of_labels(engine.classes),
+            engine.held_out,
+            promise=promise,
+            only=read_names(only) if isinstance(only, (str, Path)) else only,
+            prior=read_weights(prior) if isinstance(prior, (str, Path)) else prior,
+        )
+    )
+
+
+__all__ = ["answer_by"]

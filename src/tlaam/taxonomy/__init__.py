@@ -1,0 +1,1 @@
+"""Answers at the rank that is sure enough: taxonomies, the promise, and which classes live where. NumPy only."""

@@ -1,0 +1,113 @@
+"""Who lives here: answers among some classes alone, or by how common they are at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.names import clean_name
+from tlaam.errors import DataError, did_you_mean
+from tlaam.taxonomy.shares import HALF, WHOLE, HeldOutAnswers, SharedAnswers
+from tlaam.taxonomy.tree import Taxonomy
+from tlaam.utils.text import printable, shortened
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Residents:
+    """How much the probability of each class counts.
+
+    Attributes:
+        weights: ``(C,)``, from 0, for a class that does not live here, to 1, for the commonest.
+    """
+
+    weights: NDArray[np.float64] = field(repr=False)
+
+    @classmethod
+    def of(cls, taxonomy: Taxonomy, only: Iterable[str] | None, prior: Mapping[str, float] | None) -> Residents:
+        """Return what a list and weights say of a model's classes.
+
+        Args:
+            taxonomy: of the model.
+            only: names of classes or of taxa that live here; all others do not.
+            prior: of each class that lives here, how common it is beside the others: how often one is seen here for
+                each time that one was seen in training.
+
+        Raises:
+            DataError: a name is none of the model's, a class that lives here has no weight, or nothing is left.
+        """
+        weights = np.ones(len(taxonomy.classes))
+        if only is not None:
+            here: set[int] = set()
+            for name in only:
+                here |= _members(taxonomy, name)
+            weights[[number not in here for number in range(len(weights))]] = 0
+        if prior is not None:
+            by_class = {number: weight for name, weight in prior.items() for number in _class(taxonomy, name)}
+            missing = [taxonomy.classes[number] for number in np.flatnonzero(weights) if number not in by_class]
+            if missing:
+                more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                raise DataError(f"the prior has no weight for class '{_shown(missing[0])}'{more}; 0 leaves one out.")
+            weights *= [by_class.get(number, 0.0) for number in range(len(weights))]
+        if not weights.any():
+            raise DataError("no class of the model lives here: the list or the prior leaves all of them out.")
+        return cls(weights / weights.max())
+
+    def probabilities(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return the probabilities ``(C,)`` of an image of one of these; where nothing speaks for any, the weights."""
+        weighed: NDArray[np.float64] = probabilities.astype(np.float64) * self.weights
+        found = weighed if weighed.sum() > 0 else self.weights
+        shared: NDArray[np.float64] = found / found.sum()
+        return shared
+
+    def outside(self, probabilities: NDArray[np.floating[Any]]) -> int | None:
+        """Return the class that is more probable than all others together and does not live here; None without one."""
+        best = int(probabilities.argmax())
+        return best if self.weights[best] == 0 and probabilities[best] >= HALF / WHOLE else None
+
+    def answers(self, answers: SharedAnswers) -> SharedAnswers:
+        """Return answers as if all images were of these; where one says that it is not (`outside`), nothing is said."""
+        weighed = answers.shares * self.weights[answers.classes]
+        totals = weighed.sum(1, keepdims=True)
+        shares = np.floor(weighed / np.where(totals > 0, totals, 1) * WHOLE).astype(np.int64)
+        stranger = ((answers.shares >= HALF) & (self.weights[answers.classes] == 0)).any(1)
+        shares[stranger] = 0
+        return SharedAnswers(answers.classes, shares)
+
+    def held_out(self, held_out: HeldOutAnswers) -> HeldOutAnswers:
+        """Return the held-out images of classes that live here, so many of each as are common, and their answers.
+
+        Of a class of weight w the share w is taken, by chance: a threshold chosen on them is exact for such images,
+        which one chosen on weighted images would not be.
+        """
+        drawn = np.random.default_rng(_SEED).random(len(held_out)) < self.weights[held_out.labels]
+        taken = held_out.of(drawn)
+        return HeldOutAnswers(taken.labels, self.answers(taken.answers))
+
+
+def _members(taxonomy: Taxonomy, name: str) -> set[int]:
+    taxa = [taxon for row in taxonomy.taxa for taxon in row if taxon]
+    return taxonomy.members(name) or set(_class(taxonomy, name, also=taxa))
+
+
+def _class(taxonomy: Taxonomy, name: str, also: Iterable[str] = ()) -> list[int]:
+    found = [number for number, known in enumerate(taxonomy.classes) if known == name or clean_name(known) == name]
+    if not found:
+        known = [*taxonomy.classes, *also]
+        raise DataError(
+            f"'{_shown(name)}' is none of the model's {len(taxonomy.classes)} classes.{did_you_mean(name, known)} "
+            "List those that the model knows alone."
+        )
+    return found[:1]
+
+
+def _shown(text: str) -> str:
+    return printable(shortened(text, 60))
+
+
+__all__ = ["Residents"]
