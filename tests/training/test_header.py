@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tlaam.config.defaults import resolve_machine
+from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
 from tlaam.data.open import open_dataset
 from tlaam.training.header import header
@@ -13,9 +13,8 @@ SETTINGS = {"backbone": "resnet18", "pretrained": "none", "image_size": 64, "sou
 
 
 def test_it_names_data_network_and_training(photos: Path) -> None:
-    data, network, training, *rest = header(
-        open_dataset(photos), resolve_machine(Config.from_flat(SETTINGS)), resumed=True
-    )
+    images = open_dataset(photos)
+    data, network, training, *rest = header(images, resolve(Config.from_flat(SETTINGS), images), resumed=True)
     assert "images: " in data and "the checkpoint" in network and "64 px" in network and "3 epochs" in training
     assert rest.pop(0) == "Classes: crow 6, jay 6, wren 6"
     assert rest == ["There are no validation images, so the weights of the last epoch are kept."]
@@ -23,5 +22,6 @@ def test_it_names_data_network_and_training(photos: Path) -> None:
 
 def test_options_of_a_module_that_is_not_there_are_named(photos: Path) -> None:
     chosen = {"localizer": "none", "zoom_steps": 3, "threshold": 0.4, "attention": "none", "attention_kernel": 5}
-    lines = header(open_dataset(photos), resolve_machine(Config.from_flat({**SETTINGS, **chosen})), resumed=True)
+    images = open_dataset(photos)
+    lines = header(images, resolve(Config.from_flat({**SETTINGS, **chosen}), images), resumed=True)
     assert lines[-1] == "Of no use here: zoom_steps, threshold, attention_kernel."

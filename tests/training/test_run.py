@@ -237,7 +237,7 @@ def test_what_was_chosen_is_said_before_the_first_epoch(
     said = capsys.readouterr().err.splitlines()
     assert "3 classes; images: 21 train, 6 val, 0 test" in said[0]
     assert "stub, starting from timm hub, stub; input 32 px, source 32 px; modules: oaam, mpalm, lcam" in said[1]
-    assert "2 epochs (the first 1 on the raw image only), batch 4, sgd, lr 0.05, cpu (devices: 1)" in said[2]
+    assert "2 epochs (the first 1 on the raw image only), batch 4, adamw, lr 0.05, cpu (devices: 1)" in said[2]
     assert said[3] == "Classes: class0 9, class1 9, class2 9"
     assert said[4].startswith("epoch 1/2 · loss raw ") and "object" not in said[4].split("·")[1]
     assert all(f" {branch} " in said[5].split("·")[1] for branch in ("raw", "object", "parts"))
