@@ -190,7 +190,9 @@ def fit_probe_model(
     if seen.marks is not None:
         marks = seen.marks[sorted(range(len(samples)), key=lambda place: samples[place].name)]
     facts = facts._replace(seconds=round(time.monotonic() - began, 1))
-    return FittedProbe(facts, answers, marks, probabilities.astype(np.float32), folds, seen.object_boxes, seen.part_boxes)
+    return FittedProbe(
+        facts, answers, marks, probabilities.astype(np.float32), folds, seen.object_boxes, seen.part_boxes
+    )  # fmt: skip
 
 
 def solve_classifiers(
