@@ -69,7 +69,7 @@ def test_a_probe_has_it_in_its_biases_and_in_what_is_said_of_it(fusion: str) -> 
     for name, offsets in (("none", np.zeros(2)), ("logits", log_priors(labels, 2))):
         network = build_model(config, 2, load_pretrained=False)
         assert isinstance(network, TLAAM)
-        _, scores, _ = probe_first._solved(network, views, labels, folds, offsets)
+        _, scores, _ = probe_first.solve_classifiers(network, views, labels, folds, offsets)
         heads = [network.classifier, *([] if network.joint is None else [network.joint])]
         found[name] = ([head.bias.detach().numpy() for head in heads], [h.weight.detach() for h in heads], scores)
     for mine, other in zip(found["none"][0], found["logits"][0], strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tlaam.cli.options import PATH, JsonCommand, JsonOption
+from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
 from tlaam.cli.output import say_notes, write_json
 from tlaam.cli.settings import setting_of
 from tlaam.errors import ConfigError
@@ -25,6 +25,7 @@ from tlaam.utils.text import printable
     help="A setting of the probe, as `tlaam train` has it; may be given several times.",
 )  # fmt: skip
 @click.option("--json", "json_file", cls=JsonOption, help="Write the suspects as JSON, to FILE.json or the screen.")
+@config_option
 def clean(
     data: str,
     out: Path | None,
