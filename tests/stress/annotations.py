@@ -16,8 +16,9 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from stress.attempts import Outcome, plain, random_of, refusal, tlaam
+from stress.attempts import Outcome, checked, random_of, refusal
 from stress.mutate import BYTES, Random, mangled_line
+from stress.special_files import make_special
 from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample
@@ -257,7 +258,7 @@ def _attempt(random: Random, name: str, home: Path, note: Path) -> Outcome:
     path.unlink(missing_ok=True)
     if way < 0.05:
         kind = str(random.choice(["pipe", "endless device", "folder", "sparse gigabytes"]))
-        _special(path, kind)
+        make_special(path, kind)
     elif way < 0.12:
         kind = "evil text"
         path.write_bytes(_EVIL[int(random.integers(len(_EVIL)))])
@@ -286,24 +287,7 @@ def _attempt(random: Random, name: str, home: Path, note: Path) -> Outcome:
     images, crash = refusal(lambda: open_dataset(f"{given}:crops=1"), kind, path, home)
     if crash is not None and crash.ending != "refused":
         return crash
-    said, crash = refusal(lambda: tlaam("check", given, "--json", "-"), kind)
-    if crash is not None:
-        return crash
-    if not said.out and (plain(str(home)) not in plain(said.err) or len(said.err.splitlines()) != 1):
-        return Outcome(kind, "unnamed", f"check: {said.code} {said.err[:300]}")
-    return outcome
-
-
-def _special(path: Path, kind: str) -> None:
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "endless device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        with path.open("wb") as stream:
-            stream.truncate(20 << 30)
+    return checked(given, home, kind) or outcome
 
 
 def _is_photograph(sample: Sample) -> bool:

@@ -106,6 +106,16 @@ def refusal(action: Callable[[], Any], kind: str, *names: str | Path) -> tuple[A
         return None, Outcome(kind, "crash", last_lines(traceback.format_exc()))
 
 
+def checked(given: str | Path, home: Path, kind: str) -> Outcome | None:
+    """Return how ``tlaam check`` of a data set failed: with a trace, or in a way that does not name it in one line."""
+    said, crash = refusal(lambda: tlaam("check", given, "--json", "-"), kind)
+    if crash is not None:
+        return crash
+    if not said.out and (plain(str(home)) not in plain(said.err) or len(said.err.splitlines()) != 1):
+        return Outcome(kind, "unnamed", f"check: {said.code} {said.err[:300]}")
+    return None
+
+
 def judged_refusal(kind: str, message: str, *names: str | Path) -> Outcome:
     """Return the outcome of a refusal: it must be of a bearable length and name one of the files."""
     said = plain(message)

@@ -17,17 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_EVENTS = (
-    "os.rename",
-    "os.remove",
-    "os.mkdir",
-    "os.rmdir",
-    "os.truncate",
-    "os.link",
-    "shutil.rmtree",
-    "shutil.copyfile",
-)
+from stress.changes import killed_at_change
 
 
 @dataclass(frozen=True)
@@ -115,7 +105,7 @@ class Command:
                 os.environ.update(environment or {})
                 setup()
                 if below is not None:
-                    _count_changes(below, at_event, log / "changes")
+                    killed_at_change(below, at_event, log / "changes")
                 code = _called(arguments)
             except BaseException:
                 traceback.print_exc()
@@ -247,26 +237,3 @@ def _forked(arguments: list[str]) -> int:
             sys.stderr.flush()
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _count_changes(below: Path, at: int, tally: Path) -> None:
-    """Count what a process does to the disk, a byte each in `tally`, and kill it at the `at`-th time; 0: never."""
-    place = os.open(tally, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    count = 0
-
-    def look(event: str, details: tuple[object, ...]) -> None:
-        nonlocal count
-        if event == "open":
-            if not isinstance(details[2], int) or not details[2] & _WRITING:
-                return
-        elif event not in _EVENTS:
-            return
-        path = details[0]
-        if not isinstance(path, (str, bytes, os.PathLike)) or not os.fsdecode(path).startswith(str(below)):
-            return
-        os.write(place, b".")
-        count += 1
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(look)

@@ -17,6 +17,7 @@ from PIL import Image
 from stress.attempts import Outcome, judged_refusal, plain, random_of, refusal, tlaam
 from stress.colours import write_model
 from stress.mutate import BYTES, Random, mangled_line
+from stress.special_files import make_special
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 
@@ -149,7 +150,7 @@ def _attempt(random: Random, place: Path, note: Path, model: Path) -> Outcome:
     way = random.random()
     if way < 0.06:
         kind = str(random.choice(_SPECIAL))
-        _special(path, kind)
+        make_special(path, kind)
         made = _Made(f"no manifest: {kind}", b"", False)
     elif way < 0.5:
         form = str(random.choice(list(FORMS)))
@@ -175,23 +176,6 @@ def _attempt(random: Random, place: Path, note: Path, model: Path) -> Outcome:
     if outcome.ending not in ("right", "refused"):
         return outcome
     return _commands(made, path, place, model) or outcome
-
-
-def _special(path: Path, kind: str) -> None:
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "endless device":
-        path.symlink_to("/dev/zero")
-    elif kind == "link loop":
-        path.symlink_to(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "no rights":
-        path.write_bytes(b"image,label\n")
-        path.chmod(0)
-    else:
-        with path.open("wb") as stream:
-            stream.truncate(20 << 30)
 
 
 def rows_of(content: bytes) -> list[Row] | None:

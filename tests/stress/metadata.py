@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from stress.attempts import Outcome, plain, random_of, refusal, tlaam
+from stress.attempts import Outcome, checked, random_of, refusal
 from stress.mutate import BYTES, Random, mangled_line
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
@@ -279,12 +279,7 @@ def _attempt(random: Random, name: str, home: Path, files: list[str], note: Path
         outcome = _compared(kind, images, _SETS[name][1])
     if outcome.ending not in ("right", "refused"):
         return outcome
-    said, crash = refusal(lambda: tlaam("check", home, "--json", "-"), kind)
-    if crash is not None:
-        return crash
-    if not said.out and (plain(str(home)) not in plain(said.err) or len(said.err.splitlines()) != 1):
-        return Outcome(kind, "unnamed", f"check: {said.code} {said.err[:300]}")
-    return outcome
+    return checked(home, home, kind) or outcome
 
 
 def _compared(kind: str, images: LabelledImages, again: Callable[[Path], Entries] | None) -> Outcome:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stress.attempts import Outcome, judged_refusal, plain, random_of, refusal, tlaam
 from stress.colours import signed, write_model
 from stress.mutate import BYTES, Random, mangled_line
+from stress.special_files import make_special
 
 MARK = "executed"
 """Of the file that a hostile object makes in the attempt's folder if it is ever brought to life."""
@@ -226,7 +227,7 @@ def _damaged(random: Random, file: str, path: Path) -> tuple[str, bytes]:
     if way < 0.06:
         kind = str(random.choice(_SPECIAL))
         path.unlink()
-        _make_special(path, kind)
+        make_special(path, kind)
         return f"{file}, {kind}", good
     if way < 0.4:
         evil = str(random.choice(list(EVIL[file])))
@@ -248,20 +249,6 @@ def _damaged(random: Random, file: str, path: Path) -> tuple[str, bytes]:
     how = str(random.choice(list(BYTES)))
     path.write_bytes(BYTES[how](good, random))
     return f"{file}, {how}", good
-
-
-def _make_special(path: Path, kind: str) -> None:
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "endless device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "link loop":
-        path.symlink_to(path)
-    elif kind == "sparse gigabytes":
-        with path.open("wb") as stream:
-            stream.truncate(20 << 30)
 
 
 def _laid_over(good: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
