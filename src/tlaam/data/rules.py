@@ -8,6 +8,7 @@ import re
 from tlaam.data.names import folded_name, require_text
 from tlaam.data.sample import Box, LabelledImages, Split
 from tlaam.errors import DataError
+from tlaam.utils.text import shortened
 
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
@@ -53,7 +54,7 @@ def require_usable_classes(images: LabelledImages) -> LabelledImages:
         return images
     if len(images.classes) < 2:
         raise DataError(
-            f"'{images.root}' has only one class, '{images.classes[0]}'; a classifier needs at least two. "
+            f"'{images.root}' has only one class, '{shortened(images.classes[0])}'; a classifier needs at least two. "
             "Add images of another class, or give the path that holds all of them."
         )
     for label, name in enumerate(images.classes):

@@ -206,3 +206,12 @@ def test_images_that_are_not_there_are_said(tmp_path: Path) -> None:
     report = check(written(tmp_path / "export.json", tasks()))
     assert len(report.unreadable) == 4
     assert any("are not there" in note and "images" in note for note in report.notes)
+
+
+def test_a_class_of_thousands_of_letters_is_named_in_part(tmp_path: Path) -> None:
+    photographs(tmp_path)
+    long = {**CROW, "value": {"choices": ["x" * 5000]}}
+    file = written(tmp_path / "export.json", [task(n, name, [long]) for n, name in enumerate(PHOTOS)])
+    with pytest.raises(DataError, match="only one class, 'xxx") as caught:
+        open_dataset(file)
+    assert len(str(caught.value)) < 700
