@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from tlaam.cli.main import main
 from tlaam.config.schema import Config
@@ -79,7 +80,11 @@ def test_csv_that_is_not_ours_is_refused(folder: RunFolder) -> None:
     assert (folder.logs / "metrics.former.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_tensorboard_drops_what_lies_behind_the_checkpoint(folder: RunFolder) -> None:
+def test_tensorboard_drops_what_lies_behind_the_checkpoint(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Event files of one second sort by their writers' numbers: 8, 9 and 10 of one process would be read as 10, 8, 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(8))
     session(folder, "tensorboard", 0, {20: 0.5, 40: 0.25})
     session(folder, "tensorboard", 20, {40: 0.75})
     session(folder, "tensorboard", 40, {60: 0.0})

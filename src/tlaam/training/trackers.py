@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,6 +126,7 @@ def open_tracker(config: Config, folder: RunFolder, step: int, say: Callable[[st
     """
     name = config.training.logger
     if name == "tensorboard":  # what is logged of the checkpoint's own step was logged before it
+        _let_a_second_begin(folder.logs)
         return Tracker(TensorBoardLogger(folder.logs, name="", version="", purge_step=step + 1))
     if name == "csv":
         return Tracker(_csv_logger(folder.logs, step))
@@ -146,6 +148,13 @@ def open_tracker(config: Config, folder: RunFolder, step: int, say: Callable[[st
             f"logger={name} cannot be had: {_one_line(error)}. Mend that, or give another: tensorboard, csv or none."
         ) from error
     return Tracker(logger, lenient=True, say=say, finish=finish)
+
+
+def _let_a_second_begin(logs: Path) -> None:
+    """Wait until a new event file's name, which begins with the second, sorts behind the others: they are read so."""
+    now = int(time.time())
+    if any(logs.glob(f"events.out.tfevents.{now:010d}.*")):
+        time.sleep(max(0.0, now + 1 - time.time()))
 
 
 def _csv_logger(logs: Path, step: int) -> CSVLogger:
