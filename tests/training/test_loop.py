@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
 from stub_network import StubNetwork
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from tlaam.config.schema import Config
 from tlaam.data.open import open_dataset
+from tlaam.models.joined_norm import JoinedConv2d, join_norms
 from tlaam.models.output import TLAAMOutput
-from tlaam.training import run
+from tlaam.training import loop, run
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import training_images
 from tlaam.training.run import resume, train
@@ -144,3 +146,38 @@ def test_it_ends_when_it_is_out_of_patience(photographs: Path, tmp_path: Path, l
     assert len(rows) == 1 + 1 + 3  # a header, the first epoch, and three that were no better
     assert resume(tmp_path / "run", progress=False) == tmp_path / "run"
     assert (tmp_path / "run" / "history.csv").read_text().splitlines() == rows
+
+
+def test_fixed_normalisations_are_joined_while_it_trains_and_the_weights_are_the_same(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
+    config = Config.from_flat(
+        {
+            **SETTINGS, "backbone": "test_resnet", "pretrained": str(tmp_path / "weights.pt"), "norm_statistics": "pretrained", "lr": 0.01,
+            "epochs": 2, "image_size": 64, "source_size": 64, "gradient_clip": 1.0,
+        }
+    )  # fmt: skip
+    joined: list[int] = []
+    separated: list[bool] = []
+
+    def join(network: nn.Module, size: int) -> int:
+        joined.append(join_norms(network, size))
+        return joined[-1]
+
+    def kept(folder: Path, model: nn.Module, *_: Any) -> None:
+        separated.append(not any(isinstance(module, JoinedConv2d) for module in model.modules()))
+        torch.save(model.state_dict(), folder / "kept.pt")
+
+    monkeypatch.setattr(run, "require_intact", lambda folder: None)
+    monkeypatch.setattr(run, "save_model", kept)
+    monkeypatch.setattr(loop, "join_norms", join)
+    train(photographs, tmp_path / "joined", config, progress=False)
+    monkeypatch.setattr(loop, "join_norms", lambda network, size: 0)
+    train(photographs, tmp_path / "plain", config, progress=False)
+    assert joined[0] > 10 and separated == [True, True]
+    one, other = (torch.load(tmp_path / name / "kept.pt") for name in ("joined", "plain"))
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-4)

@@ -80,9 +80,7 @@ def test_csv_that_is_not_ours_is_refused(folder: RunFolder) -> None:
     assert (folder.logs / "metrics.former.csv").read_text() == "a,b\n1,2\n"
 
 
-def test_tensorboard_drops_what_lies_behind_the_checkpoint(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorboard_drops_what_lies_behind_the_checkpoint(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     # Event files of one second sort by their writers' numbers: 8, 9 and 10 of one process would be read as 10, 8, 9.
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(8))
     session(folder, "tensorboard", 0, {20: 0.5, 40: 0.25})

@@ -6,18 +6,13 @@ and bias. What is saved is a pass over every feature map; on a CPU that is up to
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-
 import torch
 from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlaam.models.norm import HasViews, ViewNorm2d, select_view
-
-_TOLERANCE = 1e-3
-"""Largest difference of folded from unfolded maps, as a share of the largest value; rounding stays far below."""
+from tlaam.models.joined_norm import TOLERANCE, has_statistics, maps_of, noise_for, norm_pairs
+from tlaam.models.norm import HasViews, ViewNorm2d
 
 
 class FoldedConv2d(HasViews):
@@ -87,10 +82,10 @@ def fold_norms(network: nn.Module, image_size: int = 64) -> int:
     Returns:
         How many were folded; 0 for a network that normalises otherwise.
     """
-    if not any(_has_statistics(module) for module in network.modules()):
+    if not any(has_statistics(module) for module in network.modules()):
         return 0
     noise = noise_for(network, image_size)
-    pairs = _pairs(network, noise)
+    pairs = norm_pairs(network, noise)
     if not pairs:
         return 0
     successors: dict[nn.Module, nn.Module] = {}
@@ -100,13 +95,6 @@ def fold_norms(network: nn.Module, image_size: int = 64) -> int:
         successors[norm] = nn.Sequential(*after).eval()
     views = max(len(statistics(norm)[0]) for _, norm in pairs)
     return len(pairs) if replace_if_same(network, successors, noise, views) else 0
-
-
-def noise_for(network: nn.Module, image_size: int) -> Tensor:
-    """Return an image to try a network on, ``(1, 3, S, S)``, the same each time."""
-    noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
-    values = itertools.chain(network.parameters(), network.buffers())
-    return noise.to(next(value for value in values if value.is_floating_point()))
 
 
 def replace_if_same(network: nn.Module, successors: dict[nn.Module, nn.Module], x: Tensor, views: int) -> bool:
@@ -121,52 +109,13 @@ def replace_if_same(network: nn.Module, successors: dict[nn.Module, nn.Module], 
     Returns:
         Whether they were replaced.
     """
-    before = [_maps(network, x, view) for view in range(views)]
+    before = [maps_of(network, x, view) for view in range(views)]
     _replace(network, successors)
     for view, maps in enumerate(before):
-        if not (_maps(network, x, view) - maps).abs().amax() <= _TOLERANCE * maps.abs().amax():
+        if not (maps_of(network, x, view) - maps).abs().amax() <= TOLERANCE * maps.abs().amax():
             _replace(network, {new: old for old, new in successors.items()})
             return False
     return True
-
-
-def _pairs(network: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | ViewNorm2d]]:
-    """Return convolutions whose output goes into a normalisation, each of both called once as x passes."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by identity of the output, which is kept so that it stays unique
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d | ViewNorm2d]] = []
-    calls: dict[nn.Module, int] = {}
-
-    def watch(module: nn.Module) -> Callable[..., None]:
-        def called(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[module] = calls.get(module, 0) + 1
-            if isinstance(module, nn.Conv2d):
-                made[id(output)] = (module, output)
-            elif isinstance(module, (nn.BatchNorm2d, ViewNorm2d)) and id(inputs[0]) in made:
-                pairs.append((made[id(inputs[0])][0], module))
-
-        return called
-
-    kinds = [m for m in network.modules() if type(m) in (nn.Conv2d, Conv2dSame) or _has_statistics(m)]
-    watched = [m for m in kinds if not m._forward_hooks]  # whoever listens to a module is to go on hearing it
-    handles = [module.register_forward_hook(watch(module)) for module in watched]
-    try:
-        with torch.no_grad():
-            network.forward_features(x)  # type: ignore[operator]
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [pair for pair in pairs if all(calls[module] == 1 for module in pair)]
-
-
-def _has_statistics(module: nn.Module) -> bool:
-    return isinstance(module, ViewNorm2d) or (isinstance(module, nn.BatchNorm2d) and module.running_mean is not None)
-
-
-def _maps(network: nn.Module, x: Tensor, view: int) -> Tensor:
-    select_view(network, view)
-    with torch.no_grad():
-        maps: Tensor = network.forward_features(x)  # type: ignore[operator]
-    return maps.float()
 
 
 def _replace(network: nn.Module, successors: dict[nn.Module, nn.Module]) -> None:

@@ -17,7 +17,8 @@ import torch
 from timm.layers import pad_same
 from torch import Tensor, nn
 
-from tlaam.inference.folding import FoldedConv2d, noise_for, replace_if_same
+from tlaam.inference.folding import FoldedConv2d, replace_if_same
+from tlaam.models.joined_norm import noise_for
 
 
 class Activation(NamedTuple):

@@ -60,16 +60,30 @@ class ViewNorm2d(HasViews):
 
 
 class FixedNorm2d(ViewNorm2d):
-    """As `ViewNorm2d`, with one set of statistics that never changes."""
+    """As `ViewNorm2d`, with one set of statistics that never changes.
+
+    Attributes:
+        joined: the convolution before it applies scale and shift (`tlaam.models.joined_norm`).
+    """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(norm, views=1)
+        self.joined = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)`` by the statistics it was made with, while training too."""
-        x = functional.batch_norm(x, self.means[0], self.variances[0], self.weight, self.bias, False, 0.0, self.eps)
+        if not self.joined:
+            x = functional.batch_norm(x, self.means[0], self.variances[0], self.weight, self.bias, False, 0.0, self.eps)
         result: Tensor = self.act(self.drop(x))
         return result
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return what a channel is multiplied by and what is added then, ``(C,)`` each."""
+        scale = (self.variances[0] + self.eps).rsqrt()
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = -self.means[0] * scale
+        return scale, shift if self.bias is None else shift + self.bias
 
 
 def split_statistics(network: nn.Module, views: int) -> int:

@@ -19,7 +19,7 @@ import torch
 from lightning.fabric import Fabric
 from sklearn.metrics import f1_score
 from timm.utils.model_ema import ModelEmaV3
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlaam.config.defaults import resolved
 from tlaam.config.schema import Config
@@ -28,6 +28,7 @@ from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
 from tlaam.models.build import memory_format
+from tlaam.models.joined_norm import join_norms, separate_norms
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
@@ -155,6 +156,10 @@ def _full_memory_named(folder: RunFolder, batch_size: int) -> Iterator[None]:
         ) from error
 
 
+def _backbones(model: nn.Module) -> Iterator[Backbone]:
+    return (module for module in model.modules() if isinstance(module, Backbone))
+
+
 class _Fit:
     def __init__(
         self,
@@ -197,15 +202,16 @@ class _Fit:
             self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
         else:
             model.to(fabric.device, memory_format=memory_format(fabric.device))  # type: ignore[call-overload]
+            for backbone in _backbones(model):  # of sharded ones a convolution has its own weights alone
+                join_norms(backbone.network, backbone.image_size)
         freeze_stages(self.learner, self.training.frozen_stages)
         # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
         share = self.training.start_share if self.training.epochs else 0.0
         self.blend = Blend(self.model, share) if share else None
-        for module in self.learner.modules():
-            if isinstance(module, Backbone):
-                module.recompute = self.training.recompute
+        for backbone in _backbones(self.learner):
+            backbone.recompute = self.training.recompute
         network = torch.compile(self.learner, fullgraph=True) if self.training.compile else self.learner
         self.wrapped = fabric.setup_module(network)
         self.optimizer = fabric.setup_optimizers(build_optimizer(self.learner, self.training))
@@ -599,6 +605,8 @@ class _Fit:
             raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
         self.model.load_state_dict(weights)
         self.model.eval()
+        for backbone in _backbones(self.model):
+            separate_norms(backbone.network)
         joint = getattr(self.model, "joint", None)
         if isinstance(joint, JointHead) and self.epochs and len(self.val) >= _ENOUGH:
             joint.cool(temperature)

@@ -27,8 +27,6 @@ SETTINGS: dict[str, object] = {
     "image_size": 128,
     "source_size": 384,
     "epochs": 10,
-    "val_fraction": 0.0,
-    "keep": "last",
 }
 """Small enough for two cores and a few minutes; both models are trained with them."""
 
@@ -61,7 +59,7 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
     """
     folder = Path(out)
     _claim(folder, {"seed": seed, **SETTINGS, "own": OWN})
-    options = SyntheticOptions(classes=6, images_per_class=36, test_per_class=20, seed=seed)
+    options = SyntheticOptions(classes=6, images_per_class=36, val_per_class=8, test_per_class=20, seed=seed)
     say(f"Drawing {options.classes} kinds of creatures that differ only in bill, crest, wing bars and tail ...")
     images = synthetic_images(options)
 
@@ -120,7 +118,8 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
         title="tlaam: what it saw",
         intro=(
             f"Two models were trained on {len(images.split('train'))} drawn creatures of {len(images.classes)} kinds "
-            f"that differ only in small parts, and measured on {len(images.split('test'))} others. Both have the same "
+            f"that differ only in small parts, and measured on {len(images.split('test'))} others; "
+            f"{len(images.split('val'))} more decided which epoch is kept. Both have the same "
             "backbone and begin with a probe; each then learns in the way that serves it better. TL-AAM also looks at "
             "the object it finds, and at parts of it.\n\n"
             f"{measured_in(reports['tlaam'])}."
