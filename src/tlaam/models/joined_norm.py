@@ -2,7 +2,7 @@
 
 With fixed statistics a normalisation is a scale and a shift a channel. Weights that are scaled before they are used
 give the same maps and the same gradients as maps that are scaled afterwards, and save two passes over every map: on a
-CPU a sixth of a training step's time (docs/speed.md).
+CPU a tenth of a training step's time (docs/speed.md).
 """
 
 from __future__ import annotations
