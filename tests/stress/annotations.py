@@ -105,7 +105,9 @@ def _label_studio_again(content: bytes) -> Entries:
                 of_each.append(list(boxes.values()))
         if tags:
             (label,) = tags
-            file = str(task["data"]["image"]).rpartition("/")[2].removeprefix("0123abcd-")
+            way, _, file = str(task["data"]["image"]).rpartition("/")
+            if way.startswith("/data/upload"):  # where the tool gives names a prefix
+                file = file.removeprefix("0123abcd-")
             found.add(_entry(file, label, of_each[0][0] if len(of_each) == 1 == len(of_each[0]) else None))
     return found
 
@@ -303,10 +305,12 @@ def _compared(kind: str, images: LabelledImages, path: Path, again: Callable[[by
         wanted = again(path.read_bytes())
     except Exception as error:
         return Outcome(kind, "wrong", f"accepted what is no such file: {error!r:.200}")
-    lost = {
-        _entry(s.name, "", None)[0] for s in images.samples if images.kind == "label-studio" and not _is_photograph(s)
+    lost = {  # of which no size is known
+        _entry(s.name, images.classes[s.label], None)[:2]
+        for s in images.samples
+        if images.kind == "label-studio" and not _is_photograph(s)
     }
-    wanted = {(stem, label, None if stem in lost else box) for stem, label, box in wanted}  # of which no size is known
+    wanted = {(stem, label, None if (stem, label) in lost else box) for stem, label, box in wanted}
     if found != wanted:
         return Outcome(kind, "wrong", f"{sorted(map(str, found ^ wanted))[:3]}")
     return Outcome(kind, "right")

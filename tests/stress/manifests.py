@@ -192,6 +192,12 @@ def rows_of(content: bytes) -> list[Row] | None:
     header = [name.strip().lower() for name in table[0]] if table else []
     if "image" not in header or "label" not in header:
         return None
+    if "split" not in header:  # a column that holds nothing but names of splits is one, whatever it is called
+        for place, name in enumerate(header):
+            values = {cells[place].strip().lower() for cells in table[1:] if len(cells) > place}
+            if values and values <= set(_SPLITS):
+                header[header.index(name)] = "split"
+                break
     rows = []
     for cells in table[1:]:
         entry = dict(zip(header, [*cells, *[""] * len(header)], strict=False))
@@ -213,12 +219,21 @@ def _compared(made: _Made, images: LabelledImages, expected: list[Row] | None) -
     root = images.root.parent
     names = {"": "train", "training": "train", "validation": "val", "valid": "val", "dev": "val", "testing": "test"}
     wanted = {(str(root / row.image), row.label, names.get(row.split, row.split), row.box) for row in expected}
-    # The product keeps one of several spellings of a path, so that paths are compared as they lead.
-    wanted = {(os.path.normpath(path), *rest) for path, *rest in wanted}
+    # The product keeps one of several spellings of a path, so that paths are compared as they lead; a name without an
+    # ending, or in other letters' case, is that of the one image that differs in nothing else.
+    wanted = {(_on_the_disk(os.path.normpath(path)), *rest) for path, *rest in wanted}
     found = {(os.path.normpath(s.path), images.classes[s.label], s.split, s.box) for s in images.samples}
     if found != wanted:
         return Outcome(made.kind, "wrong", f"{sorted(map(str, found ^ wanted))[:3]}")
     return Outcome(made.kind, "right")
+
+
+def _on_the_disk(path: str) -> str:
+    if os.path.lexists(path) or not os.path.isdir(folder := os.path.dirname(path)):  # noqa: PTH112, PTH120 (NULs)
+        return path
+    meant = os.path.basename(path).casefold()  # noqa: PTH119
+    alike = [name for name in os.listdir(folder) if name.casefold() in (meant, meant + ".png")]  # noqa: PTH208
+    return os.path.join(folder, alike[0]) if len(alike) == 1 else path  # noqa: PTH118
 
 
 def _commands(made: _Made, path: Path, place: Path, model: Path) -> Outcome | None:

@@ -67,7 +67,8 @@ def plan_of(path: Path, table: Table) -> Plan:
             notes.append(f"Column '{other}' is read as '{wanted}'.")
     taken = set(names.values())
     others = {name: place for place, name in enumerate(header) if name and name not in taken}
-    seen = surveyed(watched.rows(), others) if others else {}
+    nameless = {f"number {place + 1}": place for place, name in enumerate(header) if not name}
+    seen = surveyed(watched.rows(), {**others, **nameless}) if others or nameless else {}
     marks = None
     if "split" not in names:
         try:
@@ -80,6 +81,7 @@ def plan_of(path: Path, table: Table) -> Plan:
         notes.append(
             f"Column{'s' if len(marks.columns) > 1 else ''} {named} {_do(marks.columns)} taken for the splits."
         )
+    seen = {name: column for name, column in seen.items() if name in others}
     classes = [] if "label" in names else one_hot(seen, marks.columns if marks else ())
     if classes:
         classes_written = listed([table.written[others[name]] for name in classes])
@@ -97,7 +99,7 @@ def plan_of(path: Path, table: Table) -> Plan:
         label=place.get("label"),
         classes=[(table.written[others[name]], others[name]) for name in classes],
         split=place.get("split"),
-        marks=None if marks is None else (marks, [others[name] for name in marks.columns]),
+        marks=None if marks is None else (marks, [{**others, **nameless}[name] for name in marks.columns]),
         group=place.get("group"),
         box=[place[name] for name in BOX] if BOX[0] in place else [],
         comma=table.delimiter != ",",
