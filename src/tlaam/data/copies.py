@@ -60,8 +60,10 @@ def _named(sets: Sequence[Sequence[Sample]]) -> tuple[tuple[str, ...], ...]:
 
 def contradictions(images: LabelledImages) -> str:
     """Say how many pictures lie under several classes, as far as copies were looked for; an empty text for none."""
+    if not images.rule.copies:
+        return ""
     labels = {name_checksum(sample.name): (sample.label, sample.name) for sample in images.samples}
-    found = [[labels[name] for name in equal if name in labels] for equal in images.rule.copies or ()]
+    found = [[labels[name] for name in equal if name in labels] for equal in images.rule.copies]
     doubtful = [sorted(members) for members in found if len({label for label, _ in members}) > 1]
     if not doubtful:
         return ""

@@ -109,21 +109,23 @@ def by_class_folder(
         )
     ]
     notes += [note for note in [left_out_note(others, root)] if note]
+    paths.clear()
     return Packed(_in_order(root, shards, groups, notes), notes)
 
 
 def _in_order(
     root: Path, shards: Sequence[Shard], groups: dict[tuple[Split, str], list[_Path]], notes: list[str]
 ) -> list[PackedImage]:
-    found = []
+    found: list[PackedImage] = []
+    is_one = root.is_file()
     spellings = spelt_in_several_ways({home.rpartition("/")[2] for _, home in groups})
     for name, ways in spellings.items():
         notes.append(f"Class '{name}' has its images in folders of {len(ways)} spellings: {', '.join(ways)}.")
     for split, home in sorted(groups, key=lambda group: (SPLITS.index(group[0]), group[1])):
         label = clean_name(home.rpartition("/")[2])
-        for path in sorted(groups[split, home]):
-            name = path.text if root.is_file() else f"{shards[path.shard].name}/{path.text}"
-            found.append(PackedImage(split, label, name, path.shard, path.row))
+        for text, shard, row in sorted(groups.pop((split, home))):  # millions of them: no two lists of all are held
+            name = text if is_one else f"{shards[shard].name}/{text}"
+            found.append(PackedImage(split, label, name, shard, row))
     return found
 
 

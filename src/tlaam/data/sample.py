@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +23,8 @@ from tlaam.utils.checksums import checksum_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+_PIECE = 4096
 
 Box = tuple[float, float, float, float]
 """``(x0, y0, x1, y1)`` in pixels of the image as it is decoded (EXIF orientation applied); x1 and y1 are exclusive."""
@@ -205,7 +210,14 @@ class LabelledImages:
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""
-        return tuple(sample for sample in self.samples if sample.split == split)
+        return self._by_split.get(split, ())
+
+    @cached_property
+    def _by_split(self) -> dict[str, tuple[Sample, ...]]:
+        found: defaultdict[str, list[Sample]] = defaultdict(list)
+        for sample in self.samples:
+            found[sample.split].append(sample)
+        return {split: tuple(samples) for split, samples in found.items()}
 
     def with_samples(self, samples: Sequence[Sample]) -> LabelledImages:
         """Return the same data set with other samples."""
@@ -235,9 +247,14 @@ class LabelledImages:
 
     def fingerprint(self) -> str:
         """Return a hash of class names and of every sample's name, label, split and group (not of the pixels)."""
-        names = (f"{name}\0" for name in self.classes)
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         samples = (
             f"{s.name}\0{s.label}\0{s.split}\0" if s.group is None else f"{s.name}\0{s.label}\0{s.split}\0{s.group}\0\0"
-            for s in sorted(self.samples, key=lambda s: s.name)
+            for s in sorted(self.samples, key=attrgetter("name"))
         )
-        return checksum_of(text.encode("utf-8", "surrogateescape") for text in (*names, *samples))
+        texts = chain((f"{name}\0" for name in self.classes), samples)
+        pieces = iter(lambda: "".join(islice(texts, _PIECE)), "")  # one by one they take as long as all the rest
+        return checksum_of(piece.encode("utf-8", "surrogateescape") for piece in pieces)

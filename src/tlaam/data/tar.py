@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tlaam.data.container import reference
+from tlaam.data.images import IMAGE_SUFFIXES
 from tlaam.data.packed_folders import by_class_folder
 from tlaam.data.rules import require_usable_classes
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.shards import holds_shards, shards_of
 from tlaam.data.tar_index import TarIndex, tar_index
-from tlaam.data.walk import is_image_name
 from tlaam.data.webdataset import beside_labels, has_labels_beside
 from tlaam.errors import DataError
 from tlaam.utils.collector import collector_paused
@@ -60,12 +59,12 @@ def read_tar(root: Path, /, *, strict: bool = True, depth: int | None = None) ->
         found = by_class_folder(root, shards, indexes, images, depth)
     classes = tuple(sorted({image.label for image in found.images}))
     number = {name: label for label, name in enumerate(classes)}
-    files, places = [str(shard.path) for shard in shards], [_places(index) for index in indexes]
+    files = [str(shard.path) for shard in shards]
+    starts, sizes = [index.offsets for index in indexes], [index.sizes for index in indexes]
+    del indexes, images  # their names and rows are as large as what is made of them
     samples = tuple(
-        Sample(
-            reference(files[image.shard], *places[image.shard][image.row]), image.name, number[image.label], image.split
-        )
-        for image in found.images
+        Sample(reference(files[shard], starts[shard].item(row), sizes[shard].item(row)), name, number[label], split)
+        for split, label, name, shard, row in found.images
     )
     title = root.stem if root.is_file() else root.resolve().name
     option = "" if depth is None else f"depth={depth}"
@@ -77,14 +76,10 @@ def _images(index: TarIndex) -> list[int]:
     """Return the rows of an archive's images that are not hidden."""
     return [
         row
-        for row, name in enumerate(index.names)
-        if is_image_name(name.rpartition("/")[2])
-        and not (name[:1] == "." or "/." in name or name.startswith("__MACOSX/") or "/__MACOSX/" in name)
+        for row, name in enumerate(index.names)  # millions of them
+        if f".{name.rpartition('.')[2]}".lower() in IMAGE_SUFFIXES
+        and not (name[0] == "." or "/." in name or name.startswith("__MACOSX/") or "/__MACOSX/" in name)
     ]
-
-
-def _places(index: TarIndex) -> Sequence[tuple[int, int]]:
-    return list(zip(index.offsets.tolist(), index.sizes.tolist(), strict=True))
 
 
 def _refuse_compressed(path: Path) -> None:

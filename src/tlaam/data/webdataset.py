@@ -49,7 +49,7 @@ def beside_labels(
         DataError: an image has no label, two images have one, or a label's file holds none.
     """
     ending = next(kind for kind in _LABELS if any(_ending(name) == kind for index in indexes for name in index.names))
-    found = []
+    found, is_one = [], root.is_file()
     for number, (shard, index, rows) in enumerate(zip(shards, indexes, images, strict=True)):
         labels = {_stem(name): row for row, name in enumerate(index.names) if _ending(name) == ending}
         taken: dict[str, str] = {}
@@ -66,7 +66,7 @@ def beside_labels(
                 size = int(index.sizes[labels[stem]])
                 stream.seek(int(index.offsets[labels[stem]]))
                 label = _label(shard.path, f"{stem}.{ending}", stream.read(min(size, _LONGEST + 1)), ending)
-                full = name if root.is_file() else f"{shard.name}/{name}"
+                full = name if is_one else f"{shard.name}/{name}"
                 found.append(PackedImage(shard.split or "train", label, full, number, row))
     different = len({image.label for image in found})
     if ending == "txt" and different > max(_CAPTIONS, len(found) // 2):

@@ -67,6 +67,7 @@ from tlaam.training.trackers import require_tracker
 from tlaam.training.usable_data import readable, reopened, with_equal_images, with_found_depth, with_splits
 from tlaam.training.workers import needed_workers, spare_cores
 from tlaam.utils.atomic import full_disk_named, remove_leftovers, write_json
+from tlaam.utils.collector import collector_paused
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def train(
         return plan, path, skipped
 
     with _random_state_kept(), ExitStack() as stack:
-        plan, path, skipped = on_first(fabric, prepare)
+        with collector_paused():  # data sets of millions of images are made here, and last
+            plan, path, skipped = on_first(fabric, prepare)
         folder = RunFolder(path)
         model = _model(plan)
         if former is not None:
