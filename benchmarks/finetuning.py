@@ -80,6 +80,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "distilled": {**_ADAMW, "distillation": 1.0},
     "no-parts": {**_ADAMW, "parts": "none"},
     "pasted": {**_ADAMW, "paste": 0.5},
+    "medium": {**_ADAMW, "augment": "medium"},
+    "strong": {**_ADAMW, "augment": "strong"},
     # What the part level is worth to a probe: none of it, and two other ways to choose windows.
     "probe-no-parts": {"epochs": 0, "parts": "none"},
     "probe-appm": {"epochs": 0, "parts": "appm"},

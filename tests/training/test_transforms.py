@@ -141,3 +141,57 @@ def test_light_is_cut_off_at_black_and_white() -> None:
     assert torch.equal(made, inputs / 255)
     dim = jitter_colors(inputs, torch.tensor([[0.5, 2.0]]))  # around a quarter: 2 · 0.5 - 0.25
     torch.testing.assert_close(dim[..., 0], torch.full((1, 3, 2), 0.75))
+
+
+def _white() -> tuple[Image.Image, torch.Tensor]:
+    """Return a black picture with a white rectangle at `BOX`, and its pseudo mask."""
+    pixels = np.zeros((150, 200, 3), dtype=np.uint8)
+    pixels[30:90, 48:140] = 255
+    rows, columns = (np.arange(32) + 0.5) / 32 * 150, (np.arange(32) + 0.5) / 32 * 200
+    inside = np.outer((rows >= 30) & (rows < 90), (columns >= 48) & (columns < 140))
+    return Image.fromarray(pixels), torch.from_numpy(np.where(inside, 255, 0).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("strength", "looser"), [("medium", 3), ("strong", 10)])
+def test_boxes_and_masks_follow_a_warp(strength: str, looser: int) -> None:
+    """A box that is warped twice is the box around a box, so that it is looser; it never cuts the object."""
+    augment = Augment(128, flip=True, jitter=0.2, crop_scale=0.8, strength=strength)
+    image, mask = _white()
+    places = set()
+    for seed in range(40):
+        input_image, box, moved, _ = augment(image, BOX, seed, mask)
+        assert input_image.shape == (3, 128, 128) and input_image.dtype == torch.uint8
+        assert moved is not None and moved.shape == mask.shape and moved.dtype == torch.uint8
+        white = input_image.float().mean(0) > 190  # beyond the edge it is darker
+        rows, columns = torch.nonzero(white, as_tuple=True)
+        found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        outside = (box - found) * torch.tensor([-1, -1, 1, 1])
+        assert -3 <= outside.min() and outside.max() <= looser, seed
+        cells = white[2::4, 2::4]
+        marked = moved > 127
+        assert (cells & marked).sum() / (cells | marked).sum() > 0.75, seed
+        places.add(tuple(box.tolist()))
+    assert len(places) == 40
+
+
+def test_strengths_differ_and_light_is_what_it_was() -> None:
+    image, mask = _white()
+    made = {
+        name: Augment(96, flip=True, jitter=0.2, crop_scale=0.8, strength=name)(image, BOX, 3, mask)
+        for name in ("light", "medium", "strong")
+    }
+    plain = Augment(96, flip=True, jitter=0.2, crop_scale=0.8)(image, BOX, 3, mask)
+    assert all(torch.equal(one, other) for one, other in zip(made["light"], plain, strict=True))
+    assert not torch.equal(made["medium"].input_image, made["light"].input_image)
+    assert not torch.equal(made["medium"].input_image, made["strong"].input_image)
+    assert all(torch.equal(each.color_jitter, plain.color_jitter) for each in made.values())
+
+
+def test_a_warp_needs_neither_box_nor_mask() -> None:
+    image, _ = _white()
+    augment = Augment(64, flip=False, jitter=0, crop_scale=1, strength="strong")
+    state = torch.random.get_rng_state()
+    input_image, box, mask, _ = augment(image, None, 5)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert box.isnan().all() and mask is None and input_image.dtype == torch.uint8
+    assert torch.equal(augment(image, None, 5).input_image, input_image)

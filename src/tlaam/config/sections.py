@@ -185,6 +185,10 @@ class TrainingConfig(Section):
     patience: Annotated[int, Field(ge=0)] | None = None
     """Epochs without a better one on held-out images after which training ends; 0 waits for the last; default: 4 where
     a probe comes first, which counts as the epoch before the first, else 0."""
+    augment: Literal["light", "medium", "strong"] = "light"
+    """What is done to training images beside flip, jitter and crop_scale: light nothing; medium turns (to 15 degrees),
+    moves, scales, shears and shifts colours; strong does so twice as far, and tilts, blurs and greys some. Boxes and
+    pseudo masks follow."""
     flip: bool = True
     """Mirror images at random."""
     jitter: NotNegative = 0.2

@@ -101,7 +101,13 @@ def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMask
     """Return a run's training images by its settings, which are resolved."""
     training, source_size = config.training, config.model.source_size
     assert source_size is not None
-    augment = Augment(source_size, flip=training.flip, jitter=training.jitter, crop_scale=training.crop_scale)
+    augment = Augment(
+        source_size,
+        flip=training.flip,
+        jitter=training.jitter,
+        crop_scale=training.crop_scale,
+        strength=training.augment,
+    )
     cache = None if training.cache is None else InputCache(training.cache, source_size)
     return TrainingImages(samples, source_size, augment, training.seed, masks, cache)
 

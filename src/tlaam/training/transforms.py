@@ -1,22 +1,59 @@
-"""Augmentation: crop and mirror while loading, brightness and contrast on the device; boxes go with the pixels."""
+"""Augmentation: crop, mirror and warp while loading, brightness and contrast on the device.
+
+Boxes and pseudo masks go with the pixels. What `flip`, `jitter` and `crop_scale` do not name comes from torchvision's
+transforms, by strength (`warps`).
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
+from torch.nn import functional
+from torchvision import tv_tensors
+from torchvision.transforms import RandomResizedCrop, v2
 
 from tlaam.data.input_image import Rectangle, to_input
 
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 _GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in an image's brightness (ITU-R BT.601, as in Pillow's grey)."""
+
+
+_MEAN_COLOUR = (124, 116, 104)
+"""Of ImageNet's images; what lies beyond an image's edge shows it, and is background."""
+
+
+def warps(strength: str) -> v2.Transform | None:
+    """Return what is done to an input image, its box and its mask, by the setting ``augment``; None: nothing.
+
+    Args:
+        strength: ``light`` nothing; ``medium`` turns, moves, scales and shifts colours a little; ``strong`` does so
+            twice as far, and tilts, blurs and greys some images.
+    """
+    if strength == "light":
+        return None
+    far = 2.0 if strength == "strong" else 1.0
+    fill: dict[type | str, Any] = {tv_tensors.Image: _MEAN_COLOUR, tv_tensors.Mask: 0, "others": 0}
+    bilinear = v2.InterpolationMode.BILINEAR
+    steps: list[Any] = [
+        v2.RandomAffine(
+            15 * far, (0.05 * far, 0.05 * far), (1 - 0.15 * far, 1 + 0.2 * far), 4 * far, bilinear, fill=fill
+        ),
+        v2.ColorJitter(saturation=0.2 * far, hue=0.02 * far),
+    ]
+    if strength == "strong":
+        steps += [
+            v2.RandomPerspective(0.2, 0.3, bilinear, fill=fill),
+            v2.RandomApply([v2.GaussianBlur(5)], 0.2),
+            v2.RandomGrayscale(0.05),
+        ]
+    return v2.Compose(steps)
 
 
 class Augmented(NamedTuple):
@@ -45,9 +82,11 @@ class Augment:
         jitter: brightness and contrast are multiplied by factors drawn from ``[1 - jitter, 1 + jitter]``, not below 0.
         crop_scale: smallest share of the image's area that a random crop (aspect ratio 3:4 to 4:3 of the photograph's
             pixels) keeps; 1 never crops.
+        strength: of what else is done, as of `warps`. A box that was turned is the box around the turned one.
     """
 
-    def __init__(self, size: int, *, flip: bool, jitter: float, crop_scale: float) -> None:
+    def __init__(self, size: int, *, flip: bool, jitter: float, crop_scale: float, strength: str = "light") -> None:
+        self.warps = warps(strength)
         self.size, self.flip, self.jitter, self.crop_scale = size, flip, jitter, crop_scale
         self.smallest_side = 1.0 if crop_scale == 1 else math.sqrt(crop_scale * _ASPECT_RATIOS[0])
 
@@ -72,13 +111,15 @@ class Augment:
             crop = self._crop(width, height)
             mirror = self.flip and bool(torch.rand(()) < 0.5)
             color_jitter = (1 + self.jitter * (2 * torch.rand(2) - 1)).clamp(min=0)
-        input_image = to_input(image, self.size, crop) if isinstance(image, Image.Image) else image
-        return Augmented(
-            torch.from_numpy(np.ascontiguousarray(input_image[..., ::-1]) if mirror else input_image),
-            self._box(box, crop, mirror),
-            None if mask is None else _mask(mask, crop, (width, height), mirror),
-            color_jitter,
-        )
+            pixels = to_input(image, self.size, crop) if isinstance(image, Image.Image) else image
+            pixels = np.ascontiguousarray(pixels[..., ::-1]) if mirror else pixels
+            made = Augmented(
+                torch.from_numpy(pixels),
+                self._box(box, crop, mirror),
+                None if mask is None else _mask(mask, crop, (width, height), mirror),
+                color_jitter,
+            )
+            return made if self.warps is None else _warped(made, self.warps)
 
     def _crop(self, width: int, height: int) -> Rectangle:
         if self.crop_scale == 1:
@@ -99,6 +140,27 @@ class Augment:
         return torch.from_numpy(corners.flatten()).float() if seen else torch.full((4,), math.nan)
 
 
+def _warped(made: Augmented, transform: v2.Transform) -> Augmented:
+    """Return an image, its box and its mask after a transform; drawn from the CPU's random state."""
+    side = made.input_image.shape[-1]
+    parts: dict[str, Any] = {"image": tv_tensors.Image(made.input_image)}
+    seen = not made.box.isnan().any()
+    if seen:
+        parts["box"] = tv_tensors.BoundingBoxes(made.box[None], format="XYXY", canvas_size=(side, side))  # type: ignore[call-overload]
+    if made.mask is not None:  # as large as the image, in whose pixels everything moves
+        parts["mask"] = tv_tensors.Mask(functional.interpolate(made.mask[None, None], (side, side))[0, 0])
+    parts = transform(parts)
+    box = torch.full((4,), math.nan)
+    if seen:
+        kept = parts["box"].as_subclass(Tensor)[0].clamp(0, side)
+        box = kept if (kept[2:] > kept[:2]).all() else box
+    mask = made.mask
+    if mask is not None:
+        cells = (_nearest(0, 1, mask.shape[-1], of=side), _nearest(0, 1, mask.shape[-2], of=side))
+        mask = parts["mask"].as_subclass(Tensor)[cells[1]][:, cells[0]]
+    return made._replace(input_image=parts["image"].as_subclass(Tensor), box=box, mask=mask)
+
+
 def _mask(mask: Tensor, crop: Rectangle, size: tuple[int, int], mirror: bool) -> Tensor:
     """Return the mask of what a crop shows, ``(m, m)``: nearest cells, which keep a mask a mask."""
     x0, y0, x1, y1 = crop
@@ -107,10 +169,16 @@ def _mask(mask: Tensor, crop: Rectangle, size: tuple[int, int], mirror: bool) ->
     return mask[rows][:, columns.flip(0) if mirror else columns]
 
 
-def _nearest(low: float, high: float, cells: int) -> Tensor:
-    """Return the cells that lie at the middles of as many steps from `low` to `high`, shares of the side."""
+def _nearest(low: float, high: float, cells: int, *, of: int | None = None) -> Tensor:
+    """Return the cells that lie at the middles of so many steps from `low` to `high`, shares of the side.
+
+    Args:
+        low, high: where the steps begin and end.
+        cells: number of steps.
+        of: number of cells; as many as steps where None.
+    """
     steps = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
-    return ((low + (high - low) * steps) * cells).long().clamp(0, cells - 1)
+    return ((low + (high - low) * steps) * (of or cells)).long().clamp(0, (of or cells) - 1)
 
 
 def jitter_colors(inputs: Tensor, color_jitter: Tensor) -> Tensor:
