@@ -179,3 +179,35 @@ def test_the_runs_own_data_is_measured_on_what_it_held_out(run: Path, photos: Pa
     shutil.copy(data / "jay" / "0.png", data / "jay" / "new.png")
     with pytest.raises(DataError, match="has changed since"):
         measured(folder, data)
+
+
+def test_rare_classes_are_told_apart_where_training_had_unequally_many_images(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    data, folder = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(run, folder)
+    for split, kept in (("train", {"crow": 4, "jay": 1, "wren": 2}), ("test", {"crow": 2, "jay": 2, "wren": 2})):
+        for name, count in kept.items():
+            (data / split / name).mkdir(parents=True)
+            for file in (
+                sorted((photos / name).iterdir())[:count]
+                if split == "train"
+                else sorted((photos / name).iterdir())[4:6]
+            ):
+                shutil.copy(file, data / split / name)
+    opened = open_dataset(data)
+    record = {
+        "root": str(opened.root), "source_fingerprint": opened.fingerprint(),
+        "test_fraction": 0.0, "val_fraction": 0.0, "seed": 0,
+    }  # fmt: skip
+    (folder / "data.json").write_text(json.dumps(record))
+    found = measured(folder, data)
+    bands = {band.name: (band.classes, band.fewest, band.most, band.images) for band in found.rarity}
+    assert bands == {"rare": (1, 1, 1, 2), "less frequent": (1, 2, 2, 2), "frequent": (1, 4, 4, 2)}
+    recalls = {name: row["recall"] for name, row in found.classification["fused"].per_class.items()}
+    assert {band.name: band.recall for band in found.rarity} == {
+        "rare": recalls["jay"], "less frequent": recalls["wren"], "frequent": recalls["crow"],
+    }  # fmt: skip
+    assert [row["name"] for row in found.to_dict()["rarity"]] == ["rare", "less frequent", "frequent"]
+    assert "1 class of 4 training images" in found.table()
+    assert not measured(run, data).rarity, "how many images a stranger's model had is not known"

@@ -155,8 +155,8 @@ def test_fixed_normalisations_are_joined_while_it_trains_and_the_weights_are_the
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
     config = Config.from_flat(
         {
-            **SETTINGS, "backbone": "test_resnet", "pretrained": str(tmp_path / "weights.pt"), "norm_statistics": "pretrained", "lr": 0.01,
-            "epochs": 2, "image_size": 64, "source_size": 64, "gradient_clip": 1.0,
+            **SETTINGS, "backbone": "test_resnet", "pretrained": str(tmp_path / "weights.pt"), "epochs": 2, "lr": 0.01,
+            "norm_statistics": "pretrained", "image_size": 64, "source_size": 64, "gradient_clip": 1.0,
         }
     )  # fmt: skip
     joined: list[int] = []

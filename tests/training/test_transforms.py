@@ -166,7 +166,7 @@ def test_boxes_and_masks_follow_a_warp(strength: str, looser: int) -> None:
         rows, columns = torch.nonzero(white, as_tuple=True)
         found = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
         outside = (box - found) * torch.tensor([-1, -1, 1, 1])
-        assert -3 <= outside.min() and outside.max() <= looser, seed
+        assert outside.min() >= -3 and outside.max() <= looser, seed
         cells = white[2::4, 2::4]
         marked = moved > 127
         assert (cells & marked).sum() / (cells | marked).sum() > 0.75, seed

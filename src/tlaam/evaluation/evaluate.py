@@ -22,6 +22,7 @@ from tlaam.evaluation.localization import box_iou, localization_report
 from tlaam.evaluation.masks import MaskReport, mask_report
 from tlaam.evaluation.parts import PartReport, part_report
 from tlaam.evaluation.ranks import rank_report
+from tlaam.evaluation.rarity import bands_of
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.inference.engine import Engine
 from tlaam.inference.prediction import Prediction
@@ -65,6 +66,7 @@ def evaluate(
     # What one could not learn from (a single class, say) can still be measured.
     images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
     seen = trained_on(engine)
+    learnt_from = seen is not None and seen.is_of(images)
     images = with_the_runs_splits(images, seen, engine.origin)
     chosen = split if split is not None else preferred_split(images)
     samples = images.split(chosen)
@@ -100,6 +102,10 @@ def evaluate(
         accuracy = None if others is None else others.accuracy
         report = replace(report, heatmaps=replace(report.heatmaps, validation=accuracy))
     flattered = seen is not None and seen.select_on == chosen == "test"
+    if learnt_from and chosen != "train":
+        report = replace(
+            report, rarity=bands_of(images.class_counts("train"), report.classification["fused"].per_class)
+        )
     return replace(report, selected_on_these=flattered, precision=engine.model.precision, seconds=seconds)
 
 

@@ -14,6 +14,7 @@ from tlaam.evaluation.localization import LocalizationReport
 from tlaam.evaluation.masks import MaskReport
 from tlaam.evaluation.parts import PartReport
 from tlaam.evaluation.ranks import RankReport
+from tlaam.evaluation.rarity import Band, lines_of
 from tlaam.reference.ood_detector import Verdict
 
 BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
@@ -82,6 +83,8 @@ class EvaluationReport:
         box_doubt: why the true boxes seem to be of smaller copies of the images (`tlaam.data.boxes`); else empty.
         seconds: time spent on reading and answering, loading the model not; 0 where it was not measured.
         ranks: accuracy by rank and what the promise came to; None where nothing was promised.
+        rarity: how well rare and frequent classes are told, the rarest first; empty where training had about equally
+            many images of each, or it is not known how many.
     """
 
     data: str
@@ -100,6 +103,7 @@ class EvaluationReport:
     seconds: float = 0.0
     box_doubt: str = ""
     ranks: RankReport | None = None
+    rarity: Sequence[Band] = ()
 
     def __post_init__(self) -> None:
         branches = set(self.classification)
@@ -136,6 +140,8 @@ class EvaluationReport:
             values["masks"] = self.masks.summary()
         if self.ranks is not None:
             values["taxonomy"] = self.ranks.summary()
+        if self.rarity:
+            values["rarity"] = [band._asdict() for band in self.rarity]
         values["per_class"] = {name: self.classification[name].per_class for name in self._branches()}
         values["confusion"] = final.confusion.tolist()
         return values
@@ -148,6 +154,8 @@ class EvaluationReport:
         if self.selected_on_these:
             heading += f"\n{BEST_EPOCH}"
         blocks = [heading, _text_table("branch", _CLASSIFICATION_TITLES, rows)]
+        if self.rarity:
+            blocks.append(lines_of(self.rarity))
         if self.ranks is not None:
             blocks.append(self.ranks.lines())
         if self.localization is not None:

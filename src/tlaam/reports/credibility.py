@@ -35,6 +35,31 @@ def calibration_of(report: EvaluationReport) -> Chart:
     )
 
 
+def rarity_of(report: EvaluationReport) -> list[Table]:
+    """Return how well rare and frequent classes are told; nothing where training had about equally many of each."""
+    if not report.rarity:
+        return []
+    return [
+        Table(
+            "Rare and frequent classes",
+            ("Classes", "Number", "Training images", "Images measured", "Recall", "F1"),
+            [
+                (
+                    band.name,
+                    band.classes,
+                    str(band.most) if band.fewest == band.most else f"{band.fewest} to {band.most}",
+                    band.images,
+                    band.recall,
+                    band.f1,
+                )
+                for band in report.rarity
+            ],
+            "Rare: at most a quarter of the largest class's training images; less frequent: at most half. Recall "
+            "(right answers among a class's images) and F1 are means of classes.",
+        )
+    ]
+
+
 def ranks_of(report: EvaluationReport) -> list[Table]:
     """Return how often each rank is right, how deep answers go, and whether the promise held; nothing without one."""
     if (found := report.ranks) is None:

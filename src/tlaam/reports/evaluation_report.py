@@ -13,7 +13,7 @@ from tlaam.evaluation.report import BEST_EPOCH, TRIVIAL_TITLES, EvaluationReport
 from tlaam.inference.engine import Engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
-from tlaam.reports.credibility import calibration_of, ranks_of, verdicts_of
+from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
 
 PICTURES = 40
@@ -59,6 +59,8 @@ def write_evaluation_report(
         sections=[
             *tables_of({"": report}, {}),
             calibration_of(report),
+            *rarity_of(report),
+            *rarity_of(report),
             *ranks_of(report),
             verdicts_of(report, answers.engine.detector),
             Gallery(

@@ -24,7 +24,7 @@ from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
-from tlaam.reports.credibility import calibration_of, ranks_of, verdicts_of
+from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
 from tlaam.runs.environment import environment
@@ -208,7 +208,7 @@ def _measured(
     if wrong:
         sections.append(_mixed_up(pairs, report.classes))
     sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), calibration_of(report)]
-    sections += [*ranks_of(report), verdicts_of(report, cache.engine.detector)]
+    sections += [*rarity_of(report), *ranks_of(report), verdicts_of(report, cache.engine.detector)]
     for title, (found, note) in galleries.items():
         sections.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
     lead = pictures(sample.name for sample in first)
