@@ -24,6 +24,7 @@ from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
+from tlaam.reports.advice import advice_of
 from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
@@ -102,6 +103,9 @@ def write_run_report(
         speed = engine.answered / engine.seconds if engine.seconds else None
         lead, sections = _measured(report, images, answers)
     history = _history(folder.history)
+    learnt = {} if others else images.class_counts("train")
+    if not others:
+        sections = [*advice_of(report, learnt, status, history, config.training.epochs or 0), *sections]
     sections += [*_curves(history), *_facts(config, status, history, speed, report)]
     return write_page(
         path or folder.report,

@@ -25,6 +25,7 @@ from tlaam.errors import ModelError
 from tlaam.models.build import memory_format
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
+from tlaam.probe.curve import CurvePoint, few_images_curve
 from tlaam.probe.solver import (
     ENOUGH,
     L2_GRID,
@@ -71,6 +72,8 @@ class ProbeFacts(NamedTuple):
         view_weights: how much each branch's features weigh in W's problem, chosen by folds; None likewise.
         floor: least deviation that features are divided by, in medians of all, chosen by folds.
         seconds: wall-clock time from the first image to the classifiers.
+        curve: images a class and share of the held-out ones named right, of probes of fewer images, and of the probe
+            itself as the last (`tlaam.probe.curve`); empty where it was not drawn.
     """
 
     images: int
@@ -83,6 +86,7 @@ class ProbeFacts(NamedTuple):
     view_weights: tuple[float, ...] | None
     floor: float
     seconds: float
+    curve: tuple[CurvePoint, ...] = ()
 
 
 class FittedProbe(NamedTuple):
@@ -177,6 +181,7 @@ def fit_probe_model(
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
         facts, scores, known = solve_classifiers(network, seen.features.array, labels, folds, offsets)
+        facts = facts._replace(curve=_curve(facts, seen.features.array, labels, folds, offsets, config.training.seed))
     probabilities = np.exp(scores).clip(0, 1)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
@@ -242,6 +247,27 @@ def solve_classifiers(
         seconds=0.0,
     )
     return facts, scores, known
+
+
+def _curve(
+    facts: ProbeFacts,
+    views: NDArray[np.float32],
+    labels: Labels,
+    folds: NDArray[np.int64],
+    offsets: NDArray[np.float64],
+    seed: int,
+) -> tuple[CurvePoint, ...]:
+    """Return the few-images curve of the joint classifier; nothing without one, or where nothing is known of it."""
+    if facts.l2_joint is None or facts.view_weights is None or facts.out_of_fold_top1 is None:
+        return ()
+    features, classes = views.reshape(len(views), -1), len(offsets)
+    scaling = Scaling(facts.view_weights, facts.floor)
+    found = few_images_curve(features, labels, classes, folds, facts.l2_joint, scaling, offsets, seed)
+    if not found:
+        return ()
+    count = len(np.unique(folds))
+    whole = CurvePoint(round(len(labels) * (count - 1) / count / len(np.unique(labels)), 1), facts.out_of_fold_top1)
+    return (*found, whole)
 
 
 def _mean_of_views(shared: ProbeFit, count: int, offsets: NDArray[np.float64]) -> NDArray[np.float64]:

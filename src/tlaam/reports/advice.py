@@ -1,0 +1,159 @@
+"""What to do next, in order of worth: from what was measured of this very run, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tlaam.config.names import FINAL_BRANCH
+from tlaam.evaluation.confusion import mixed_up
+from tlaam.evaluation.report import EvaluationReport, ImageResult
+from tlaam.probe.curve import CurvePoint, growth_of
+from tlaam.reports.page import Table
+
+_CLASSES = 3
+"""Classes that are named, those whose mistakes are most."""
+_SURE, _IMPROBABLE = 0.9, 0.05
+"""An image whose label is this improbable while another class is this probable may be labelled wrongly."""
+_NAMED = 3
+_LARGER = 320
+"""Input in pixels that is proposed to be tried."""
+_FEW_MISTAKES = 2
+"""Mistakes of a class from which more photographs of it are advised; a single one may be chance."""
+
+
+class Advice(NamedTuple):
+    """One thing to do.
+
+    Attributes:
+        do: what.
+        worth: share of the images that may become right by it; None where nothing is known of that.
+        because: what was measured.
+    """
+
+    do: str
+    worth: float | None
+    because: str
+
+
+def advice_of(
+    report: EvaluationReport | None,
+    training_images: Mapping[str, int],
+    status: Mapping[str, Any],
+    history: Sequence[Mapping[str, float | None]],
+    epochs: int,
+) -> list[Table]:
+    """Return what to do next as a table, what is worth most first; nothing where nothing is known.
+
+    Args:
+        report: what was measured on held-out images; None without any.
+        training_images: number by class name.
+        status: of the run (``run.json``).
+        history: a row an epoch.
+        epochs: that were asked for.
+    """
+    curve = [CurvePoint(*point) for point in status.get("probe", {}).get("curve", ())]
+    found = [*_more_images(curve), *_more_epochs(history, epochs, status)]
+    if report is not None:
+        found += [*_labels(report.per_image, report.classes), *_classes(report, training_images, curve)]
+    if not found:
+        return []
+    found.sort(key=lambda advice: -1.0 if advice.worth is None else -advice.worth)
+    rows: list[Sequence[str | int | float | None]] = [(one.do, _points(one.worth), one.because) for one in found]
+    return [
+        Table(
+            "What to do next",
+            ("What", "May be worth", "Because"),
+            rows,
+            "An estimate from what was measured of this run, in points of accuracy, no promise. Whether a larger "
+            "input or another backbone would help is not known before it is tried, best by folds of a probe: tlaam "
+            f"compare DATA --systems tlaam --variant 'larger=tlaam image_size={_LARGER}' --set epochs=0 --folds 3",
+        )
+    ]
+
+
+def _points(worth: float | None) -> str:
+    return "not known" if worth is None else f"{100 * worth:.1f} points"
+
+
+def _more_images(curve: Sequence[CurvePoint]) -> list[Advice]:
+    """Return what twice the photographs would bring, by the few-images curve of these data."""
+    law = growth_of(curve)
+    if law is None:
+        return []
+    last = curve[-1]
+    so_far = ", ".join(f"{point.top1:.0%} with {point.images:.0f} a class" for point in curve)
+    if law.exponent < 0.05:
+        return [Advice("Leave the number of photographs as it is", 0.0, f"more have not helped a probe: {so_far}.")]
+    gain = max(0.0, (1 - last.top1) - law.error(2 * last.images))
+    enough = last.images * 2 ** (1 / law.exponent)
+    halved = f"; half the mistakes would need about {_rounded(enough)} a class" if enough < 100 * last.images else ""
+    return [
+        Advice(
+            f"Photograph every class twice as often ({2 * last.images:.0f} images a class)",
+            gain,
+            f"a probe of these data has {so_far} right, out of fold{halved}.",
+        )
+    ]
+
+
+def _rounded(number: float) -> int:
+    """Return two digits of a number: the rest is not known."""
+    return int(float(f"{number:.1e}"))
+
+
+def _more_epochs(history: Sequence[Mapping[str, float | None]], epochs: int, status: Mapping[str, Any]) -> list[Advice]:
+    """Return whether more epochs are worth it, by the validation images."""
+    if not history or not epochs:
+        return []
+    if status.get("kept") == "probe":
+        why = f"none of {len(history)} epochs did better on held-out images than the probe."
+        return [Advice("Do not train longer", 0.0, why)]
+    best = [number for number, row in enumerate(history) if row.get("best")]
+    tops = [row.get("val_top1_fused") for row in history]
+    if not best or best[-1] < len(history) - 1 or None in tops[-2:] or len(tops) < 2:
+        return []
+    before, last = float(tops[-2] or 0), float(tops[-1] or 0)
+    why = f"the last epoch was the best; it has {last:.1%} of the validation images right, the one before {before:.1%}."
+    return [Advice(f"Train longer (--epochs {2 * epochs})", max(0.0, last - before), why)]
+
+
+def _labels(results: Sequence[ImageResult], classes: Sequence[str]) -> list[Advice]:
+    """Return that labels are doubtful, where answers contradict them."""
+    doubtful = [
+        result
+        for result in results
+        if result.predicted[FINAL_BRANCH] != result.label
+        and result.score >= _SURE
+        and result.label_score <= _IMPROBABLE
+    ]
+    if not doubtful:
+        return []
+    doubtful.sort(key=lambda result: -result.score)
+    named = "; ".join(
+        f"{one.name} ({classes[one.label]}, or {classes[one.predicted[FINAL_BRANCH]]}?)" for one in doubtful[:_NAMED]
+    )
+    more = f" and {len(doubtful) - _NAMED} more" if len(doubtful) > _NAMED else ""
+    count = "1 image was" if len(doubtful) == 1 else f"{len(doubtful)} images were"
+    why = f"{count} named otherwise with at least {_SURE:.0%}: {named}{more}. tlaam clean DATA shows them all."
+    return [Advice("Look at labels", len(doubtful) / len(results), why)]
+
+
+def _classes(report: EvaluationReport, training: Mapping[str, int], curve: Sequence[CurvePoint]) -> list[Advice]:
+    """Return which classes need photographs: those that are missed most."""
+    law = growth_of(curve)
+    rows = report.classification[FINAL_BRANCH].per_class
+    missed = {name: round(float(row["support"]) * (1 - float(row["recall"]))) for name, row in rows.items()}
+    taken_for: dict[str, str] = {}
+    for pair in mixed_up(report.per_image):
+        taken_for.setdefault(report.classes[pair.first], report.classes[pair.second])
+    found = []
+    for name in sorted(missed, key=lambda one: (-missed[one], one))[:_CLASSES]:
+        if missed[name] < _FEW_MISTAKES:
+            break
+        worth = None if law is None else missed[name] / report.images * (1 - 2**-law.exponent)
+        other = f", most of them taken for {taken_for[name]}" if name in taken_for else ""
+        has = f"; training had {training[name]} of it" if training.get(name) else ""
+        why = f"{missed[name]} of its {int(rows[name]['support'])} held-out images were named otherwise{other}{has}."
+        found.append(Advice(f"Photograph {name} twice as often", worth, why))
+    return found
