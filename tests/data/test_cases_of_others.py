@@ -21,7 +21,7 @@ from tlaam.data.check import check
 from tlaam.data.manifest import image_paths
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
-from tlaam.errors import TlaamError
+from tlaam.errors import DataError, TlaamError
 
 NFC, NFD = unicodedata.normalize("NFC", "Möwe"), unicodedata.normalize("NFD", "Möwe")
 LONGEST = 700
@@ -159,7 +159,7 @@ REFUSED_FOLDERS: dict[str, tuple[list[str], list[str]]] = {
         ["train/cat.0.jpg", "train/dog.1.jpg", "test1/1.jpg"], ["train'", "outside class folders", "'cat.0.jpg'"],
     ),
     "train and test of loose images, with a table": (
-        ["train/1.jpg", "test/2.jpg", "train.csv"], ["outside class folders", "give the table", "train.csv"],
+        ["train/1.jpg", "test/2.jpg", "birds.csv"], ["outside class folders", "give the table", "birds.csv"],
     ),
     "train_images and test_images": (["train_images/1.jpg", "test_images/2.jpg"], ["outside class folders"]),
     "images and masks": (["images/1.jpg", "masks/1.png"], ["'images' and 'masks'", "not classes", "Sort"]),
@@ -667,3 +667,46 @@ def test_given_boxes(cases: Path, tmp_path: Path) -> None:
     assert open_dataset(tmp_path / "normalised.csv").samples[0].box == pytest.approx((20, 20, 70, 60), abs=0.01)
     assert found["of-another-size"].counts["box-doubtful"] == 1
     assert found["normalised"].notes and not found["pixels"].notes
+
+
+def kaggle(root: Path, *, table: str = "train.csv", classes: Sequence[str] = ("crow", "jay")) -> Path:
+    """Make a competition's download: loose images, a table of the training images' labels, and a sample submission."""
+    lines, tests = ["id,species"], ["id,species"]
+    for number in range(9):
+        filled(root, [f"{'train' if number < 6 else 'test'}/{number}.jpg"])
+        (lines if number < 6 else tests).append(f"{number},{classes[number % 2]}")
+    (root / table).write_text("\n".join(lines) + "\n")
+    (root / "sample_submission.csv").write_text("\n".join(tests) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("table", ["train.csv", "Train_Labels.csv", "labels.csv"])
+def test_a_competitions_folder_is_read_by_its_table(tmp_path: Path, table: str) -> None:
+    images = open_dataset(kaggle(tmp_path / "birds", table=table))
+    assert (images.name, images.classes, len(images.samples)) == ("birds", ("crow", "jay"), 6)
+    assert all(sample.name.startswith("train/") and sample.path.exists() for sample in images.samples)
+    assert images.notes[-1] == f"The labels are those of '{table}'. Left out: 'test', of which it lists no image."
+
+
+def test_two_tables_beside_loose_images_are_asked_about(tmp_path: Path) -> None:
+    root = kaggle(tmp_path / "birds")
+    (root / "labels.csv").write_text((root / "train.csv").read_text())
+    with pytest.raises(DataError, match=r"holds both 'labels.csv' and 'train.csv'"):
+        open_dataset(root)
+
+
+def test_class_folders_stay_what_counts_beside_a_table(tmp_path: Path) -> None:
+    root = tmp_path / "birds"
+    filled(root, [f"train/{name}/{number}.jpg" for name in ("crow", "jay") for number in range(2)])
+    (root / "train.csv").write_text("image,label\ntrain/crow/0.jpg,jay\ntrain/jay/0.jpg,crow\n")
+    images = open_dataset(root)
+    assert images.kind == "folder" and len(images.samples) == 4
+
+
+def test_a_sample_submission_is_no_table_of_labels(tmp_path: Path) -> None:
+    root = kaggle(tmp_path / "birds")
+    with pytest.raises(DataError, match="called as a submission, whose labels are placeholders"):
+        open_dataset(root / "sample_submission.csv")
+    (root / "train.csv").rename(root / "else.csv")
+    with pytest.raises(DataError, match=r"Or give the table '.*else\.csv'"):
+        open_dataset(root)

@@ -55,8 +55,8 @@ def test_what_is_worth_most_comes_first_and_stands_on_measured_figures() -> None
     )
     assert found[1][1] == "5.0 points"
     assert found[1][2] == (
-        "a probe of these data has 60% with 4 a class, 80% with 8 a class, 90% with 16 a class right, out of fold; half "
-        "the mistakes would need about 32 a class."
+        "a probe of these data has 60% with 4 a class, 80% with 8 a class, 90% with 16 a class right, out of fold; "
+        "half the mistakes would need about 32 a class."
     )
     assert found[2][1:] == (
         "5.0 points",

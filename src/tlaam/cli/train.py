@@ -13,6 +13,7 @@ from tlaam.cli.options import MODEL, PATH, moved_option
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
 from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.utils.work_sharing import started_by_torchrun
 
 if TYPE_CHECKING:
     from tlaam.data.sample import LabelledImages
@@ -116,11 +117,12 @@ def train(
         if taxonomy is not None and not index:
             raise click.UsageError("--taxonomy is kept in the reference index; leave --no-index out.")
         settings = settings_from(context)
+        assert data is not None
+        source = _source(data, group, fold, copies_file)
         from tlaam.workflows.fit import fit
 
-        assert data is not None
         fitted = fit(
-            _source(data, group, fold, copies_file), out, settings, start=start, keep_classes=keep_classes,
+            source, out, settings, start=start, keep_classes=keep_classes,
             taxonomy=taxonomy, index=index, report=report, say=_said,
         )  # fmt: skip
     if fitted.first:  # of several processes that trained together, one speaks
@@ -132,8 +134,12 @@ def train(
 
 
 def _source(data: str, group: str | None, fold: str | None, copies_file: Path | None) -> str | LabelledImages:
-    """Return what is trained on: the data set itself where something is said of its splits."""
-    if group is None and fold is None and copies_file is None:
+    """Return what is trained on: the data set itself, so that its faults are said before PyTorch is loaded.
+
+    Of several processes that train together one is to open it; they get its name.
+    """
+    plain = group is None and fold is None and copies_file is None
+    if plain and started_by_torchrun():
         return data
     from tlaam.data.groups import with_rule
     from tlaam.data.open import open_dataset
@@ -141,6 +147,8 @@ def _source(data: str, group: str | None, fold: str | None, copies_file: Path | 
 
     held_out = None if fold is None else parsed_fold(fold)
     images = open_dataset(data)
+    if plain:
+        return images
     known = images.rule if copies_file is None else read_copies(copies_file)
     return with_rule(images, group=group, fold=held_out, copies=known.copies, near=known.near)
 

@@ -41,11 +41,11 @@ class ModelConfig(Section):
     """The two-level model, or one of the networks that it is compared with: RA-CNN, MA-CNN, TASN. Those have no modules
     of the two-level model, so that localizer, parts and attention are none."""
     backbone: str | None = None
-    """Any timm model; default: resnet50 with a GPU, tf_efficientnet_lite0 without."""
+    """Any timm model; default: convnext_tiny.in12k_ft_in1k_384 with a GPU, tf_efficientnet_lite0 without."""
     pretrained: str = "auto"
     """Weights to start from: auto, none, hub, package, or a file of weights or checkpoint of a training program."""
     image_size: Annotated[int, Field(ge=32, le=4096)] | None = None
-    """Side S of the network's square input; default: 448 with a GPU, 224 without."""
+    """Side S of the network's square input; default: with a GPU 384 of the default backbone, else 448, without 224."""
     raw_scale: Annotated[float, Field(ge=0.25, le=4)] | None = None
     """Side of the raw image as the network sees it, in sides of the object image (`image_size`), to the next multiple
     of 32; default: 9/7 where the foreground head finds the object, which is found better in more pixels, else 1."""

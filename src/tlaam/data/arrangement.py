@@ -152,7 +152,11 @@ def _loose(root: Path, folder: Path) -> DataError:
     starts = {found[0]: name for name in names if (found := re.match(r"[A-Za-z][A-Za-z _-]*(?=[._-]?\d)", name))}
     told = 2 <= len(starts) <= max(2, len(names) // 2)
     hint = f" File names such as '{min(starts.values())}' may tell the class." if told else ""
-    tables = sorted(entry.name for entry in root.iterdir() if entry.suffix.lower() in (".csv", ".tsv"))
+    tables = sorted(
+        entry.name
+        for entry in root.iterdir()
+        if entry.suffix.lower() in (".csv", ".tsv") and "submission" not in entry.name.lower()  # placeholders
+    )
     table = f" Or give the table '{root / tables[0]}', if it has the labels." if tables else ""
     return DataError(
         f"Split folder '{folder}' holds images outside class folders. Sort them into one folder for each class.{hint}"

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -203,7 +203,7 @@ def check_images(
         *_classes_without_images(images),
         *_twin_class_names(images.classes),
         *_twin_findings(images, scans),
-        *_box_findings(samples, scans),
+        *_box_findings(samples, scans, images.several),
         *_listed_twice(images),
         *_narrow_ranges(found_depth),
     ]
@@ -353,13 +353,13 @@ def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[F
                 yield Finding("copy", other.name, detail)
 
 
-def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan]) -> Iterator[Finding]:
+def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan], several: Container[str]) -> Iterator[Finding]:
     boxed = {sample.split for sample in samples if sample.box is not None}
     sound: dict[str, tuple[Sample, Box, tuple[int, int]]] = {}
     for sample, scan in zip(samples, scans, strict=True):
         box = sample.box if scan.fault else sample.box_in_picture(scan.size[1])
         if box is None:
-            if sample.split in boxed:
+            if sample.split in boxed and sample.name not in several:
                 yield Finding("boxless", sample.name, f"Has no box, but other {sample.split} images have one.")
         elif fault := _box_fault(box, None if scan.fault else scan.size):
             yield Finding("box-outside", sample.name, fault)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,17 @@ from tlaam.data.labels import joined_labels, same_label, sorted_labels, spelling
 from tlaam.data.locate import ImageFinder
 from tlaam.data.manifest_plan import other_name, plan_of
 from tlaam.data.manifest_rows import Entry, entries, file_of
-from tlaam.data.rules import require_usable_classes
+from tlaam.data.rules import require_usable_classes, split_of
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.split_names import splits_of_paths
 from tlaam.data.table import Table, encoding_of, fault, listed, read_table
+from tlaam.data.walk import files_directly_in, holds_images, images_directly_in, visible_folders
 from tlaam.errors import DataError, did_you_mean
 from tlaam.utils.collector import collector_paused
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv", "_classes.csv")
 """Manifests of these names are recognised when the folder that holds one of them is given."""
+_OF_LOOSE_IMAGES = re.compile(r"(train|training)([ _-]?(labels?|data|set|metadata))?\.(csv|tsv)|labels?\.(csv|tsv)")
 
 
 def manifest_in(root: Path) -> Path | None:
@@ -34,9 +37,19 @@ def manifest_in(root: Path) -> Path | None:
     if root.is_file():
         return root if root.suffix.lower() in (".csv", ".tsv") else None
     found = [root / name for name in FOLDER_NAMES if (root / name).is_file()]
+    if not found:
+        found = _tables_of_loose_images(root)
     if len(found) > 1:
         raise DataError(f"'{root}' holds both '{found[0].name}' and '{found[1].name}'. Give the path of one of them.")
     return found[0] if found else None
+
+
+def _tables_of_loose_images(root: Path) -> list[Path]:
+    """Return the tables of labels beside a folder ``train`` of images that lie in no class folder, as Kaggle has it."""
+    folder = next((each for each in visible_folders(root) if split_of(each.name) == "train"), None)
+    if folder is None or not images_directly_in(folder) or any(map(holds_images, visible_folders(folder))):
+        return []
+    return [root / name for name in files_directly_in(root) if _OF_LOOSE_IMAGES.fullmatch(name.lower())]
 
 
 @collector_paused()
@@ -65,6 +78,11 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
             impossible; and whatever `strict` refuses.
     """
     path = Path(path)
+    if "submission" in path.name.lower():
+        raise DataError(
+            f"'{path}' is called as a submission, whose labels are placeholders or answers. Give the table of the "
+            "training images, or rename this one if its labels are true."
+        )
     with opened_table(path) as table:
         plan = plan_of(path, table)
     for moves in (True, False):

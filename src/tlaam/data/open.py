@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
 
 from tlaam.data.annotations import class_csv, coco, cvat, label_studio, yolo
@@ -13,12 +14,12 @@ from tlaam.data.annotations.crops import CROPS
 from tlaam.data.class_depth import DEEPEST, option
 from tlaam.data.folder import has_split_folders, is_class_folders, read_folder, unsupported_files, unsupported_types
 from tlaam.data.left_out import conversion
-from tlaam.data.manifest import columns_of, manifest_in, read_manifest
+from tlaam.data.manifest import FOLDER_NAMES, columns_of, manifest_in, read_manifest
 from tlaam.data.parquet import is_parquet, read_parquet
 from tlaam.data.public import aircraft, cars, cub, dogs, flowers, nabirds, pets
 from tlaam.data.sample import LabelledImages
 from tlaam.data.tar import is_tar, read_tar
-from tlaam.data.walk import is_image_name, visible_folders
+from tlaam.data.walk import holds_images, is_image_name, visible_folders
 from tlaam.errors import ConfigError, DataError, InputError, did_you_mean
 
 
@@ -59,7 +60,15 @@ def _is_manifest(path: Path) -> bool:
 
 
 def _read_manifest_of(path: Path, /, *, strict: bool) -> LabelledImages:
-    return read_manifest(manifest_in(path) or path, strict=strict)
+    table = manifest_in(path) or path
+    images = read_manifest(table, strict=strict)
+    if table == path or table.name in FOLDER_NAMES:
+        return images
+    listed = {PurePath(sample.name).parts[0] for sample in images.samples}
+    others = [folder.name for folder in visible_folders(path) if folder.name not in listed and holds_images(folder)]
+    left_out = f" Left out: {', '.join(map(repr, others))}, of which it lists no image." if others else ""
+    name = path.resolve().name or images.name
+    return replace(images, name=name, notes=(*images.notes, f"The labels are those of '{table.name}'.{left_out}"))
 
 
 def _annotations(title: str, recognises: Callable[[Path], bool], read: _BoxReader) -> Layout:

@@ -196,6 +196,7 @@ class LabelledImages:
         rule: how splits are cut, beyond what the samples say (`tlaam.data.split.cut_splits`).
         is_cut: whether that has been done, so that it is not done again.
         notes: what was left out or taken in another spelling when it was read, a line each, for people.
+        several: names of images that show several objects with boxes, of which none is the image's.
     """
 
     name: str
@@ -207,6 +208,7 @@ class LabelledImages:
     rule: SplitRule = field(default_factory=SplitRule)
     is_cut: bool = False
     notes: tuple[str, ...] = ()
+    several: frozenset[str] = field(default=frozenset(), repr=False)
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split, in order."""

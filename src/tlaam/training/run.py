@@ -302,6 +302,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         with lost_loaders_named(folder.path), full_disk_named(folder.path, again):
             assert isinstance(model, TLAAM)
             network, start = model, plan.start
+            say(f"Probe: looking at {len(train_samples):,} images with the backbone as it is ...", progress)
             if start is not None and start.kept:  # classifiers are solved for the classes that there are images of
                 network = _without_kept(model, plan)
             found = fit_probe_model(

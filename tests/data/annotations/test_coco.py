@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from annotation_files import ONE_EACH, PHOTOS, coco, photographs, read, said, written
 from PIL import Image
 
-from tlaam.data.check import check
+from tlaam.data.check import check, check_images
 from tlaam.data.groups import groups_of
 from tlaam.data.open import open_dataset
 from tlaam.errors import ConfigError, DataError
@@ -43,6 +44,9 @@ def test_several_objects_of_one_category_are_one_label_without_box(tmp_path: Pat
     images = open_dataset(written(photographs(tmp_path) / "a.json", coco(objects)))
     assert [s.box is None for s in images.samples] == [False, False, True, False]
     assert said(images, "Boxes are not measured of 1 image with several objects.")
+    assert not [finding for finding in check_images(images).findings if finding.kind == "boxless"]
+    bare = replace(images, several=frozenset())
+    assert [finding.kind for finding in check_images(bare).findings].count("boxless") == 1
 
 
 def test_a_crowd_has_a_label_and_no_box(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     """
     by_tags = not source.crops and any(each.tags for each in annotated)
     notes = [f"Read as {source.title}.", *source.notes]
-    made = crops_of(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes)
+    several: set[str] = set()
+    made = crops_of(source, annotated, notes) if source.crops else _whole(source, annotated, by_tags, notes, several)
     if not made:
         what = "box with a label" if source.crops else "image with a label"
         raise DataError(f"'{source.root}' holds no {what}. Label some, and export them again.")
@@ -44,12 +45,14 @@ def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledI
     name, option = _title(source.root), CROPS if source.crops else ""
     images = LabelledImages(
         f"{name}-crops" if source.crops else name, source.root, source.kind, names, tuple(samples), option,
-        notes=tuple(notes),
+        notes=tuple(notes), several=frozenset(several),
     )  # fmt: skip
     return require_usable_classes(images) if source.strict else images
 
 
-def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str]) -> list[Draft]:
+def _whole(
+    source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str], unboxed: set[str]
+) -> list[Draft]:
     several: list[tuple[Annotated, list[str]]] = []
     unlabelled, unmeasured = 0, 0
     made = []
@@ -62,7 +65,9 @@ def _whole(source: Source, annotated: Sequence[Annotated], by_tags: bool, notes:
         else:
             boxes = [found.box for found in each.objects if found.box is not None]
             is_one = len(each.objects) == 1 and not each.objects[0].is_crowd
-            unmeasured += bool(boxes) and not is_one
+            if boxes and not is_one:
+                unmeasured += 1
+                unboxed.add(each.image)
             box = boxes[0] if boxes and is_one else None
             made.append(Draft(labels[0], each, each.image, box, each.group))
     if several:
