@@ -18,9 +18,7 @@ _TYPES = {
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
     "texts.json": "application/json",
-    **dict.fromkeys(
-        ("app.js", "asking.js", "card.js", "picture.js", "receiving.js", "texts.js"), "text/javascript"
-    ),
+    **dict.fromkeys(("app.js", "asking.js", "card.js", "picture.js", "receiving.js", "texts.js"), "text/javascript"),
 }
 _REVALIDATED = {"Cache-Control": "no-cache"}
 
