@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from tlaam.errors import ExportError
+from tlaam.errors import ExportError, ModelError
 from tlaam.inference.engine import Engine
 from tlaam.inference.onnx import OnnxModel
 from tlaam.pocket.facts import facts_of
@@ -78,7 +78,7 @@ def write_page(
     older = _older(folder)
     graph = model.path.read_bytes()
     if checksum(graph) != model.checksum:
-        raise ExportError(f"{model.path} has changed since it was loaded; give the command again.")
+        raise ModelError(f"{model.path} has changed since it was loaded; give the command again.")
     said = {**texts, "title": valid_text(title.strip() or model.path.stem)}
     files = {**_application(said), **_model(engine, graph, pictures), **_runtime(runtime)}
     files[LIST] = _json({"files": _listed(files)})

@@ -86,6 +86,7 @@ function begin(blob, name) {
     card.progress(say("page.looking"));
     try {
       const record = await engine.answer(blob, name);
+      $("results").dataset.milliseconds = JSON.stringify(record.milliseconds); // for benchmarks/pocket.py
       if (left.signal.aborted) return;
       if (record.error === null) tell(await card.answer(record));
       else tell(`${name}: ${card.fail(record.code, "")}`);
