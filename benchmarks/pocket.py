@@ -43,7 +43,7 @@ from tlaam.utils.atomic import write_json
 
 EACH, TIMED, AT_ONCE = 10, 8, 10
 PIXELS, PROBABILITY = 2.0, 0.01
-SHARE, SLICE = 0.25, 0.04  # of the time that a slowed process runs, and seconds of a turn
+SHARE, SLICE = 0.25, 0.2  # of the time that a slowed process runs, and seconds of a turn
 KINDS = (
     "portrait", "landscape", "turned", "alpha", "panorama", "pixel", "24 megapixels", "grey", "webp", "gif",
 )  # fmt: skip
