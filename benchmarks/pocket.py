@@ -44,6 +44,7 @@ from tlaam.utils.atomic import write_json
 EACH, TIMED, AT_ONCE = 10, 8, 10
 PIXELS, PROBABILITY = 2.0, 0.01
 SHARE, SLICE = 0.25, 0.2  # of the time that a slowed process runs, and seconds of a turn
+EMPTY = "() => document.querySelectorAll('#results .remove').forEach((button) => button.click())"
 KINDS = (
     "portrait", "landscape", "turned", "alpha", "panorama", "pixel", "24 megapixels", "grey", "webp", "gif",
 )  # fmt: skip
@@ -189,8 +190,7 @@ def answers(page: Page, paths: Sequence[Path]) -> None:
         some = paths[start : start + AT_ONCE]
         page.set_input_files("#files", [str(path) for path in some])
         page.wait_for_selector(f":nth-match(#results .card:not([data-state=busy]), {len(some)})", timeout=600_000)
-        for _ in some:
-            page.locator("#results .card .remove").first.click()
+        page.evaluate(EMPTY)
 
 
 def records(page: Page) -> dict[str, dict[str, Any]]:
@@ -203,7 +203,7 @@ def records(page: Page) -> dict[str, dict[str, Any]]:
 def parity(browser: Browser, folder: Path, engine: Engine, photos: dict[str, list[Path]]) -> dict[str, Any]:
     """Compare the page's records with Python's, by kind and together."""
     paths = [path for some in photos.values() for path in some]
-    with served(folder) as address, browser.new_context() as user:
+    with served(folder) as address, browser.new_context(reduced_motion="reduce") as user:
         page = user.new_page()
         opened(page, address)
         answers(page, paths)
@@ -253,7 +253,7 @@ def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def offline(browser: Browser, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
     """Open the page once, take the server and the network away, reload, and have photographs answered."""
     hosts: set[str] = set()
-    with browser.new_context() as user:
+    with browser.new_context(reduced_motion="reduce") as user:
         page = user.new_page()
         page.on("request", lambda sent: hosts.add(sent.url.split("/")[2] if sent.url.startswith("http") else ""))
         with served(folder) as address:
@@ -269,7 +269,7 @@ def offline(browser: Browser, folder: Path, paths: Sequence[Path]) -> dict[str, 
 
 def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: bool) -> dict[str, Any]:
     """Time the first load and answers; memory is the most that the page's process has had."""
-    with served(folder) as address, browser.new_context() as user:
+    with served(folder) as address, browser.new_context(reduced_motion="reduce") as user:
         page = user.new_page()
         page.goto("about:blank")
         page.goto(f"{address}icons/icon.svg")  # so that the page's process is there
@@ -286,7 +286,7 @@ def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: boo
                 page.set_input_files("#files", str(path))
                 page.wait_for_selector("#results .card[data-state=answered]", timeout=300_000)
                 times.append(time.perf_counter() - began)
-                page.locator("#results .card .remove").click()
+                page.evaluate(EMPTY)
                 parts.append(page.locator("#results").get_attribute("data-milliseconds"))
         most = most_memory(process)
     shown = [json.loads(part) for part in parts if part]
