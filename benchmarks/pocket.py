@@ -13,7 +13,6 @@ quarter of the time: it is stopped and continued, since the browser's own thrott
 from __future__ import annotations
 
 import argparse
-import functools
 import http.server
 import json
 import os
@@ -24,8 +23,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from tlaam.pocket.texts import page_texts
 from tlaam.runs.environment import environment
 from tlaam.utils.atomic import write_json
 
-EACH, TIMED, AT_ONCE = 10, 8, 10
+EACH, TIMED, LOADS, AT_ONCE = 10, 9, 3, 10
 PIXELS, PROBABILITY = 2.0, 0.01
 SHARE, SLICE = 0.25, 0.2  # of the time that a slowed process runs, and seconds of a turn
 EMPTY = "() => document.querySelectorAll('#results .remove').forEach((button) => button.click())"
@@ -71,26 +71,29 @@ def main() -> None:
             engine = load_engine(path)
             folder = Path(place) / path.stem
             page = write_page(engine, folder, find_runtime(), page_texts())
-            browser = playwright.chromium.launch(
-                executable_path=given.chromium, args=["--no-sandbox", "--no-proxy-server"]
-            )
-            found["browser"] = browser.version
-            found[engine.model.precision] = {
+            one: dict[str, Any] = {
                 "model_bytes": path.stat().st_size,
                 "page_bytes": sum(page.sizes.values()),
-                "parity": parity(browser, folder, engine, photos),
-                "offline": offline(browser, folder, [each for paths in photos.values() for each in paths][::10]),
-                "native": native(engine, timed),
+                "page_bytes_without_pictures": sum(page.sizes.values()) - page.sizes.get("model/pictures.bin", 0),
             }
-            browser.close()
-            for name, slowed in (("page", False), ("page, a quarter", True)):
+            found[engine.model.precision] = one
+            offline_photos = [each for some in photos.values() for each in some[:1]]
+            measures: dict[str, Callable[[Browser], Any]] = {
+                "native": partial(native, engine=engine, paths=timed),
+                "page": partial(timing, folder=folder, paths=timed, slowed=False),
+                "page, a quarter": partial(timing, folder=folder, paths=timed, slowed=True),
+                "offline": partial(offline, folder=folder, paths=offline_photos),
+                "parity": partial(parity, folder=folder, engine=engine, photos=photos),
+            }
+            for name, measure in measures.items():
                 browser = playwright.chromium.launch(
                     executable_path=given.chromium, args=["--no-sandbox", "--no-proxy-server"]
                 )
-                found[engine.model.precision][name] = timing(browser, folder, timed, slowed=slowed)
+                found["browser"] = browser.version
+                one[name] = measure(browser)
                 browser.close()
-            write_json(given.out, found)
-            print(json.dumps(found[engine.model.precision], indent=1), flush=True)
+                write_json(given.out, found)
+                print(engine.model.precision, name, json.dumps(one[name]), flush=True)
 
 
 def training_images(folder: Path) -> list[Path]:
@@ -169,7 +172,7 @@ def served(folder: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -269,31 +272,30 @@ def offline(browser: Browser, folder: Path, paths: Sequence[Path]) -> dict[str, 
 
 def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: bool) -> dict[str, Any]:
     """Time the first load and answers; memory is the most that the page's process has had."""
-    with served(folder) as address, browser.new_context(reduced_motion="reduce") as user:
-        page = user.new_page()
-        page.goto("about:blank")
-        page.goto(f"{address}icons/icon.svg")  # so that the page's process is there
-        process = renderer(browser)
-        with running_a_share(process if slowed else None):
-            began = time.perf_counter()
-            opened(page, address)
-            loaded = time.perf_counter() - began
-            process = renderer(browser)
-            at_load = most_memory(process)
-            times, parts = [], []
-            for path in paths:
-                began = time.perf_counter()
-                page.set_input_files("#files", str(path))
-                page.wait_for_selector("#results .card[data-state=answered]", timeout=300_000)
-                times.append(time.perf_counter() - began)
-                page.evaluate(EMPTY)
-                parts.append(page.locator("#results").get_attribute("data-milliseconds"))
-        most = most_memory(process)
-    shown = [json.loads(part) for part in parts if part]
+    loads, times, shown, at_load, most = [], [], [], [], []
+    with served(folder) as address:
+        for turn in range(LOADS):
+            with browser.new_context(reduced_motion="reduce") as user:
+                page = user.new_page()
+                page.goto(f"{address}icons/icon.svg")  # so that the page's process is there
+                process = renderer(browser)
+                with running_a_share(process if slowed else None):
+                    began = time.perf_counter()
+                    opened(page, address)
+                    loads.append(time.perf_counter() - began)
+                    at_load.append(most_memory(process))
+                    for path in paths[turn::LOADS]:
+                        began = time.perf_counter()
+                        page.set_input_files("#files", str(path))
+                        page.wait_for_selector("#results .card[data-state=answered]", timeout=300_000)
+                        times.append(time.perf_counter() - began)
+                        shown.append(json.loads(page.locator("#results").get_attribute("data-milliseconds") or ""))
+                        page.evaluate(EMPTY)
+                    most.append(most_memory(process))
     return {
-        "first_load_seconds": round(loaded, 2),
-        "memory_mb_loaded": at_load,
-        "memory_mb_most": most,
+        "first_load_seconds": round(statistics.median(loads), 2),
+        "memory_mb_loaded": statistics.median(at_load),
+        "memory_mb_most": max(most),
         "answer_seconds": round(statistics.median(times), 2),
         "of_it_reading": round(statistics.median(each["reading"] for each in shown) / 1000, 2),
         "of_it_answering": round(statistics.median(each["answering"] for each in shown) / 1000, 2),
@@ -334,7 +336,7 @@ def most_memory(process: int) -> int:
     return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000)
 
 
-def native(engine: Engine, paths: Sequence[Path]) -> dict[str, Any]:
+def native(_browser: Browser, engine: Engine, paths: Sequence[Path]) -> dict[str, Any]:
     """Time ONNX Runtime in this process on the same photographs, one at a time."""
     engine.answer([engine.read(paths[0])])
     reading, answering = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,9 @@ LIST = "files.json"
 """Names all other files with their sizes and hashes."""
 _LAST = ("index.html", LIST, "sw.js")
 """Written when all that they name is there."""
+
+_INSIDE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+"""A path that a page's list may name."""
 
 _SHARED = ("card.js", "picture.js", "receiving.js", "texts.js", "style.css")
 """Of the page that ``tlaam demo`` serves."""
@@ -176,7 +180,7 @@ def _older(folder: Path) -> set[str]:
         raise ExportError(
             f"--page: {folder} holds something else than a page; name a new folder, or an empty one."
         ) from error
-    return {str(path) for path in paths if not path.is_absolute() and ".." not in path.parts}
+    return {str(path) for path in paths if _INSIDE.fullmatch(str(path)) and ".." not in path.parts}
 
 
 def _read(name: str) -> str:

@@ -20,7 +20,7 @@ start();
 async function start() {
   receive([$("files"), $("camera")], take, () => notice(say("page.no_file")));
   installable($("install"));
-  if (!isSecureContext) notice(say("page.insecure"));
+  if (!isSecureContext) $("offline").textContent = say("page.insecure");
   try {
     const files = await (await fetch("files.json", { cache: "no-cache" })).json();
     engine = await Engine.load(files.files, loaded);

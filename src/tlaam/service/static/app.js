@@ -12,7 +12,7 @@ let limits = null;
 const loaded = start();
 
 async function start() {
-  receive([$("files")], take, () => {
+  receive([$("files"), $("camera")], take, () => {
     notice("That was no file. Pictures of another page have to be saved first, or copied and pasted here.");
   });
   try {
