@@ -64,6 +64,8 @@ def main() -> None:
         "machine": environment(),
         "runtime": f"onnxruntime-web {VERSION}",
     }
+    if given.out.exists():  # begun by the same command: what it has is not measured again
+        found |= json.loads(given.out.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         photos = photographs([training_images(Path(folder)) for folder in given.photos], Path(place) / "photos")
         timed = phone_photographs(training_images(Path(given.photos[0])), Path(place) / "timed")
@@ -71,12 +73,12 @@ def main() -> None:
             engine = load_engine(path)
             folder = Path(place) / path.stem
             page = write_page(engine, folder, find_runtime(), page_texts())
-            one: dict[str, Any] = {
+            one: dict[str, Any] = found.setdefault(engine.model.precision, {})
+            one |= {
                 "model_bytes": path.stat().st_size,
                 "page_bytes": sum(page.sizes.values()),
                 "page_bytes_without_pictures": sum(page.sizes.values()) - page.sizes.get("model/pictures.bin", 0),
             }
-            found[engine.model.precision] = one
             offline_photos = [each for some in photos.values() for each in some[:1]]
             measures: dict[str, Callable[[Browser], Any]] = {
                 "native": partial(native, engine=engine, paths=timed),
@@ -86,6 +88,8 @@ def main() -> None:
                 "parity": partial(parity, folder=folder, engine=engine, photos=photos),
             }
             for name, measure in measures.items():
+                if name in one:
+                    continue
                 browser = playwright.chromium.launch(
                     executable_path=given.chromium, args=["--no-sandbox", "--no-proxy-server"]
                 )
@@ -183,8 +187,9 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def opened(page: Page, address: str) -> None:
+    page.set_default_timeout(900_000)  # other work may come between
     page.goto(address)
-    page.wait_for_selector("body[data-state=ready]", timeout=300_000)
+    page.wait_for_selector("body[data-state=ready]")
 
 
 def answers(page: Page, paths: Sequence[Path]) -> None:
@@ -192,7 +197,7 @@ def answers(page: Page, paths: Sequence[Path]) -> None:
     for start in range(0, len(paths), AT_ONCE):
         some = paths[start : start + AT_ONCE]
         page.set_input_files("#files", [str(path) for path in some])
-        page.wait_for_selector(f":nth-match(#results .card:not([data-state=busy]), {len(some)})", timeout=600_000)
+        page.wait_for_selector(f":nth-match(#results .card:not([data-state=busy]), {len(some)})")
         page.evaluate(EMPTY)
 
 
@@ -261,10 +266,10 @@ def offline(browser: Browser, folder: Path, paths: Sequence[Path]) -> dict[str, 
         page.on("request", lambda sent: hosts.add(sent.url.split("/")[2] if sent.url.startswith("http") else ""))
         with served(folder) as address:
             opened(page, address)
-            page.wait_for_selector("#offline:not(:empty)", timeout=300_000)
+            page.wait_for_selector("#offline:not(:empty)")
         user.set_offline(True)
         page.reload()
-        page.wait_for_selector("body[data-state=ready]", timeout=300_000)
+        page.wait_for_selector("body[data-state=ready]")
         answers(page, paths)
         there = [record for record in records(page).values() if record["error"] is None]
     return {"photographs": len(paths), "answered": len(there), "other_hosts": len(hosts - {"", address.split("/")[2]})}
@@ -287,7 +292,7 @@ def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: boo
                     for path in paths[turn::LOADS]:
                         began = time.perf_counter()
                         page.set_input_files("#files", str(path))
-                        page.wait_for_selector("#results .card[data-state=answered]", timeout=300_000)
+                        page.wait_for_selector("#results .card[data-state=answered]")
                         times.append(time.perf_counter() - began)
                         shown.append(json.loads(page.locator("#results").get_attribute("data-milliseconds") or ""))
                         page.evaluate(EMPTY)
