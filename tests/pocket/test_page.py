@@ -226,5 +226,6 @@ def test_the_command(
     assert "give --out MODEL.onnx, or --page DIR, or both" in capsys.readouterr().err
     assert main(["export", str(colours), "--out", "a.onnx", "--title", "Colours"]) == 2
     assert "--title goes with --page DIR" in capsys.readouterr().err
-    assert main(["export", str(colours), "--out", str(tmp_path / "a.onnx"), "--page", str(site)]) == 2
-    assert "is an ONNX file already" in capsys.readouterr().err
+    for options in (["--out", str(tmp_path / "a.onnx")], ["--precision", "int8"], ["--images", "a.jpg"]):
+        assert main(["export", str(colours), *options, "--page", str(site)]) == 2
+        assert f"is an ONNX file already; leave {options[0]} out" in capsys.readouterr().err

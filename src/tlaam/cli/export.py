@@ -91,13 +91,19 @@ def export(
     if out is None and folder is None:
         raise click.UsageError("give --out MODEL.onnx, or --page DIR, or both.")
     if folder is None:
-        if unused := [
-            name for name, given in (("--title", title), ("--runtime", runtime), ("--texts", texts)) if given
-        ]:
+        options = {"--title": title, "--runtime": runtime, "--no-pictures": no_pictures, "--texts": texts}
+        if unused := [name for name, given in options.items() if given]:
             raise click.UsageError(f"{unused[0]} goes with --page DIR.")
         assert out is not None
         _export(run, out, images, split, count, precision, calibration)
         return
+    if not _is_file(run):
+        require_extra("tlaam export", "export")
+    else:
+        of_runs = {"--out": out, "--images": images, "--split": split, "--calibration": calibration}
+        of_runs["--precision"] = precision != "fp32"
+        if unused := [name for name, given in of_runs.items() if given]:
+            raise click.UsageError(f"{run} is an ONNX file already; leave {unused[0]} out.")
     from tlaam.pocket.runtime import find_runtime
     from tlaam.pocket.texts import page_texts
 
@@ -108,8 +114,6 @@ def export(
         if not _is_file(run):
             model = out or Path(place) / f"{run.name or 'model'}.onnx"
             _export(run, model, images, split, count, precision, calibration)
-        elif out is not None:
-            raise click.UsageError(f"{run} is an ONNX file already; leave --out out.")
         _write_page(model, folder, found, said, title=title, pictures=not no_pictures)
 
 
