@@ -65,7 +65,7 @@ def main() -> None:
         "runtime": f"onnxruntime-web {VERSION}",
     }
     if given.out.exists():  # begun by the same command: what it has is not measured again
-        found |= json.loads(given.out.read_text(encoding="utf-8"))
+        found = json.loads(given.out.read_text(encoding="utf-8")) | found
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         photos = photographs([training_images(Path(folder)) for folder in given.photos], Path(place) / "photos")
         timed = phone_photographs(training_images(Path(given.photos[0])), Path(place) / "timed")

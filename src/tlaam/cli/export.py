@@ -100,7 +100,7 @@ def export(
     if not _is_file(run):
         require_extra("tlaam export", "export")
     else:
-        of_runs = {"--out": out, "--images": images, "--split": split, "--calibration": calibration}
+        of_runs: dict[str, object] = {"--out": out, "--images": images, "--split": split, "--calibration": calibration}
         of_runs["--precision"] = precision != "fp32"
         if unused := [name for name, given in of_runs.items() if given]:
             raise click.UsageError(f"{run} is an ONNX file already; leave {unused[0]} out.")
