@@ -278,6 +278,7 @@ def offline(browser: Browser, folder: Path, paths: Sequence[Path]) -> dict[str, 
 def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: bool) -> dict[str, Any]:
     """Time the first load and answers; memory is the most that the page's process has had."""
     loads, times, shown, at_load, most = [], [], [], [], []
+    load_work, work = [], 0.0
     with served(folder) as address:
         for turn in range(LOADS):
             with browser.new_context(reduced_motion="reduce") as user:
@@ -288,6 +289,7 @@ def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: boo
                     began = time.perf_counter()
                     opened(page, address)
                     loads.append(time.perf_counter() - began)
+                    load_work.append(processor_time(process))
                     at_load.append(most_memory(process))
                     for path in paths[turn::LOADS]:
                         began = time.perf_counter()
@@ -296,12 +298,15 @@ def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: boo
                         times.append(time.perf_counter() - began)
                         shown.append(json.loads(page.locator("#results").get_attribute("data-milliseconds") or ""))
                         page.evaluate(EMPTY)
+                    work += processor_time(process) - load_work[-1]
                     most.append(most_memory(process))
     return {
         "first_load_seconds": round(statistics.median(loads), 2),
+        "first_load_processor_seconds": round(statistics.median(load_work), 2),
         "memory_mb_loaded": statistics.median(at_load),
         "memory_mb_most": max(most),
         "answer_seconds": round(statistics.median(times), 2),
+        "answer_processor_seconds": round(work / len(times), 2),
         "of_it_reading": round(statistics.median(each["reading"] for each in shown) / 1000, 2),
         "of_it_answering": round(statistics.median(each["answering"] for each in shown) / 1000, 2),
     }
@@ -336,6 +341,12 @@ def running_a_share(process: int | None) -> Iterator[None]:
             thread.join()
 
 
+def processor_time(process: int) -> float:
+    """Return the seconds that a process has computed, in all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def most_memory(process: int) -> int:
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000)
@@ -344,7 +355,7 @@ def most_memory(process: int) -> int:
 def native(_browser: Browser, engine: Engine, paths: Sequence[Path]) -> dict[str, Any]:
     """Time ONNX Runtime in this process on the same photographs, one at a time."""
     engine.answer([engine.read(paths[0])])
-    reading, answering = [], []
+    reading, answering, start = [], [], time.process_time()
     for path in paths:
         began = time.perf_counter()
         image = engine.read(path)
@@ -352,6 +363,7 @@ def native(_browser: Browser, engine: Engine, paths: Sequence[Path]) -> dict[str
         engine.answer([image])
         answering.append(time.perf_counter() - began - reading[-1])
     return {
+        "answer_processor_seconds": round((time.process_time() - start) / len(paths), 3),
         "answer_seconds": round(statistics.median(map(sum, zip(reading, answering, strict=True))), 3),
         "of_it_reading": round(statistics.median(reading), 3),
         "of_it_answering": round(statistics.median(answering), 3),
