@@ -297,3 +297,15 @@ def test_a_newer_page_is_offered_and_used(browser: Any, colours: Path, runtime: 
         visitor.page.wait_for_selector("body[data-state=ready]")
         assert visitor.faults == []
         visitor.user.close()
+
+
+def test_a_browser_that_starts_no_worker_from_a_blob_answers_too(browser: Any, site: Path) -> None:
+    with served(site) as address, browser.new_context() as user:
+        page = user.new_page()
+        page.add_init_script("URL.createObjectURL = () => 'blob:' + location.origin + '/none';")
+        page.goto(f"{address}deep/page/")
+        page.wait_for_selector("body[data-state=ready]")
+        assert [worker.url for worker in page.workers] == [f"{address}deep/page/app/worker.js"]
+        page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": picture("green")}])
+        page.wait_for_selector(".card[data-state=answered]")
+        assert page.locator(".answer h3").inner_text() == "green"
