@@ -38,6 +38,7 @@ SLOW = {
     "inference/test_pytorch.py": "compiled answers",
     "models/test_graph.py": "networks as graphs",
     "models/test_network.py": "networks over backbones",
+    "pocket/test_browser.py": "the page without a server in a browser",
     "publish/test_folder.py": "folders for the hub",
     "publish/test_upload.py": "uploads",
     "reports/test_run_report.py": "reports of runs",

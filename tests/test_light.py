@@ -175,6 +175,21 @@ def test_the_reader_of_the_docs_needs_onnx_runtime_alone(
     assert re.fullmatch(r"(crow|jay|wren) [01]\.\d+\nobject \[.*\]\n", done.stdout)
 
 
+def test_a_page_is_made_of_an_exported_file(light: Run, exported_file: Path, tmp_path: Path) -> None:
+    program = """
+from pathlib import Path
+from tlaam.inference.engine import load_engine
+from tlaam.pocket.page import write_page
+from tlaam.pocket.runtime import Runtime
+from tlaam.pocket.texts import page_texts
+page = write_page(load_engine(sys.argv[1]), Path("site"), Runtime(b"", b""), page_texts())
+print(len(page.sizes))"""
+    done = light(program, exported_file, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files = [path for path in (tmp_path / "site").rglob("*") if path.is_file()]
+    assert done.stdout == f"{len(files)}\n" and (tmp_path / "site" / "model" / "pictures.bin").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_works_or_says_in_one_line_what_it_needs(
     light: Run, exported_file: Path, exported_run: Path, photos: Path, tmp_path: Path, verb: str
@@ -185,6 +200,7 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
         "check": [photos],
         "download": ["nothing", "data"],
         "undo": ["no.log"],
+        "export": ["x", "--out", "x.onnx"],
     }
     done = light(COMMAND, verb, *calls.get(verb, ["x"]), folder=tmp_path)
     refused = (done.returncode, done.stdout, done.stderr)

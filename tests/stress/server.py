@@ -49,7 +49,11 @@ _MORE_MEGABYTES, _MORE_AT_PEAK, _MORE_FILES, _MORE_THREADS = 150, 600, 3, 8
 
 _KNOWN = (
     *("/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", "/", "/examples.json"),
-    *(f"/static/{name}" for name in ("app.js", "asking.js", "card.js", "icon.svg", "picture.js", "style.css")),
+    *(
+        f"/static/{name}"
+        for name in ("app.js", "asking.js", "card.js", "icon.svg", "picture.js", "receiving.js", "style.css")
+    ),
+    *("/static/texts.js", "/static/texts.json"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -10,15 +11,17 @@ import click
 from tlaam.cli.options import PATH, config_option
 from tlaam.data.sample import SPLITS, Split
 from tlaam.reference.file import index_file_of, read_index
+from tlaam.utils.extras import require_extra
 from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from tlaam.export.precision import Precision
+    from tlaam.pocket.runtime import Runtime
 
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="MODEL.onnx", help="The file to write.")
+@click.option("--out", type=PATH, metavar="MODEL.onnx", help="The file to write; not needed with --page.")
 @click.option(
     "--images",
     multiple=True,
@@ -44,8 +47,94 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="Photographs that int8 reads the activations' ranges from; may be repeated. [32 of the run's training images]",
 )
+@click.option(
+    "--page",
+    "folder",
+    type=PATH,
+    metavar="DIR",
+    help="Write a page that answers in a browser, without a server or a network; RUN may then be an ONNX file.",
+)
+@click.option("--title", default="", metavar="TEXT", help="Of the page. [the model's name]")
+@click.option(
+    "--runtime",
+    type=PATH,
+    metavar="DIR",
+    help="Holds the npm package onnxruntime-web for the page. [fetched by npm, once]",
+)
+@click.option("--no-pictures", is_flag=True, help="The page's look-alikes are named without training pictures.")
+@click.option("--texts", type=PATH, metavar="FILE.json", help="What the page says, in another language.")
 @config_option
 def export(
+    run: Path,
+    out: Path | None,
+    images: tuple[str, ...],
+    split: Split | None,
+    count: int,
+    precision: Precision,
+    calibration: tuple[str, ...],
+    folder: Path | None,
+    title: str,
+    runtime: Path | None,
+    no_pictures: bool,
+    texts: Path | None,
+) -> None:
+    """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
+
+    The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
+    A reference index in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself,
+    too, up to 8 MB.
+    For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
+
+    --page DIR makes a folder of static files of it, for any web server: a phone that opened it once finds, names and
+    shows without a network. Of an ONNX file it is made without PyTorch.
+    """
+    if out is None and folder is None:
+        raise click.UsageError("give --out MODEL.onnx, or --page DIR, or both.")
+    if folder is None:
+        options = {"--title": title, "--runtime": runtime, "--no-pictures": no_pictures, "--texts": texts}
+        if unused := [name for name, given in options.items() if given]:
+            raise click.UsageError(f"{unused[0]} goes with --page DIR.")
+        assert out is not None
+        _export(run, out, images, split, count, precision, calibration)
+        return
+    if not _is_file(run):
+        require_extra("tlaam export", "export")
+    else:
+        of_runs: dict[str, object] = {"--out": out, "--images": images, "--split": split, "--calibration": calibration}
+        of_runs["--precision"] = precision != "fp32"
+        if unused := [name for name, given in of_runs.items() if given]:
+            raise click.UsageError(f"{run} is an ONNX file already; leave {unused[0]} out.")
+    from tlaam.pocket.runtime import find_runtime
+    from tlaam.pocket.texts import page_texts
+
+    said = page_texts(texts)  # before what takes minutes
+    found = find_runtime(runtime)
+    with TemporaryDirectory(prefix="tlaam-") as place:
+        model = run
+        if not _is_file(run):
+            model = out or Path(place) / f"{run.name or 'model'}.onnx"
+            _export(run, model, images, split, count, precision, calibration)
+        _write_page(model, folder, found, said, title=title, pictures=not no_pictures)
+
+
+def _write_page(
+    model: Path, folder: Path, runtime: Runtime, texts: dict[str, str], *, title: str, pictures: bool
+) -> None:
+    from tlaam.inference.engine import load_engine
+    from tlaam.pocket.page import write_page
+
+    page = write_page(load_engine(model), folder, runtime, texts, title=title, pictures=pictures)
+    click.echo(f"Page: {folder} ({len(page.sizes)} files, {sum(page.sizes.values()) / 1e6:.1f} MB)")
+    click.echo(f"Try it: python -m http.server --directory {folder}, then open http://127.0.0.1:8000")
+    click.echo("For phones put the folder on any web server with https; docs/pocket.md says how.")
+
+
+def _is_file(model: Path) -> bool:
+    """Return whether a model is an ONNX file rather than the folder of a run."""
+    return not model.is_dir() and (model.exists() or model.suffix.lower() == ".onnx")
+
+
+def _export(
     run: Path,
     out: Path,
     images: tuple[str, ...],
@@ -54,13 +143,7 @@ def export(
     precision: Precision,
     calibration: tuple[str, ...],
 ) -> None:
-    """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
-
-    The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
-    A reference index in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself,
-    too, up to 8 MB.
-    For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
-    """
+    require_extra("tlaam export", "export")
     from tlaam.export.onnx import export_run, require_packages
 
     require_packages()

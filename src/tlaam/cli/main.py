@@ -28,7 +28,7 @@ VERBS = {
     "demo": "Open a page in the browser that shows what a model sees in your pictures.",
     "serve": "Answer over HTTP, in JSON.",
     "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
-    "export": "Write a trained model as one ONNX file, checked against PyTorch.",
+    "export": "Write a trained model as one ONNX file, checked against PyTorch, or as a page for phones.",
     "check": "List what is wrong with a data set; changes nothing.",
     "clean": "List suspects: wrong labels, copies, leaks, poor images; with a page to decide on them.",
     "compare": "Train several systems under the same settings, and compare them.",
@@ -39,11 +39,10 @@ VERBS = {
 _EXTRAS = {
     **dict.fromkeys(("train", "evaluate", "report", "index", "push", "compare"), "train"),
     "clean": "clean",
-    "export": "export",
     "quickstart": "quickstart",
     **dict.fromkeys(("demo", "serve"), "serve"),
 }
-"""What brings the packages that a verb needs; the others do without."""
+"""What brings the packages that a verb needs; the others do without, or say it when they know what they are given."""
 
 _FORMER = {"gallery": "index"}
 """Former names of verbs, which still do what they did."""

@@ -11,12 +11,14 @@ from starlette.routing import BaseRoute, Route
 from tlaam.service.app import resource
 from tlaam.service.examples import Example
 from tlaam.service.reply import Json
+from tlaam.service.texts import card_texts, filled
 
 _TYPES = {
     "index.html": "text/html",
     "style.css": "text/css",
     "icon.svg": "image/svg+xml",
-    **dict.fromkeys(("app.js", "asking.js", "card.js", "picture.js"), "text/javascript"),
+    "texts.json": "application/json",
+    **dict.fromkeys(("app.js", "asking.js", "card.js", "picture.js", "receiving.js", "texts.js"), "text/javascript"),
 }
 _REVALIDATED = {"Cache-Control": "no-cache"}
 
@@ -26,7 +28,10 @@ def pages(examples: Sequence[Example] = ()) -> list[BaseRoute]:
     routes: list[BaseRoute] = []
     for name, kind in _TYPES.items():
         path = "/" if name == "index.html" else f"/static/{name}"
-        routes.append(_file(path, resource(f"static/{name}"), kind))
+        content = resource(f"static/{name}")
+        if name == "index.html":
+            content = filled(content.decode(), card_texts()).encode()
+        routes.append(_file(path, content, kind))
     listed = []
     for number, example in enumerate(examples):
         names = f"examples/{number}.jpg", f"examples/{number}-small.jpg"

@@ -2,6 +2,7 @@
 
 import { ask, Refused } from "./asking.js";
 import { Card, make, shown, size } from "./card.js";
+import { receive } from "./receiving.js";
 
 const MOST_AT_ONCE = 40;
 
@@ -11,7 +12,9 @@ let limits = null;
 const loaded = start();
 
 async function start() {
-  wire();
+  receive([$("files"), $("camera")], take, () => {
+    notice("That was no file. Pictures of another page have to be saved first, or copied and pasted here.");
+  });
   try {
     const [model, examples] = await Promise.all([json("v1/model"), json("examples.json")]);
     limits = model.limits;
@@ -30,31 +33,6 @@ async function json(path) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
-}
-
-function wire() {
-  const files = $("files");
-  files.addEventListener("change", () => {
-    take([...files.files]);
-    files.value = ""; // so that the same file can be chosen again
-  });
-  let inside = 0;
-  const lit = (on) => document.body.classList.toggle("dragging", on);
-  addEventListener("dragenter", (event) => { event.preventDefault(); inside += 1; lit(true); });
-  addEventListener("dragleave", () => { inside -= 1; lit(inside > 0); });
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    inside = 0;
-    lit(false);
-    const dropped = [...event.dataTransfer.files];
-    if (dropped.length) take(dropped);
-    else notice("That was no file. Pictures of another page have to be saved first, or copied and pasted here.");
-  });
-  addEventListener("paste", (event) => {
-    const pasted = [...(event.clipboardData?.files ?? [])];
-    if (pasted.length) take(pasted);
-  });
 }
 
 /** Give each file a card and ask for it; those dropped last come first. */

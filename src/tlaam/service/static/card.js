@@ -1,33 +1,13 @@
 // One picture's card: how far it is, what was answered, or why not. All text is set as text, never as markup.
 
 import { blank, colour, cut, decoded, draw, heatSheet, OBJECT_COLOUR, partColours } from "./picture.js";
+import { said, say } from "./texts.js";
 
 const CROP_HEIGHT = 168; // pixels, twice what is shown
 const SURE = 0.85;
 const UNSURE = 0.5;
 
-const FAULTS = {
-  not_an_image: ["That is no picture", "The file is not an image of a format that is read here: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000."],
-  corrupt: ["The picture is damaged", "The file begins like an image, but it cannot be read to its end."],
-  empty: ["The file is empty", "It has no bytes at all. Was it copied whole?"],
-  too_large: ["The file is too large", ""],
-  too_many_pixels: ["The picture has too many pixels", ""],
-  busy: ["The server is busy", "Others are asking too, and it stayed busy. Your picture was not looked at."],
-  offline: ["The server could not be reached", "Is it still running? Your picture was not looked at."],
-  unreadable: ["The file could not be read", "Your browser could not open it. Folders have to be opened first."],
-};
 const RETRIED = new Set(["busy", "offline", "stopped", "failed", "too_slow", "unreadable"]);
-
-const VERDICTS = {
-  sure: ["sure", "Sure"],
-  likely: ["likely", "Probably"],
-  unjudged: ["unjudged", "Most probable"],
-  unsure: ["unsure", "Not sure", "It may well be another: do not rely on this name."],
-  stranger: ["stranger", "Unlike what it has learnt", "These are only the nearest names that it knows: do not rely on them."],
-};
-
-const TELLS_NO_STRANGERS =
-  "This model cannot tell pictures of something else: whatever one shows, it names the most probable of its classes.";
 
 /** A class name as it is shown. */
 export const shown = (label) => label.replaceAll("_", " ");
@@ -56,7 +36,7 @@ export class Card {
       this.picture = picture;
       this.redraw();
     });
-    this.progress("Waiting for its turn");
+    this.progress(say("card.waiting"));
   }
 
   $(selector) {
@@ -76,7 +56,8 @@ export class Card {
   /** Show why there is no answer; `message` is the service's. */
   fail(code, message) {
     this.element.dataset.state = "failed";
-    const [title, about] = FAULTS[code] ?? ["There is no answer", ""];
+    const title = said(`card.fault.${code}.title`) || say("card.fault.none.title");
+    const about = said(`card.fault.${code}.about`);
     this.$(".progress").hidden = true;
     this.$(".failed").hidden = false;
     this.$(".failed h3").textContent = title;
@@ -101,15 +82,18 @@ export class Card {
     this.$(".progress").hidden = true;
     this.$(".answer").hidden = false;
     const [best] = row.predictions;
-    const [kind, words, advice] = VERDICTS[verdict(row.verdict, best.probability)];
+    const kind = verdict(row.verdict, best.probability);
+    const words = say(`card.verdict.${kind}`);
+    const advice = said(`card.advice.${kind}`);
     this.$(".answer").classList.toggle("doubtful", Boolean(advice));
     this.$(".verdict").className = `verdict ${kind}`;
     this.$(".verdict").textContent = words;
     this.$(".answer h3").textContent = shown(best.label);
     this.$(".answer h3").title = best.label;
-    const said = [advice, row.verdict === null && TELLS_NO_STRANGERS].filter(Boolean).join(" ");
-    this.$(".advice").hidden = !said;
-    this.$(".advice").textContent = said;
+    const notes = [advice, row.verdict === null && say("card.tells_no_strangers")].filter(Boolean).join(" ");
+    this.$(".advice").hidden = !notes;
+    this.$(".advice").textContent = notes;
+    this.showTaxon(row);
     this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
     this.showLayers();
     this.showCrops();
@@ -126,6 +110,16 @@ export class Card {
     this.element.classList.add("drawn");
   }
 
+  /** Say at which rank the answer is sure enough, where the model promises something (docs/field-taxonomy.md). */
+  showTaxon(row) {
+    const { rank, taxon, taxon_probability: share } = row;
+    this.$(".taxon").hidden = rank === undefined;
+    if (rank === undefined) return;
+    this.$(".taxon").textContent = rank
+      ? say("card.taxon", { taxon: shown(taxon), rank: shown(rank), share: percent(share) })
+      : say("card.taxon.none");
+  }
+
   showLayers() {
     const there = { heatmap: this.found.heat, object: this.found.object, parts: this.found.parts.length };
     for (const button of this.element.querySelectorAll("[data-layer]")) button.hidden = !there[button.dataset.layer];
@@ -134,9 +128,9 @@ export class Card {
 
   showCrops() {
     const crops = [];
-    if (this.found.object) crops.push(this.crop("object", this.found.object, OBJECT_COLOUR, "Object"));
+    if (this.found.object) crops.push(this.crop("object", this.found.object, OBJECT_COLOUR, say("card.object")));
     this.found.parts.forEach((box, index) =>
-      crops.push(this.crop(index, box, this.found.colours[index], `Part ${index + 1}`)),
+      crops.push(this.crop(index, box, this.found.colours[index], say("card.part", { number: index + 1 }))),
     );
     this.$(".crops").hidden = crops.length === 0;
     this.$(".crops div").replaceChildren(...crops);
@@ -146,7 +140,7 @@ export class Card {
   crop(which, box, frame, name) {
     const button = make("button", "crop");
     button.type = "button";
-    button.setAttribute("aria-label", `${name}: show it on the picture`);
+    button.setAttribute("aria-label", say("card.show_crop", { name }));
     button.title = name;
     button.style.borderColor = colour(frame);
     button.append(cut(this.picture, box, this.found.size, CROP_HEIGHT));
@@ -168,17 +162,16 @@ export class Card {
         if (thumbnail?.startsWith("data:image/jpeg;base64,")) image.src = thumbnail;
         else image.hidden = true;
         image.alt = "";
-        item.append(image, make("span", "", shown(label)), make("small", "", `${percent(similarity)} alike`));
+        item.append(image, make("span", "", shown(label)), make("small", "", say("card.share_alike", { share: percent(similarity) })));
         return item;
       }),
     );
   }
 
   showBranches(row) {
-    const names = { raw: "Whole picture", object: "Object", parts: "Parts" };
     const rows = Object.entries(row.branches).map(([name, [best]]) => {
       const line = make("tr");
-      line.append(make("th", "", names[name] ?? name), make("td", "", shown(best.label)), make("td", "share", percent(best.probability)));
+      line.append(make("th", "", said(`card.branch.${name}`) || name), make("td", "", shown(best.label)), make("td", "share", percent(best.probability)));
       return line;
     });
     this.$(".branches").hidden = rows.length < 2;
@@ -198,14 +191,15 @@ function ranked({ label, probability }) {
  * The model's own word where it has doubts; its "sure" means only that it has none, which 51 % can be. Without its word
  * nothing is sure: a high probability is given to pictures of something else, too.
  */
-function verdict(said, probability) {
-  if (said === "stranger" || said === "unsure") return said;
+export function verdict(word, probability) {
+  if (word === "stranger" || word === "unsure") return word;
   if (probability < UNSURE) return "unsure";
-  if (said !== "sure") return "unjudged";
+  if (word !== "sure") return "unjudged";
   return probability < SURE ? "likely" : "sure";
 }
 
-function percent(share) {
+/** A share as it is shown. */
+export function percent(share) {
   const value = 100 * share;
   return `${value >= 99.95 || value < 0.05 ? Math.round(value) : value.toFixed(1)} %`;
 }

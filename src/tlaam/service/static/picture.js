@@ -16,8 +16,18 @@ const INFERNO = [
 
 export const colour = ([r, g, b]) => `rgb(${r} ${g} ${b})`;
 
-/** Resolve to a canvas with the picture, upright and not larger than is shown; null where the browser cannot read it. */
-export async function decoded(blob) {
+let last = Promise.resolve();
+
+/**
+ * Resolve to a canvas with the picture, upright and not larger than is shown; null where the browser cannot read it.
+ * One after the other: a photograph takes a hundred megabytes while it is decoded.
+ */
+export function decoded(blob) {
+  last = last.then(() => decode(blob));
+  return last;
+}
+
+async function decode(blob) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" });

@@ -1,0 +1,1 @@
+"""The page in the pocket: static files that find, zoom, name and show why, without a server."""

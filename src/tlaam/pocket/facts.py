@@ -1,0 +1,100 @@
+"""What a page needs of a model beside its graph, since JavaScript does not read an ONNX file's metadata."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tlaam._version import __version__
+from tlaam.data.images import require_jpeg
+from tlaam.errors import DataError, ModelError
+from tlaam.inference.engine import Engine
+from tlaam.reference.index import MAX_THUMBNAIL_SIDE, ReferenceIndex
+from tlaam.utils.checksums import with_checksum
+from tlaam.utils.text import valid_text
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of a model, for a page.
+
+    Attributes:
+        values: plain values, which ``model.json`` holds with a checksum (docs/pocket.md).
+        alike: embeddings of the reference index, little-endian float16 ``(N, E)``; empty without an index.
+        pictures: its thumbnails, JPEG files one behind the other; empty without.
+    """
+
+    values: dict[str, Any]
+    alike: bytes = field(default=b"", repr=False)
+    pictures: bytes = field(default=b"", repr=False)
+
+
+def facts_of(engine: Engine, graph_checksum: str, *, pictures: bool = True) -> Facts:
+    """Return what a page says of a model, and answers by.
+
+    Args:
+        engine: of an ONNX file.
+        graph_checksum: SHA-256 of that file.
+        pictures: the reference index's thumbnails go with it, where it has some.
+
+    Raises:
+        ModelError: a thumbnail is damaged.
+    """
+    index = engine.index if engine.index is not None and len(engine.index.embeddings) else None
+    thumbnails = index.thumbnails if index is not None and pictures else ()
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "tlaam_version": __version__,
+        "model": "model.onnx",
+        "model_sha256": graph_checksum,
+        "precision": engine.model.precision,
+        "classes": [valid_text(name) for name in engine.classes],
+        "source_size": engine.model.source_size,
+        "detector": _detector(engine),
+        "answering": _answering(engine),
+        "look_alikes": None if index is None else _look_alikes(index, thumbnails),
+    }
+    return Facts(
+        with_checksum(values),
+        b"" if index is None else index.embeddings.astype("<f2").tobytes(),
+        b"".join(thumbnails),
+    )
+
+
+def _detector(engine: Engine) -> dict[str, Any] | None:
+    detector = engine.detector
+    if detector is None:
+        return None
+    means = base64.b64encode(detector.means.astype("<f2").tobytes()).decode("ascii")
+    return {"threshold": detector.threshold, "sure_from": detector.sure_from, "means": means}
+
+
+def _answering(engine: Engine) -> dict[str, Any] | None:
+    """Return the model's own promise and what keeps it; None where nothing is promised."""
+    answering = engine.answering
+    if answering is None or answering.promise is None:
+        return None
+    taxonomy = answering.taxonomy
+    return {
+        "promise": answering.promise,
+        "ranks": [valid_text(rank) for rank in taxonomy.ranks],
+        "taxa": [[valid_text(taxon) for taxon in row] for row in taxonomy.taxa],
+        "codes": taxonomy.codes.tolist(),
+        "thresholds": list(answering.thresholds),
+    }
+
+
+def _look_alikes(index: ReferenceIndex, thumbnails: tuple[bytes, ...]) -> dict[str, Any]:
+    """Return the index's labels and where each thumbnail ends; its files' names stay where they are."""
+    for name, content in zip(index.names, thumbnails, strict=False):
+        try:
+            require_jpeg(content, MAX_THUMBNAIL_SIDE)
+        except DataError as error:
+            raise ModelError(f"the reference index's picture of {name} cannot be shown: {error}") from error
+    ends = np.cumsum([len(content) for content in thumbnails], dtype=np.int64).tolist()
+    return {"labels": index.labels.tolist(), "ends": ends}
