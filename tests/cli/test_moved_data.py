@@ -52,6 +52,20 @@ def test_report_and_index_are_written(
     assert main(["index", str(run), "--data", str(now), "--out", str(tmp_path / "index.npz")]) == 0
 
 
+def test_an_export_is_compared_on_the_images_held_out(
+    places: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, now, other = places
+    out = ["--out", str(tmp_path / "model.onnx")]
+    assert main(["export", str(run), *out]) == 1
+    assert "say where they lie now by --data, or give photographs by --images" in capsys.readouterr().err
+    assert main(["export", str(run), *out, "--data", str(other)]) == 1
+    assert f"{other} is not what {run} was trained on" in capsys.readouterr().err
+    assert main(["export", str(run), *out, "--data", str(now)]) == 0
+    said = capsys.readouterr().out
+    assert "6 images" in said and "of the run's training images" not in said
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "report", "index"])
 def test_other_data_are_refused(places: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str], verb: str) -> None:
     run, now, other = places

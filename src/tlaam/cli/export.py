@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tlaam.cli.options import PATH, config_option
+from tlaam.cli.options import PATH, config_option, moved_option
 from tlaam.data.sample import SPLITS, Split
 from tlaam.reference.file import index_file_of, read_index
 from tlaam.utils.extras import require_extra
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     metavar="PATH",
     help="Photographs to compare answers on: a file, folder or pattern; may be repeated. [the run's own]",
 )
+@moved_option
 @click.option(
     "--split", type=click.Choice(SPLITS), help="Split of the run's own data to compare on. [val, or else train]"
 )
@@ -68,6 +69,7 @@ def export(
     run: Path,
     out: Path | None,
     images: tuple[str, ...],
+    moved: str | None,
     split: Split | None,
     count: int,
     precision: Precision,
@@ -95,13 +97,15 @@ def export(
         if unused := [name for name, given in options.items() if given]:
             raise click.UsageError(f"{unused[0]} goes with --page DIR.")
         assert out is not None
-        _export(run, out, images, split, count, precision, calibration)
+        _export(run, out, images, moved, split, count, precision, calibration)
         return
     if not _is_file(run):
         require_extra("tlaam export", "export")
     else:
-        of_runs: dict[str, object] = {"--out": out, "--images": images, "--split": split, "--calibration": calibration}
-        of_runs["--precision"] = precision != "fp32"
+        of_runs: dict[str, object] = {
+            "--out": out, "--images": images, "--data": moved, "--split": split, "--calibration": calibration,
+            "--precision": precision != "fp32",
+        }  # fmt: skip
         if unused := [name for name, given in of_runs.items() if given]:
             raise click.UsageError(f"{run} is an ONNX file already; leave {unused[0]} out.")
     from tlaam.pocket.runtime import find_runtime
@@ -113,7 +117,7 @@ def export(
         model = run
         if not _is_file(run):
             model = out or Path(place) / f"{run.name or 'model'}.onnx"
-            _export(run, model, images, split, count, precision, calibration)
+            _export(run, model, images, moved, split, count, precision, calibration)
         _write_page(model, folder, found, said, title=title, pictures=not no_pictures)
 
 
@@ -138,6 +142,7 @@ def _export(
     run: Path,
     out: Path,
     images: tuple[str, ...],
+    moved: str | None,
     split: Split | None,
     count: int,
     precision: Precision,
@@ -147,10 +152,16 @@ def _export(
     from tlaam.export.onnx import export_run, require_packages
 
     require_packages()
+    data = None
+    if moved is not None:
+        from tlaam.runs.splits import TrainingData, opened_elsewhere
+
+        data = opened_elsewhere(moved, TrainingData.of_run(run), run)
     with progress_bar("comparing") as progress:
         done = export_run(
-            run, out, images, split=split, count=count, precision=precision, calibration=calibration, progress=progress
-        )
+            run, out, images, split=split, count=count, precision=precision, calibration=calibration, data=data,
+            progress=progress,
+        )  # fmt: skip
     for parity in done.parities.values():
         click.echo(parity.table())
     if done.seen_in_training:

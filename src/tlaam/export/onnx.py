@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tlaam._version import __version__
-from tlaam.data.sample import Sample, Split
+from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import ExportError
 from tlaam.evaluation.evaluate import trained_on
 from tlaam.export.graph import Answers, Input
@@ -143,6 +143,7 @@ def export_run(
     count: int = COMPARED,
     precision: Precision = "fp32",
     calibration: Sequence[str] = (),
+    data: LabelledImages | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
     """Export a run, compared on images of its own where none are given.
@@ -154,14 +155,15 @@ def export_run(
         count: most photographs that are compared.
         calibration: photographs that int8 reads the activations' ranges from; by default `CALIBRATION_IMAGES` of the
             run's training images.
+        data: what the run was trained on, where it does not lie any more where it lay.
 
     Raises:
         ExportError, DataError, ModelError: as of `export_onnx`.
     """
     require_packages()
     run = _origin_of(model)
-    chosen = images_to_compare(run, images, count, split)
-    ranges = images_to_compare(run, calibration, CALIBRATION_IMAGES, "train") if precision == "int8" else []
+    chosen = images_to_compare(run, images, count, split, data)
+    ranges = images_to_compare(run, calibration, CALIBRATION_IMAGES, "train", data) if precision == "int8" else []
     parities = export_onnx(model, out, chosen, precision=precision, calibration=ranges, progress=progress)
     index = index_file_of(out)
     return Export(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tlaam.data.depth import Depth
 from tlaam.data.input_image import input_to_image, load_for_input, to_input
-from tlaam.data.sample import Sample, Split
+from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import ExportError, TlaamError
 from tlaam.export.precision import Precision
 from tlaam.inference.backend import Answers, Backend
@@ -222,7 +222,9 @@ def photograph(given: Image, source_size: int, depth: Depth | None = None) -> PI
     return load_for_input(Path(given), source_size, depth=depth)[0]
 
 
-def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split | None = None) -> list[Image]:
+def images_to_compare(
+    run: Path, given: Sequence[str], count: int, split: Split | None = None, own: LabelledImages | None = None
+) -> list[Image]:
     """Return at most `count` images, evenly from all.
 
     Args:
@@ -231,6 +233,7 @@ def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split 
         count: how many.
         split: of the run's data, where no image is given; by default its validation images, or else its training
             images.
+        own: the run's data, where they do not lie any more where they lay.
 
     Raises:
         DataError: a folder or pattern holds no image.
@@ -241,11 +244,12 @@ def images_to_compare(run: Path, given: Sequence[str], count: int, split: Split 
     else:
         folder = RunFolder(run)
         try:
-            data = with_the_runs_splits(opened_again(folder.read_json(folder.data)), TrainingData.of_run(run), run)
+            opened = opened_again(folder.read_json(folder.data)) if own is None else own
+            data = with_the_runs_splits(opened, TrainingData.of_run(run), run)
         except (TlaamError, KeyError, OSError) as error:
             raise ExportError(
-                f"the images that {run} was trained on cannot be had ({error}); give photographs by --images, and for "
-                "int8 by --calibration."
+                f"the images that {run} was trained on cannot be had ({error}); say where they lie now by --data, or "
+                "give photographs by --images, and for int8 by --calibration."
             ) from error
         found = data.split(split) if split else data.split("val") or data.split("train")
     return list(found[:: -(-len(found) // count)]) if found else []
