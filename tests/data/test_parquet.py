@@ -11,6 +11,7 @@ from packed_images import as_parquet, class_folders, picture, table_of
 
 from tlaam.data.check import check
 from tlaam.data.container import IMAGES, kept_of
+from tlaam.data.labels import sorted_labels
 from tlaam.data.open import open_dataset
 from tlaam.errors import ConfigError, DataError, MissingPackageError
 
@@ -70,7 +71,7 @@ def test_labels_of_every_kind(tmp_path: Path) -> None:
         path = table_of(tmp_path / f"{number}.parquet", {"image": IMAGE[:4], "label": labels}, names)
         found = open_dataset(path)
         assert [found.classes[sample.label] for sample in found.samples] == expected
-        assert found.classes == tuple(sorted(set(expected)))
+        assert found.classes == sorted_labels(set(expected))
 
 
 def test_splits_and_groups_of_columns(tmp_path: Path) -> None:
@@ -231,3 +232,12 @@ def test_classes_that_have_a_name_and_no_image_are_said(tmp_path: Path) -> None:
     found = open_dataset(path)
     assert found.classes == ("crow", "jay") and [s.label for s in found.samples] == [0, 1]
     assert "Classes without an image are left out: 'owl'." in found.notes
+
+
+def test_numbers_without_names_are_sorted_by_value_and_said(tmp_path: Path) -> None:
+    numbers = [10, 2, 9, 10, 2, 9]
+    path = table_of(tmp_path / "birds.parquet", {"image": [picture(n) for n in range(6)], "label": numbers}, None)
+    images = open_dataset(path)
+    assert images.classes == ("2", "9", "10")
+    assert [images.classes[sample.label] for sample in images.samples] == [str(number) for number in numbers]
+    assert "Classes are called by their numbers: no names stand in the file." in images.notes

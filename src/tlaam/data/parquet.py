@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.data.container import PARQUET, kept_of, reference
-from tlaam.data.labels import LabelFault, label_of
+from tlaam.data.labels import LabelFault, label_of, sorted_labels
 from tlaam.data.parquet_columns import Columns, columns_of, listed_names
 from tlaam.data.parquet_images import unpacked
 from tlaam.data.rules import require_usable_classes, split_of
@@ -54,7 +54,7 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
 
     Which columns are what: `tlaam.data.parquet_columns`. The split is that of the file's name or folder, or of a column
     ``split``, or of one that names splits as in a manifest. A sample is called by its file and row. Classes are the
-    labels, sorted, those without images left out.
+    labels, sorted, by value if all are numbers; those without images are left out.
 
     Args:
         strict: refuse classes that cannot be learned (`require_usable_classes`).
@@ -89,7 +89,9 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
         read.append((shard, rows, places))
     if not any(rows.labels for _, rows, _ in read):
         raise DataError(f"'{root}' has no row with a label. Give Parquet files with images and labels.")
-    classes = tuple(sorted({name for _, rows, _ in read for name in set(rows.labels) if name is not None}))
+    classes = sorted_labels({name for _, rows, _ in read for name in set(rows.labels) if name is not None})
+    if not named and all(name.isdigit() for name in classes):
+        said["Classes are called by their numbers: no names stand in the file."] = None
     if absent := sorted(named.difference(classes)):
         said[f"Classes without an image are left out: {listed_names(absent)}."] = None
     number: Mapping[str | None, int] = {name: at for at, name in enumerate(classes)}
