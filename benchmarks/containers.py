@@ -62,7 +62,7 @@ def main() -> None:
     from tlaam.runs.environment import environment
 
     record = {
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(["python", *sys.argv]),
         "machine": environment(),
         "rows": given.rows,
         "bytes of the picture": len(picture),
