@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tlaam.reference.similarity import Floats, cosines, unit
 
-Verdict = Literal["sure", "unsure", "stranger"]
-"""What is said of an answer: ``stranger``, the image is out of distribution: it does not look like those that the model
+Verdict = Literal["sure", "unsure", "stranger", "nothing found"]
+"""What is said of an answer: ``nothing found``, where several objects are looked for and there is none; ``stranger``, the image is out of distribution: it does not look like those that the model
 learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``."""
 
 IN_DISTRIBUTION = 0.95
