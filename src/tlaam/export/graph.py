@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tlaam.export.resize import resize_like_pillow
 from tlaam.inference.backend import FOREGROUND, MOST_OBJECTS
 from tlaam.models.architecture import Architecture
+from tlaam.models.localizers.foreground import Foreground
 
 
 class Input(nn.Module):
@@ -62,8 +63,9 @@ class Answers(nn.Module):
             answers["heatmaps"] = output.heatmaps
         if output.object_boxes is not None:
             answers["object_boxes"] = output.object_boxes * scale
-        if self.network.finds_several and output.heatmaps is not None:
-            localizer, side = self.network.localizer, inputs.shape[2]
+        localizer = getattr(self.network, "localizer", None)
+        if isinstance(localizer, Foreground) and output.heatmaps is not None:
+            side = inputs.shape[2]
             found = localizer.components(output.heatmaps, side, threshold=FOREGROUND, most=MOST_OBJECTS)
             sure = torch.stack([found.areas, found.peaks, found.means], dim=2)
             answers["objects"] = torch.cat([found.boxes * scale, sure], dim=2)

@@ -369,7 +369,7 @@ def finished(
 
     _drop_unread(proto.graph)
     if any(constant.name == BOXES for constant in proto.graph.initializer):
-        # What is an input and a constant at once may be left out. Not before: tools that convert graphs stumble over it.
+        # An input that is a constant, too, may be left out. Not before: tools that convert graphs stumble over it.
         boxes = onnx.helper.make_tensor_value_info(BOXES, onnx.TensorProto.FLOAT, ["boxes", 4])
         proto.graph.input.append(boxes)
     for node in proto.graph.node:
@@ -408,7 +408,7 @@ def _drop_unread(graph: onnx.GraphProto) -> set[str]:
 def metadata(
     model: TorchModel, precision: Precision, index: ReferenceIndex | None = None, seen: TrainingData | None = None
 ) -> dict[str, str]:
-    """Return what the file says of itself: texts by name, of which all but version, precision, boxes and gallery are JSON."""
+    """Return what the file says of itself, texts by name; all but version, precision, boxes and gallery are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
         "preprocessing": {
@@ -425,7 +425,8 @@ def metadata(
     }
     if seen is not None:
         facts["training_data"] = seen.to_dict()
-    texts = {"tlaam_version": __version__, "precision": precision, "boxes": "told" if model.takes_boxes else "cut"}
+    texts = {"tlaam_version": __version__, "precision": precision}
+    texts["boxes"] = "told" if model.takes_boxes else "cut"
     if index is not None:  # by the names of version 0.1.0, which reads these files too
         texts["gallery"] = digest_of(to_bytes(index))
         if (detector := index.detector.to_text()) is not None:

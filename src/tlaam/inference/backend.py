@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Precision = Literal["32-true", "bf16-mixed"]
 
 FINDS_ONE = (
-    "this model does not say how sure it is of each of several objects; train it with localizer=foreground, which is the "
+    "this model does not say how sure it is of each of several objects; train it with localizer=foreground, the "
     "default, or give the boxes."
 )
 MOST_OBJECTS = 16

@@ -257,12 +257,12 @@ class Engine:
                     photographs[row] = photograph
         rows = list(photographs)
         if self.boxes is None:
-            found = found_in(
-                self.model, list(photographs.values()), most=self.objects or 0, batch_size=self.batch_size
-            )
+            found = found_in(self.model, list(photographs.values()), most=self.objects or 0, batch_size=self.batch_size)
         else:
             found = [_of(batch[row].boxes)[: self.objects] for row in rows]
-        alone = [] if self.boxes is not None else [row for row, boxes in zip(rows, found, strict=True) if len(boxes) == 1]
+        alone = (
+            [] if self.boxes is not None else [row for row, boxes in zip(rows, found, strict=True) if len(boxes) == 1]
+        )
         if alone:  # one object: the photograph is its surroundings, and the answer that without options
             reads = [batch[row] for row in alone]
             for row, answer in zip(alone, self._answer_whole(reads, reads), strict=True):
@@ -288,7 +288,10 @@ class Engine:
         pairs = list(zip(photographs, boxes, strict=True))
         cuts = [surroundings(box, photograph.size) if told else box for photograph, box in pairs]
         inputs = np.stack([photograph.input_of(cut, side) for photograph, cut in zip(photographs, cuts, strict=True)])
-        inside = [image_to_input(box - np.tile(cut[:2], 2), side, *(cut[2:] - cut[:2])) for box, cut in zip(boxes, cuts, strict=True)]
+        inside = [
+            image_to_input(box - np.tile(cut[:2], 2), side, *(cut[2:] - cut[:2]))
+            for box, cut in zip(boxes, cuts, strict=True)
+        ]
         answers = self.model.answer(inputs, np.stack(inside)) if told else self.model.answer(inputs)
         return [
             self._settled(replace(answer, object_box=box, heatmap=None))
@@ -307,7 +310,10 @@ class Engine:
             smallest = min([1.0, *shares])
         try:
             image, size = load_for_input(
-                read.source, self.model.source_size, smallest_side=max(float(smallest), _CLOSEST), depth=self.model.depth
+                read.source,
+                self.model.source_size,
+                smallest_side=max(float(smallest), _CLOSEST),
+                depth=self.model.depth,
             )
         except TlaamError as error:
             return str(error)
@@ -354,7 +360,7 @@ class Engine:
     def _unpack(
         self, answers: Answers, batch: Sequence[ReadImage], cuts: Sequence[Floats] | None = None
     ) -> Iterator[Prediction]:
-        """Yield answers, boxes in pixels of the photographs; `cuts` are the parts ``(4,)`` of these that were asked for."""
+        """Yield answers, boxes in pixels of the photographs; `cuts` are the parts ``(4,)`` of them that were seen."""
         heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
         side, embeddings = self.model.source_size, answers.embeddings
         similarity = self.detector.similarity(embeddings) if self.detector and embeddings is not None else None

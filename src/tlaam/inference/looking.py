@@ -13,8 +13,8 @@ from tlaam.inference.backend import MOST_OBJECTS
 from tlaam.inference.engine import Engine
 
 ACCEPTED = (
-    "the path of a file of boxes, an array (n, 4) of x0, y0, x1, y1 in pixels for one image, or a list of such arrays, one "
-    "an image"
+    "the path of a file of boxes, an array (n, 4) of x0, y0, x1, y1 in pixels for one image, or a list of such arrays, "
+    "one an image"
 )
 """What boxes can be, in words for messages."""
 

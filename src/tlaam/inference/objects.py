@@ -25,7 +25,7 @@ CLOSER = 0.4
 PERHAPS, SURE = 0.5, 0.8
 """Of how sure the foreground is, the largest probability at the first look times the mean at the second: least value of
 each object, and of the surest object of a photograph that shows any."""
-SURROUNDINGS = 0.5
+SURROUNDINGS = 0.35
 """Share of an object's longer side that is seen around it on each side where it is one of several."""
 _SAME, _INSIDE = 0.5, 0.7
 
@@ -81,7 +81,8 @@ def found_in(model: Backend, photographs: Sequence[Photograph], *, most: int, ba
 def widened(box: Floats, margin: float, size: tuple[int, int]) -> Floats:
     """Add `margin` of its side on each side of a box ``(4,)``, within an image of ``(width, height)``."""
     by = margin * np.tile(box[2:] - box[:2], 2) * np.array([-1, -1, 1, 1])
-    return np.clip(box + by, 0, np.array([*size] * 2, dtype=np.float64))
+    wide: Floats = np.clip(box + by, 0, np.array([*size] * 2, dtype=np.float64))
+    return wide
 
 
 def surroundings(box: Floats, size: tuple[int, int]) -> Floats:
@@ -91,7 +92,8 @@ def surroundings(box: Floats, size: tuple[int, int]) -> Floats:
     that show one, and neighbours are mostly out of sight.
     """
     by = SURROUNDINGS * float((box[2:] - box[:2]).max())
-    return np.clip(box + by * np.array([-1, -1, 1, 1]), 0, np.array([*size] * 2, dtype=np.float64))
+    cut: Floats = np.clip(box + by * np.array([-1, -1, 1, 1]), 0, np.array([*size] * 2, dtype=np.float64))
+    return cut
 
 
 class _Components:

@@ -69,8 +69,8 @@ class ModelFile:
         depth: black and white of images of more than 8 bits; files of versions that took all for 16 bits do not say.
         held_out: what the model answered for images that it had not seen; None where the file brings none.
         taxonomy: of the classes; None of a model that was trained without.
-        boxes: how it answers for given boxes: ``told``, by an input of the graph, or ``cut``, of images that are cut out
-            by them; None where it was exported before there was a way.
+        boxes: how it answers for given boxes: ``told``, by an input of the graph, or ``cut``, by images that are cut
+            out; None where it was exported before there was a way.
     """
 
     content: bytes = field(repr=False)

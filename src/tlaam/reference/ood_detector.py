@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from tlaam.reference.similarity import Floats, cosines, unit
 
 Verdict = Literal["sure", "unsure", "stranger", "nothing found"]
-"""What is said of an answer: ``nothing found``, where several objects are looked for and there is none; ``stranger``, the image is out of distribution: it does not look like those that the model
-learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``."""
+"""What is said of an answer: ``stranger``, the image is out of distribution: it does not look like those that the model
+learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``. ``nothing found``
+is said where objects were looked for, and there is none to give an answer for."""
 
 IN_DISTRIBUTION = 0.95
 """Share that counts as in distribution: of held-out images, and of training images where the features were not fitted

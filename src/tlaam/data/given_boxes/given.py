@@ -70,8 +70,8 @@ class BoxTable:
     """Boxes by the paths that a file names.
 
     A photograph is the one that an entry names if its path ends in the entry's path, whole names of folders alone; of
-    several entries the longest counts. What all absolute paths begin with is not asked for, so that a file may have been
-    written where the card had another place.
+    several entries the longest counts. What all absolute paths begin with is not asked for: the card may have lain
+    elsewhere when the file was written.
 
     Args:
         entries: by path, as the file writes them, with ``/`` or ``\\``.
