@@ -368,7 +368,8 @@ def finished(
     import onnx
 
     _drop_unread(proto.graph)
-    if any(constant.name == BOXES for constant in proto.graph.initializer):
+    inputs = {given.name for given in proto.graph.input}
+    if BOXES not in inputs and any(constant.name == BOXES for constant in proto.graph.initializer):
         # An input that is a constant, too, may be left out. Not before: tools that convert graphs stumble over it.
         boxes = onnx.helper.make_tensor_value_info(BOXES, onnx.TensorProto.FLOAT, ["boxes", 4])
         proto.graph.input.append(boxes)
