@@ -175,3 +175,10 @@ def test_digests_tell_boxes_apart(tmp_path: Path) -> None:
         read_boxes(written(tmp_path / f"{n}.csv", text.format(x))).digest() for n, x in enumerate((60, 60, 61))
     )
     assert first == again != other
+
+
+def test_digests_of_yolo_folders_go_by_their_files(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_text("0 0.5 0.5 0.5 0.5")
+    before = read_boxes(tmp_path).digest()
+    (tmp_path / "1.txt").write_text("0 0.5 0.5 0.5 0.6")
+    assert read_boxes(tmp_path).digest() != before

@@ -101,6 +101,14 @@ def test_each_object_has_a_box_and_a_name_of_its_own_the_largest_first() -> None
     }  # fmt: skip
 
 
+def test_tables_have_a_row_an_object() -> None:
+    found = classifier().predict([TWO, picture()], objects="all")
+    _, *rows = found.to_csv().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["image 0", "red"], ["image 0", "blue"], ["image 1", ""]]
+    assert len(found.to_pandas()) == 3 and found._repr_html_().count("<tr>") == 4
+    assert found[0].plot().width > 0
+
+
 def test_at_most_so_many_are_named() -> None:
     found = classifier().predict([TWO, TWO], objects=1)
     assert [len(each.objects or ()) for each in found] == [1, 1] and found[0].label == "red"
@@ -137,7 +145,14 @@ def test_nothing_large_and_sure_enough_is_nothing_found(image: Image.Image) -> N
     record = found.to_dict()
     assert record["predictions"] == record["objects"] == [] and record["branches"] == {}
     assert record["verdict"] == "nothing found" and record["object_box"] is None and record["error"] is None
-    assert not found.is_unjudged and found.doubt == "nothing found" and found.size == image.size
+    with pytest.raises(DataError, match="nothing found"):
+        found.plot()
+    assert (
+        "nothing found" in found._repr_html_()
+        and not found.is_unjudged
+        and found.doubt == "nothing found"
+        and found.size == image.size
+    )
 
 
 def test_many_are_named_in_batches(tmp_path: Path) -> None:

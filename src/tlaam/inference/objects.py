@@ -67,7 +67,7 @@ def found_in(model: Backend, photographs: Sequence[Photograph], *, most: int, ba
         (number, box, sure)
         for number, components in enumerate(first)
         for box, area, sure in zip(components.boxes, components.areas, components.peaks, strict=True)
-        if area >= LEAST and sure >= PERHAPS
+        if area >= LEAST
     ]
     cuts = [(photographs[number], widened(box, CLOSER, photographs[number].size)) for number, box, _ in seeds]
     found: list[list[tuple[Floats, float, float]]] = [[] for _ in photographs]

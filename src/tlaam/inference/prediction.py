@@ -203,6 +203,10 @@ class Prediction:
             values["outside"] = _rows([self.outside])[0]
         return values
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of a table, by `COLUMNS`: one an object, where several were looked for and there are some."""
+        return [found.to_row() for found in self.objects or (self,)]
+
     def to_row(self) -> dict[str, Any]:
         """Return one row of a table, by `COLUMNS`; None where there is nothing."""
         shown = [(label, round(score, 6)) for label, score in self.top(2)]
@@ -301,6 +305,8 @@ class Prediction:
     def _require_answer(self) -> None:
         if self.error is not None:
             raise DataError(f"there is nothing to show of '{self.path}': {self.error}")
+        if not self.probabilities:
+            raise DataError(f"there is nothing to show of '{self.path}': {self.verdict}")
 
     def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:
         """Return the image, the object box, the part boxes and the true box in the pixels that it has."""
@@ -324,7 +330,9 @@ class Predictions(list[Prediction]):
     """Predictions in the order of the images asked for."""
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return a table as CSV, a row an image under `COLUMNS`; with a path, write it there, whole or not at all.
+        """Return a table as CSV, a row an image or object under `COLUMNS`.
+
+        With a path, write it there, whole or not at all.
 
         Text that a spreadsheet program would compute gets an apostrophe (`tlaam.utils.text.safe_cell`).
 
@@ -336,8 +344,9 @@ class Predictions(list[Prediction]):
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {name: safe_cell(value) if isinstance(value, str) else value for name, value in prediction.to_row().items()}
+            {name: safe_cell(value) if isinstance(value, str) else value for name, value in row.items()}
             for prediction in self
+            for row in prediction.to_rows()
         )
         text = stream.getvalue()
         if path is not None:
@@ -346,7 +355,7 @@ class Predictions(list[Prediction]):
         return text
 
     def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame`, a row an image under `COLUMNS`.
+        """Return a `pandas.DataFrame`, a row an image or object under `COLUMNS`.
 
         Raises:
             MissingPackageError: pandas is not installed.
@@ -355,15 +364,15 @@ class Predictions(list[Prediction]):
             import pandas  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:
             raise MissingPackageError("to_pandas needs pandas: pip install pandas; to_csv goes without.") from error
-        return pandas.DataFrame([prediction.to_row() for prediction in self], columns=list(COLUMNS))
+        rows = [row for prediction in self for row in prediction.to_rows()]
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: a table."""
         rows = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in prediction.to_row().values())
-            + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row.values()) + "</tr>"
             for prediction in self
+            for row in prediction.to_rows()
         )
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in COLUMNS)}</tr>{rows}</table>{_unjudged(self)}"
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -169,7 +170,10 @@ class YoloBoxes:
 
     def digest(self) -> str:
         """See `GivenBoxes`."""
-        return checksum(f"{self.folder.absolute()} {self.least}".encode("utf-8", "surrogateescape"))
+        files = sorted(self.folder.rglob("*.txt"))
+        names = (str(file.relative_to(self.folder)).encode("utf-8", "surrogateescape") for file in files)
+        parts = (part for name, file in zip(names, files, strict=True) for part in (name, b"\0", file.read_bytes()))
+        return checksum_of(chain([str(self.least).encode()], parts))
 
     def _file(self, path: str) -> Path | None:
         parts = _parts(str(Path(path).absolute().with_suffix(".txt")))
