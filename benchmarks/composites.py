@@ -50,7 +50,7 @@ def composite(rng: np.random.Generator, birds: Sequence[Sample], grounds: Sequen
     labels: list[int] = []
     for bird in birds:
         assert bird.box is not None
-        cut = bird.picture().crop(tuple(round(value) for value in bird.box))
+        cut = _cut(bird.picture(), bird.box)
         for _ in range(40):
             scale = rng.uniform(*SIDES) * SIZE[1] / max(cut.size)
             width, height = max(8, round(cut.width * scale)), max(8, round(cut.height * scale))
@@ -82,7 +82,7 @@ def birdless(rng: np.random.Generator, photographs: Sequence[Sample]) -> Image.I
         image = sample.picture()
         free = outside(image.size, sample.box)
         if min(free[2] - free[0], free[3] - free[1]) >= LEAST:
-            return _covering(image.crop(tuple(round(value) for value in free)))
+            return _covering(_cut(image, free))
 
 
 def outside(size: tuple[int, int], box: Box) -> Box:
@@ -92,6 +92,11 @@ def outside(size: tuple[int, int], box: Box) -> Box:
     free = [(0.0, 0.0, x0, float(height)), (x1, 0.0, float(width), float(height)),
             (0.0, 0.0, float(width), y0), (0.0, y1, float(width), float(height))]  # fmt: skip
     return max(free, key=lambda each: (each[2] - each[0]) * (each[3] - each[1]))
+
+
+def _cut(image: Image.Image, box: Box) -> Image.Image:
+    x0, y0, x1, y1 = map(round, box)
+    return image.crop((x0, y0, x1, y1))
 
 
 def _covering(image: Image.Image) -> Image.Image:

@@ -16,6 +16,7 @@ from onnx_files import FACTS, small_model, written
 from PIL import Image, ImageDraw
 
 from tlaam.cli.main import main
+from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
 
 RED, GREEN = (230, 20, 20), (20, 230, 20)
 BOXES = "image,x_min,y_min,x_max,y_max\none.png,10,10,50,50\none.png,60,20,90,60\nempty.png,,,,\n"
@@ -129,6 +130,25 @@ def test_tables_have_a_row_an_object(card: Path, tmp_path: Path, kind: str) -> N
     assert (tmp_path / "sorted" / "red" / "one.png").exists()
     assert not list((tmp_path / "sorted").rglob("empty.png"))
     assert '"others":[{"name":"green"' in (tmp_path / "a.html").read_text()
+
+
+def test_ranks_are_each_objects_own(card: Path, tmp_path: Path) -> None:
+    """Red has a species of its own, green and blue are one genus."""
+    (tmp_path / "taxonomy.csv").write_text(
+        "label,species,genus\nred,R. ruber,Rubor\ngreen,V. viridis,Color\nblue,C. caeruleus,Color\n"
+    )
+    shares = SharedAnswers.of(np.array([[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.01, 0.98]] * 40))
+    held_out = HeldOutAnswers(np.array([0, 1, 2] * 40), shares)
+    model = model_with_boxes(tmp_path / "m.onnx", facts={**FACTS, "held_out": held_out.to_text()})
+    options = ["--boxes", tmp_path / "boxes.csv", "--taxonomy", tmp_path / "taxonomy.csv", "--csv", tmp_path / "a.csv"]
+    assert called("predict", model, card, *options, "--json", tmp_path / "a.jsonl") == 0
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["file"].endswith("one.png")]
+    objects = lines(tmp_path / "a.jsonl")["one"]["objects"]
+    for row, found in zip(rows, objects, strict=True):
+        assert row["rank"] == (found["rank"] or "") and row["taxon"] == (found["taxon"] or "")
+        assert row["lineage"] == "; ".join(f"{rank}: {taxon}" for rank, taxon in found["lineage"].items())
+    assert rows[0]["taxon"] == "R. ruber" and rows[0]["lineage"] == "species: R. ruber; genus: Rubor"
 
 
 def test_another_file_of_boxes_is_another_work(card: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
