@@ -246,3 +246,18 @@ def test_a_model_that_finds_one_says_so(tmp_path: Path) -> None:
     assert isinstance(found.label, str)
     with pytest.raises(DataError):
         model.predict(tmp_path / "missing.jpg", boxes=tmp_path / "none.csv")
+
+
+def test_a_network_is_told_where_objects_are_and_finds_them_where_it_is_not(tmp_path: Path) -> None:
+    from small_runs import small_run
+
+    from tlaam.inference.store import load_model
+
+    model = load_model(small_run(tmp_path / "run", localizer="foreground", zoom_steps=2))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8)
+    alone, told = model.answer(pixels), model.answer(pixels, np.array([[0.0, 0, 0, 0], [10, 10, 50, 60]]))
+    assert alone.object_boxes is not None and told.object_boxes is not None
+    np.testing.assert_allclose(told.object_boxes, [alone.object_boxes[0], [10, 10, 50, 60]])
+    np.testing.assert_allclose(told.probabilities["fused"][0], alone.probabilities["fused"][0], atol=1e-6)
+    assert not np.allclose(told.probabilities["object"][1], alone.probabilities["object"][1])
+    np.testing.assert_allclose(told.probabilities["raw"], alone.probabilities["raw"], atol=1e-6)
