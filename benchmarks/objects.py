@@ -2,7 +2,7 @@
 
     python benchmarks/objects.py cub RUN CUB_200_2011 [--split test] [--composites 60] [--out FILE.json]
     python benchmarks/objects.py folds FEEDER5 FOLDER
-    python benchmarks/objects.py feeder FEEDER5 FOLDER RUN0 RUN1 [--out FILE.json]
+    python benchmarks/objects.py feeder FEEDER5 FOLDER RUN0 [RUN1] [--out FILE.json]
 
 `cub`: RUN was trained on the training images of the data set. Composites are made of the split's birds and of what its
 photographs show outside their boxes (benchmarks/composites.py); pictures of nothing are those grounds alone. Thresholds
@@ -10,7 +10,7 @@ were chosen on composites of training images by a model that had not seen them, 
 
 `folds` writes FOLDER/fold0.json and fold1.json, COCO with the birds of half the groups each, of which `tlaam train
 FOLDER/fold0.json:crops=1 --epochs 0` and the same with fold1 make RUN0 and RUN1. `feeder` lets each answer for the
-frames of the other half. Results are written as they come, so that what is broken off is not lost.
+frames of the other half, with --every N for each Nth of them. Results are written as they come, so that what is broken off is not lost.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def main() -> None:
     for command in (folds, feeder):
         command.add_argument("data", type=Path)
         command.add_argument("folder", type=Path)
-    feeder.add_argument("runs", nargs=2, type=Path)
+    feeder.add_argument("runs", nargs="+", type=Path)
+    feeder.add_argument("--every", type=int, default=1)
     for command in (cub, feeder):
         command.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -72,7 +73,7 @@ def main() -> None:
         samples = [each for each in open_dataset(given.data, strict=False).samples if each.split == given.split]
         measure_cub(_loaded(given.run), samples, given.composites, keep)
     else:
-        measure_feeder(given.data, [_loaded(run) for run in given.runs], keep)
+        measure_feeder(given.data, [_loaded(run) for run in given.runs], keep, given.every)
 
 
 def measure_cub(model: Classifier, samples: Sequence[Sample], count: int, keep: Callable[..., None]) -> None:
@@ -142,14 +143,14 @@ def of_composites(
     }
 
 
-def measure_feeder(data: Path, models: Sequence[Classifier], keep: Callable[..., None]) -> None:
+def measure_feeder(data: Path, models: Sequence[Classifier], keep: Callable[..., None], every: int = 1) -> None:
     """Measure the webcam's frames, each by the model that has seen none of its group."""
     frames = read_frames(data)
     named, whole, largest = [], [], []
     counts = {least: Counter[str]() for least in (0.3, 0.5)}
     answered = 0
     for fold, model in enumerate(models):
-        of_fold = [frame for frame in frames.values() if frame["fold"] != fold]
+        of_fold = [frame for frame in frames.values() if frame["fold"] != fold][::every]
         paths = [str(data / frame["image"]) for frame in of_fold]
         boxes = [frame["boxes"] for frame in of_fold]
         for frame, answer in zip(of_fold, model.predict(paths, boxes=boxes), strict=True):
@@ -166,7 +167,7 @@ def measure_feeder(data: Path, models: Sequence[Classifier], keep: Callable[...,
         })  # fmt: skip
     seen = birds = 0
     for fold, model in enumerate(models):
-        of_fold = [frame for frame in frames.values() if frame["fold"] != fold]
+        of_fold = [frame for frame in frames.values() if frame["fold"] != fold][::every]
         answers = model.predict([str(data / frame["image"]) for frame in of_fold], objects="all")
         for frame, answer in zip(of_fold, answers, strict=True):
             found = answer.objects or ()
@@ -283,7 +284,8 @@ def _command(given: argparse.Namespace) -> str:
     if given.command == "cub":
         where = f"{given.run.name} {Path(given.data).name}"
         return f"python benchmarks/objects.py cub {where} --split {given.split} --composites {given.composites}"
-    return f"python benchmarks/objects.py feeder {given.data.name} FOLDER {' '.join(run.name for run in given.runs)}"
+    runs = " ".join(run.name for run in given.runs)
+    return f"python benchmarks/objects.py feeder {given.data.name} FOLDER {runs} --every {given.every}"
 
 
 if __name__ == "__main__":
