@@ -10,7 +10,8 @@ were chosen on composites of training images by a model that had not seen them, 
 
 `folds` writes FOLDER/fold0.json and fold1.json, COCO with the birds of half the groups each, of which `tlaam train
 FOLDER/fold0.json:crops=1 --epochs 0` and the same with fold1 make RUN0 and RUN1. `feeder` lets each answer for the
-frames of the other half, with --every N for each Nth of them. Results are written as they come, so that what is broken off is not lost.
+frames of the other half, with --every N for each Nth of them. Results are written as they come, so that what is
+broken off is not lost.
 """
 
 from __future__ import annotations
