@@ -21,7 +21,6 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ import tlaam
 from tlaam import Classifier
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import Box, Sample
-from tlaam.inference.prediction import NOTHING, Prediction
+from tlaam.inference.prediction import NOTHING, Prediction, Predictions
 from tlaam.runs.environment import environment
 from tlaam.utils.atomic import write_json
 
@@ -49,6 +48,7 @@ def main() -> None:
     cub.add_argument("data")
     cub.add_argument("--split", default="test")
     cub.add_argument("--composites", type=int, default=60)
+    cub.add_argument("--only-single", action="store_true", help="measure single birds anew; the rest of --out stays")
     folds = commands.add_parser("folds")
     feeder = commands.add_parser("feeder")
     for command in (folds, feeder):
@@ -63,6 +63,8 @@ def main() -> None:
         write_folds(given.data, given.folder)
         return
     found: dict[str, Any] = {"command": _command(given), "machine": environment()}
+    if given.command == "cub" and given.only_single and given.out is not None:
+        found = json.loads(given.out.read_text())
 
     def keep(name: str, values: dict[str, Any]) -> None:
         found[name] = values
@@ -72,7 +74,10 @@ def main() -> None:
 
     if given.command == "cub":
         samples = [each for each in open_dataset(given.data, strict=False).samples if each.split == given.split]
-        measure_cub(_loaded(given.run), samples, given.composites, keep)
+        if given.only_single:
+            measure_single(_loaded(given.run), [each for each in samples if each.box is not None], keep)
+        else:
+            measure_cub(_loaded(given.run), samples, given.composites, keep)
     else:
         measure_feeder(given.data, [_loaded(run) for run in given.runs], keep, given.every)
 
@@ -96,6 +101,19 @@ def measure_cub(model: Classifier, samples: Sequence[Sample], count: int, keep: 
             f"nothing_{ground}",
             {"pictures": count, "nothing_found": _share(each.verdict == NOTHING for each in nothing)},
         )
+    alone = measure_single(model, boxed, keep)
+    told = model.predict(boxed, boxes=[[sample.box] for sample in boxed])
+    said = (first.label, first.verdict) == (second.label, second.verdict)
+    keep("true_boxes", {
+        "top1_true_boxes": _top1(told, boxed, model.classes),
+        "top1_found_boxes": _top1(alone, boxed, model.classes),
+        "by_branch": {branch: _share(each.top(1, branch)[0][0] == name for each, name in zip(told, names, strict=True))
+                      for branch in told[0].probabilities},
+    })  # fmt: skip
+
+
+def measure_single(model: Classifier, boxed: Sequence[Sample], keep: Callable[..., None]) -> Predictions:
+    """Measure whether single birds are found, and answered for as without options; return the answers without."""
     alone, several = model.predict(boxed), model.predict(boxed, objects="all")
     one = [(first, second) for first, second in zip(alone, several, strict=True) if len(second.objects or ()) == 1]
     keep("single", {
@@ -106,14 +124,7 @@ def measure_cub(model: Classifier, samples: Sequence[Sample], count: int, keep: 
         "top1_without_options": _top1(alone, boxed, model.classes),
         "top1_first_object": _top1(several, boxed, model.classes),
     })  # fmt: skip
-    told = model.predict(boxed, boxes=[[sample.box] for sample in boxed])
-    names = [model.classes[sample.label] for sample in boxed]
-    keep("true_boxes", {
-        "top1_true_boxes": _top1(told, boxed, model.classes),
-        "top1_found_boxes": _top1(alone, boxed, model.classes),
-        "by_branch": {branch: _share(each.top(1, branch)[0][0] == name for each, name in zip(told, names, strict=True))
-                      for branch in told[0].probabilities},
-    })  # fmt: skip
+    return alone
 
 
 def of_composites(
@@ -209,7 +220,7 @@ def read_frames(data: Path) -> dict[str, dict[str, Any]]:
 def write_folds(data: Path, folder: Path) -> None:
     """Write the birds of each half as COCO, a group's frames as one sequence."""
     frames = read_frames(data)
-    names = sorted({label for frame in frames.values() for label in frame["labels"]})
+    said = (first.label, first.verdict) == (second.label, second.verdict)
     folder.mkdir(parents=True, exist_ok=True)
     for fold in (0, 1):
         images, annotations = [], []
@@ -265,8 +276,17 @@ def _some(rng: np.random.Generator, samples: Sequence[Sample], count: int) -> li
 
 
 def _same(first: Prediction, second: Prediction) -> bool:
-    """Return whether two predictions are one, but for the list of objects."""
-    return replace(second, objects=None).to_dict(3) == first.to_dict(3)
+    """Return whether two predictions are one, but for the list of objects and for what other batches round."""
+    said = (first.label, first.verdict) == (second.label, second.verdict)
+    assert first.object_box is not None and second.object_box is not None
+    return (
+        said
+        and np.allclose(first.object_box, second.object_box, rtol=0, atol=0.01)
+        and all(
+            np.allclose(values, second.probabilities[branch], rtol=0, atol=1e-5)
+            for branch, values in first.probabilities.items()
+        )
+    )
 
 
 def _top1(answers: Sequence[Prediction], samples: Sequence[Sample], classes: Sequence[str]) -> float:

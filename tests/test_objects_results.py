@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_page_shows_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results" / "objects-cub10.json").read_text())
-    page = (ROOT / "docs" / "field.md").read_text()
+    page = " ".join((ROOT / "docs" / "field.md").read_text().split())
     several = [results[f"composites_{ground}"] for ground in ("photograph", "drawn")]
     for ground, found in zip(("photograph", "drawn"), several, strict=True):
         assert (
@@ -29,3 +29,16 @@ def test_the_page_shows_what_was_measured() -> None:
         boxes = results["true_boxes"]
         shares = f"{boxes['top1_true_boxes']:.1%} in true boxes, {boxes['top1_found_boxes']:.1%} in those found"
         assert shares.replace("%", " %") in page
+
+
+def test_the_page_shows_what_a_webcam_gave() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results" / "objects-feeder5.json").read_text())
+    page = " ".join((ROOT / "docs" / "field.md").read_text().split())
+    named, found = results["names_to_fold_0"], results["found_to_fold_0"]
+    shares = (
+        named["top1_given_boxes"], named["top1_whole_frame_of_each_bird"],
+        named["top1_whole_frame_of_the_largest_bird"], found["recall_0.3"],
+    )  # fmt: skip
+    for share in shares:
+        assert f"{share:.1%}".replace("%", " %") in page
+    assert f"at {found['false_a_frame_0.3']:.2f} false a frame" in page
