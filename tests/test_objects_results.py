@@ -24,6 +24,7 @@ def test_the_page_shows_what_was_measured() -> None:
     for ground in ("photograph", "drawn"):
         assert f"{results[f'nothing_{ground}']['nothing_found']:.1%}".replace("%", " %") in page
     if "single" in results:
+        assert results["single"]["same_answer_of_one"] == 1
         assert f"{results['single']['lost']:.1%} of {results['single']['images']}".replace("%", " %") in page
     if "true_boxes" in results:
         boxes = results["true_boxes"]
