@@ -103,7 +103,7 @@ def measure_cub(model: Classifier, samples: Sequence[Sample], count: int, keep: 
         )
     alone = measure_single(model, boxed, keep)
     told = model.predict(boxed, boxes=[[sample.box] for sample in boxed])
-    said = (first.label, first.verdict) == (second.label, second.verdict)
+    names = [model.classes[sample.label] for sample in boxed]
     keep("true_boxes", {
         "top1_true_boxes": _top1(told, boxed, model.classes),
         "top1_found_boxes": _top1(alone, boxed, model.classes),
@@ -220,7 +220,7 @@ def read_frames(data: Path) -> dict[str, dict[str, Any]]:
 def write_folds(data: Path, folder: Path) -> None:
     """Write the birds of each half as COCO, a group's frames as one sequence."""
     frames = read_frames(data)
-    said = (first.label, first.verdict) == (second.label, second.verdict)
+    names = sorted({label for frame in frames.values() for label in frame["labels"]})
     folder.mkdir(parents=True, exist_ok=True)
     for fold in (0, 1):
         images, annotations = [], []
