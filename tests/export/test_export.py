@@ -21,6 +21,7 @@ from tlaam.export.graph import PhotoModel
 from tlaam.export.onnx import export_onnx, to_onnx
 from tlaam.export.precision import Precision
 from tlaam.inference.engine import load_engine
+from tlaam.inference.onnx import OnnxModel
 from tlaam.inference.store import load_model
 from tlaam.reference.file import read_index, write_index
 
@@ -249,3 +250,26 @@ def test_a_run_and_its_file_are_compared_as_two_models(exported_run: Path, expor
     assert [p.label for p in run.predictions] == [p.label for p in file.predictions] and not found.notes
     assert (found.differences[0].low, found.differences[0].high) == (0, 0)
     assert len(found.samples) == 18
+
+
+def test_a_file_finds_several_objects_and_takes_boxes_as_pytorch_does(tmp_path: Path) -> None:
+    model = load_model(small_run(tmp_path / "run", localizer="foreground"))
+    localizer = model.network.localizer
+    with torch.no_grad():
+        localizer.score.weight.mul_(40)  # an untrained head is nowhere sure
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tlaam.export.onnx.finished(to_onnx(model), model, "fp32"))
+    exported = OnnxModel(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
+    expected, found = model.find(pixels), exported.find(pixels)
+    assert (expected.areas > 0).any()
+    for wanted, values in zip(expected, found, strict=True):
+        np.testing.assert_allclose(values, wanted, atol=1e-4)
+    boxes = np.array([[10.0, 10, 50, 60], [0, 0, 96, 96], [5, 40, 90, 80]])
+    told, answered = model.answer(pixels, boxes), exported.answer(pixels, boxes)
+    np.testing.assert_allclose(answered.object_boxes, boxes, atol=1e-4)
+    for name, values in told.probabilities.items():
+        np.testing.assert_allclose(answered.probabilities[name], values, atol=1e-4)
+    alone, without = model.answer(pixels), exported.answer(pixels)
+    np.testing.assert_allclose(without.object_boxes, alone.object_boxes, atol=1e-3)
+    assert not np.allclose(without.object_boxes, boxes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from tlaam.inference.answering import answer_by
 from tlaam.inference.embedding import embedded
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.inputs import iter_images, names_several
+from tlaam.inference.looking import look_for, one_image
 from tlaam.inference.prediction import Prediction, Predictions
 from tlaam.utils.extras import require_extra
 
@@ -59,28 +60,46 @@ class Classifier:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a text and an array can be iterated over, too
-        self, images: str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor
+        self,
+        images: str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor,
+        *,
+        objects: Literal["all"] | int | None = None,
+        boxes: Any = None,
     ) -> Prediction: ...
     @overload
-    def predict(self, images: Iterable[object]) -> Predictions: ...
-    def predict(self, images: Any) -> Prediction | Predictions:
+    def predict(
+        self, images: Iterable[object], *, objects: Literal["all"] | int | None = None, boxes: Any = None
+    ) -> Predictions: ...
+    def predict(
+        self, images: Any, *, objects: Literal["all"] | int | None = None, boxes: Any = None
+    ) -> Prediction | Predictions:
         """Name what one or several images show, and show why.
 
         Args:
             images: one image: a path, a PIL image of any mode, an array ``(H, W, C)`` of uint8, or a torch tensor
                 ``(C, H, W)`` of uint8 or of floats from 0 to 1; or a list of any of them. The path of a folder, a
                 pattern such as ``"*.jpg"`` and a CSV file with a column ``image`` stand for all that they name.
+            objects: name several objects of an image, ``"all"`` or at most so many; where none is large and sure enough
+                the verdict is ``nothing found`` (docs/field.md). By default one is taken to be there.
+            boxes: where the objects are; then none is looked for. A file (`tlaam.data.given_boxes.read_boxes`), or for
+                one image an array ``(n, 4)`` xyxy in its pixels, x1 and y1 exclusive, for several a list of these.
 
         Returns:
             A `Prediction` for one image, `Predictions` in order for several. A file that cannot be read becomes a
-            prediction with an ``error``, never an answer.
+            prediction with an ``error``, never an answer. With `objects` or `boxes`, `Prediction.objects` has one for
+            each.
 
         Raises:
-            InputError: an image is given as something else; the message says what is accepted.
-            DataError: a folder or pattern holds no image.
+            InputError: an image, or boxes, are given as something else; the message says what is accepted.
+            DataError: a folder or pattern holds no image, or a file of boxes cannot be used.
+            ModelError: the model cannot do that.
         """
         several, given = _listed(images)
-        answers = Predictions(self.engine.predict(given))
+        engine = self.engine
+        if objects is not None or boxes is not None:
+            engine = copy(self.engine)
+            look_for(engine, objects, boxes=boxes if several or isinstance(boxes, (str, Path)) else one_image(boxes))
+        answers = Predictions(engine.predict(given))
         return answers if several else answers[0]
 
     def answering(

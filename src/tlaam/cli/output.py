@@ -36,17 +36,20 @@ def say_notes(notes: Iterable[str]) -> None:
         click.echo(f"tlaam: {printable(note)}", err=True)
 
 
-def notes_on_verdicts(images: int, strangers: int, unsure: int, failures: int, *, judged: bool) -> Iterator[str]:
+def notes_on_verdicts(
+    images: int, strangers: int, unsure: int, failures: int, *, judged: bool, empty: int = 0
+) -> Iterator[str]:
     """Yield what is to be said of the answers for so many images, a line each.
 
     Args:
         images: all of them.
         strangers, unsure, failures: how many have that verdict, or no answer.
         judged: whether the model can tell strangers.
+        empty: how many show no object, where objects were looked for.
     """
     from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
-    if failures < images and not judged:
+    if failures + empty < images and not judged:
         yield f"{TELLS_NO_STRANGERS} (docs/strangers.md)."
     if strangers:
         do = "does" if strangers == 1 else "do"
@@ -57,6 +60,8 @@ def notes_on_verdicts(images: int, strangers: int, unsure: int, failures: int, *
     if unsure:
         are = "is" if unsure == 1 else "are"
         yield f"{unsure} of {images} answers {are} unsure: less probable than those that can be relied on."
+    if empty:
+        yield f"nothing was found in {empty} of {images} images."
     if failures:
         yield f"{failures} of {images} images could not be read."
 

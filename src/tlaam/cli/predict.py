@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +13,7 @@ import click
 
 from tlaam.cli.answering import AnswerColumn, answering_options, widest
 from tlaam.cli.field_options import field_options
+from tlaam.cli.objects import Looking, objects_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, notes_on_verdicts, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
@@ -42,6 +43,7 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
 @answering_options
+@objects_options
 @precision_option
 @click.option(
     "--compile",
@@ -83,6 +85,9 @@ def predict(
     promise: float | None,
     only: Path | None,
     prior: Path | None,
+    objects: Literal["all"] | int | None,
+    boxes: Path | None,
+    least_confidence: float | None,
     precision: Precision | None,
     compiled: bool,
     into: Path | None,
@@ -105,15 +110,17 @@ def predict(
     from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.inference.inputs import find_images, left_out_of_inputs
+    from tlaam.inference.prediction import NOTHING
 
     asked_by: dict[str, Any] = {"taxonomy": taxonomy, "promise": promise, "only": only, "prior": prior}
+    looking = Looking(objects, boxes, least_confidence)
     if into is not None or outputs.are_wanted:
         if overlays is not None or (json_file is not None and (into is not None or json_file == "-")):
             raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
         outputs = replace(outputs, jsonl=None if json_file is None else Path(json_file))
         asked = Asked(
             local_folder(model), images, top_k, batch_size, precision, compiled, kind, shard_size, processes,
-            photo_facts, asked_by,
+            photo_facts, asked_by, looking,
         )  # fmt: skip
         predict_all(into, asked, outputs)
         return
@@ -128,6 +135,7 @@ def predict(
         model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
     )
     answer_by(engine, **asked_by)
+    looking.give(engine, images)
     said = AnswerColumn(engine)
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
@@ -138,7 +146,7 @@ def predict(
     )
     if table is not None:
         click.echo(table.heading())
-    failures = strangers = unsure = 0
+    failures = strangers = unsure = empty = 0
     with (
         json_lines(json_file) as write_line,
         # Rows on a terminal show well enough how far it is; a bar would run into them.
@@ -146,7 +154,8 @@ def predict(
     ):
         for number, prediction in enumerate(engine.predict(paths), start=1):
             if table is not None:
-                click.echo(table.row(prediction))
+                for row in table.rows(prediction):
+                    click.echo(row)
             record = prediction.to_dict(top_k)
             if overlays is not None:
                 record["overlay"] = _write_overlay(prediction, overlays, number)
@@ -155,8 +164,9 @@ def predict(
             failures += prediction.error is not None
             strangers += prediction.verdict == "stranger"
             unsure += prediction.verdict == "unsure"
+            empty += prediction.verdict == NOTHING
             progress(number, len(paths))
-    say_notes(notes_on_verdicts(len(paths), strangers, unsure, failures, judged=engine.tells_strangers))
+    say_notes(notes_on_verdicts(len(paths), strangers, unsure, failures, judged=engine.tells_strangers, empty=empty))
     for line in said.lines():
         click.echo(f"tlaam: {line}", err=True)
     if failures == len(paths):
@@ -186,10 +196,17 @@ class _Table:
             [(title, "prob." if place == 0 else "") for place, title in enumerate(self.titles)],
         )
 
-    def row(self, prediction: Prediction) -> str:
-        path = printable(prediction.path)
+    def rows(self, prediction: Prediction) -> Iterator[str]:
+        """Yield a line an object, or the one of an image that was not looked at for several, or that has none."""
+        objects = prediction.objects or (prediction,)
+        return (self._row(found, "" if number else prediction.path) for number, found in enumerate(objects))
+
+    def _row(self, prediction: Prediction, path: str) -> str:
+        path = printable(path)
         if prediction.error is not None:
             return f"{padded(path, self.path_width)}  ERROR: {printable(prediction.error)}"
+        if not prediction.probabilities:
+            return f"{padded(path, self.path_width)}  {prediction.verdict}"
         top = prediction.top(len(self.titles))
         cells = [(printable(label), f"{probability:.1%}") for label, probability in top]
         return self._line(path, prediction.verdict or "", self.said.cell(prediction), cells)
@@ -207,7 +224,7 @@ def _width(texts: Sequence[str], limit: int) -> int:
 
 def _write_overlay(prediction: Prediction, folder: Path, number: int) -> str | None:
     """Write the picture of one prediction and return its path; a fault costs this picture only."""
-    if prediction.error is not None:
+    if not prediction.probabilities:
         return None
     path = folder / _overlay_name(prediction.path, number)
     try:

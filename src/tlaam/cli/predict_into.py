@@ -20,6 +20,7 @@ from tlaam.errors import ConfigError
 from tlaam.utils.progress import progress_bar
 
 if TYPE_CHECKING:
+    from tlaam.cli.objects import Looking
     from tlaam.field.outputs import Outputs
     from tlaam.inference.backend import Precision
     from tlaam.utils.work_sharing import Share
@@ -43,6 +44,7 @@ class Asked:
     processes: int
     photo_facts: bool
     answering: dict[str, Any]
+    looking: Looking
 
 
 def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
@@ -54,6 +56,7 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
     """
     from tlaam.field.answers import Answers
     from tlaam.field.outputs import write_outputs
+    from tlaam.inference.prediction import NOTHING
     from tlaam.utils.work_sharing import Share
 
     if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
@@ -79,7 +82,14 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
         counts = Counter("failures" if row["error"] else row["verdict"] for row in answers.records())
         judged = any(counts[verdict] for verdict in ("sure", "unsure", "stranger"))
         say_notes(
-            notes_on_verdicts(len(answers), counts["stranger"], counts["unsure"], counts["failures"], judged=judged)
+            notes_on_verdicts(
+                len(answers),
+                counts["stranger"],
+                counts["unsure"],
+                counts["failures"],
+                judged=judged,
+                empty=counts[NOTHING],
+            )
         )
         with ExitStack() as stack:
             faults = write_outputs(
@@ -97,7 +107,7 @@ def _in_processes(folder: Path, asked: Asked, outputs: Outputs) -> None:
     options = ["--into", folder, "--format", asked.kind, "--shard-size", _shard_size(folder, asked, outputs)]
     options += ["--top-k", asked.top_k, "--batch-size", asked.batch_size, "--precision", asked.precision or "auto"]
     options += [*(["--compile"] if asked.compiled else []), *(["--photo-facts"] if outputs.are_wanted else [])]
-    options += [*as_arguments(asked.answering), "--", asked.model, *asked.images]
+    options += [*as_arguments(asked.answering), *asked.looking.as_arguments(), "--", asked.model, *asked.images]
     if failed := run_processes(asked.processes, ["predict", *map(str, options)]):
         raise click.exceptions.Exit(failed)
 
@@ -112,6 +122,7 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
         device=share.gpu() if asked.model.is_dir() else None,
     )  # fmt: skip
     answer_by(engine, **asked.answering)
+    asked.looking.give(engine, asked.images)
     with progress_bar("predicting") as progress:
         done = predict_card(
             folder, engine, asked.images, outputs, top_k=asked.top_k, kind=asked.kind,

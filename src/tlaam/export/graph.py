@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from tlaam.export.resize import resize_like_pillow
+from tlaam.inference.backend import FOREGROUND, MOST_OBJECTS
 from tlaam.models.architecture import Architecture
+from tlaam.models.localizers.foreground import Foreground
 
 
 class Input(nn.Module):
@@ -46,15 +48,27 @@ class Answers(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: Tensor, scale: Tensor) -> dict[str, Tensor]:
-        """Answer for input images ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``, as `PhotoModel` does."""
-        output = self.network(inputs)
+    def forward(self, inputs: Tensor, scale: Tensor, boxes: Tensor | None = None) -> dict[str, Tensor]:
+        """Answer for input images ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``, as `PhotoModel` does.
+
+        Args:
+            inputs: uint8.
+            scale: as of `Input`.
+            boxes: as of `PhotoModel`, of a network that `takes_boxes`.
+        """
+        output = self.network(inputs) if boxes is None else self.network(inputs, boxes=boxes / scale)
         branches = {f"{name}_probabilities": rows for name, rows in output.branch_probabilities().items()}
         answers = {"probabilities": branches.pop("fused_probabilities"), **branches}
         if output.heatmaps is not None:
             answers["heatmaps"] = output.heatmaps
         if output.object_boxes is not None:
             answers["object_boxes"] = output.object_boxes * scale
+        localizer = getattr(self.network, "localizer", None)
+        if isinstance(localizer, Foreground) and output.heatmaps is not None:
+            side = inputs.shape[2]
+            found = localizer.components(output.heatmaps, side, threshold=FOREGROUND, most=MOST_OBJECTS)
+            sure = torch.stack([found.areas, found.peaks, found.means], dim=2)
+            answers["objects"] = torch.cat([found.boxes * scale, sure], dim=2)
         if output.part_boxes is not None:
             answers["part_boxes"] = output.part_boxes * scale
         if output.embeddings is not None:
@@ -74,17 +88,21 @@ class PhotoModel(nn.Module):
         super().__init__()
         self.input_image, self.answers = Input(source_size), Answers(network)
 
-    def forward(self, photos: Tensor) -> dict[str, Tensor]:
+    def forward(self, photos: Tensor, boxes: Tensor | None = None) -> dict[str, Tensor]:
         """Answer for a batch of photographs of one size.
 
         Args:
             photos: uint8 RGB ``(B, H, W, 3)``, upright.
+            boxes: where the objects are, ``(B, 4)`` xyxy in pixels of the photographs; the network finds them where a
+                box has no width, and by default everywhere.
 
         Returns:
             By name, those that the model has: ``probabilities`` ``(B, C)``, the fused ones; ``raw_probabilities``,
             ``object_probabilities`` and ``parts_probabilities`` ``(B, C)``; ``heatmaps`` ``(B, h, w)``, not
             normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
-            in pixels of the photograph, x1/y1 exclusive; ``embeddings`` ``(B, E)``. All float32.
+            in pixels of the photograph, x1/y1 exclusive; ``objects`` ``(B, M, 7)``: of each of the largest components
+            of the foreground its box, share of the picture, largest and mean probability; ``embeddings`` ``(B, E)``.
+            All float32.
         """
-        answers: dict[str, Tensor] = self.answers(*self.input_image(photos))
+        answers: dict[str, Tensor] = self.answers(*self.input_image(photos), boxes)
         return answers

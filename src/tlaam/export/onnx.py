@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 INPUT = "photos"
+BOXES = "boxes"
 COMPARED = 64
 """Most photographs that answers are compared on, where nothing else is said."""
 CALIBRATION_IMAGES = 32
@@ -272,14 +273,42 @@ def to_onnx(model: TorchModel) -> onnx.ModelProto:
     size = model.source_size
     inputs, scale = torch.zeros(2, 3, size, size, dtype=torch.uint8), torch.ones(4)
     answers = Answers(model.network).eval()
+    boxes = (torch.zeros(2, 4),) if model.takes_boxes else ()
     with torch.no_grad():
-        names = list(answers(inputs, scale))
-    back = _traced(answers, (inputs, scale), ("inputs", "scale"), names, ({0: _BATCH}, None))
+        names = list(answers(inputs, scale, *boxes))
+    free = ({0: _BATCH}, None, *({0: _BATCH} for _ in boxes))
+    back = _traced(answers, (inputs, scale, *boxes), ("inputs", "scale", *(BOXES for _ in boxes)), names, free)
     # Prefixed, since both count their values from 0.
     onnx.compose.add_prefix(back, "answers/", rename_inputs=False, rename_outputs=False, inplace=True)
     proto = onnx.compose.merge_models(_input_image_graph(size), back, [(name, name) for name in ("inputs", "scale")])
     del proto.opset_import[1:]  # merging names the one operator set twice
+    if model.takes_boxes:
+        _let_boxes_be_left_out(proto)
     return proto
+
+
+def _let_boxes_be_left_out(proto: onnx.ModelProto) -> None:
+    """Give the input of boxes a value for when it is not given, one box without width for all photographs."""
+    import onnx
+
+    graph, one = proto.graph, f"{BOXES}_of_one"
+    for node in graph.node:
+        node.input[:] = [f"{BOXES}_of_all" if name == BOXES else name for name in node.input]
+    shape = [
+        onnx.helper.make_node("Shape", [INPUT], [f"{BOXES}_count"], name=f"{BOXES}/count", start=0, end=1),
+        onnx.helper.make_node("Concat", [f"{BOXES}_count", one], [f"{BOXES}_shape"], name=f"{BOXES}/shape", axis=0),
+        onnx.helper.make_node("Expand", [BOXES, f"{BOXES}_shape"], [f"{BOXES}_of_all"], name=f"{BOXES}/all"),
+    ]
+    nodes = [*shape, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    kept = [given for given in graph.input if given.name != BOXES]
+    del graph.input[:]
+    graph.input.extend(kept)
+    graph.initializer.extend([
+        onnx.numpy_helper.from_array(np.array([4], dtype=np.int64), one),
+        onnx.numpy_helper.from_array(np.zeros((1, 4), dtype=np.float32), BOXES),
+    ])  # fmt: skip
 
 
 @cache
@@ -341,6 +370,11 @@ def finished(
     import onnx
 
     _drop_unread(proto.graph)
+    inputs = {given.name for given in proto.graph.input}
+    if BOXES not in inputs and any(constant.name == BOXES for constant in proto.graph.initializer):
+        # An input that is a constant, too, may be left out. Not before: tools that convert graphs stumble over it.
+        boxes = onnx.helper.make_tensor_value_info(BOXES, onnx.TensorProto.FLOAT, ["boxes", 4])
+        proto.graph.input.append(boxes)
     for node in proto.graph.node:
         del node.metadata_props[:]
         for attribute in node.attribute:
@@ -377,7 +411,7 @@ def _drop_unread(graph: onnx.GraphProto) -> set[str]:
 def metadata(
     model: TorchModel, precision: Precision, index: ReferenceIndex | None = None, seen: TrainingData | None = None
 ) -> dict[str, str]:
-    """Return what the file says of itself: texts by name, of which all but version, precision and gallery are JSON."""
+    """Return what the file says of itself, texts by name; all but version, precision, boxes and gallery are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
         "preprocessing": {
@@ -395,6 +429,7 @@ def metadata(
     if seen is not None:
         facts["training_data"] = seen.to_dict()
     texts = {"tlaam_version": __version__, "precision": precision}
+    texts["boxes"] = "told" if model.takes_boxes else "cut"
     if index is not None:  # by the names of version 0.1.0, which reads these files too
         texts["gallery"] = digest_of(to_bytes(index))
         if (detector := index.detector.to_text()) is not None:

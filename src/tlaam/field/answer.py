@@ -20,13 +20,21 @@ class FoundObject:
 
     Attributes:
         names: most probable names with their probabilities, best first; at least one.
-        rank: taxonomic rank of the first name; empty where classes have none.
+        rank: deepest taxonomic rank that is sure enough; empty where there is none, or nothing is promised.
         box: xyxy in pixels of the photograph, x1 and y1 exclusive; None where no object was looked for.
+        verdict: of this object, as of `Answer`; None for that of the answer.
+        similarity: likewise.
+        taxon: what it is at `rank`; empty likewise.
+        lineage: the taxa by rank, from `rank` upwards.
     """
 
     names: tuple[tuple[str, float], ...]
     rank: str = ""
     box: Box | None = None
+    verdict: str | None = None
+    similarity: float | None = None
+    taxon: str = ""
+    lineage: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -46,7 +54,8 @@ class Answer:
     Attributes:
         file: the path, as it was asked for or found in a folder.
         objects: what was found, the clearest first; none with an error.
-        verdict: ``sure``, ``unsure`` or ``stranger``; empty where the model cannot tell.
+        verdict: ``sure``, ``unsure`` or ``stranger``, of the first object; ``nothing found`` where objects were looked
+            for and there is none; empty where the model cannot tell.
         similarity: as of `tlaam.inference.prediction.Prediction`.
         size: ``(width, height)`` in pixels; None where it is not known.
         shot: when, where and by which camera.
@@ -66,6 +75,14 @@ class Answer:
         """The name of the clearest object; empty where there is none."""
         return self.objects[0].label if self.objects else ""
 
+    def verdict_of(self, found: FoundObject) -> str:
+        """Return the verdict of one of the objects."""
+        return self.verdict if found.verdict is None else found.verdict
+
+    def similarity_of(self, found: FoundObject) -> float | None:
+        """Return how much one of the objects looks like what the model learnt from."""
+        return self.similarity if found.verdict is None else found.similarity
+
 
 def described(prediction: Prediction) -> dict[str, Any]:
     """Return what a line of JSON holds besides, so that it is still known when the photograph has gone elsewhere."""
@@ -77,11 +94,11 @@ def described(prediction: Prediction) -> dict[str, Any]:
 def answer_of(record: Mapping[str, Any]) -> Answer:
     """Return the answer that a line of ``predict --json`` or ``--into`` holds.
 
-    A line with ``objects``, each of the form of a line's own answer, holds several. Where it lacks ``photo``, as those
-    that were written for no table, the photograph is looked at.
+    A line with ``objects``, each of the form of a line's own answer, holds several, or none. Where it lacks ``photo``,
+    as those that were written for no table, the photograph is looked at.
     """
     several = record.get("objects")
-    objects = [record] if several is None else several
+    objects = [{**record, "verdict": None}] if several is None else several
     photo = record.get("photo")
     if photo is None:
         shot, size = (Shot(), None) if record["error"] else (read_shot(record["path"]), _size(record["path"]))
@@ -105,6 +122,10 @@ def _object(found: Mapping[str, Any]) -> FoundObject:
         tuple((row["label"], float(row["probability"])) for row in found["predictions"]),
         found.get("rank") or "",
         None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        found.get("verdict"),
+        found.get("similarity"),
+        found.get("taxon") or "",
+        tuple((found.get("lineage") or {}).items()),
     )
 
 

@@ -47,6 +47,11 @@ class Answers(Iterable[Answer]):
         """Whether there is an answer for every image."""
         return all(file.exists() for file in self.files)
 
+    @property
+    def are_ranked(self) -> bool:
+        """Whether answers are given by ranks."""
+        return self.plan.get("answering") is not None
+
     def __iter__(self) -> Iterator[Answer]:
         return (answer_of(record) for record in self.records())
 
@@ -89,4 +94,9 @@ def _table(file: Path) -> list[dict[str, Any]]:
     except ImportError as error:
         raise MissingPackageError("Parquet needs pyarrow: pip install pyarrow, or leave --format jsonl.") from error
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
-    return [{**row, "predictions": row["predictions"] or []} for row in rows]
+    for row in rows:
+        row["predictions"] = row["predictions"] or []
+        for name in ("objects", "lineage"):  # JSON, since a table has one form for all
+            if isinstance(row.get(name), str):
+                row[name] = json.loads(row[name])
+    return rows

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tlaam.field.answer import Answer
+from tlaam.field.answer import Answer, FoundObject
 from tlaam.field.thumbnails import Where, thumbnail
 from tlaam.field.timelapse import relative, shares
 from tlaam.utils.atomic import grown_atomically
@@ -69,10 +69,17 @@ def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:
         "time": answer.shot.time,
         "camera": answer.shot.camera,
         "box": box,
+        "others": [_other(found, answer) for found in answer.objects[1:]] or None,
         "error": valid_text(answer.error),
         "picture": None if picture is None else base64.b64encode(picture[0]).decode("ascii"),
     }
     return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _other(found: FoundObject, answer: Answer) -> dict[str, Any]:
+    """Return what is shown of an object beside the first."""
+    box = None if found.box is None else shares(found.box, answer.size)
+    return {"name": valid_text(found.label), "probability": round(found.probability, 4), "box": box}
 
 
 def _uri(place: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlaam.errors import RunError
 from tlaam.field.answer import Answer
-from tlaam.field.rows import COLUMNS, Cell, rows_of
+from tlaam.field.rows import Cell, columns_of, rows_of
 from tlaam.utils.text import safe_cell, valid_text
 
 
@@ -21,12 +21,12 @@ class CsvTable:
     What the file holds already is compared with them, and not written again.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, ranked: bool = False) -> None:
+        self._path, self._ranked = path, ranked
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         self._stream = os.fdopen(descriptor, "r+b")
         self._appending = False
-        self._put(_encoded([COLUMNS]))
+        self._put(_encoded([columns_of(ranked=ranked)]))
 
     def add(self, answer: Answer) -> None:
         """Write the rows of one file, all or, after a kill, perhaps a part that the next attempt completes.
@@ -35,7 +35,7 @@ class CsvTable:
             RunError: the file holds something else in this place.
             OSError: it cannot be written.
         """
-        self._put(_encoded(rows_of(answer)))
+        self._put(_encoded(rows_of(answer, ranked=self._ranked)))
 
     def finish(self) -> None:
         """Have what was added on the disk.
@@ -70,15 +70,19 @@ class CsvTable:
 
 
 @contextmanager
-def csv_table(path: Path) -> Iterator[CsvTable]:
+def csv_table(path: Path, *, ranked: bool = False) -> Iterator[CsvTable]:
     """Open the table at `path`, new or begun.
+
+    Args:
+        path: the file.
+        ranked: answers are given by ranks.
 
     Raises:
         RunError: the file is something else.
         OSError: it cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = CsvTable(path)
+    table = CsvTable(path, ranked=ranked)
     try:
         yield table
         table.finish()

@@ -153,7 +153,7 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
 
     base, faults = base_of(inputs, answers), 0
     if outputs.csv is not None:
-        write_csv(outputs.csv, answers)
+        write_csv(outputs.csv, answers, ranked=answers.are_ranked)
         say(f"{outputs.csv}: a row an object of {len(answers)} files.")
     if outputs.jsonl is not None:
         _write_lines(outputs.jsonl, answers)
@@ -161,7 +161,9 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
         write_timelapse(outputs.timelapse, answers, base=base, model=model, progress=progress("Timelapse"))
         say(f"{outputs.timelapse}: for Timelapse, paths from {base}.")
     if outputs.xlsx is not None:
-        write_xlsx(outputs.xlsx, answers, where=where, progress=progress("workbook"))
+        write_xlsx(
+            outputs.xlsx, answers, ranked=answers.are_ranked, where=where, progress=progress("workbook")
+        )  # fmt: skip
         say(f"{outputs.xlsx}: a workbook.")
     if outputs.page is not None:
         identity = identity_of(answers)
@@ -175,9 +177,9 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
     return faults
 
 
-def write_csv(path: Path, answers: Iterable[Answer]) -> None:
-    """Write the table of all answers, or what it lacks."""
-    with full_disk_named(path.parent, _THEN), csv_table(path) as table:
+def write_csv(path: Path, answers: Iterable[Answer], *, ranked: bool = False) -> None:
+    """Write the table of all answers, or what it lacks; `ranked`, where they are given by ranks."""
+    with full_disk_named(path.parent, _THEN), csv_table(path, ranked=ranked) as table:
         for answer in answers:
             table.add(answer)
 

@@ -47,7 +47,8 @@ def predict_card(
     if moved_since := _moved_since(folder, engine, inputs, outputs):
         return Summary(moved_since, 0, moved_since, 0)
     alone = share.world_size == 1  # else the parts of others are not there yet
-    with csv_table(outputs.csv) if outputs.csv is not None and alone else nullcontext() as table:
+    ranked = engine.answering is not None
+    with csv_table(outputs.csv, ranked=ranked) if outputs.csv is not None and alone else nullcontext() as table:
 
         def done_with(file: Path) -> None:
             if table is not None:

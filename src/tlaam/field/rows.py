@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tlaam.field.answer import Answer
+from tlaam.field.answer import Answer, FoundObject
 
 Cell = str | int | float | None
 
@@ -14,20 +14,39 @@ COLUMNS = (
 )  # fmt: skip
 """``object`` counts the objects of a file from 1; it is empty where there is none. ``x0`` to ``y1`` are its box in
 pixels of the photograph, ``second`` the next most probable name."""
+TAXA = ("taxon", "lineage")
+"""Columns behind ``rank`` where answers are given by ranks: what the object is at that rank, and the taxa from there
+upwards, as ``genus: Corvus; family: Corvidae``."""
 
 
-def rows_of(answer: Answer) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows of one file, by `COLUMNS`; None where there is nothing."""
-    shot = answer.shot
-    file = (answer.file, shot.time, shot.camera, shot.latitude, shot.longitude)
+def columns_of(*, ranked: bool) -> tuple[str, ...]:
+    """Return the columns of a table, with `TAXA` or without."""
+    place = COLUMNS.index("rank") + 1
+    return (*COLUMNS[:place], *TAXA, *COLUMNS[place:]) if ranked else COLUMNS
+
+
+def rows_of(answer: Answer, *, ranked: bool = False) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of one file, by `columns_of`; None where there is nothing."""
+    columns, shot = columns_of(ranked=ranked), answer.shot
     width, height = answer.size or (None, None)
-    end = (width, height, answer.error or None)
+    of_file: dict[str, Cell] = {
+        "file": answer.file, "time": shot.time, "camera": shot.camera, "latitude": shot.latitude,
+        "longitude": shot.longitude, "width": width, "height": height, "error": answer.error or None,
+    }  # fmt: skip
     if not answer.objects:
-        yield (*file, *(None,) * (len(COLUMNS) - len(file) - len(end)), *end)
+        of_file["verdict"] = answer.verdict or None
+        yield tuple(of_file.get(name) for name in columns)
     for number, found in enumerate(answer.objects, start=1):
-        second: tuple[Cell, Cell] = found.names[1] if len(found.names) > 1 else (None, None)
-        box = found.box or (None,) * 4
-        yield (
-            *file, number, found.label, found.rank or None, found.probability, answer.verdict or None,
-            answer.similarity, *box, *second, *end,
-        )  # fmt: skip
+        cells = {**of_file, "object": number, **_cells(found)}
+        cells["verdict"], cells["similarity"] = answer.verdict_of(found) or None, answer.similarity_of(found)
+        yield tuple(cells.get(name) for name in columns)
+
+
+def _cells(found: FoundObject) -> dict[str, Cell]:
+    second: tuple[Cell, Cell] = found.names[1] if len(found.names) > 1 else (None, None)
+    lineage = "; ".join(f"{rank}: {taxon}" for rank, taxon in found.lineage)
+    return {
+        "label": found.label, "rank": found.rank or None, "taxon": found.taxon or None, "lineage": lineage or None,
+        "probability": found.probability, "second": second[0], "second_probability": second[1],
+        **dict(zip(("x0", "y0", "x1", "y1"), found.box or (None,) * 4, strict=True)),
+    }  # fmt: skip

@@ -60,9 +60,9 @@ def _image(answer: Answer, base: Path, numbers: dict[str, str]) -> dict[str, Any
     file = valid_text(relative(answer.file, base))
     if answer.error:
         return {"file": file, "detections": None, "failure": valid_text(answer.error)}
-    category = STRANGER if answer.verdict == "stranger" else ANIMAL
     detections = []
     for found in answer.objects:
+        category = STRANGER if answer.verdict_of(found) == "stranger" else ANIMAL
         names = [[_number(name, numbers), round(probability, 6)] for name, probability in found.names]
         detections.append({
             "category": category, "conf": float(round(found.probability, 6)), "bbox": shares(found.box, answer.size),

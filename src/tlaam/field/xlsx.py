@@ -9,7 +9,7 @@ from typing import Any
 
 from tlaam.errors import ConfigError, MissingPackageError
 from tlaam.field.answer import Answer
-from tlaam.field.rows import COLUMNS, Cell, rows_of
+from tlaam.field.rows import Cell, columns_of, rows_of
 from tlaam.field.thumbnails import Where, thumbnail
 from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.extras import install_hint
@@ -38,10 +38,11 @@ def write_xlsx(
     path: Path,
     answers: Iterable[Answer],
     *,
+    ranked: bool = False,
     where: Where = Path,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a workbook, whole or not at all: a row an object under `COLUMNS`, its photograph before it.
+    """Write a workbook, whole or not at all: a row an object under `columns_of`, its photograph before it.
 
     All text is text: nothing is a formula or a link. Rows are written as they come, so that only the small pictures are
     held in memory.
@@ -49,6 +50,7 @@ def write_xlsx(
     Args:
         path: the file.
         answers: what it is to hold.
+        ranked: they are given by ranks.
         where: says where a photograph lies now.
         progress: called after each answer.
 
@@ -63,26 +65,27 @@ def write_xlsx(
     with grown_atomically(path, "give the same command again.") as growing:
         book = xlsxwriter.Workbook(str(growing), {"constant_memory": True, **plain})
         try:
-            _fill(book, answers, where, progress)
+            _fill(book, answers, ranked, where, progress)
         finally:
             _close(book, xlsxwriter)
 
 
-def _fill(book: Any, answers: Iterable[Answer], where: Where, progress: Callable[[], None]) -> None:
+def _fill(book: Any, answers: Iterable[Answer], ranked: bool, where: Where, progress: Callable[[], None]) -> None:
+    columns = columns_of(ranked=ranked)
     sheet, bold = book.add_worksheet("answers"), book.add_format({"bold": True})
     middle = book.add_format({"valign": "vcenter"})
     share = book.add_format({"num_format": "0.0%", "valign": "vcenter"})
     sheet.set_column(0, 0, _SIDE / 7 + 1)
-    for column, name in enumerate(COLUMNS, start=1):
+    for column, name in enumerate(columns, start=1):
         sheet.set_column(column, column, _WIDTHS.get(name, 12))
     sheet.freeze_panes(1, 2)
-    for column, name in enumerate(("picture", *COLUMNS)):
+    for column, name in enumerate(("picture", *columns)):
         sheet.write_string(0, column, name, bold)
-    shares = {COLUMNS.index("probability"), COLUMNS.index("second_probability")}
+    shares = {columns.index("probability"), columns.index("second_probability")}
     row = 0
     for answer in answers:
         picture = None if answer.error else thumbnail(where(answer.file), _SIDE)
-        for cells in rows_of(answer):
+        for cells in rows_of(answer, ranked=ranked):
             row += 1
             if row >= _ROWS:
                 raise ConfigError(f"a workbook has room for {_ROWS - 1:,} rows; write a table by --csv instead.")
@@ -95,7 +98,7 @@ def _fill(book: Any, answers: Iterable[Answer], where: Where, progress: Callable
                          "object_position": 1, "description": valid_text(answer.file)[:200]}  # fmt: skip
                 sheet.insert_image(row, 0, f"{row}.jpg", place)
         progress()
-    sheet.autofilter(0, 0, max(row, 1), len(COLUMNS))
+    sheet.autofilter(0, 0, max(row, 1), len(columns))
 
 
 def _write(sheet: Any, row: int, column: int, value: Cell, form: Any) -> None:

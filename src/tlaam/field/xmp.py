@@ -40,8 +40,9 @@ def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]
     flat: list[str] = []
     deep: list[str] = []
     for found in answer.objects:
-        levels = [_level(root), *([answer.verdict] if answer.verdict in ("unsure", "stranger") else [])]
-        if answer.verdict != "stranger":
+        verdict = answer.verdict_of(found)
+        levels = [_level(root), *([verdict] if verdict in ("unsure", "stranger") else [])]
+        if verdict != "stranger":
             levels.append(_level(found.label))
         flat.append(levels[-1])
         deep.append("|".join(levels))

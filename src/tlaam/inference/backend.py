@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Precision = Literal["32-true", "bf16-mixed"]
+
+FINDS_ONE = (
+    "this model does not say how sure it is of each of several objects; train it with localizer=foreground, the "
+    "default, or give the boxes."
+)
+MOST_OBJECTS = 16
+"""Objects that are looked for in an image."""
+FOREGROUND = 0.6
+"""Probability above which a place belongs to one of several objects (docs/field.md)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,21 @@ class Answers:
     object_boxes: Floats | None
     part_boxes: Floats | None
     embeddings: Floats | None = None
+
+
+class Objects(NamedTuple):
+    """What may be objects in B images: up to M components of the foreground, the largest first.
+
+    Attributes:
+        boxes: ``(B, M, 4)`` xyxy, x1 and y1 exclusive, in pixels of the images that were looked at.
+        areas: share of the image that each covers, ``(B, M)``; 0 where there are fewer.
+        peaks, means: largest and mean probability of the foreground in each, ``(B, M)``.
+    """
+
+    boxes: Floats
+    areas: Floats
+    peaks: Floats
+    means: Floats
 
 
 class Backend(Protocol):
@@ -86,5 +110,32 @@ class Backend(Protocol):
     def compiled(self, batch_size: int) -> Backend:
         """Return a model that is compiled for batches of up to this size."""
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
-        """Answer for uint8 RGB input images ``(B, 3, P, P)``; boxes are in their pixels."""
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether it can be told where the object is; else what is in a box is cut out to be an image of its own.
+
+        Raises:
+            ModelError: it was exported by a version that knew neither.
+        """
+
+    def require_objects(self) -> None:
+        """Check that it can find several objects.
+
+        Raises:
+            ModelError: it cannot; the message says why and what to do.
+        """
+
+    def find(self, inputs: NDArray[np.uint8]) -> Objects:
+        """Return what may be objects in uint8 RGB input images ``(B, 3, P, P)``; boxes are in their pixels."""
+
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+        """Answer for uint8 RGB input images ``(B, 3, P, P)``.
+
+        Args:
+            inputs: the images.
+            boxes: where their objects are, ``(B, 4)`` xyxy in their pixels, of a model that `takes_boxes`. By default
+                the model finds them.
+
+        Returns:
+            The answers, boxes in pixels of `inputs`.
+        """

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tlaam.data.container import Member
+from tlaam.data.given_boxes import GivenBoxes
 from tlaam.data.images import ImageBytes
 from tlaam.data.in_memory import rgb_image
-from tlaam.data.input_image import input_to_image, load_for_input, to_input
+from tlaam.data.input_image import image_to_input, input_to_image, load_for_input, to_input
 from tlaam.data.sample import Sample
 from tlaam.errors import ConfigError, DataError, ModelError, TlaamError
 from tlaam.hub.download import local_folder
 from tlaam.inference.backend import Answers, Backend, Floats, Precision
 from tlaam.inference.batching import read_ahead
-from tlaam.inference.prediction import Prediction, Source
+from tlaam.inference.objects import Photograph, found_in, surroundings
+from tlaam.inference.prediction import NOTHING, Prediction, Source
 from tlaam.reference.file import index_file_of, read_index
 from tlaam.reference.index import LookAlike, ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
@@ -31,6 +35,9 @@ from tlaam.utils.extras import require_extra
 
 if TYPE_CHECKING:
     import torch
+
+_CLOSEST = 0.25
+"""Smallest share of a photograph's side that still gets as many pixels as the input image."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class ReadImage:
         pixels: the input image, uint8 ``(3, P, P)``; None with an error.
         error: why there is none.
         source: as of `Prediction`.
+        boxes: of an engine that is given them, where its objects are, ``(n, 4)`` xyxy in pixels of the photograph.
     """
 
     path: str
@@ -50,6 +58,7 @@ class ReadImage:
     pixels: NDArray[np.uint8] | None = None
     error: str | None = None
     source: Source | None = field(default=None, repr=False)
+    boxes: Floats | None = field(default=None, repr=False)
 
 
 class Engine:
@@ -71,6 +80,8 @@ class Engine:
         held_out: what the model answered for images that it had not seen; None where it keeps none.
         taxonomy: that the model was trained with; None of any other.
         answering: at which ranks, how sure and among which classes; None for the most probable class alone.
+        objects: how many objects of an image are named at most; None for one, which is taken to be there.
+        boxes: where the objects are; None where they are to be found.
         answered: images answered for so far.
         seconds: time spent on them, reading included, loading the model not.
 
@@ -93,6 +104,8 @@ class Engine:
         self.batch_size, self.workers = batch_size, max(1, workers)
         self.embeddings, self.keep_images = embeddings, keep_images
         self.answered, self.seconds = 0, 0.0
+        self.objects: int | None = None
+        self.boxes: GivenBoxes | None = None
         self.index: ReferenceIndex | None = None
         self.detector: OODDetector | None = model.detector
         self.held_out: HeldOutAnswers | None = getattr(model, "held_out", None)
@@ -130,6 +143,23 @@ class Engine:
         """Answer so from now on (`tlaam.inference.answering.answer_by`)."""
         self.answering = answering
 
+    def use_objects(self, most: int | None = None, boxes: GivenBoxes | None = None) -> None:
+        """Name several objects of an image from now on, or by default one.
+
+        Args:
+            most: how many at most; one that is neither large nor sure enough is none.
+            boxes: where they are; by default they are found.
+
+        Raises:
+            ModelError: the model cannot find several, or was exported before it could be told where they are.
+        """
+        if boxes is not None:
+            _ = self.model.takes_boxes
+        elif most is not None:
+            self.model.require_objects()
+            _ = self.model.takes_boxes
+        self.objects, self.boxes = most, boxes
+
     def predict(self, images: Iterable[object]) -> Iterator[Prediction]:
         """Yield one prediction an image, in order; a file that cannot be read yields its error, never an answer.
 
@@ -149,12 +179,13 @@ class Engine:
             yield from answers
             began = time.perf_counter()
 
-    def read(self, given: object, name: str | None = None) -> ReadImage:
+    def read(self, given: object, name: str | None = None, number: int = 0) -> ReadImage:
         """Read one image as the network takes it, or why it cannot be read. Several threads may.
 
         Args:
             given: as of `predict`.
             name: what to call an image in memory.
+            number: its place among the images asked for.
 
         Raises:
             InputError: an image in memory is none; the message says what is accepted.
@@ -163,7 +194,7 @@ class Engine:
         if not isinstance(given, (str, Path, Sample, Member, ImageBytes)):
             image = rgb_image(given, self.model.depth)
             name = str(getattr(given, "filename", "") or name or "image")
-            return ReadImage(name, image.size, to_input(image, side), source=image)
+            return self._boxed(ReadImage(name, image.size, to_input(image, side), source=image), name, number)
         source = Path(given) if isinstance(given, str) else given
         path = str(source.source if isinstance(source, Sample) else source)
         if isinstance(source, Sample) and source.depth != self.model.depth:
@@ -172,13 +203,21 @@ class Engine:
             image, size = load_for_input(source, side, depth=self.model.depth)
         except TlaamError as error:
             return ReadImage(path, error=str(error), source=source)
-        return ReadImage(path, size, to_input(image, side), source=image if self.keep_images else source)
+        kept = image if self.keep_images else source
+        return self._boxed(ReadImage(path, size, to_input(image, side), source=kept), path, number)
 
     def answer(self, batch: Sequence[ReadImage]) -> list[Prediction]:
         """Answer for images that `read` returned, in one pass. One thread at a time may."""
         readable = [read for read in batch if read.pixels is not None]
         if not readable:
             return [_unread(read) for read in batch]
+        if self.objects is not None or self.boxes is not None:
+            several = iter(self._answer_several(readable))
+            return [_unread(read) if read.pixels is None else next(several) for read in batch]
+        return self._answer_whole(batch, readable)
+
+    def _answer_whole(self, batch: Sequence[ReadImage], readable: Sequence[ReadImage]) -> list[Prediction]:
+        """Answer for the one object of each image."""
         inputs = np.stack([read.pixels for read in readable if read.pixels is not None])
         answers = map(self._settled, self._unpack(self.model.answer(inputs), readable))
         return [_unread(read) if read.pixels is None else next(answers) for read in batch]
@@ -205,6 +244,89 @@ class Engine:
         if self.detector is None or prediction.embedding is None or prediction.score is None:
             return prediction
         return self._judged(prediction, float(self.detector.similarity(prediction.embedding[None])[0]))
+
+    def _answer_several(self, batch: Sequence[ReadImage]) -> list[Prediction]:
+        """Answer for the objects of each of some readable images."""
+        answers: dict[int, Prediction] = {}
+        photographs: dict[int, Photograph] = {}
+        with ThreadPoolExecutor(self.workers) as readers:
+            for row, photograph in enumerate(readers.map(self._photograph, batch)):
+                if isinstance(photograph, str):
+                    answers[row] = _unread(replace(batch[row], error=photograph))
+                else:
+                    photographs[row] = photograph
+        rows = list(photographs)
+        if self.boxes is None:
+            found = found_in(self.model, list(photographs.values()), most=self.objects or 0, batch_size=self.batch_size)
+        else:
+            found = [_of(batch[row].boxes)[: self.objects] for row in rows]
+        alone = (
+            [] if self.boxes is not None else [row for row, boxes in zip(rows, found, strict=True) if len(boxes) == 1]
+        )
+        if alone:  # one object: the photograph is its surroundings, and the answer that without options
+            reads = [batch[row] for row in alone]
+            for row, answer in zip(alone, self._answer_whole(reads, reads), strict=True):
+                answers[row] = answer if answer.error is not None else replace(answer, objects=(answer,))
+        asked = [
+            (row, box) for row, boxes in zip(rows, found, strict=True) if row not in answers for box in boxes
+        ]  # fmt: skip
+        objects: dict[int, list[Prediction]] = {row: [] for row in rows if row not in answers}
+        for start in range(0, len(asked), self.batch_size):
+            several = asked[start : start + self.batch_size]
+            boxes = [box for _, box in several]
+            named = self._named([batch[row] for row, _ in several], [photographs[row] for row, _ in several], boxes)
+            for (row, _), answer in zip(several, named, strict=True):
+                objects[row].append(answer)
+        answers |= {row: _joined(batch[row], self.model, of_row) for row, of_row in objects.items()}
+        return [answers[row] for row in range(len(batch))]
+
+    def _named(
+        self, reads: Sequence[ReadImage], photographs: Sequence[Photograph], boxes: Sequence[Floats]
+    ) -> list[Prediction]:
+        """Name what is in a box of each of some photographs, in one pass."""
+        side, told = self.model.source_size, self.model.takes_boxes
+        pairs = list(zip(photographs, boxes, strict=True))
+        cuts = [surroundings(box, photograph.size) if told else box for photograph, box in pairs]
+        inputs = np.stack([photograph.input_of(cut, side) for photograph, cut in zip(photographs, cuts, strict=True)])
+        inside = [
+            image_to_input(box - np.tile(cut[:2], 2), side, *(cut[2:] - cut[:2]))
+            for box, cut in zip(boxes, cuts, strict=True)
+        ]
+        answers = self.model.answer(inputs, np.stack(inside)) if told else self.model.answer(inputs)
+        return [
+            self._settled(replace(answer, object_box=box, heatmap=None))
+            for answer, box in zip(self._unpack(answers, reads, cuts), boxes, strict=True)
+        ]
+
+    def _photograph(self, read: ReadImage) -> Photograph | str:
+        """Return a photograph with the pixels that its parts need, or why it cannot be read any more."""
+        if isinstance(read.source, Image.Image):
+            return Photograph(read.source, read.size)
+        assert read.source is not None
+        smallest = _CLOSEST
+        if read.boxes is not None:
+            sides = [surroundings(box, read.size) for box in read.boxes]
+            shares = [min((cut[2:] - cut[:2]) / np.array(read.size)) for cut in sides]
+            smallest = min([1.0, *shares])
+        try:
+            image, size = load_for_input(
+                read.source,
+                self.model.source_size,
+                smallest_side=max(float(smallest), _CLOSEST),
+                depth=self.model.depth,
+            )
+        except TlaamError as error:
+            return str(error)
+        return Photograph(image, size)
+
+    def _boxed(self, read: ReadImage, path: str, number: int) -> ReadImage:
+        """Return an image with the boxes that are given for it, or why they cannot be used."""
+        if self.boxes is None:
+            return read
+        try:
+            return replace(read, boxes=self.boxes.of(path, read.size, number))
+        except DataError as error:
+            return ReadImage(read.path, error=str(error), source=read.source)
 
     def _settled(self, prediction: Prediction) -> Prediction:
         checked = _finite(prediction)
@@ -233,22 +355,27 @@ class Engine:
 
     def _read_numbered(self, given: tuple[int, object]) -> ReadImage:
         number, image = given
-        return self.read(image, f"image {number}")
+        return self.read(image, f"image {number}", number)
 
-    def _unpack(self, answers: Answers, batch: Sequence[ReadImage]) -> Iterator[Prediction]:
+    def _unpack(
+        self, answers: Answers, batch: Sequence[ReadImage], cuts: Sequence[Floats] | None = None
+    ) -> Iterator[Prediction]:
+        """Yield answers, boxes in pixels of the photographs; `cuts` are the parts ``(4,)`` of them that were seen."""
         heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
         side, embeddings = self.model.source_size, answers.embeddings
         similarity = self.detector.similarity(embeddings) if self.detector and embeddings is not None else None
         wanted = self.embeddings or self.index is not None
         for row, read in enumerate(batch):
+            cut = np.array([0.0, 0.0, *read.size]) if cuts is None else cuts[row]
+            corner, size = np.tile(cut[:2], 2), cut[2:] - cut[:2]
             yield Prediction(
                 path=read.path,
                 size=read.size,
                 classes=self.model.classes,
                 probabilities={name: values[row] for name, values in answers.probabilities.items()},
                 heatmap=None if heatmaps is None else heatmaps[row],
-                object_box=None if objects is None else input_to_image(objects[row], side, *read.size),
-                part_boxes=None if parts is None else input_to_image(parts[row], side, *read.size),
+                object_box=None if objects is None else input_to_image(objects[row], side, *size) + corner,
+                part_boxes=None if parts is None else input_to_image(parts[row], side, *size) + corner,
                 similarity=None if similarity is None else float(similarity[row]),
                 embedding=embeddings[row] if wanted and embeddings is not None else None,
                 source=read.source,
@@ -354,6 +481,22 @@ def _index_of(path: Path, model: Backend) -> ReferenceIndex | None:
 
 def _unread(read: ReadImage) -> Prediction:
     return Prediction(read.path, error=read.error, source=read.source)
+
+
+def _joined(read: ReadImage, model: Backend, objects: Sequence[Prediction]) -> Prediction:
+    """Return the answer for an image with several objects: that for the first, with all of them."""
+    if faulty := [answer for answer in objects if answer.error is not None]:
+        return faulty[0]
+    if not objects:
+        return Prediction(
+            read.path, size=read.size, classes=model.classes, verdict=NOTHING, source=read.source, depth=model.depth,
+            objects=(),
+        )  # fmt: skip
+    return replace(objects[0], objects=tuple(objects))
+
+
+def _of(boxes: Floats | None) -> Floats:
+    return np.zeros((0, 4)) if boxes is None else boxes
 
 
 def _finite(answer: Prediction) -> Prediction:

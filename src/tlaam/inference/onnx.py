@@ -12,12 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from tlaam.errors import ModelError
-from tlaam.inference.backend import Answers, Floats, Precision
+from tlaam.inference.backend import FINDS_ONE, Answers, Floats, Objects, Precision
 from tlaam.inference.onnx_file import read_model_file
 from tlaam.reference.index import ReferenceIndex
 from tlaam.utils.checksums import checksum
 
-_INPUT = "photos"
+_INPUT, _BOXES, _OBJECTS = "photos", "boxes", "objects"
 _BRANCHES = {
     "raw": "raw_probabilities",
     "object": "object_probabilities",
@@ -62,13 +62,20 @@ class OnnxModel:
         self.index: ReferenceIndex | None = None
         self.checksum = checksum(file.content)
         self._session = _session(path, file.content)
+        self._path_alone = onnxruntime.RunOptions()
+        self._path_alone.only_execute_path_to_fetches = True  # what nobody asked for is not computed
         self._shapes = _shapes(len(self.classes))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [(each.name, each.type) for each in inputs] != [(_INPUT, "tensor(uint8)")] or not _fits(
             inputs[0].shape, (None, None, None, 3)
         ):
             raise ModelError(f"{path} was not written by tlaam export: it does not take uint8 photographs.")
-        self._outputs = [each.name for each in outputs if each.name in self._shapes]
+        self._outputs = [each.name for each in outputs if each.name in self._shapes and each.name != _OBJECTS]
+        self._finds = any(each.name == _OBJECTS for each in outputs)
+        self._boxes = file.boxes
+        told = any(each.name == _BOXES for each in self._session.get_overridable_initializers())
+        if (self._boxes == "told") is not told:
+            raise ModelError(f"{path} was not written by tlaam export: its metadata and its inputs do not agree.")
         if "probabilities" not in self._outputs:
             raise ModelError(f"{path} was not written by tlaam export: it answers no probabilities.")
         for each in outputs:
@@ -96,31 +103,50 @@ class OnnxModel:
         """Raise `ModelError`: ONNX Runtime has its own ways to be fast, which it always takes."""
         raise ModelError(f"{self.path} is not for PyTorch to compile; leave --compile out, or give the run folder.")
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
+    @property
+    def takes_boxes(self) -> bool:
+        """See `tlaam.inference.backend.Backend`."""
+        if self._boxes is None:
+            raise ModelError(f"{self.path} was exported by a version that knew no given boxes; export the run again.")
+        return self._boxes == "told"
+
+    def require_objects(self) -> None:
+        """See `tlaam.inference.backend.Backend`."""
+        if self._boxes is None:
+            raise ModelError(f"{self.path} was exported by a version that knew one object alone; export the run again.")
+        if not self._finds:
+            raise ModelError(FINDS_ONE)
+
+    def find(self, inputs: NDArray[np.uint8]) -> Objects:
+        """See `tlaam.inference.backend.Backend`; of the graph only what finds is computed.
+
+        Raises:
+            ModelError, MemoryError: as of `answer_photos`.
+        """
+        values = self._run([_OBJECTS], {_INPUT: _photos(inputs)})[_OBJECTS]
+        return Objects(values[..., :4], values[..., 4], values[..., 5], values[..., 6])
+
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
         """See `tlaam.inference.backend.Backend`.
 
         Raises:
             ModelError, MemoryError: as of `answer_photos`.
         """
-        return self.answer_photos(np.ascontiguousarray(inputs.transpose(0, 2, 3, 1)))
+        return self.answer_photos(_photos(inputs), boxes)
 
-    def answer_photos(self, photos: NDArray[np.uint8]) -> Answers:
+    def answer_photos(self, photos: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
         """Answer for photographs of one size as they were decoded, uint8 RGB ``(B, H, W, 3)``; boxes in their pixels.
+
+        Args:
+            photos: the photographs.
+            boxes: where their objects are, ``(B, 4)``, of a file that `takes_boxes`; by default the model finds them.
 
         Raises:
             ModelError: the file cannot be computed, or answers what its metadata do not say.
             MemoryError: the batch needs more memory than there is.
         """
-        try:
-            values = self._session.run(self._outputs, {_INPUT: photos})
-        except Exception as error:  # whatever a kernel raises
-            if "allocate memory" in str(error):
-                raise MemoryError(_one_line(error)) from error
-            raise ModelError(f"{self.path} cannot be computed by ONNX Runtime: {_one_line(error)}") from error
-        found: dict[str, Floats] = {}
-        for name, value in zip(self._outputs, values, strict=True):
-            self._require_shape(name, value.shape, len(photos))
-            found[name] = value.astype(np.float64)
+        told = {} if boxes is None else {_BOXES: np.ascontiguousarray(boxes, dtype=np.float32)}
+        found = self._run(self._outputs, {_INPUT: photos, **told})
         return Answers(
             probabilities={branch: found[name] for branch, name in _BRANCHES.items() if name in found},
             heatmaps=found.get("heatmaps"),
@@ -128,6 +154,19 @@ class OnnxModel:
             part_boxes=found.get("part_boxes"),
             embeddings=found.get("embeddings"),
         )
+
+    def _run(self, outputs: list[str], given: dict[str, NDArray[Any]]) -> dict[str, Floats]:
+        try:
+            values = self._session.run(outputs, given, self._path_alone)
+        except Exception as error:  # whatever a kernel raises
+            if "allocate memory" in str(error):
+                raise MemoryError(_one_line(error)) from error
+            raise ModelError(f"{self.path} cannot be computed by ONNX Runtime: {_one_line(error)}") from error
+        found: dict[str, Floats] = {}
+        for name, value in zip(outputs, values, strict=True):
+            self._require_shape(name, value.shape, len(given[_INPUT]))
+            found[name] = value.astype(np.float64)
+        return found
 
     def _require_shape(self, name: str, shape: Sequence[int | str | None], batch: int | None = None) -> None:
         expected = (batch, *self._shapes[name])
@@ -159,7 +198,12 @@ def _shapes(classes: int) -> dict[str, tuple[int | None, ...]]:
         "object_boxes": (4,),
         "part_boxes": (None, 4),
         "embeddings": (None,),
+        _OBJECTS: (None, 7),
     }
+
+
+def _photos(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
 
 
 def _fits(shape: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:

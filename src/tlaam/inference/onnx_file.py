@@ -69,6 +69,8 @@ class ModelFile:
         depth: black and white of images of more than 8 bits; files of versions that took all for 16 bits do not say.
         held_out: what the model answered for images that it had not seen; None where the file brings none.
         taxonomy: of the classes; None of a model that was trained without.
+        boxes: how it answers for given boxes: ``told``, by an input of the graph, or ``cut``, by images that are cut
+            out; None where it was exported before there was a way.
     """
 
     content: bytes = field(repr=False)
@@ -82,6 +84,7 @@ class ModelFile:
     depth: Depth = LEGACY
     held_out: HeldOutAnswers | None = field(default=None, repr=False)
     taxonomy: Taxonomy | None = field(default=None, repr=False)
+    boxes: str | None = None
 
 
 def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
@@ -124,6 +127,7 @@ def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
         _depth(path, preprocessing),
         _part(path, metadata, "held_out", lambda text: HeldOutAnswers.from_text(text, len(classes))),
         _part(path, metadata, "taxonomy", lambda text: Taxonomy.from_text(text, classes)),
+        metadata["boxes"].decode("ascii", "replace")[:40] if "boxes" in metadata else None,
     )
 
 

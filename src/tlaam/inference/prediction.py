@@ -32,7 +32,10 @@ VERDICTS: dict[Verdict, str] = {
     "unsure": "unsure",
     "stranger": "unlike what the model learnt from",
 }
-"""What people read of `Prediction.verdict`."""
+"""What people read of `Prediction.verdict`, where there is an answer."""
+
+NOTHING: Verdict = "nothing found"
+"""`Prediction.verdict` where objects were looked for and none is large and sure enough: then there is no answer."""
 
 TELLS_NO_STRANGERS = (
     "this model cannot tell images of something else: of whatever image, it names the most probable of its classes"
@@ -63,11 +66,14 @@ class Prediction:
         similarity: how much the image looks like those that the model learnt from, the cosine to the nearest class;
             None without a reference index (docs/strangers.md).
         verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index, or
-            with one that cannot tell strangers.
+            with one that cannot tell strangers. ``nothing found`` of an image without an object, where objects were
+            looked for (docs/field.md): then there are no probabilities and no boxes.
         answer: at the deepest rank that is sure enough for the promise; None where nothing is promised
             (docs/field-taxonomy.md).
         outside: the class that was more probable than all others together and does not live here, and its probability
             before the others shared it out; None without one.
+        objects: where several were looked for, a prediction for each, the largest first or as their boxes were given;
+            the fields above are those of the first. None where one object was taken to be there.
         embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
         source: the image itself, or where it lies.
         depth: black and white that it was read by, where it has more than 8 bits and does not declare them.
@@ -85,6 +91,7 @@ class Prediction:
     verdict: Verdict | None = None
     answer: TaxonAnswer | None = None
     outside: tuple[str, float] | None = None
+    objects: tuple[Prediction, ...] | None = field(default=None, repr=False)
     embedding: Floats | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False, compare=False)
     depth: Depth = field(default_factory=Depth, repr=False, compare=False)
@@ -129,7 +136,7 @@ class Prediction:
     @property
     def doubt(self) -> str:
         """What people read of an answer that is not sure; nothing of one that is, or where nothing is known."""
-        return "" if self.verdict in (None, "sure") else VERDICTS[self.verdict]
+        return "" if self.verdict in (None, "sure") else VERDICTS.get(self.verdict, self.verdict)
 
     @property
     def is_unjudged(self) -> bool:
@@ -152,16 +159,33 @@ class Prediction:
         similarity = None if self.similarity is None else round(self.similarity, 4)
         return {
             "path": self.path,
-            "predictions": _rows(self.top(k)),
-            "branches": {name: _rows(self.top(k, name)) for name in self.probabilities if name != "fused"},
+            **self._named(k),
             "verdict": self.verdict,
             "similarity": similarity,
             "confidence": self.verdict,
             "familiarity": similarity,
             **self._ranked(),
+            **self._boxes(),
+            "error": self.error,
+            **({} if self.objects is None else {"objects": [found._of_object(k) for found in self.objects]}),
+        }
+
+    def _of_object(self, k: int) -> dict[str, Any]:
+        """Return what stands in the list of objects for one of them."""
+        similarity = None if self.similarity is None else round(self.similarity, 4)
+        judged = {"verdict": self.verdict, "similarity": similarity}
+        return {**self._named(k), **judged, **self._ranked(), **self._boxes()}
+
+    def _named(self, k: int) -> dict[str, Any]:
+        return {
+            "predictions": _rows(self.top(k)),
+            "branches": {name: _rows(self.top(k, name)) for name in self.probabilities if name != "fused"},
+        }
+
+    def _boxes(self) -> dict[str, Any]:
+        return {
             "object_box": None if self.object_box is None else _rounded(self.object_box),
             "part_boxes": None if self.part_boxes is None else [_rounded(box) for box in self.part_boxes],
-            "error": self.error,
         }
 
     def _ranked(self) -> dict[str, Any]:
@@ -178,6 +202,10 @@ class Prediction:
         if self.outside is not None:
             values["outside"] = _rows([self.outside])[0]
         return values
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of a table, by `COLUMNS`: one an object, where several were looked for and there are some."""
+        return [found.to_row() for found in self.objects or (self,)]
 
     def to_row(self) -> dict[str, Any]:
         """Return one row of a table, by `COLUMNS`; None where there is nothing."""
@@ -277,6 +305,8 @@ class Prediction:
     def _require_answer(self) -> None:
         if self.error is not None:
             raise DataError(f"there is nothing to show of '{self.path}': {self.error}")
+        if not self.probabilities:
+            raise DataError(f"there is nothing to show of '{self.path}': {self.verdict}")
 
     def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:
         """Return the image, the object box, the part boxes and the true box in the pixels that it has."""
@@ -300,7 +330,9 @@ class Predictions(list[Prediction]):
     """Predictions in the order of the images asked for."""
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return a table as CSV, a row an image under `COLUMNS`; with a path, write it there, whole or not at all.
+        """Return a table as CSV, a row an image or object under `COLUMNS`.
+
+        With a path, write it there, whole or not at all.
 
         Text that a spreadsheet program would compute gets an apostrophe (`tlaam.utils.text.safe_cell`).
 
@@ -312,8 +344,9 @@ class Predictions(list[Prediction]):
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {name: safe_cell(value) if isinstance(value, str) else value for name, value in prediction.to_row().items()}
+            {name: safe_cell(value) if isinstance(value, str) else value for name, value in row.items()}
             for prediction in self
+            for row in prediction.to_rows()
         )
         text = stream.getvalue()
         if path is not None:
@@ -322,7 +355,7 @@ class Predictions(list[Prediction]):
         return text
 
     def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame`, a row an image under `COLUMNS`.
+        """Return a `pandas.DataFrame`, a row an image or object under `COLUMNS`.
 
         Raises:
             MissingPackageError: pandas is not installed.
@@ -331,15 +364,15 @@ class Predictions(list[Prediction]):
             import pandas  # type: ignore[import-untyped,unused-ignore]
         except ImportError as error:
             raise MissingPackageError("to_pandas needs pandas: pip install pandas; to_csv goes without.") from error
-        return pandas.DataFrame([prediction.to_row() for prediction in self], columns=list(COLUMNS))
+        rows = [row for prediction in self for row in prediction.to_rows()]
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
         """Show itself in a notebook: a table."""
         rows = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in prediction.to_row().values())
-            + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row.values()) + "</tr>"
             for prediction in self
+            for row in prediction.to_rows()
         )
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in COLUMNS)}</tr>{rows}</table>{_unjudged(self)}"
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from tlaam.config.sections import ModelConfig
 from tlaam.data.depth import Depth
 from tlaam.errors import ModelError
-from tlaam.inference.backend import Answers, Floats, Precision
+from tlaam.inference.backend import FINDS_ONE, FOREGROUND, MOST_OBJECTS, Answers, Floats, Objects, Precision
 from tlaam.inference.folding import FoldedConv2d, fold_norms
 from tlaam.inference.fusing import fuse_activations
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
 from tlaam.models.build import default_device, memory_format
+from tlaam.models.network import TLAAM
 from tlaam.models.output import TLAAMOutput
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
@@ -27,12 +28,14 @@ from tlaam.reference.ood_detector import OODDetector
 _Network = TypeVar("_Network", bound=Architecture)
 
 
-def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
+def infer(network: Architecture, images: Tensor, boxes: Tensor | None = None) -> TLAAMOutput:
     """Answer for a batch of input images, in evaluation mode, without gradients; the network's mode is put back.
 
     Args:
         network: the model, on its device.
         images: uint8 input images ``(B, 3, P, P)`` (`tlaam.data.input_image.to_input`), on any device.
+        boxes: where their objects are, ``(B, 4)`` xyxy in their pixels, of a network that `takes_boxes`; by default the
+            network finds them.
 
     Returns:
         The network's record, in float32, boxes in pixels of the input image.
@@ -41,7 +44,8 @@ def infer(network: Architecture, images: Tensor) -> TLAAMOutput:
     network.eval()
     try:
         with torch.no_grad():
-            output: TLAAMOutput = network(images.to(device, non_blocking=device.type == "cuda"))
+            told = {} if boxes is None else {"boxes": boxes.to(device)}
+            output: TLAAMOutput = network(images.to(device, non_blocking=device.type == "cuda"), **told)
     finally:
         network.train(was_training)
     floats: dict[str, Any] = {name: x if x is None else x.float() for name, x in output._asdict().items()}
@@ -168,13 +172,35 @@ class TorchModel:
         compile_for_answers(self.network)
         return replace(self, batch_size=batch_size)
 
-    def answer(self, inputs: NDArray[np.uint8]) -> Answers:
-        """Answer for uint8 RGB input images ``(B, 3, P, P)``."""
+    @property
+    def takes_boxes(self) -> bool:
+        """See `tlaam.inference.backend.Backend`."""
+        return self.network.takes_boxes
+
+    def require_objects(self) -> None:
+        """See `tlaam.inference.backend.Backend`."""
+        if not self.network.finds_several:
+            raise ModelError(FINDS_ONE)
+
+    def find(self, inputs: NDArray[np.uint8]) -> Objects:
+        """See `tlaam.inference.backend.Backend`."""
+        network, device = self.network, self.network.mean.device
+        if not isinstance(network, TLAAM):
+            raise ModelError(FINDS_ONE)
+        with torch.no_grad(), asked_in(device, self.precision):
+            found = network.find(torch.from_numpy(inputs).to(device), FOREGROUND, MOST_OBJECTS)
+        return Objects(*(_floats(values) for values in found))
+
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+        """See `tlaam.inference.backend.Backend`."""
         rows = len(inputs)
         if self.batch_size is not None and rows < self.batch_size:
-            inputs = np.concatenate([inputs, inputs[-1:].repeat(self.batch_size - rows, axis=0)])
+            missing = self.batch_size - rows
+            inputs = np.concatenate([inputs, inputs[-1:].repeat(missing, axis=0)])
+            boxes = None if boxes is None else np.concatenate([boxes, boxes[-1:].repeat(missing, axis=0)])
+        told = None if boxes is None else torch.from_numpy(boxes.astype(np.float32))
         with asked_in(self.network.mean.device, self.precision):
-            output = infer(self.network, torch.from_numpy(inputs))
+            output = infer(self.network, torch.from_numpy(inputs), told)
         asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
         output = TLAAMOutput(**asked)
         heatmaps, objects, parts, embeddings = (

@@ -174,6 +174,8 @@ def _settle_plan(
         "shard_size": shard_size,
         "precision": engine.model.precision,
         "answering": None if engine.answering is None else engine.answering.digest(),
+        "objects": engine.objects,
+        "boxes": None if engine.boxes is None else engine.boxes.digest(),
     }
     path = folder / PLAN
     if not path.exists():
@@ -245,6 +247,9 @@ def _parquet(rows: list[dict[str, Any]], ranked: bool) -> bytes:
             ("width", pa.int64()), ("height", pa.int64()), ("time", pa.string()), ("camera", pa.string()),
             ("latitude", pa.float64()), ("longitude", pa.float64()),
         ])))  # fmt: skip
+    if any("objects" in row for row in rows):
+        schema = schema.append(pa.field("objects", pa.string()))
+        rows = [{**row, "objects": json.dumps(row["objects"])} if "objects" in row else row for row in rows]
     if ranked:
         taxa = [("rank", pa.string()), ("taxon", pa.string()), ("taxon_probability", pa.float64())]
         for name, kind in (*taxa, ("lineage", pa.string()), ("outside", top.value_type)):

@@ -38,6 +38,16 @@ class Architecture(nn.Module):
         return False
 
     @property
+    def takes_boxes(self) -> bool:
+        """Whether `forward` takes ``boxes``, where the objects are; else boxes are cut out before."""
+        return False
+
+    @property
+    def finds_several(self) -> bool:
+        """Whether it can find several objects in one image."""
+        return False
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """What is to be known of its backbone before it is trained, a sentence each."""
         return tuple(self.backbone.remarks)

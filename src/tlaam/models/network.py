@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from tlaam.errors import ModelError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
+from tlaam.models.components import Components
 from tlaam.models.crops import compose_boxes, crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.models.heatmaps import LinearHead
 from tlaam.models.joint import JointHead
@@ -16,6 +18,7 @@ from tlaam.models.localization import widen_boxes
 from tlaam.models.localizers.base import Evidence, Localization, Localizer
 from tlaam.models.localizers.cam import cam_heatmap
 from tlaam.models.localizers.fixed_box import FixedBox
+from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.output import TLAAMOutput, fuse
 from tlaam.models.parts.base import PartProposer
 
@@ -65,7 +68,44 @@ class TLAAM(Architecture):
         """Whether it finds the object; a fixed box's map is its picture, and says nothing about the image."""
         return self.localizer is not None and not isinstance(self.localizer, FixedBox)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether `forward` can be told where the object is."""
+        return self.localizer is not None
+
+    @property
+    def finds_several(self) -> bool:
+        """Whether `find` can be called: the localiser's map says how sure it is of each of several objects."""
+        return isinstance(self.localizer, Foreground)
+
+    def find(self, images: Tensor, threshold: float, most: int) -> Components:
+        """Return the largest components of the foreground in source images; of the branches, only the raw one runs.
+
+        Args:
+            images: as of `forward`.
+            threshold: probability above which a cell is foreground.
+            most: how many components.
+
+        Returns:
+            The components, boxes in pixels of `images`.
+
+        Raises:
+            ModelError: the localiser's map is none of probabilities (`finds_several`).
+        """
+        if not isinstance(self.localizer, Foreground):
+            raise ModelError("this localiser does not say how sure it is of each of several objects.")
+        source = self.normalise(images)
+        *_, found = self._localize(self.localizer, resize_whole(source, self.raw_size), None)
+        components = self.localizer.components(found.heatmaps, self.raw_size, threshold=threshold, most=most)
+        return components._replace(boxes=compose_boxes(components.boxes, whole_image_boxes(source), self.raw_size))
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        raw_only: bool = False,
+        boxes: Tensor | None = None,
+    ) -> TLAAMOutput:
         """Classify source images at every level.
 
         Args:
@@ -74,6 +114,8 @@ class TLAAM(Architecture):
             labels: long ``(B,)``: the class that OAAM explains *while training*; in evaluation mode they are ignored
                 and the highest-scoring class is explained.
             raw_only: run the raw branch only, as in the first epochs of training.
+            boxes: where the objects are, ``(B, 4)`` xyxy in pixels of `images`; the localiser decides where a box has
+                no width. By default it decides everywhere.
 
         Returns:
             The record of scores, heat maps and boxes; boxes in pixels of `images`.
@@ -94,6 +136,9 @@ class TLAAM(Architecture):
             crop = self._crop_of(object_boxes, source)
             for _ in range(1, self.localizer.zoom_steps):
                 object_boxes = self._zoom(self.localizer, source, crop, labels)
+                crop = self._crop_of(object_boxes, source)
+            if boxes is not None:
+                object_boxes = torch.where(boxes[:, 2:3] > boxes[:, :1], boxes.to(object_boxes), object_boxes)
                 crop = self._crop_of(object_boxes, source)
             features = self.backbone(crop_and_resize(source, crop[:, None], self.image_size), OBJECT)
             seen = self.image_size

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from tlaam.reference.similarity import Floats, cosines, unit
 
-Verdict = Literal["sure", "unsure", "stranger"]
+Verdict = Literal["sure", "unsure", "stranger", "nothing found"]
 """What is said of an answer: ``stranger``, the image is out of distribution: it does not look like those that the model
-learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``."""
+learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``. ``nothing found``
+is said where objects were looked for, and there is none to give an answer for."""
 
 IN_DISTRIBUTION = 0.95
 """Share that counts as in distribution: of held-out images, and of training images where the features were not fitted

@@ -198,6 +198,29 @@ def _objects(path: Path, names: Mapping[int, str], place: Place, *, has_points: 
         yield Object(names[int(index)], _box(values[1:], at, has_points=has_points, strict=strict))
 
 
+def boxes_in_file(path: Path, least: float = 0.0) -> Iterator[Box]:
+    """Yield the boxes of a text file, xyxy in shares of the image's sides, whatever their classes.
+
+    Args:
+        path: the file; a line is a class and a box, perhaps with a confidence behind it, or the corners of a polygon.
+        least: confidence below which a box is left out.
+
+    Raises:
+        DataError: a line is malformed. It names the file and the line.
+    """
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        values = [number_of(field) for field in line.split()[1:]]
+        at = Place(path, "line", number)
+        if not line.strip():
+            continue
+        box = _box(values, at, has_points=False, strict=True)
+        if box is None:
+            raise at.fault("it is no class with x, y, width and height")
+        confidence = values[4] if len(values) == 5 else None
+        if confidence is None or confidence >= least:
+            yield box
+
+
 def _box(numbers: Sequence[float | None], place: Place, *, has_points: bool, strict: bool) -> Box | None:
     """Return the box of the numbers behind a class: middle and sides, or the corners of a polygon."""
     if not numbers:
@@ -239,4 +262,4 @@ def _strays(home: Path, annotated: Sequence[Annotated]) -> list[str]:
     return [f"Left out: {len(stray):,} text files of labels without an image, such as '{stray[0]}'."] if stray else []
 
 
-__all__ = ["is_yolo", "read_yolo"]
+__all__ = ["boxes_in_file", "is_yolo", "read_yolo"]

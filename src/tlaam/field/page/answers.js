@@ -1,7 +1,7 @@
 "use strict";
 const { id, answers, labels } = JSON.parse(document.getElementById("answers").textContent);
 const PAGE = 60;
-const DOUBT = { stranger: 0, unsure: 1, "": 2, sure: 3, unread: 4 };
+const DOUBT = { stranger: 0, unsure: 1, "": 2, sure: 3, unread: 4, "nothing found": 5 };
 const $ = name => document.getElementById(name);
 const grid = $("grid");
 const key = `tlaam:${id}`;
@@ -73,12 +73,20 @@ function draw(made) {
       Object.assign(box.style, { left: x, top: y, width, height });
       frame.append(box);
     }
+    for (const other of answer.others ?? []) {
+      if (!other.box) continue;
+      const [x, y, width, height] = other.box.map(value => `${value * 100}%`);
+      const box = element("i", "", { class: "other", title: other.name });
+      Object.assign(box.style, { left: x, top: y, width, height });
+      frame.append(box);
+    }
     photo.append(frame);
   } else photo.textContent = "no picture";
   const verdict = answer.error ? "could not be read" : answer.verdict || "not judged";
   const of = element("p", "", { class: "of" });
   of.append(element("a", answer.shown, { href: answer.link, target: "_blank", rel: "noopener" }));
-  const rest = [answer.time?.replace("T", " "), answer.camera, answer.error].filter(Boolean).join(" · ");
+  const others = answer.others?.map(other => `${other.name} ${(other.probability * 100).toFixed(0)} %`).join(", ");
+  const rest = [others && `also ${others}`, answer.time?.replace("T", " "), answer.camera, answer.error].filter(Boolean).join(" · ");
   if (rest) of.append(` · ${rest}`);
   made.setAttribute("aria-label", `${choice ?? answer.names[0]?.[0] ?? "no name"}, ${verdict}, ${answer.shown}`);
   made.replaceChildren(

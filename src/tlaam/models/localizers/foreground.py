@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlaam.models.backbone import pyramid_channels
+from tlaam.models.components import Components, map_components
 from tlaam.models.localization import heatmap_boxes
 from tlaam.models.localizers.base import Evidence, Localization, Localizer
 
@@ -74,6 +75,17 @@ class Foreground(Localizer):
                 heatmaps, (size, size), threshold=self.threshold, rule="value", upsample=self.upsample
             )
         return Localization(heatmaps, boxes, logits)
+
+    def components(self, heatmaps: Tensor, size: int, *, threshold: float, most: int) -> Components:
+        """Return the largest components of foreground probabilities ``(B, h, w)``, boxes in pixels of the input.
+
+        Args:
+            heatmaps: as `forward` returns them.
+            size: side of the input.
+            threshold: probability above which a cell counts.
+            most: how many components.
+        """
+        return map_components(heatmaps, (size, size), threshold=threshold, most=most, upsample=self.upsample)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         state_dict.setdefault(f"{prefix}threshold", self.threshold)  # version 0.1.0 kept it with the settings alone
