@@ -23,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cards import answer, exif_of, photograph
 from stress.colours import write_model
 
+import tlaam
 from tlaam.cli.main import main
+from tlaam.errors import ConfigError
 from tlaam.field.answer import Answer, FoundObject
 from tlaam.field.answers_page import write_page
 from tlaam.field.timelapse import write_timelapse
@@ -300,3 +302,27 @@ def test_whoever_is_killed_the_same_command_ends_with_one_group_a_file(model: Pa
     files = [row["file"] for row in table(tmp_path / "a.csv")]
     assert files == [str(card / f"{number:02}.jpg") for number in range(40)]
     assert len(list((tmp_path / "sorted").rglob("*.jpg"))) == 40
+
+
+def test_python_makes_what_the_command_makes(model: Path, card: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    files = {"csv": "a.csv", "xlsx": "a.xlsx", "page": "a.html", "timelapse": "t.json", "sidecars": "xmp"}
+    said: list[str] = []
+    classifier = tlaam.load(model)
+    answers = classifier.predict_card(
+        card, **{name: out / file for name, file in files.items()}, sort_into=out / "sorted", say=said.append
+    )
+    options = [word for name, file in files.items() for word in (f"--{name}", tmp_path / "cli" / file)]
+    assert called("predict", model, card, *options, "--sort-into", tmp_path / "cli" / "sorted") == 0
+    assert (out / "a.csv").read_bytes() == (tmp_path / "cli" / "a.csv").read_bytes()
+    assert (out / "t.json").read_bytes() == (tmp_path / "cli" / "t.json").read_bytes()
+    assert {file.name for file in out.iterdir()} == {file.name for file in (tmp_path / "cli").iterdir()}
+    assert [bool(answer.objects) for answer in answers].count(True) == 6 and len(answers) == 7
+    assert any("a workbook" in line for line in said)
+
+    again = classifier.predict_card([str(card)], csv=out / "a.csv")
+    assert [answer.file for answer in again] == [answer.file for answer in answers]
+    with pytest.raises(ConfigError, match="nothing says where answers are kept"):
+        classifier.predict_card(card)
+    with pytest.raises(ConfigError, match="goes with --sort-into"):
+        classifier.predict_card(card, csv=out / "b.csv", mode="move")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tlaam.evaluation.report import EvaluationReport
     from tlaam.export.parity import Parity
     from tlaam.export.precision import Precision as FilePrecision
+    from tlaam.field.answers import Answers
+    from tlaam.field.transfer import Mode
     from tlaam.inference.backend import Precision
     from tlaam.reference.index import LookAlike
 
@@ -101,6 +103,79 @@ class Classifier:
             look_for(engine, objects, boxes=boxes if several or isinstance(boxes, (str, Path)) else one_image(boxes))
         answers = Predictions(engine.predict(given))
         return answers if several else answers[0]
+
+    def predict_card(
+        self,
+        images: str | Path | Sequence[str | Path],
+        *,
+        into: str | Path | None = None,
+        csv: str | Path | None = None,
+        xlsx: str | Path | None = None,
+        timelapse: str | Path | None = None,
+        page: str | Path | None = None,
+        sidecars: str | Path | None = None,
+        sort_into: str | Path | None = None,
+        mode: Mode = "copy",
+        objects: Literal["all"] | int | None = None,
+        boxes: str | Path | None = None,
+        top_k: int = 5,
+        progress: Progress = lambda done, total: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Answers:
+        """Answer for a memory card of photographs into files, and make tables and the like of the answers.
+
+        It is what ``tlaam predict IMAGES --csv FILE`` and its kin do (docs/field.md): answers are written as they come;
+        killed and called again with the same arguments, it goes on where it was.
+
+        Args:
+            images: paths of photographs, folders and patterns.
+            into: folder for the answers; by default beside the first of the files.
+            csv, xlsx, timelapse, page: files to write: a table, a workbook, recognitions for Timelapse, a page to look
+                at and correct.
+            sidecars: folder for XMP sidecars.
+            sort_into: folder to sort the photographs into, a folder a class; `tlaam undo` takes it back by its log.
+            mode: how they come there: ``copy``, ``link`` or ``move``.
+            objects, boxes: as of `predict`.
+            top_k: names that are kept of each.
+            progress: called with (images done, images in all).
+            say: called with a line for what was made and for what could not be.
+
+        Returns:
+            The answers, one by one from their files: ``for answer in answers: answer.file, answer.objects``.
+
+        Raises:
+            ConfigError: what is wanted is not possible, or nothing is.
+            DataError: a folder or pattern holds no image.
+            ModelError: the model cannot name several objects.
+            RunError: the folder holds the answers for other images, or the disk is full.
+            MissingPackageError: a workbook is wanted, and XlsxWriter is not installed.
+        """
+        from tlaam.field.answers import Answers
+        from tlaam.field.outputs import Outputs, write_outputs
+        from tlaam.field.predicting import CARD_SHARD, predict_card
+        from tlaam.inference.shards import PLAN
+        from tlaam.utils.work_sharing import Share
+
+        given = [str(each) for each in ([images] if isinstance(images, (str, Path)) else images)]
+        outputs = Outputs(
+            csv=_path(csv), xlsx=_path(xlsx), timelapse=_path(timelapse), page=_path(page), sidecars=_path(sidecars),
+            sort_into=_path(sort_into), mode=mode,
+        )  # fmt: skip
+        outputs.require_possible(given)
+        folder = outputs.answers if into is None else Path(into)
+        if folder is None:
+            raise ConfigError("nothing says where answers are kept; give into, or a file such as csv.")
+        engine = copy(self.engine)
+        look_for(engine, objects, boxes=boxes)
+        predict_card(
+            folder, engine, given, outputs, top_k=top_k, kind="jsonl", share=Share(), photo_facts=True,
+            shard_size=Answers(folder).shard_size if (folder / PLAN).exists() else CARD_SHARD,
+            progress=progress, say=say,
+        )  # fmt: skip
+        answers = Answers(folder)
+        name = "tlaam" if self.path is None else self.path.name
+        write_outputs(outputs, answers, given, model=name, say=say, progress=lambda what: lambda: None)
+        return answers
 
     def answering(
         self,
@@ -438,3 +513,7 @@ def fit(
     if not fitted.first:  # of several processes that trained together, one goes on
         raise SystemExit(0)
     return Classifier(fitted.engine or load_engine(fitted.run, keep_trained=True))
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)

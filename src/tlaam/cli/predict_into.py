@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tlaam.inference.backend import Precision
     from tlaam.utils.work_sharing import Share
 
-_SHARD, _SMALL_SHARD = 1000, 100
-"""Images a file, without and with something that is made of the answers: a table grows by as many rows."""
+_SHARD = 1000
+"""Images a file where nothing is made of the answers."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,12 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
 def _shard_size(folder: Path, asked: Asked, outputs: Outputs) -> int:
     """Return the images a file: as asked, else as what is begun there has them."""
     from tlaam.field.answers import Answers
+    from tlaam.field.predicting import CARD_SHARD
     from tlaam.inference.shards import PLAN
 
     if asked.shard_size is None and (folder / PLAN).exists():
         return Answers(folder).shard_size
-    return asked.shard_size or (_SMALL_SHARD if outputs.are_wanted else _SHARD)
+    return asked.shard_size or (CARD_SHARD if outputs.are_wanted else _SHARD)
 
 
 def _say(line: str) -> None:

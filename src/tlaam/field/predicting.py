@@ -17,6 +17,9 @@ from tlaam.inference.inputs import iter_images
 from tlaam.inference.shards import PLAN, Summary, checksum_of_images, predict_into
 from tlaam.utils.work_sharing import Share
 
+CARD_SHARD = 100
+"""Images a file of answers, by which a table grows; a kill loses so many at most."""
+
 
 def predict_card(
     folder: Path,
