@@ -5,6 +5,7 @@ The model here is of colours: what is strongly red, green or blue is foreground,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,16 @@ def test_a_network_is_told_where_objects_are_and_finds_them_where_it_is_not(tmp_
     np.testing.assert_allclose(told.probabilities["fused"][0], alone.probabilities["fused"][0], atol=1e-6)
     assert not np.allclose(told.probabilities["object"][1], alone.probabilities["object"][1])
     np.testing.assert_allclose(told.probabilities["raw"], alone.probabilities["raw"], atol=1e-6)
+
+
+def test_all_objects_are_drawn() -> None:
+    found = classifier().predict(TWO, objects="all")
+    alone = replace(found, objects=None)
+    for name, one, other in (
+        ("plot", found.plot(), alone.plot()),
+        ("view", next(iter(found.views().values())), next(iter(alone.views().values()))),
+    ):
+        changed = np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max(2) > 60
+        assert changed.any(), f"{name}: the blue one has a box"
+        columns = np.flatnonzero(changed.any(0))
+        assert columns.max() < (0.45 if name == "view" else 0.5) * one.width, f"{name}: the red one had it"

@@ -251,8 +251,8 @@ class Prediction:
             subtitle = f"{verdict} · {subtitle}" if subtitle else verdict
         image, object_box, part_boxes, true_box = self._drawn_on(true_box)
         return prediction_panel(
-            image, self.heatmap, object_box, part_boxes,
-            title=f"{doubt}{name} {probability:.0%}", subtitle=subtitle, true_box=true_box, height=height,
+            image, self.heatmap, object_box, part_boxes, title=f"{doubt}{name} {probability:.0%}", subtitle=subtitle,
+            true_box=true_box, others=self._others_on(image), height=height,
         )  # fmt: skip
 
     def views(self, *, true_box: Box | None = None, side: int = 320) -> dict[str, Image.Image]:
@@ -267,7 +267,9 @@ class Prediction:
         """
         self._require_answer()
         image, object_box, part_boxes, true_box = self._drawn_on(true_box)
-        return prediction_views(image, self.heatmap, object_box, part_boxes, true_box=true_box, side=side)
+        return prediction_views(
+            image, self.heatmap, object_box, part_boxes, true_box=true_box, others=self._others_on(image), side=side
+        )
 
     def save_plot(self, path: str | Path) -> None:
         """Write `plot` as a PNG file that is whole or not there; an older one is replaced.
@@ -307,6 +309,16 @@ class Prediction:
             raise DataError(f"there is nothing to show of '{self.path}': {self.error}")
         if not self.probabilities:
             raise DataError(f"there is nothing to show of '{self.path}': {self.verdict}")
+
+    def _others_on(self, image: Image.Image) -> list[tuple[Box, str]]:
+        """Return boxes in an image's pixels, and names, of the objects behind the first."""
+        x, y = image.width / self.size[0], image.height / self.size[1]
+        found = []
+        for other in (self.objects or ())[1:]:
+            if other.object_box is not None:
+                x0, y0, x1, y1 = other.object_box.tolist()
+                found.append(((x0 * x, y0 * y, x1 * x, y1 * y), f"{other.label} {other.score:.0%}"))
+        return found
 
     def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:
         """Return the image, the object box, the part boxes and the true box in the pixels that it has."""

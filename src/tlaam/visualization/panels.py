@@ -29,6 +29,7 @@ def prediction_panel(
     title: str,
     subtitle: str,
     true_box: Box | None = None,
+    others: Sequence[tuple[Box, str]] = (),
     height: int = 320,
 ) -> Image.Image:
     """Show one prediction: image with boxes, heat map, object crop and part crops side by side under a caption.
@@ -41,13 +42,14 @@ def prediction_panel(
         title: one line, the answer.
         subtitle: one smaller line, what else is to be known.
         true_box: drawn dashed.
+        others: boxes and names of further objects, drawn on the image.
         height: of the tiles, pixels; the caption adds a little.
 
     Returns:
         RGB, as wide as the shapes of image and object ask for.
     """
     size = _tile_size(image.width / image.height, height, 0.75, 1.5)
-    boxed = _boxed_view(image, object_box, part_boxes, true_box, size)
+    boxed = _boxed_view(image, object_box, part_boxes, true_box, size, others)
     caption = "boxes" if object_box is not None or part_boxes else "image"
     tiles = [(f"{caption} (dashed: annotated)" if true_box is not None else caption, _tile(boxed, size))]
     if heatmap is not None:
@@ -67,12 +69,13 @@ def prediction_views(
     part_boxes: Sequence[Box],
     *,
     true_box: Box | None = None,
+    others: Sequence[tuple[Box, str]] = (),
     side: int = 320,
 ) -> dict[str, Image.Image]:
     """Return what `prediction_panel` shows as pictures of their own by name, without letters and of their own shapes.
 
     Args:
-        image, heatmap, object_box, part_boxes, true_box: as of `prediction_panel`.
+        image, heatmap, object_box, part_boxes, true_box, others: as of `prediction_panel`.
         side: pixels of a picture's longer side.
 
     Returns:
@@ -81,7 +84,7 @@ def prediction_views(
     size = (side, side)
     caption = "boxes" if object_box is not None or part_boxes else "image"
     boxed = f"{caption} (dashed: true)" if true_box is not None else caption
-    views = {boxed: _boxed_view(image, object_box, part_boxes, true_box, size)}
+    views = {boxed: _boxed_view(image, object_box, part_boxes, true_box, size, others)}
     if heatmap is not None:
         views["heat map"] = overlay_heatmap(_contained(image, size), heatmap)
     for name, boxes in (("object", [] if object_box is None else [object_box]), ("parts", part_boxes[:_MAX_PARTS])):
@@ -137,6 +140,7 @@ def _boxed_view(
     part_boxes: Sequence[Box],
     true_box: Box | None,
     size: tuple[int, int],
+    others: Sequence[tuple[Box, str]] = (),
 ) -> Image.Image:
     """Return the image with boxes, drawn at the size shown so that lines stay crisp."""
     small = _contained(image, size)
@@ -145,6 +149,8 @@ def _boxed_view(
     def scaled(box: Box) -> Box:
         return box[0] * x, box[1] * y, box[2] * x, box[3] * y
 
+    for box, name in others:
+        small = draw_boxes(small, scaled(box), [], label=name)
     return draw_boxes(
         small,
         scaled(object_box) if object_box is not None else None,
