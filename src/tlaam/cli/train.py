@@ -136,10 +136,11 @@ def train(
 def _source(data: str, group: str | None, fold: str | None, copies_file: Path | None) -> str | LabelledImages:
     """Return what is trained on: the data set itself, so that its faults are said before PyTorch is loaded.
 
-    Of several processes that train together one is to open it; they get its name.
+    What is not there is said later, behind faults of the settings; of several processes that train together one is to
+    open it: they get its name.
     """
     plain = group is None and fold is None and copies_file is None
-    if plain and started_by_torchrun():
+    if plain and (started_by_torchrun() or not Path(data).exists()):
         return data
     from tlaam.data.groups import with_rule
     from tlaam.data.open import open_dataset
