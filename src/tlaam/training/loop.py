@@ -329,7 +329,7 @@ class _Fit:
                 if epoch_done:
                     self._end_epoch()
                     clock = time.monotonic()  # it has added its own time
-                    if self._is_out_of_patience():
+                    if self._is_out_of_patience() and self.state.step < self.epochs * self.steps_per_epoch:
                         self.reporter.say(
                             f"Fine-tuning no longer helps: stopped after {len(self.state.history)} epochs."
                         )
