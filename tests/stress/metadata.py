@@ -18,6 +18,7 @@ from PIL import Image
 
 from stress.attempts import Outcome, checked, random_of, refusal
 from stress.mutate import BYTES, Random, mangled_line
+from stress.special_files import make_special
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 
@@ -252,15 +253,7 @@ def _attempt(random: Random, name: str, home: Path, files: list[str], note: Path
     way = random.random()
     if way < 0.05:
         kind = str(random.choice(["absent", "pipe", "endless device", "folder", "sparse gigabytes"]))
-        if kind == "pipe":
-            os.mkfifo(path)
-        elif kind == "endless device":
-            path.symlink_to("/dev/zero")
-        elif kind == "folder":
-            path.mkdir()
-        elif kind == "sparse gigabytes":
-            with path.open("wb") as stream:
-                stream.truncate(20 << 30)
+        make_special(path, kind)
     elif way < 0.15:
         kind = "evil text"
         path.write_bytes(_evil_texts(random))

@@ -11,8 +11,8 @@ from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlaam.models.joined_norm import TOLERANCE, has_statistics, maps_of, noise_for, norm_pairs
 from tlaam.models.norm import HasViews, ViewNorm2d
+from tlaam.models.norm_pairs import TOLERANCE, has_statistics, maps_of, noise_for, norm_pairs
 
 
 class FoldedConv2d(HasViews):

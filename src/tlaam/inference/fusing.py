@@ -18,7 +18,7 @@ from timm.layers import pad_same
 from torch import Tensor, nn
 
 from tlaam.inference.folding import FoldedConv2d, replace_if_same
-from tlaam.models.joined_norm import noise_for
+from tlaam.models.norm_pairs import noise_for
 
 
 class Activation(NamedTuple):

@@ -54,7 +54,7 @@ def _whole(
     source: Source, annotated: Sequence[Annotated], by_tags: bool, notes: list[str], unboxed: set[str]
 ) -> list[Draft]:
     several: list[tuple[Annotated, list[str]]] = []
-    unlabelled, unmeasured = 0, 0
+    unlabelled = 0
     made = []
     for each in annotated:
         labels = list(dict.fromkeys(each.tags if by_tags else (found.label for found in each.objects)))
@@ -66,7 +66,6 @@ def _whole(
             boxes = [found.box for found in each.objects if found.box is not None]
             is_one = len(each.objects) == 1 and not each.objects[0].is_crowd
             if boxes and not is_one:
-                unmeasured += 1
                 unboxed.add(each.image)
             box = boxes[0] if boxes and is_one else None
             made.append(Draft(labels[0], each, each.image, box, each.group))
@@ -76,8 +75,8 @@ def _whole(
         notes.append("The labels are those of whole images; boxes are only measured.")
     if unlabelled:
         notes.append(f"Left out: {counted_images(unlabelled)} without a label.")
-    if unmeasured:
-        notes.append(f"Boxes are not measured of {counted_images(unmeasured)} with several objects.")
+    if unboxed:
+        notes.append(f"Boxes are not measured of {counted_images(len(unboxed))} with several objects.")
     return made
 
 
