@@ -240,6 +240,14 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, faul
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["birds.tar", "birds.tar.gz", "birds.zip", "birds.parquet"])
+def test_an_archive_is_told_from_a_damaged_image(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04" + bytes(600))
+    with pytest.raises(ImageError, match=r"it is an archive, not an image\. Unpack it and name its folder"):
+        load_image(path)
+
+
 def test_own_pixel_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(_png_header(60000, 60000) + _chunk(b"IDAT", zlib.compress(b"")) + _chunk(b"IEND", b""))

@@ -34,6 +34,9 @@ IMAGE_SUFFIXES = frozenset(
 HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 """File name endings (lower case) of what phones write; read with the extra ``heif`` (`reads_heif`)."""
 
+ARCHIVE_SUFFIXES = frozenset((".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".parquet"))
+"""Endings of files that may hold images and are none themselves."""
+
 UNSUPPORTED_SUFFIXES = HEIF_SUFFIXES | frozenset(
     (
         *(".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3"),
@@ -267,6 +270,8 @@ def _opened(path: Path | Member | ImageBytes) -> Iterator[ImageFile.ImageFile]:
         if suffix in unread or (suffix == ".avif" and "AVIF" not in Image.OPEN):
             fault = f"files of type {suffix} are not read"
             raise unreadable(path, fault, "Convert it to JPEG or PNG.") from error
+        if suffix in ARCHIVE_SUFFIXES:
+            raise unreadable(path, "it is an archive, not an image", "Unpack it and name its folder.") from error
         raise unreadable(path, "it is not an image of a known format, or its header is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unreadable(path, f"it claims more pixels than is safe to decode ({_one_line(error)})") from error
