@@ -43,9 +43,10 @@ from tlaam.data.near_copies import near_copies, sets_of, small_grey
 from tlaam.data.sample import LabelledImages, Sample
 from tlaam.models.build import build_model
 from tlaam.models.network import TLAAM
+from tlaam.probe.classifiers import solve_classifiers
 from tlaam.runs.environment import environment
 from tlaam.training.launch import launched
-from tlaam.training.probe_first import fit_probe_model, solve_classifiers
+from tlaam.training.probe_first import fit_probe_model
 from tlaam.utils.allocator import keep_freed_memory
 from tlaam.utils.atomic import write_json
 
@@ -146,8 +147,7 @@ def answers(features: Features, labels: NDArray[np.int64]) -> NDArray[np.float64
     """Return probabilities out of fold ``(N, C)`` for given labels."""
     classes = features.network.classifier.out_features
     folds = stratified_folds(labels.tolist(), features.names, 5, groups=features.ties)
-    _, scores, _ = solve_classifiers(features.network, features.views, labels, folds, np.zeros(classes))
-    return np.exp(scores)
+    return np.exp(solve_classifiers(features.views, labels, classes, folds).scores)
 
 
 def swapped(features: Features, share: float, seed: int) -> NDArray[np.int64]:

@@ -73,6 +73,8 @@ class Answers(nn.Module):
             answers["part_boxes"] = output.part_boxes * scale
         if output.embeddings is not None:
             answers["embeddings"] = output.embeddings
+        if output.views is not None:
+            answers["pooled"] = output.views
         return {name: values.float() for name, values in answers.items()}
 
 
@@ -101,8 +103,8 @@ class PhotoModel(nn.Module):
             ``object_probabilities`` and ``parts_probabilities`` ``(B, C)``; ``heatmaps`` ``(B, h, w)``, not
             normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
             in pixels of the photograph, x1/y1 exclusive; ``objects`` ``(B, M, 7)``: of each of the largest components
-            of the foreground its box, share of the picture, largest and mean probability; ``embeddings`` ``(B, E)``.
-            All float32.
+            of the foreground its box, share of the picture, largest and mean probability; ``embeddings`` ``(B, E)``;
+            ``pooled`` ``(B, V, K)``, the branches' pooled features, which classifiers are learnt on. All float32.
         """
         answers: dict[str, Tensor] = self.answers(*self.input_image(photos), boxes)
         return answers

@@ -38,6 +38,7 @@ class Answers:
         object_boxes: ``(B, 4)``; None without an object level.
         part_boxes: ``(B, N, 4)``; None without a part level.
         embeddings: ``(B, E)``, not normalised (`tlaam.models.output.TLAAMOutput`); None where the model gives none.
+        pooled: features of the V branches, ``(B, V, K)``: what classifiers are solved on; None likewise.
     """
 
     probabilities: dict[str, Floats]
@@ -45,6 +46,7 @@ class Answers:
     object_boxes: Floats | None
     part_boxes: Floats | None
     embeddings: Floats | None = None
+    pooled: Floats | None = None
 
 
 class Objects(NamedTuple):

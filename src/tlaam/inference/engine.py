@@ -71,6 +71,7 @@ class Engine:
         batch_size: images a pass.
         workers: threads that read and decode images while the network computes; 0 counts as 1.
         embeddings: give each prediction its embedding, index or not.
+        pooled: give each prediction the pooled features of its branches.
         keep_images: keep each image as it was decoded for the network, in `Prediction.source`, for drawing on it. It
             may be reduced: both sides keep at least the input image's pixels.
         origin: the folder or file that the model was loaded from; None of one that was not.
@@ -97,12 +98,13 @@ class Engine:
         batch_size: int = 16,
         workers: int = 2,
         embeddings: bool = False,
+        pooled: bool = False,
         keep_images: bool = False,
         origin: Path | None = None,
     ) -> None:
         self.model, self.origin = model, origin
         self.batch_size, self.workers = batch_size, max(1, workers)
-        self.embeddings, self.keep_images = embeddings, keep_images
+        self.embeddings, self.pooled, self.keep_images = embeddings, pooled, keep_images
         self.answered, self.seconds = 0, 0.0
         self.objects: int | None = None
         self.boxes: GivenBoxes | None = None
@@ -378,6 +380,7 @@ class Engine:
                 part_boxes=None if parts is None else input_to_image(parts[row], side, *size) + corner,
                 similarity=None if similarity is None else float(similarity[row]),
                 embedding=embeddings[row] if wanted and embeddings is not None else None,
+                pooled=answers.pooled[row].astype(np.float32) if self.pooled and answers.pooled is not None else None,
                 source=read.source,
                 depth=self.model.depth,
             )

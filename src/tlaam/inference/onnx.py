@@ -18,6 +18,8 @@ from tlaam.reference.index import ReferenceIndex
 from tlaam.utils.checksums import checksum
 
 _INPUT, _BOXES, _OBJECTS = "photos", "boxes", "objects"
+POOLED = "pooled"
+"""Name of the output of the branches' pooled features, by which a file can be taught a class."""
 _BRANCHES = {
     "raw": "raw_probabilities",
     "object": "object_probabilities",
@@ -153,6 +155,7 @@ class OnnxModel:
             object_boxes=found.get("object_boxes"),
             part_boxes=found.get("part_boxes"),
             embeddings=found.get("embeddings"),
+            pooled=found.get(POOLED),
         )
 
     def _run(self, outputs: list[str], given: dict[str, NDArray[Any]]) -> dict[str, Floats]:
@@ -198,6 +201,7 @@ def _shapes(classes: int) -> dict[str, tuple[int | None, ...]]:
         "object_boxes": (4,),
         "part_boxes": (None, 4),
         "embeddings": (None,),
+        POOLED: (None, None),
         _OBJECTS: (None, 7),
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tlaam.data.container import Member
@@ -75,6 +76,7 @@ class Prediction:
         objects: where several were looked for, a prediction for each, the largest first or as their boxes were given;
             the fields above are those of the first. None where one object was taken to be there.
         embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
+        pooled: features of its V branches, ``(V, K)``; None unless they were asked for.
         source: the image itself, or where it lies.
         depth: black and white that it was read by, where it has more than 8 bits and does not declare them.
     """
@@ -93,6 +95,7 @@ class Prediction:
     outside: tuple[str, float] | None = None
     objects: tuple[Prediction, ...] | None = field(default=None, repr=False)
     embedding: Floats | None = field(default=None, repr=False)
+    pooled: NDArray[np.float32] | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False, compare=False)
     depth: Depth = field(default_factory=Depth, repr=False, compare=False)
 

@@ -203,12 +203,12 @@ class TorchModel:
             output = infer(self.network, torch.from_numpy(inputs), told)
         asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
         output = TLAAMOutput(**asked)
-        heatmaps, objects, parts, embeddings = (
+        heatmaps, objects, parts, embeddings, pooled = (
             None if field is None else _floats(field)
-            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings)
+            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings, output.views)
         )
         branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
-        return Answers(branches, heatmaps, objects, parts, embeddings)
+        return Answers(branches, heatmaps, objects, parts, embeddings, pooled)
 
 
 def _usable(device: torch.device | str | None) -> torch.device:

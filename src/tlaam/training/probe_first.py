@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,34 +25,15 @@ from tlaam.errors import ModelError
 from tlaam.models.build import memory_format
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.models.network import TLAAM
+from tlaam.probe.classifiers import FLOORS, FOLDS, Classifiers, solve_classifiers
 from tlaam.probe.curve import CurvePoint, few_images_curve
-from tlaam.probe.solver import (
-    ENOUGH,
-    L2_GRID,
-    L2_STEP,
-    LinearProbe,
-    ProbeFit,
-    Scaling,
-    fit_probe,
-    negative_log_likelihood,
-)
+from tlaam.probe.solver import LinearProbe, Scaling, fit_probe
 from tlaam.runs.out_of_fold import OutOfFold
 from tlaam.taxonomy.shares import SharedAnswers
 from tlaam.training.balance import log_priors
 from tlaam.training.eye import Eye
 from tlaam.training.finder import fit_localizer
 from tlaam.training.pseudo_masks import taught_masks, taught_places
-
-_FOLDS = 5
-_VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
-    1: [(1.0,)],
-    2: [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5)],
-    3: [(1.0, 1.0, 1.0), (0.5, 1.0, 0.5), (1.0, 0.5, 0.25)],
-}
-"""Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
-
-_FLOORS: tuple[float, ...] = (0.3, 1.0)
-"""Least deviation that a feature is divided by, in medians of its view's deviations; one is chosen by folds."""
 
 Labels = NDArray[np.int64]
 
@@ -168,27 +149,32 @@ def fit_probe_model(
         folds = stratified_folds(
             labels.tolist(),
             [sample.name for sample in samples],
-            min(_FOLDS, len(samples)),
+            min(FOLDS, len(samples)),
             seed=config.training.seed,
             groups=groups_of(samples, seen.pixels, *tied),
         )
         explains = network.parts is not None and network.parts.explains_class
         if explains or (localizer is not None and not learns):  # what explains the class that V says needs V before
             raw = seen.features.array[:, :1]
-            scalings = [Scaling(floor=floor) for floor in _FLOORS]
+            scalings = [Scaling(floor=floor) for floor in FLOORS]
             _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, scalings=scalings).probe)
             eye.update(network)
             seen = stack.enter_context(eye.look(samples, progress))
         offsets = np.zeros(classes) if config.training.balance == "none" else log_priors(labels, classes)
-        facts, scores, known = solve_classifiers(network, seen.features.array, labels, folds, offsets)
-        facts = facts._replace(curve=_curve(facts, seen.features.array, labels, folds, offsets, config.training.seed))
-    probabilities = np.exp(scores).clip(0, 1)
+        features: NDArray[np.float32] = seen.features.array
+        solved = solve_classifiers(
+            features, labels, classes, folds, joint=network.joint is not None, offsets=offsets
+        )  # fmt: skip
+        set_classifiers(network, solved)
+        facts = _facts(solved, labels, features.shape[1])
+        facts = facts._replace(curve=_curve(facts, features, labels, folds, offsets, config.training.seed))
+    probabilities = np.exp(solved.scores).clip(0, 1)
     answers = OutOfFold(
         tuple(sample.name for sample in samples),
         labels,
-        scores.argmax(1),
+        solved.scores.argmax(1),
         probabilities.max(1).astype(np.float32),
-        known,
+        solved.known,
         SharedAnswers.of(probabilities),
     )
     marks = None
@@ -200,53 +186,26 @@ def fit_probe_model(
     )  # fmt: skip
 
 
-def solve_classifiers(
-    network: TLAAM,
-    views: NDArray[np.float32],
-    labels: Labels,
-    folds: NDArray[np.int64],
-    offsets: NDArray[np.float64],
-) -> tuple[ProbeFacts, NDArray[np.float64], NDArray[np.bool_]]:
-    """Set the network's classifiers by features ``(N, V, K)``; offsets ``(C,)`` are taken from their scores.
+def set_classifiers(network: TLAAM, solved: Classifiers) -> None:
+    """Give the network its classifiers, in place."""
+    _set(network.classifier, solved.shared)
+    if network.joint is not None and solved.joint is not None:
+        _set(network.joint, solved.joint)
 
-    Returns:
-        What is known of them; logarithms of the fused probabilities ``(N, C)``, out of fold; and of which images they
-        are known.
-    """
-    classes, count = network.classifier.out_features, views.shape[1]
-    joint: ProbeFit | None = None
-    l2s, floors = L2_GRID, _FLOORS
-    if network.joint is not None:
-        scalings = [Scaling(weights, floor) for floor in _FLOORS for weights in _VIEW_WEIGHTS[count]]
-        joint = fit_probe(views.reshape(len(views), -1), labels, classes, folds, scalings=scalings)
-        _set(network.joint, joint.probe.cooled(joint.temperature).shifted(offsets))
-        l2s = tuple(joint.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
-        floors = (joint.scaling.floor,)
-    shared = fit_probe(
-        views.reshape(-1, views.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
-        [Scaling(floor=floor) for floor in floors], ENOUGH * count,
-    )  # fmt: skip
-    _set(network.classifier, shared.probe.cooled(shared.temperature).shifted(offsets))
-    if joint is None:
-        scores = _mean_of_views(shared, count, offsets)
-    else:
-        scores = _log_softmax(joint.out_of_fold / joint.temperature - offsets)
-    known = (shared.known[::count] if joint is None else joint.known).copy()
-    held_out = shared.held_out[::count] if joint is None else joint.held_out  # of very many images one fold alone
-    right = (scores.argmax(1) == labels) & known  # of a class's only image no fold knows the class: it is wrong
-    facts = ProbeFacts(
+
+def _facts(solved: Classifiers, labels: Labels, views: int) -> ProbeFacts:
+    return ProbeFacts(
         images=len(labels),
-        held_out=int(held_out.sum()),
-        views=count,
-        out_of_fold_top1=float(right[held_out].mean()) if known.any() else None,
-        out_of_fold_loss=negative_log_likelihood(scores[known], labels[known]) if known.any() else None,
-        l2_shared=shared.l2,
-        l2_joint=None if joint is None else joint.l2,
-        view_weights=None if joint is None else joint.scaling.weights,
-        floor=shared.scaling.floor,
+        held_out=int(solved.held_out.sum()),
+        views=views,
+        out_of_fold_top1=solved.top1(labels),
+        out_of_fold_loss=solved.loss(labels),
+        l2_shared=solved.l2_shared,
+        l2_joint=solved.l2_joint,
+        view_weights=None if solved.joint is None else solved.scaling.weights,
+        floor=solved.scaling.floor,
         seconds=0.0,
     )
-    return facts, scores, known
 
 
 def _curve(
@@ -268,19 +227,6 @@ def _curve(
     count = len(np.unique(folds))
     whole = CurvePoint(round(len(labels) * (count - 1) / count / len(np.unique(labels)), 1), facts.out_of_fold_top1)
     return (*found, whole)
-
-
-def _mean_of_views(shared: ProbeFit, count: int, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the logarithm ``(N, C)`` of the mean of the views' probabilities."""
-    scores = shared.out_of_fold / shared.temperature - offsets
-    logits = torch.from_numpy(scores.reshape(-1, count, scores.shape[1])).double()
-    mean: NDArray[np.float64] = logits.softmax(-1).mean(1).clamp(min=1e-300).log().numpy()
-    return mean
-
-
-def _log_softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    logarithms: NDArray[np.float64] = torch.from_numpy(scores).double().log_softmax(-1).numpy()
-    return logarithms
 
 
 @torch.no_grad()
