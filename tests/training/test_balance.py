@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 from tlaam.config.defaults import resolve
 from tlaam.config.schema import Config
 from tlaam.data.sample import LabelledImages, Sample
+from tlaam.data.skew import log_priors
 from tlaam.models.output import TLAAMOutput
 from tlaam.probe.classifiers import solve_classifiers
 from tlaam.runs.history import score
-from tlaam.training.balance import balanced_order, image_weights, log_priors
+from tlaam.training.balance import balanced_order, image_weights
 from tlaam.training.loss import TwoLevelLoss
 from tlaam.training.sampler import StepBatches
 from tlaam.training.validation import Validation, better

@@ -29,6 +29,10 @@ VERBS = {
     "serve": "Answer over HTTP, in JSON.",
     "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
     "export": "Write a trained model as one ONNX file, checked against PyTorch, or as a page for phones.",
+    "add-class": "Teach an exported model one more class, from a few photographs, without training.",
+    "rename": "Give a class of an exported model another name.",
+    "merge": "Make several classes of an exported model one.",
+    "remove": "Take a class out of an exported model.",
     "check": "List what is wrong with a data set; changes nothing.",
     "clean": "List suspects: wrong labels, copies, leaks, poor images; with a page to decide on them.",
     "compare": "Train several systems under the same settings, and compare them.",
@@ -40,6 +44,7 @@ _EXTRAS = {
     **dict.fromkeys(("train", "evaluate", "report", "index", "push", "compare"), "train"),
     "clean": "clean",
     "quickstart": "quickstart",
+    **dict.fromkeys(("add-class", "rename", "merge", "remove"), "teach"),
     **dict.fromkeys(("demo", "serve"), "serve"),
 }
 """What brings the packages that a verb needs; the others do without, or say it when they know what they are given."""
@@ -77,7 +82,8 @@ class _Verbs(click.Group):
             )
         if cmd_name in _EXTRAS:
             require_extra(f"tlaam {cmd_name}", _EXTRAS[cmd_name])
-        command = getattr(import_module(f"tlaam.cli.{cmd_name}"), cmd_name)
+        module = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"tlaam.cli.{module}"), module)
         assert isinstance(command, click.Command)
         return command
 

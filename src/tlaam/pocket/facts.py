@@ -12,7 +12,8 @@ from tlaam._version import __version__
 from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
 from tlaam.inference.engine import Engine
-from tlaam.reference.index import MAX_THUMBNAIL_SIDE, ReferenceIndex
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.thumbnail import MAX_THUMBNAIL_SIDE
 from tlaam.utils.checksums import with_checksum
 from tlaam.utils.text import valid_text
 

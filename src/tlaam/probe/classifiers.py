@@ -78,7 +78,7 @@ def solve_classifiers(
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
         joint: W decides; else the branches' probabilities are averaged, and there is none.
-        offsets: ``(C,)``, taken from the scores (`tlaam.training.balance.log_priors`). [none]
+        offsets: ``(C,)``, taken from the scores (`tlaam.data.skew.log_priors`). [none]
 
     Raises:
         DataError: there are images of fewer than two classes.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tlaam.errors import ModelError
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.reference.pooled import PooledFeatures
 from tlaam.taxonomy.shares import HeldOutAnswers
 from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.arrays import UNFIT, arrays_of
@@ -38,6 +39,10 @@ _ARRAYS = {
     "facts": ("|u1", 1),
 }
 """Type and number of axes of each array of the file."""
+_POOLED = {"pooled": ("|i1", 3), "held_out": ("|i1", 3), "held_out_labels": ("<i4", 1), "scales": ("<f4", 2)}
+"""The same of those that a file has beside them, where the model can be taught a class."""
+_DIRECTORY = 1 << 12
+"""Last bytes of a file, in which its arrays are named."""
 
 
 def to_bytes(index: ReferenceIndex) -> bytes:
@@ -52,7 +57,15 @@ def to_bytes(index: ReferenceIndex) -> bytes:
         "ends": np.cumsum([len(thumbnail) for thumbnail in index.thumbnails], dtype=np.int64),
         "facts": np.frombuffer(json.dumps(facts).encode("ascii"), np.uint8),
     }
-    return arrays_to_bytes(arrays, _ARRAYS)
+    if index.pooled is None:
+        return arrays_to_bytes(arrays, _ARRAYS)
+    arrays |= {
+        "pooled": index.pooled.values,
+        "held_out": index.pooled.held_out,
+        "held_out_labels": index.pooled.held_out_labels,
+        "scales": index.pooled.scales,
+    }
+    return arrays_to_bytes(arrays, _ARRAYS | _POOLED)
 
 
 def write_index(index: ReferenceIndex, path: Path) -> None:
@@ -84,7 +97,8 @@ def read_index(path: Path) -> ReferenceIndex:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        return replace(_index(arrays_of(content, _ARRAYS)), digest=digest_of(content))
+        kinds = _ARRAYS | _POOLED if b"pooled.npy" in content[-_DIRECTORY:] else _ARRAYS
+        return replace(_index(arrays_of(content, kinds)), digest=digest_of(content))
     except UNFIT as error:
         raise ModelError(
             f"{path} is damaged or no reference index of this version ({' '.join(str(error).split())[:100]}); remove "
@@ -123,7 +137,14 @@ def _index(arrays: dict[str, NDArray[Any]]) -> ReferenceIndex:
         _cut(arrays["thumbnails"].tobytes(), ends.tolist()),
         HeldOutAnswers.from_text(_text(facts, "held_out"), len(classes)) if "held_out" in facts else None,
         Taxonomy.from_text(_text(facts, "taxonomy"), classes) if "taxonomy" in facts else None,
+        _pooled(arrays, count, len(classes)) if "pooled" in arrays else None,
     )
+
+
+def _pooled(arrays: dict[str, NDArray[Any]], images: int, classes: int) -> PooledFeatures:
+    pooled = PooledFeatures(*(arrays[name] for name in ("pooled", "held_out", "held_out_labels", "scales")))
+    pooled.require_fit(images, classes)
+    return pooled
 
 
 def _text(facts: dict[str, Any], name: str) -> str:

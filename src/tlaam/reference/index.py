@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
 from tlaam.reference.ood_detector import OODDetector
+from tlaam.reference.pooled import PooledFeatures
 from tlaam.reference.similarity import Floats, cosines, unit
+from tlaam.reference.thumbnail import MAX_THUMBNAIL_SIDE
 from tlaam.taxonomy.shares import HeldOutAnswers
 from tlaam.taxonomy.tree import Taxonomy
 
 PER_CLASS = 30
 MAX_IMAGES = 6000
 """Of an index that a run writes: images a class, and in all."""
-THUMBNAIL_SIDE = 160
-MAX_THUMBNAIL_SIDE = 512
-"""Pixels of a thumbnail's longer side: of those that a run writes, and of those that are shown."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class ReferenceIndex:
         held_out: what the model answered for images that it had not seen, by which a promise is made; None of a model
             that held none out.
         taxonomy: of the classes; None of a model that was trained without.
+        pooled: features of the images' branches, by which the model can be taught a class (`tlaam.teaching`); None of
+            an index that was written without.
         digest: of the file it was read from; empty of one that was not.
     """
 
@@ -65,6 +66,7 @@ class ReferenceIndex:
     thumbnails: tuple[bytes, ...] = field(default=(), repr=False)
     held_out: HeldOutAnswers | None = field(default=None, repr=False)
     taxonomy: Taxonomy | None = field(default=None, repr=False)
+    pooled: PooledFeatures | None = field(default=None, repr=False)
     digest: str = ""
 
     def similarity(self, embedding: Floats) -> float:
@@ -88,7 +90,10 @@ class ReferenceIndex:
 
     def without_images(self) -> ReferenceIndex:
         """Return what the detector needs alone: no thumbnails, no names of files, no embedding of a single image."""
-        return replace(self, embeddings=self.embeddings[:0], labels=self.labels[:0], names=(), thumbnails=(), digest="")
+        return replace(
+            self, embeddings=self.embeddings[:0], labels=self.labels[:0], names=(), thumbnails=(), pooled=None,
+            digest="",
+        )  # fmt: skip
 
     @cached_property
     def _directions(self) -> NDArray[np.float32]:

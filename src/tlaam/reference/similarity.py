@@ -79,24 +79,28 @@ def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], cl
     rest = unit(sums[labels] - directions)  # of its own class, without it
     similarities[np.arange(len(labels)), labels] = (rest * directions).sum(1)
     others = counts[labels] - 1
-    for copies in _copies(directions):
+    for same in copies(directions):
         left_out, left = sums.copy(), counts.copy()
-        np.subtract.at(left_out, labels[copies], directions[copies])
-        np.subtract.at(left, labels[copies], 1)
+        np.subtract.at(left_out, labels[same], directions[same])
+        np.subtract.at(left, labels[same], 1)
         left_out[left == 0] = 0  # but for rounding it is
-        similarities[copies] = directions[copies] @ unit(left_out).T
-        others[copies] = left[labels[copies]]
+        similarities[same] = directions[same] @ unit(left_out).T
+        others[same] = left[labels[same]]
     kept: NDArray[np.float64] = similarities.max(1)[others > 0]
     return kept
 
 
-def _copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
-    """Yield the places of images of the same embedding, where there are at least two."""
+def copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
+    """Yield the places of images of the same embedding, where there are at least two.
+
+    Args:
+        directions: embeddings of length 1, ``(N, E)``.
+    """
     done = np.zeros(len(directions), dtype=bool)
     for start in range(0, len(directions), _CHUNK):
         same = directions[start : start + _CHUNK] @ directions.T > _SAME
         for row in np.flatnonzero(same.sum(1) > 1):
             if not done[start + row]:
-                copies = np.flatnonzero(same[row])
-                done[copies] = True
-                yield copies
+                places = np.flatnonzero(same[row])
+                done[places] = True
+                yield places

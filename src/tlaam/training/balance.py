@@ -1,9 +1,4 @@
-"""Learn classes of few images and classes of many to be told equally well (docs/how-it-works.md, 6).
-
-Scores of a classifier learnt from a skewed data set hold the logarithm of how frequent each class was there. With that
-taken out, the most probable class is the one that fits best, whichever is photographed more often: it minimises the
-mean of the classes' errors (Menon et al. 2021, logit adjustment, arXiv 2007.07314).
-"""
+"""Learn classes of few images and classes of many to be told equally well (docs/how-it-works.md, 6)."""
 
 from __future__ import annotations
 
@@ -13,23 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = Sequence[int] | NDArray[np.int64]
-
-
-def log_priors(labels: Labels, classes: int) -> NDArray[np.float64]:
-    """Return the logarithm of each class's share of images, in shares of a data set without skew, ``(C,)``.
-
-    It is 0 of all classes where they have equally many images, and of a class without images, of which nothing is
-    known.
-
-    >>> np.exp(log_priors([0, 0, 0, 1], 3)).tolist()
-    [1.5, 0.5, 1.0]
-    """
-    counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
-    present = counts > 0
-    shares = np.ones(classes)
-    shares[present] = counts[present] * (present.sum() / counts.sum())
-    logarithms: NDArray[np.float64] = np.log(shares)
-    return logarithms
 
 
 def image_weights(labels: Labels) -> NDArray[np.float64]:

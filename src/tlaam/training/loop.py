@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tlaam.config.defaults import resolved
 from tlaam.config.schema import Config
 from tlaam.data.sample import Sample
+from tlaam.data.skew import log_priors
 from tlaam.errors import RunError
 from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
@@ -34,7 +35,7 @@ from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.history import COLUMNS, LOSSES, Row, epoch_row, score
 from tlaam.training import sharding
-from tlaam.training.balance import image_weights, log_priors
+from tlaam.training.balance import image_weights
 from tlaam.training.blend import Blend
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images

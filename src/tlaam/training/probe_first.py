@@ -21,6 +21,7 @@ from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
 from tlaam.data.groups import groups_of
 from tlaam.data.sample import Sample
+from tlaam.data.skew import log_priors
 from tlaam.errors import ModelError
 from tlaam.models.build import memory_format
 from tlaam.models.localizers.foreground import Foreground
@@ -30,7 +31,6 @@ from tlaam.probe.curve import CurvePoint, few_images_curve
 from tlaam.probe.solver import LinearProbe, Scaling, fit_probe
 from tlaam.runs.out_of_fold import OutOfFold
 from tlaam.taxonomy.shares import SharedAnswers
-from tlaam.training.balance import log_priors
 from tlaam.training.eye import Eye
 from tlaam.training.finder import fit_localizer
 from tlaam.training.pseudo_masks import taught_masks, taught_places

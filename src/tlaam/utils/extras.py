@@ -33,7 +33,10 @@ SERVE = {
 CLEAN = {**TRAIN, "imagehash": "imagehash", "faiss": "FAISS"}
 """The same of the extra ``clean``."""
 
-_MODULES = {"serve": SERVE, "clean": CLEAN, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
+TEACH = {"onnx": "onnx", "scipy": "SciPy", "sklearn": "scikit-learn"}
+"""The same of the extra ``teach``, which goes without PyTorch."""
+
+_MODULES = {"serve": SERVE, "clean": CLEAN, "teach": TEACH, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
 """What of an extra is looked for; of those that are not named here, what they share with ``train``."""
 
 

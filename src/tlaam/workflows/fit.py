@@ -142,11 +142,13 @@ def complete(
             samples = index_samples(images, len(engine.classes))
             thumbnails = ThumbnailMaker(samples.kept)
             answers = PredictionCache(engine, thumbnails)
+            engine.pooled = True
             with progress_bar("answering for training images", hidden=not progress) as show:
                 taxonomy = taxonomy_of(run, engine.classes)
                 found = build_index(answers, images, samples, thumbnails, show, out_of_fold_of(run), taxonomy)
             say(f"Reference index: {store_index(found, run / FILE)}")
             engine.use_index(found)
+            engine.pooled = False
         except TlaamError as error:
             say(f"tlaam: no reference index was written: {error} (tlaam index writes it later.)")
     if report:
@@ -155,7 +157,7 @@ def complete(
                 say(f"Report: {write_run_report(engine, images, progress=show, answers=answers)}")
         except TlaamError as error:
             say(f"tlaam: no report was written: {error} (tlaam report writes it later.)")
-    engine.embeddings, engine.keep_images = False, False
+    engine.embeddings, engine.pooled, engine.keep_images = False, False, False
     return Fitted(run, engine, first=True)
 
 

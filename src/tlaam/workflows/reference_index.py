@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reference.file import FILE, write_index
-from tlaam.reference.index import MAX_IMAGES, PER_CLASS, THUMBNAIL_SIDE, ReferenceIndex
+from tlaam.reference.index import MAX_IMAGES, PER_CLASS, ReferenceIndex
 from tlaam.reference.ood_detector import (
     ENOUGH,
     EVEN_CHANCE,
@@ -31,7 +30,9 @@ from tlaam.reference.ood_detector import (
     rough,
     sure_from,
 )
+from tlaam.reference.pooled import PooledFeatures
 from tlaam.reference.similarity import class_means, similarity_left_out, unit
+from tlaam.reference.thumbnail import thumbnail
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import OutOfFold, out_of_fold_of
@@ -44,7 +45,8 @@ from tlaam.utils.atomic import full_disk_named, remove_leftovers
 
 VALIDATION = 2000
 """Most validation images that thresholds are chosen on."""
-_QUALITY = 80
+_HELD_OUT_PER_CLASS = 10
+"""Most validation images of a class whose features are kept, for measuring what a taught class costs the others."""
 
 
 def write_reference_index(
@@ -90,7 +92,12 @@ def write_reference_index(
     wanted = index_samples(images, len(model.classes), per_class)
     pictures = ThumbnailMaker(wanted.kept) if thumbnails else None
     engine = Engine(
-        model.model, batch_size=model.batch_size, workers=model.workers, embeddings=True, keep_images=thumbnails
+        model.model,
+        batch_size=model.batch_size,
+        workers=model.workers,
+        embeddings=True,
+        keep_images=thumbnails,
+        pooled=True,
     )
     if taxonomy is not None:
         keep_taxonomy(folder.path, read_taxonomy(taxonomy, model.classes))
@@ -124,9 +131,9 @@ class ThumbnailMaker:
         self.by_name: dict[str, bytes] = {}
 
     def __call__(self, sample: Sample, prediction: Prediction) -> None:
-        """Keep a thumbnail of an image; drawn anew, so that nothing that its file says of camera or place is in it."""
+        """Keep a thumbnail of an image."""
         if prediction.error is None and sample.name in self._wanted:
-            self.by_name[sample.name] = _thumbnail(prediction)
+            self.by_name[sample.name] = thumbnail(prediction.image())
 
 
 def index_samples(images: LabelledImages, classes: int, per_class: int = PER_CLASS) -> IndexSamples:
@@ -168,6 +175,7 @@ def build_index(
         DataError: no image can be read.
     """
     held_out = None if out_of_fold is None else out_of_fold.held_out()
+    validated: tuple[Sequence[Sample], Sequence[Prediction]] = (), ()
     if out_of_fold is not None and np.count_nonzero(out_of_fold.known) >= ENOUGH:
         samples = replace(samples, held_out=())
     else:
@@ -187,9 +195,9 @@ def build_index(
     if out_of_fold is not None:
         detector = _detector_out_of_fold(directions, labels, len(classes), out_of_fold)
     else:
-        validation = readable(samples.held_out, len(samples.kept))
-        detector = _detector(directions, labels, images, *validation, classes)
-        held_out = held_out or _held_out(images, *validation, classes)
+        validated = readable(samples.held_out, len(samples.kept))
+        detector = _detector(directions, labels, images, *validated, classes)
+        held_out = held_out or _held_out(images, *validated, classes)
     return ReferenceIndex(
         detector=detector,
         classes=classes,
@@ -199,6 +207,7 @@ def build_index(
         thumbnails=() if thumbnails is None else tuple(thumbnails.by_name[sample.name] for sample in kept),
         held_out=None if held_out is None else held_out.bounded(),
         taxonomy=taxonomy,
+        pooled=_pooled(of_kept, validated[1], np.array(labels_of_model(images, validated[0], classes), dtype=np.int64)),
     )
 
 
@@ -288,11 +297,24 @@ def _evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
     return [samples[place * len(samples) // count] for place in range(count)]
 
 
-def _thumbnail(prediction: Prediction) -> bytes:
-    stream, image = BytesIO(), prediction.image().copy()
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    image.save(stream, "JPEG", quality=_QUALITY)
-    return stream.getvalue()
+def _pooled(
+    answers: Sequence[Prediction], held_out: Sequence[Prediction], labels: NDArray[np.int_]
+) -> PooledFeatures | None:
+    """Return the features by which a class can be taught; None of a model that gives none.
+
+    Args:
+        answers: for the images of the index.
+        held_out: for validation images.
+        labels: of these, ``(M,)``.
+    """
+    kept = [answer.pooled for answer in answers if answer.pooled is not None]
+    if not kept or len(kept) < len(answers):
+        return None
+    places = [place for c in np.unique(labels) for place in np.flatnonzero(labels == c)[:_HELD_OUT_PER_CLASS]]
+    others = [pooled for place in places if (pooled := held_out[place].pooled) is not None]
+    features = np.stack(kept)
+    none = np.zeros((0, *features.shape[1:]), dtype=np.float32)
+    return PooledFeatures.of(features, np.stack(others) if others else none, labels[places])
 
 
 def _folder_of(engine: Engine) -> Path:

@@ -1,0 +1,24 @@
+"""Small pictures of the images of a reference index."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from PIL import Image
+
+THUMBNAIL_SIDE = 160
+MAX_THUMBNAIL_SIDE = 512
+"""Pixels of a thumbnail's longer side: of those that are written, and of those that are shown."""
+_QUALITY = 80
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """Return an image as a small JPEG file; drawn anew, so that nothing that its file says of camera or place is in it.
+
+    >>> len(thumbnail(Image.new("RGB", (400, 300)))) < 2000
+    True
+    """
+    stream, small = BytesIO(), image.copy()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    small.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()

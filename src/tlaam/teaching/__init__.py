@@ -1,0 +1,1 @@
+"""A finished model taught another class, without training and without PyTorch (docs/teaching.md)."""

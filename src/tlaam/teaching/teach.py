@@ -1,0 +1,213 @@
+"""A finished model taught: one class more, one fewer, another name, several in one. The given file stays as it is.
+
+The network stays as it is, too. Its classifiers, V and W, are solved anew on the features that the reference index
+keeps, and on those of the new class's photographs; so are temperature and thresholds. Without PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tlaam.errors import DataError
+from tlaam.inference.inputs import find_images
+from tlaam.inference.prediction import Prediction
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.similarity import Floats, cosines, unit
+from tlaam.reference.thumbnail import thumbnail
+from tlaam.taxonomy.files import read_taxonomy
+from tlaam.teaching.known import Figures, figures
+from tlaam.teaching.pupil import Pupil
+from tlaam.teaching.taxa import regrouped, with_class
+from tlaam.utils.text import printable
+
+_ALIKE = 0.5
+"""Share of a new class's photographs that the model surely names one class, from which on that is said."""
+_SAME = 1 - 1e-5
+"""Cosine from which on two embeddings, of which one is kept in 16 bits, are of the same pixels."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A model that was written, and what is known of it.
+
+    Attributes:
+        file: the ONNX file.
+        classes: its classes.
+        photographs: of the new class, that were learnt from.
+        unread: photographs that could not be read, each with the reason.
+        figures: how often classes are named right; None where no classifier was solved.
+        alike: an existing class that the model named many of the photographs, surely, and how many; None of none.
+        known_already: photographs that the model had learnt from, each with its class.
+    """
+
+    file: Path
+    classes: tuple[str, ...]
+    photographs: int = 0
+    unread: tuple[tuple[str, str], ...] = ()
+    figures: Figures | None = None
+    alike: tuple[str, int] | None = None
+    known_already: tuple[tuple[str, str], ...] = ()
+
+
+def add_class(
+    model: str | Path,
+    name: str,
+    images: str | Path | Iterable[str | Path],
+    out: str | Path,
+    *,
+    taxonomy: str | Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Taught:
+    """Write a model that knows one class more, from a few photographs.
+
+    Args:
+        model: an ONNX file with its reference index beside it.
+        name: of the class.
+        images: its photographs: files, folders and patterns.
+        out: the ONNX file to write; its reference index goes beside it.
+        taxonomy: a table of all classes' taxa, with the new one (`tlaam.taxonomy.files.read_taxonomy`); by default the
+            model's, in which only the new class's name is known.
+        progress: told (photographs done, photographs in all).
+
+    Raises:
+        ModelError: the model cannot be taught; the message says why and what to do.
+        DataError: the name is taken, or no photograph can be read.
+        MissingPackageError: the extra ``teach`` is not installed.
+    """
+    pupil = Pupil.opened(model, out)
+    name = pupil.free_name(name)
+    asked = find_images(images)
+    answers: list[Prediction] = []
+    for answer in pupil.engine.predict(asked):
+        answers.append(answer)
+        progress(len(answers), len(asked))
+    read = [answer for answer in answers if answer.error is None]
+    unread = tuple((answer.path, answer.error) for answer in answers if answer.error is not None)
+    if not read:
+        raise DataError(f"none of {len(asked)} photographs of '{printable(name)}' can be read: {unread[0][1]}")
+    directions = unit(np.stack([_given(answer.embedding) for answer in read]))
+    names = [f"{name}/{Path(answer.path).name}" for answer in read]
+    lesson = pupil.lesson.added(name, np.stack([_given(answer.pooled) for answer in read]), names)
+    own = pupil.index.taxonomy
+    if taxonomy is not None:
+        own = read_taxonomy(taxonomy, lesson.classes)
+    elif own is not None:
+        own = with_class(own, name)
+    index = replace(
+        pupil.index,
+        taxonomy=own,
+        embeddings=np.concatenate([pupil.index.embeddings, directions.astype(np.float16)]),
+        thumbnails=(
+            (*pupil.index.thumbnails, *(thumbnail(answer.image()) for answer in read)) if pupil.index.thumbnails else ()
+        ),
+    )
+    solved = pupil.write(lesson, index, f"learnt '{name}' from {len(read)} photographs")
+    found = figures(lesson, solved, pupil.lesson, pupil.heads.joint, range(len(pupil.classes)), new=len(pupil.classes))
+    return Taught(
+        Path(out), lesson.classes, len(read), unread, found, _alike(read), _known_already(read, directions, pupil.index)
+    )
+
+
+def remove_class(model: str | Path, name: str, out: str | Path) -> Taught:
+    """Write a model that does not know a class any more; as of `add_class` otherwise.
+
+    Raises:
+        ModelError, MissingPackageError: as of `add_class`.
+        DataError: the model has no such class, or would have but one.
+    """
+    pupil = Pupil.opened(model, out)
+    gone = pupil.place_of(name)
+    classes = tuple(each for place, each in enumerate(pupil.lesson.classes) if place != gone)
+    if len(classes) < 2:
+        raise DataError("a model tells two classes apart at least; this one would have but one.")
+    places: list[int | None] = [
+        None if place == gone else place - (place > gone) for place in range(len(pupil.lesson.classes))
+    ]
+    return _regrouped(pupil, classes, places, f"forgot '{name}'")
+
+
+def merge_classes(model: str | Path, names: Sequence[str], into: str, out: str | Path) -> Taught:
+    """Write a model for which several classes are one; as of `add_class` otherwise.
+
+    Args:
+        model: as of `add_class`.
+        names: of the classes, at least two.
+        into: the name of the one that they become, one of theirs or a new one.
+        out: as of `add_class`.
+
+    Raises:
+        ModelError, MissingPackageError: as of `add_class`.
+        DataError: the model has no such class, or would have but one, or the name is another class's.
+    """
+    pupil = Pupil.opened(model, out)
+    merged = sorted({pupil.place_of(name) for name in names})
+    if len(merged) < 2:
+        raise DataError("give two classes at least that are to become one.")
+    into = pupil.free_name(into, but=[pupil.lesson.classes[place] for place in merged])
+    kept = [place for place in range(len(pupil.lesson.classes)) if place not in merged[1:]]
+    if len(kept) < 2:
+        raise DataError("a model tells two classes apart at least; this one would have but one.")
+    classes = tuple(into if place == merged[0] else pupil.lesson.classes[place] for place in kept)
+    places: list[int | None] = [
+        kept.index(merged[0] if place in merged else place) for place in range(len(pupil.lesson.classes))
+    ]
+    listed = ", ".join(f"'{pupil.lesson.classes[place]}'" for place in merged)
+    return _regrouped(pupil, classes, places, f"took {listed} for one, '{into}'")
+
+
+def rename_class(model: str | Path, old: str, new: str, out: str | Path) -> Taught:
+    """Write a model in which a class has another name; no answer changes.
+
+    Raises:
+        ModelError, MissingPackageError: as of `add_class`; but a model without a reference index can be renamed.
+        DataError: the model has no such class, or the name is another class's.
+    """
+    pupil = Pupil.opened(model, out, learns=False)
+    old = pupil.classes[pupil.place_of(old)]
+    new = pupil.free_name(new, but=[old])
+    pupil.rename(old, new)
+    return Taught(Path(out), tuple(new if name == old else name for name in pupil.classes))
+
+
+def _regrouped(pupil: Pupil, classes: tuple[str, ...], places: Sequence[int | None], said: str) -> Taught:
+    """Write a model of other classes (`Lesson.relabelled`)."""
+    lesson, index = pupil.lesson.relabelled(classes, places), pupil.index
+    kept = [row for row, label in enumerate(index.labels) if places[label] is not None]
+    index = replace(
+        index,
+        embeddings=index.embeddings[kept],
+        thumbnails=tuple(index.thumbnails[row] for row in kept) if index.thumbnails else (),
+        taxonomy=None if index.taxonomy is None else regrouped(index.taxonomy, classes, list(places)),
+    )
+    solved = pupil.write(lesson, index, said)
+    return Taught(pupil.out, classes, figures=figures(lesson, solved, pupil.lesson, pupil.heads.joint, places))
+
+
+def _given(values: Floats | None) -> Floats:
+    assert values is not None  # a `Pupil` gives both
+    return values
+
+
+def _alike(answers: Sequence[Prediction]) -> tuple[str, int] | None:
+    """Return the class that the model surely names many photographs, and how many."""
+    counts = Counter(answer.label for answer in answers if answer.verdict == "sure")
+    (name, count), *_ = counts.most_common(1) or [(None, 0)]
+    return (name, count) if name is not None and count >= _ALIKE * len(answers) else None
+
+
+def _known_already(
+    answers: Sequence[Prediction], directions: Floats, index: ReferenceIndex
+) -> tuple[tuple[str, str], ...]:
+    """Return the photographs that are among the index's images, and as what."""
+    alike = cosines(directions, unit(index.embeddings))
+    nearest = alike.argmax(1)
+    return tuple(
+        (answer.path, index.classes[index.labels[place]])
+        for answer, place, row in zip(answers, nearest, alike, strict=True)
+        if row[place] > _SAME
+    )
