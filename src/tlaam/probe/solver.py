@@ -31,8 +31,6 @@ from tlaam.probe.linear import (
     of_all_classes,
     temperature,
 )  # fmt: skip
-from tlaam.probe.minibatch import MinibatchPath
-from tlaam.probe.selection import fit_by_minibatches
 
 __all__ = [
     "ENOUGH", "EXACT_BYTES", "L2_GRID", "L2_STEP", "LinearProbe", "ProbeFit", "Scaling", "fit_probe",
@@ -74,6 +72,8 @@ def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Sc
     [0, 1]
     """
     if _is_large(features, classes):
+        from tlaam.probe.minibatch import MinibatchPath  # PyTorch, which all else goes without
+
         return MinibatchPath(features, labels, classes, scaling).at(l2)
     return _Path(features, labels, classes, scaling, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
 
@@ -172,6 +172,8 @@ def fit_probe(
         DataError: as of `solve`.
     """
     if _is_large(features, classes):
+        from tlaam.probe.selection import fit_by_minibatches
+
         return fit_by_minibatches(features, labels, classes, folds, l2s, scalings, weaker=tuple(l2s) == L2_GRID)
     held, known = np.zeros(len(labels), dtype=bool), np.zeros(len(labels), dtype=bool)
     sides: list[NDArray[np.bool_]] = []

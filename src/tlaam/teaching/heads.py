@@ -13,7 +13,7 @@ from tlaam.probe.linear import LinearProbe
 if TYPE_CHECKING:
     import onnx
 
-_SHARED, _JOINT = "network.classifier.", "network.joint."
+_SHARED, _JOINT = "network.classifier.weight", "network.joint.weight"
 _PER_CLASS = ("probabilities", "raw_probabilities", "object_probabilities", "parts_probabilities")
 
 
@@ -38,7 +38,7 @@ def read_heads(proto: onnx.ModelProto) -> Heads:
     shared, joint = (_probe(proto.graph, name) for name in (_SHARED, _JOINT))
     if shared is None or joint is None:
         raise ModelError(
-            "it has no joint classifier to be solved anew; models of fusion=joint, the default, can be taught."
+            "the model has no joint classifier to be solved anew; models of fusion=joint, the default, can be taught."
         )
     return Heads(shared, joint)
 
@@ -48,13 +48,18 @@ def replace_heads(proto: onnx.ModelProto, heads: Heads) -> None:
     import onnx
 
     graph, classes = proto.graph, len(heads.shared.bias)
-    for prefix, probe in ((_SHARED, heads.shared), (_JOINT, heads.joint)):
-        for suffix, values in (("weight", probe.weight), ("bias", probe.bias)):
-            tensor = _tensor(graph, prefix + suffix)
-            assert tensor is not None
-            kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(kind), tensor.name))
-    _reshape_parts(graph, classes)
+    for name, probe in ((_SHARED, heads.shared), (_JOINT, heads.joint)):
+        weight = _weight(graph, name)
+        assert weight is not None
+        kind = onnx.helper.tensor_dtype_to_np_dtype(weight.data_type)
+        weight.CopyFrom(onnx.numpy_helper.from_array(probe.weight.astype(kind), weight.name))
+        bias = f"{weight.name}/bias_of_{classes}_classes"
+        graph.initializer.append(onnx.numpy_helper.from_array(probe.bias.astype(kind), bias))
+        nodes = _nodes(graph, weight.name)
+        _reshape(graph, {node.output[0] for node in nodes}, classes)
+        for node in nodes:
+            node.input[:] = [*node.input[:2], bias]
+    _drop_unread(graph)
     del graph.value_info[:]  # what the exporter noted of shapes within
     for output in graph.output:
         if output.name in _PER_CLASS:
@@ -72,34 +77,60 @@ def seal(proto: onnx.ModelProto, texts: dict[str, str]) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _reshape_parts(graph: onnx.GraphProto, classes: int) -> None:
-    """Let the parts' scores ``(B·N, C)`` become ``(B, N, C)`` of another C: what they are reshaped to is a constant."""
+def _reshape(graph: onnx.GraphProto, scores: set[str], classes: int) -> None:
+    """Let scores of parts ``(B·N, C)`` become ``(B, N, C)`` of another C: what they are reshaped to is a constant."""
     import onnx
 
-    weights = _tensor(graph, _SHARED + "weight")
-    assert weights is not None
-    scores = {node.output[0] for node in graph.node if node.op_type == "Gemm" and weights.name in node.input}
-    for number, node in enumerate(n for n in graph.node if n.op_type == "Reshape" and n.input[0] in scores):
+    for number, node in enumerate(node for node in graph.node if node.op_type == "Reshape" and node.input[0] in scores):
         shape = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
         sides = onnx.numpy_helper.to_array(shape).copy()
         sides[-1] = classes
-        name = f"{shape.name}/of_{classes}_classes_{number}"  # its own: others may read the old one
+        name = f"{node.input[0]}/shape_{number}_of_{classes}_classes"  # its own: others may read the old one
         graph.initializer.append(onnx.numpy_helper.from_array(sides, name))
         node.input[1] = name
 
 
-def _probe(graph: onnx.GraphProto, prefix: str) -> LinearProbe | None:
+def _drop_unread(graph: onnx.GraphProto) -> None:
+    """Remove constants that nothing reads any more; the graphs within nodes read none of these."""
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.input}
+    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    read |= {name for within in inner for node in within.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _probe(graph: onnx.GraphProto, name: str) -> LinearProbe | None:
+    """Return the classifier of a weight's name; None where there is none, or none of the form that is known."""
     import onnx
 
-    weight, bias = (_tensor(graph, prefix + suffix) for suffix in ("weight", "bias"))
-    if weight is None or bias is None:
+    weight = _weight(graph, name)
+    nodes = [] if weight is None else _nodes(graph, weight.name)
+    if weight is None or not nodes:
         return None
-    values, offsets = (onnx.numpy_helper.to_array(tensor).astype(np.float64) for tensor in (weight, bias))
-    if values.ndim != 2 or offsets.shape != values.shape[:1]:
+    values = onnx.numpy_helper.to_array(weight).astype(np.float64)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    given = {node.input[2] if len(node.input) > 2 else "" for node in nodes}  # a bias of zeros is left out
+    if values.ndim != 2 or len(given) > 1 or not given <= {"", *tensors}:
         return None
-    return LinearProbe(values, offsets)
+    (bias,) = given
+    offsets = onnx.numpy_helper.to_array(tensors[bias]).astype(np.float64) if bias else np.zeros(len(values))
+    return LinearProbe(values, offsets) if offsets.shape == values.shape[:1] else None
 
 
-def _tensor(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
+def _weight(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
     found = [tensor for tensor in graph.initializer if tensor.name.endswith(name)]
     return found[0] if len(found) == 1 else None
+
+
+def _nodes(graph: onnx.GraphProto, weight: str) -> list[onnx.NodeProto]:
+    """Return what multiplies by a weight, each as `x Wᵀ + b`."""
+    found = [node for node in graph.node if weight in node.input]
+    plain = all(node.op_type == "Gemm" and node.input[1] == weight and _transposes(node) for node in found)
+    return found if plain else []
+
+
+def _transposes(node: onnx.NodeProto) -> bool:
+    given = {attribute.name: attribute for attribute in node.attribute}
+    scales = [given[name].f for name in ("alpha", "beta") if name in given]
+    return "transB" in given and given["transB"].i == 1 and all(scale == 1 for scale in scales)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 HISTORY = "taught"
 """Name of the entry of a file's metadata that lists how its classes were changed, as a list of texts in JSON."""
 
+_FINDS_ALONE = ("none", "center", "full", "foreground", "scda", "aolm")
+"""Localisers that do not ask the classifiers where the object is."""
 _CHANGED = "classes changed since"
 _AGREEMENT = 1e-3
 """Largest difference of probabilities between the written graph and its classifiers, solved in float64."""
@@ -144,6 +146,14 @@ class Pupil:
                 f"the reference index of {path} was written by a version that kept no features; write it again (tlaam "
                 "index RUN), and export the run again."
             )
+        settings = json.loads(self.texts.get("model", "{}"))
+        localizer, parts = settings.get("localizer"), settings.get("parts")
+        if localizer not in _FINDS_ALONE or parts == "contribution":
+            raise ModelError(
+                f"{path} finds the object or its parts by what its classifiers say (localizer={localizer}, "
+                f"parts={parts}), so that with other ones it would see other features; train it with "
+                "localizer=foreground, the default, or with the new class."
+            )
         weight = self.heads.joint.weight
         if weight.shape[1] != index.pooled.scales.size:
             raise ModelError(
@@ -174,7 +184,7 @@ class Pupil:
             DataError: it is empty or no text, or a class has it, or one that differs by letter case alone.
         """
         name = clean_name(name)
-        if not name.strip():
+        if not any(c.isprintable() and not c.isspace() for c in name):
             raise DataError("the name of a class cannot be empty.")
         require_text(name, "the name of a class")
         for each in self.classes:
