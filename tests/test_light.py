@@ -29,7 +29,7 @@ from tlaam.inference.onnx_file import CHECKSUM
 from tlaam.reference.file import read_index, write_index
 from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
 from tlaam.taxonomy.tree import Taxonomy
-from tlaam.utils.extras import SERVE, TRAIN, install_hint
+from tlaam.utils.extras import SERVE, TEACH, TRAIN, install_hint
 
 ROOT = Path(__file__).parents[1]
 TOUR = ROOT / "examples" / "api_tour.py"
@@ -223,6 +223,9 @@ def test_a_verb_works_or_says_in_one_line_what_it_needs(
             "",
             f"tlaam: tlaam {verb} needs {needed}: {install_hint('serve')}\n",
         )
+    elif verb in ("add-class", "rename", "merge", "remove"):
+        needed = ", ".join(TEACH.values())
+        assert refused == (2, "", f"tlaam: tlaam {verb} needs {needed}: {install_hint('teach')}\n")
     else:
         extra = {"clean": "clean", "export": "export", "quickstart": "quickstart"}.get(verb, "train")
         assert refused == (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tlaam.field.transfer import Mode
     from tlaam.inference.backend import Precision
     from tlaam.reference.index import LookAlike
+    from tlaam.teaching.teach import Taught
 
 Progress = Callable[[int, int], None]
 
@@ -360,6 +361,40 @@ class Classifier:
         return export_run(
             self.engine, Path(path), images, precision=precision, calibration=calibration, progress=progress
         ).parities
+
+    def add_class(
+        self,
+        name: str,
+        images: str | Path | Sequence[str | Path],
+        out: str | Path,
+        *,
+        taxonomy: str | Path | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Taught:
+        """Write an exported model that knows one class more, from a few photographs; this one stays as it is.
+
+        Args:
+            name: of the class.
+            images: its photographs: files, folders and patterns.
+            out: the ONNX file to write, with its reference index beside it; `load` it.
+            taxonomy: a table of all classes' taxa, with the new one.
+            progress: called with (photographs done, photographs in all).
+
+        Returns:
+            What is known of the new model: ``figures.new`` is the share of the photographs that were named right by
+            classifiers that had not seen them.
+
+        Raises:
+            ModelError: this is no exported file, or one that cannot be taught; the message says why and what to do.
+            DataError: the name is taken, or no photograph can be read.
+            MissingPackageError: the extra ``teach`` is not installed.
+        """
+        require_extra("Classifier.add_class", "teach")
+        from tlaam.teaching.teach import add_class
+
+        if self.path is None:
+            raise ModelError("only a model that was loaded from a file that tlaam export wrote can be taught.")
+        return add_class(self.path, name, images, out, taxonomy=taxonomy, progress=progress)
 
     def push_to_hub(self, repo_id: str, data: Any = None, **options: Any) -> str:
         """Send the model to the Hugging Face hub with a card of what is measured; return its address.
