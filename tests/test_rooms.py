@@ -14,8 +14,8 @@ ROOT = Path(tlaam.__file__).parent
 FILES = {"__init__.py", "__main__.py", "_version.py", "errors.py", "py.typed"}
 ROOMS = {
     "api", "cleaning", "cli", "comparison", "config", "data", "evaluation", "export", "field", "hub", "inference",
-    "models", "pocket", "probe", "publish", "reference", "reports", "runs", "service", "taxonomy", "training", "utils",
-    "visualization", "workflows",
+    "models", "pocket", "probe", "publish", "reference", "reports", "runs", "service", "taxonomy", "teaching",
+    "training", "utils", "visualization", "workflows",
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ class PooledFeatures:
         """Return features ``(N, V, K)`` and ``(M, V, K)`` in 8 bits, each channel by its largest value.
 
         >>> kept = PooledFeatures.of(np.array([[[1.0, 0.0]], [[-2.0, 0.0]]]), np.zeros((0, 1, 2)), np.zeros(0, int))
-        >>> kept.features().round(2).tolist()
+        >>> kept.features().astype(float).round(2).tolist()
         [[[1.01, 0.0]], [[-2.0, 0.0]]]
         """
         largest = np.abs(np.concatenate([features, held_out])).max(0) / _LARGEST
