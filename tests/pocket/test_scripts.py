@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from tlaam.field.exif import read_shot
 from tlaam.inference.backend import Answers
 from tlaam.inference.engine import Engine, ReadImage
 from tlaam.pocket.facts import facts_of
+from tlaam.reference.contrast import Contrast
 from tlaam.reference.index import ReferenceIndex
-from tlaam.reference.ood_detector import NO_THRESHOLD, OODDetector
+from tlaam.reference.ood_detector import NO_THRESHOLD, NearStrangers, OODDetector
+from tlaam.reference.similarity import unit
 from tlaam.service.rows import answered
 from tlaam.taxonomy.answers import Answering
 from tlaam.taxonomy.tree import Taxonomy
@@ -142,11 +145,16 @@ class _Told(StubModel):
         return self.answers
 
 
-def index_of(threshold: float) -> ReferenceIndex:
+def index_of(threshold: float, *, near: bool = False) -> ReferenceIndex:
     random = np.random.default_rng(6)
     buffer = BytesIO()
     Image.new("RGB", (8, 6), "teal").save(buffer, "JPEG")
     detector = OODDetector(random.normal(size=(4, 7)).astype(np.float16), threshold, 0.6)
+    if near:
+        labels = np.arange(60) % 4
+        contrast = Contrast.fit(unit(random.normal(size=(60, 7)) + 2 * np.eye(4, 7)[labels]), labels)
+        assert contrast is not None
+        detector = replace(detector, near=NearStrangers(contrast, 1.0, 0.05))
     embeddings = random.normal(size=(20, 7)).astype(np.float16)
     embeddings[3] = embeddings[9]
     names = tuple(map(str, range(20)))
@@ -165,13 +173,17 @@ done(given.outputs.map((outputs, row) => {
 }));"""
 
 
-@pytest.mark.parametrize("kind", ["alone", "index", "cannot tell", "taxonomy"])
+@pytest.mark.parametrize("kind", ["alone", "index", "cannot tell", "taxonomy", "near"])
 def test_the_record_is_pythons(kind: str, node: Run) -> None:
     rows = 12
     answers = drawn_answers(rows, len(CLASSES))
     model = _Told(answers)
-    index = None if kind == "alone" else index_of(NO_THRESHOLD if kind == "cannot tell" else 0.3)
+    index = None if kind == "alone" else index_of(NO_THRESHOLD if kind == "cannot tell" else 0.3, near=kind == "near")
     engine = Engine(model, index=index)  # type: ignore[arg-type]
+    if kind == "near":
+        assert engine.detector is not None and answers.embeddings is not None
+        told = engine.detector.similarity(answers.embeddings)
+        assert (told < replace(engine.detector, near=None).similarity(answers.embeddings)).sum() >= 3, "it decides some"
     if kind == "taxonomy":
         taxonomy = Taxonomy(CLASSES, ("species", "genus"), TAXA)
         engine.use_answering(Answering(taxonomy, promise=0.95, thresholds=(45000, 40000), chosen_on=300))

@@ -72,7 +72,8 @@ def _detector(engine: Engine) -> dict[str, Any] | None:
     if detector is None:
         return None
     means = base64.b64encode(detector.means.astype("<f2").tobytes()).decode("ascii")
-    return {"threshold": detector.threshold, "sure_from": detector.sure_from, "means": means}
+    near = None if detector.near is None else {**detector.near.facts(), **detector.near.contrast.to_facts()}
+    return {"threshold": detector.threshold, "sure_from": detector.sure_from, "means": means, "near": near}
 
 
 def _answering(engine: Engine) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlaam.errors import ModelError
+from tlaam.reference.contrast import Contrast
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import OODDetector
 from tlaam.reference.pooled import PooledFeatures
@@ -41,6 +42,8 @@ _ARRAYS = {
 """Type and number of axes of each array of the file."""
 _POOLED = {"pooled": ("|i1", 3), "held_out": ("|i1", 3), "held_out_labels": ("<i4", 1), "scales": ("<f4", 2)}
 """The same of those that a file has beside them, where the model can be taught a class."""
+_CONTRAST = {"mean": ("<f4", 1), "axes": ("<f2", 2), "centres": ("<f4", 2), "spread": ("<f4", 1)}
+"""The same of those that a file has beside them, where near strangers are told by them."""
 _DIRECTORY = 1 << 12
 """Last bytes of a file, in which its arrays are named."""
 
@@ -57,15 +60,19 @@ def to_bytes(index: ReferenceIndex) -> bytes:
         "ends": np.cumsum([len(thumbnail) for thumbnail in index.thumbnails], dtype=np.int64),
         "facts": np.frombuffer(json.dumps(facts).encode("ascii"), np.uint8),
     }
-    if index.pooled is None:
-        return arrays_to_bytes(arrays, _ARRAYS)
-    arrays |= {
-        "pooled": index.pooled.values,
-        "held_out": index.pooled.held_out,
-        "held_out_labels": index.pooled.held_out_labels,
-        "scales": index.pooled.scales,
-    }
-    return arrays_to_bytes(arrays, _ARRAYS | _POOLED)
+    kinds = _ARRAYS
+    if index.pooled is not None:
+        kinds = kinds | _POOLED
+        arrays |= {
+            "pooled": index.pooled.values,
+            "held_out": index.pooled.held_out,
+            "held_out_labels": index.pooled.held_out_labels,
+            "scales": index.pooled.scales,
+        }
+    if index.detector.near is not None:
+        kinds = kinds | _CONTRAST
+        arrays |= index.detector.near.contrast.arrays()
+    return arrays_to_bytes(arrays, kinds)
 
 
 def write_index(index: ReferenceIndex, path: Path) -> None:
@@ -97,7 +104,9 @@ def read_index(path: Path) -> ReferenceIndex:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
-        kinds = _ARRAYS | _POOLED if b"pooled.npy" in content[-_DIRECTORY:] else _ARRAYS
+        kinds = _ARRAYS
+        for mark, more in ((b"pooled.npy", _POOLED), (b"spread.npy", _CONTRAST)):
+            kinds = kinds | more if mark in content[-_DIRECTORY:] else kinds
         return replace(_index(arrays_of(content, kinds)), digest=digest_of(content))
     except UNFIT as error:
         raise ModelError(
@@ -129,7 +138,7 @@ def _index(arrays: dict[str, NDArray[Any]]) -> ReferenceIndex:
     if not np.isfinite(embeddings).all():
         raise ValueError("its embeddings are not finite")
     return ReferenceIndex(
-        OODDetector.checked(means, facts),
+        OODDetector.checked(means, facts, Contrast.checked(arrays, means.shape[1]) if "spread" in arrays else None),
         classes,
         embeddings,
         labels,

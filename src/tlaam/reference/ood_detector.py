@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tlaam.reference.contrast import Contrast
 from tlaam.reference.similarity import Floats, cosines, unit
 
 Verdict = Literal["sure", "unsure", "stranger", "nothing found"]
@@ -45,6 +46,29 @@ _MAX_TEXT = 1 << 23
 
 
 @dataclass(frozen=True)
+class NearStrangers:
+    """What tells near strangers: the contrast, as a similarity.
+
+    Attributes:
+        contrast: of the classes.
+        threshold: least contrast of an image that is in distribution.
+        scale: what a unit of contrast counts, in similarity.
+    """
+
+    contrast: Contrast = field(repr=False)
+    threshold: float
+    scale: float
+
+    def similarity(self, directions: Floats, threshold: float) -> NDArray[np.float64]:
+        """Return the contrast of directions ``(B, E)`` as a similarity, whose threshold is that other one, ``(B,)``."""
+        return np.clip(threshold + self.scale * (self.contrast.of(directions) - self.threshold), -1, 1)
+
+    def facts(self) -> dict[str, float]:
+        """Return its numbers."""
+        return {"threshold": self.threshold, "scale": self.scale}
+
+
+@dataclass(frozen=True)
 class OODDetector:
     """What is needed to say of an image whether it looks like those that a model learnt from.
 
@@ -53,15 +77,19 @@ class OODDetector:
         threshold: least similarity of an image that is in distribution.
         sure_from: least probability of an answer that counts as sure.
         chosen_on: what the two were chosen on, to be read by people.
+        near: what tells near strangers; None of a model that is not known to tell them better by it.
     """
 
     means: NDArray[np.float16] = field(repr=False)
     threshold: float
     sure_from: float
     chosen_on: str = ""
+    near: NearStrangers | None = None
 
     def similarity(self, embeddings: Floats) -> NDArray[np.float64]:
-        """Return how much images look like those that were learnt from: the cosine to the nearest class mean, ``(B,)``.
+        """Return how much images look like those that were learnt from, ``(B,)``.
+
+        It is the cosine to the nearest class mean, or, where that is less, what `near` says.
 
         Args:
             embeddings: ``(B, E)``, of any length.
@@ -70,6 +98,8 @@ class OODDetector:
             ModelError: E is another model's.
         """
         nearest: NDArray[np.float64] = cosines(embeddings, self._directions).max(1)
+        if self.near is not None:
+            nearest = np.minimum(nearest, self.near.similarity(unit(embeddings), self.threshold))
         return np.where(np.isnan(nearest), -1.0, nearest)  # nothing is less alike
 
     @property
@@ -90,7 +120,8 @@ class OODDetector:
         if self.means.nbytes > _MAX_TEXT:
             return None
         means = base64.b64encode(self.means.astype("<f2").tobytes()).decode("ascii")
-        return json.dumps({**self.facts(), "classes": len(self.means), "means": means})
+        near = {} if self.near is None else {"near": {**self.near.facts(), **self.near.contrast.to_facts()}}
+        return json.dumps({**self.facts(), "classes": len(self.means), "means": means, **near})
 
     @classmethod
     def from_text(cls, text: str, classes: int) -> OODDetector:
@@ -105,11 +136,13 @@ class OODDetector:
         values = np.frombuffer(base64.b64decode(facts["means"], validate=True), "<f2")
         if values.size == 0 or values.size % classes:
             raise ValueError("its means are no table of classes")
-        return cls.checked(values.reshape(classes, -1), facts)
+        means = values.reshape(classes, -1)
+        contrast = Contrast.from_facts(facts["near"], means.shape[1]) if "near" in facts else None
+        return cls.checked(means, facts, contrast)
 
     @classmethod
-    def checked(cls, means: NDArray[Any], facts: dict[str, Any]) -> OODDetector:
-        """Return the detector of means ``(C, E)`` and of `facts` that come from somewhere else.
+    def checked(cls, means: NDArray[Any], facts: dict[str, Any], contrast: Contrast | None = None) -> OODDetector:
+        """Return the detector of means ``(C, E)``, of `facts` and of a contrast that come from somewhere else.
 
         Raises:
             ValueError: they are none.
@@ -122,15 +155,24 @@ class OODDetector:
                 raise ValueError("a threshold is no number")
         if not isinstance(chosen_on, str):
             raise ValueError("'chosen_on' is no text")
-        return cls(means, float(threshold), float(sure_from), chosen_on)  # type: ignore[arg-type]
+        near = None if contrast is None else _near(contrast, facts.get("near"))
+        return cls(means, float(threshold), float(sure_from), chosen_on, near)  # type: ignore[arg-type]
 
     def facts(self) -> dict[str, Any]:
-        """Return all but the means as plain values."""
-        return {"threshold": self.threshold, "sure_from": self.sure_from, "chosen_on": self.chosen_on}
+        """Return all but the arrays as plain values."""
+        plain = {"threshold": self.threshold, "sure_from": self.sure_from, "chosen_on": self.chosen_on}
+        return plain if self.near is None else {**plain, "near": self.near.facts()}
 
     @cached_property
     def _directions(self) -> NDArray[np.float32]:
         return unit(self.means)
+
+
+def _near(contrast: Contrast, facts: Any) -> NearStrangers:
+    threshold, scale = (facts.get(name) if isinstance(facts, dict) else None for name in ("threshold", "scale"))
+    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in (threshold, scale)):
+        raise ValueError("a threshold of near strangers is no number")
+    return NearStrangers(contrast, float(threshold), float(scale))  # type: ignore[arg-type]
 
 
 def sure_from(probabilities: Floats, right: NDArray[np.bool_]) -> float:

@@ -60,6 +60,14 @@ def class_means(directions: Floats, labels: NDArray[np.integer[Any]], classes: i
 
 
 def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
+    """Return what `left_out` does of the M images of which something is known, ``(M,)``."""
+    similarity, known = left_out(directions, labels, classes)
+    return similarity[known]
+
+
+def left_out(
+    directions: Floats, labels: NDArray[np.integer[Any]], classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return each image's similarity to the nearest class mean, had it not been among those the means are taken of.
 
     Nor had its copies, which would flatter: images of the same embedding, whatever file and class they are in. Of
@@ -71,7 +79,7 @@ def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], cl
         classes: C.
 
     Returns:
-        ``(M,)``, of the M images whose class has others.
+        The similarities ``(N,)``, and whether the image's class has others, ``(N,)``: of the rest nothing is known.
     """
     sums, counts = np.zeros((classes, directions.shape[1])), np.bincount(labels, minlength=classes)
     np.add.at(sums, labels, directions)
@@ -80,14 +88,13 @@ def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], cl
     similarities[np.arange(len(labels)), labels] = (rest * directions).sum(1)
     others = counts[labels] - 1
     for same in copies(directions):
-        left_out, left = sums.copy(), counts.copy()
-        np.subtract.at(left_out, labels[same], directions[same])
+        rest_of_sums, left = sums.copy(), counts.copy()
+        np.subtract.at(rest_of_sums, labels[same], directions[same])
         np.subtract.at(left, labels[same], 1)
-        left_out[left == 0] = 0  # but for rounding it is
-        similarities[same] = directions[same] @ unit(left_out).T
+        rest_of_sums[left == 0] = 0  # but for rounding it is
+        similarities[same] = directions[same] @ unit(rest_of_sums).T
         others[same] = left[labels[same]]
-    kept: NDArray[np.float64] = similarities.max(1)[others > 0]
-    return kept
+    return similarities.max(1), others > 0
 
 
 def copies(directions: Floats) -> Iterator[NDArray[np.int_]]:

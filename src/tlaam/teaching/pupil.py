@@ -24,6 +24,7 @@ from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.ood_detector import ENOUGH, NO_THRESHOLD, OODDetector, quantile, sure_from
 from tlaam.reference.pooled import PooledFeatures
 from tlaam.reference.similarity import Floats, class_means, similarity_left_out, unit
+from tlaam.reference.thresholds import by_training_images
 from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
 from tlaam.teaching.heads import Heads, read_heads, replace_heads, seal
 from tlaam.teaching.lesson import Lesson
@@ -241,13 +242,17 @@ class Pupil:
         was, before = self.index.detector, self.index
         count = len(lesson.classes)
         sure = sure_from(np.exp(answers.scores.max(1)), answers.scores.argmax(1) == answers.labels)
+        chosen_on = was.chosen_on if _CHANGED in was.chosen_on else f"{was.chosen_on}; {_CHANGED}"
+        if was.near is not None:
+            return by_training_images(
+                directions, lesson.labels, count, sure_from=max(sure, was.sure_from), chosen_on=chosen_on
+            )
         threshold = NO_THRESHOLD
         if was.tells_strangers:
             known = similarity_left_out(unit(before.embeddings), before.labels, len(before.classes))
             share = float((known < was.threshold).mean()) if len(known) else 0.0
             found = similarity_left_out(directions, lesson.labels, count)
             threshold = quantile(found, share) if len(found) else was.threshold
-        chosen_on = was.chosen_on if _CHANGED in was.chosen_on else f"{was.chosen_on}; {_CHANGED}"
         return OODDetector(
             class_means(directions, lesson.labels, count),
             threshold,

@@ -32,6 +32,7 @@ from tlaam.reference.ood_detector import (
 )
 from tlaam.reference.pooled import PooledFeatures
 from tlaam.reference.similarity import class_means, similarity_left_out, unit
+from tlaam.reference.thresholds import by_training_images
 from tlaam.reference.thumbnail import thumbnail
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
@@ -228,13 +229,13 @@ def _detector_out_of_fold(
     directions: NDArray[np.float32], labels: NDArray[np.int_], classes: int, answers: OutOfFold
 ) -> OODDetector:
     """Return the detector of frozen features, to which training images are as new as any, each without itself."""
-    similarity = similarity_left_out(directions, labels, classes)
     known = answers.known
-    return OODDetector(
-        class_means(directions, labels, classes),
-        quantile(similarity, 1 - IN_DISTRIBUTION) if len(similarity) else NO_THRESHOLD,
-        sure_from(answers.score[known], (answers.predicted == answers.labels)[known]),
-        f"{known.sum()} training images, out of fold{rough(int(known.sum()))}",
+    return by_training_images(
+        directions,
+        labels,
+        classes,
+        sure_from=sure_from(answers.score[known], (answers.predicted == answers.labels)[known]),
+        chosen_on=f"{known.sum()} training images, out of fold{rough(int(known.sum()))}",
     )
 
 

@@ -9,7 +9,11 @@ const BRANCHES = {
 
 /** Read what a page needs of a model: its facts (model.json), and the bytes of its look-alikes where it has some. */
 export function prepared(facts, alike = null, pictures = null) {
-  const detector = facts.detector && { ...facts.detector, directions: units(halves(bytes(facts.detector.means)), facts.classes.length) };
+  const detector = facts.detector && {
+    ...facts.detector,
+    directions: units(halves(bytes(facts.detector.means)), facts.classes.length),
+    near: facts.detector.near ? contrastOf(facts.detector.near) : null,
+  };
   const looks = facts.look_alikes;
   return {
     ...facts,
@@ -36,7 +40,7 @@ export function record(model, outputs, path, photo, { top = 5, alike = 4 } = {})
     const message = `The model gives no answer for '${path}': what it computes is not finite. The model may be damaged.`;
     return refused(path, "failed", message);
   }
-  const similarity = model.detector && embedding ? Math.max(...cosines(embedding, model.detector.directions)) : null;
+  const similarity = model.detector && embedding ? similarityOf(model.detector, embedding) : null;
   const ranked = model.answering ? taxon(model.answering, said.fused) : null;
   const sure = ranked ? Number(ranked.depth === 0) : Math.max(...said.fused);
   const verdict = similarity === null ? null : judged(model.detector, similarity, sure);
@@ -95,6 +99,33 @@ function boxes(values, [across, down]) {
     found.push([values[at] * across, values[at + 1] * down, values[at + 2] * across, values[at + 3] * down]);
   }
   return found;
+}
+
+/** How much an embedding looks like the classes (tlaam.reference.ood_detector.OODDetector.similarity). */
+function similarityOf(detector, embedding) {
+  const nearest = Math.max(...cosines(embedding, detector.directions));
+  if (!detector.near) return nearest;
+  const { threshold, scale } = detector.near;
+  const told = detector.threshold + scale * (contrast(detector.near, embedding) - threshold);
+  return Math.min(nearest, Math.max(-1, Math.min(1, told)));
+}
+
+/** Squared distance to all images less that to the nearest class (tlaam.reference.contrast). */
+function contrast({ mean, axes, centres, spread }, embedding) {
+  const rank = spread.length;
+  const z = new Float64Array(rank);
+  embedding.forEach((value, at) => {
+    for (let axis = 0; axis < rank; axis++) z[axis] += (value - mean[at]) * axes[at * rank + axis];
+  });
+  const distance = (from) => z.reduce((sum, value, axis) => sum + (value - centres[from + axis]) ** 2, 0);
+  let nearest = Infinity;
+  for (let from = 0; from < centres.length; from += rank) nearest = Math.min(nearest, distance(from));
+  return z.reduce((sum, value, axis) => sum + value ** 2 / spread[axis], 0) - nearest;
+}
+
+function contrastOf(near) {
+  const [mean, centres, spread] = [near.mean, near.centres, near.spread].map((text) => singles(bytes(text)));
+  return { ...near, mean, centres, spread, axes: halves(bytes(near.axes)) };
 }
 
 function judged(detector, similarity, sure) {
@@ -182,6 +213,12 @@ function unit(values) {
 
 function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+/** Decode little-endian floats. */
+function singles(content) {
+  const view = new DataView(content.buffer, content.byteOffset, content.byteLength);
+  return Float32Array.from({ length: content.byteLength / 4 }, (_, at) => view.getFloat32(4 * at, true));
 }
 
 /** Decode little-endian half floats. */

@@ -1,0 +1,84 @@
+"""What a detector is chosen by: images that a model has not seen, or does not know better for having seen them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlaam.data.folds import stratified_folds
+from tlaam.reference.contrast import Contrast
+from tlaam.reference.ood_detector import IN_DISTRIBUTION, NO_THRESHOLD, NearStrangers, OODDetector, quantile
+from tlaam.reference.similarity import Floats, class_means, copies, left_out
+
+_FOLDS = 5
+_ENOUGH = 60
+"""Images below which near strangers are not told: their contrast would be chosen on too few."""
+
+
+def by_training_images(
+    directions: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
+    classes: int,
+    *,
+    sure_from: float,
+    chosen_on: str,
+    share: float = 1 - IN_DISTRIBUTION,
+) -> OODDetector:
+    """Return the detector of features that were not fitted to the images: each is compared without itself.
+
+    Of the images of an index `share` count as strangers, by one threshold or the other: each is as often crossed as the
+    other one.
+
+    Args:
+        directions: embeddings of length 1, ``(N, E)``.
+        labels: ``(N,)``.
+        classes: C.
+        sure_from, chosen_on: as of `OODDetector`.
+        share: of the images that are to be strangers.
+    """
+    means = class_means(directions, labels, classes)
+    similarity, known = left_out(directions, labels, classes)
+    if not known.any():
+        return OODDetector(means, NO_THRESHOLD, sure_from, chosen_on)
+    contrast = Contrast.fit(directions, labels) if known.sum() >= _ENOUGH else None
+    each = None if contrast is None else _contrast_left_out(directions, labels)
+    if contrast is None or each is None:
+        return OODDetector(means, quantile(similarity[known], share), sure_from, chosen_on)
+    asked = each[known]
+    first, second = _thresholds(similarity[known], asked, share)
+    scale = float(similarity[known].std() / max(asked.std(), 1e-12))
+    return OODDetector(means, first, sure_from, chosen_on, NearStrangers(contrast, second, scale))
+
+
+def _contrast_left_out(directions: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> NDArray[np.float64] | None:
+    """Return each image's contrast by one that was fitted without it and its copies, ``(N,)``; None of too few."""
+    groups = list(range(len(labels)))
+    for same in copies(directions):
+        for place in same:
+            groups[place] = int(same[0])
+    names = [str(number) for number in range(len(labels))]
+    folds = stratified_folds(labels.tolist(), names, _FOLDS, groups=groups)
+    found = np.full(len(labels), np.nan)
+    for fold in range(_FOLDS):
+        out = folds == fold
+        contrast = Contrast.fit(directions[~out], labels[~out])
+        if contrast is None:
+            return None
+        found[out] = contrast.of(directions[out])
+    return found
+
+
+def _thresholds(similarity: Floats, contrast: Floats, share: float) -> tuple[float, float]:
+    """Return the two thresholds, equally often crossed, that together at most a share of images cross.
+
+    >>> _thresholds(np.arange(100.0), np.arange(100.0)[::-1], 0.1)
+    (5.0, 5.0)
+    """
+    steps = range(int(share * len(similarity)), -1, -1)
+    for step in steps:
+        pair = quantile(similarity, step / len(similarity)), quantile(contrast, step / len(similarity))
+        if ((similarity < pair[0]) | (contrast < pair[1])).mean() <= share:
+            return pair
+    return quantile(similarity, 0.0), quantile(contrast, 0.0)
