@@ -99,7 +99,8 @@ def exported(images: LabelledImages, folder: Path) -> Path:
     """Return the exported file of a probe, which is made where it is not there."""
     file = folder / "model.onnx"
     if not file.exists():
-        classifier = tlaam.fit(images, folder / "run", report=False, progress=False, **PROBE)
+        run = folder / "run"
+        classifier = tlaam.load(run) if run.exists() else tlaam.fit(images, run, report=False, progress=False, **PROBE)
         first = images.split("train")[0]
         classifier.export(file, [str(first.path)])
     return file
@@ -137,8 +138,10 @@ def kept_features(birds: Birds, work: Path) -> tuple[NDArray[np.float32], NDArra
     """Return features, labels and names of the training images by a probe of all classes."""
     cache, samples = work / f"{birds.name}-features.npz", list(birds.images.split("train"))
     if not cache.exists():
-        exported(birds.images, work / f"{birds.name}-all")
-        engine = load_engine(work / f"{birds.name}-all" / "run", precision="32-true")
+        run = work / f"{birds.name}-all" / "run"
+        if not run.exists():
+            tlaam.fit(birds.images, run, report=False, progress=False, **PROBE)
+        engine = load_engine(run, precision="32-true")
         engine.pooled = True
         features = [answer.pooled for answer in engine.predict(samples)]
         np.savez(cache, features=np.stack([each for each in features if each is not None]))
