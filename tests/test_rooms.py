@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -57,3 +58,14 @@ def test_words_that_were_replaced_stay_so(word: str) -> None:
         for path in files
         if word in path.read_text().replace('"canvases"', "").replace("/canvases`", "").replace("canvas_size=", "")
     ] == []
+
+
+def test_the_docs_name_the_rooms_in_their_order() -> None:
+    """As the layers contract has them, from the top."""
+    top = Path(__file__).parents[1]
+    layers = re.search(r"^layers = \[\n(.*?)^\]", (top / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    table = re.search(r"^\| room .*?\n\n", (top / "docs" / "architecture.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert layers is not None and table is not None
+    held = [re.findall(r"tlaam\.(\w+)", line) for line in layers[1].splitlines()]
+    shown = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table[0].splitlines()[2:] if line]
+    assert shown == held
