@@ -90,6 +90,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 """Without clipping, a rate of 0.01 with pretrained statistics ended at chance (10 % of cub10's first fold)."""
 PROBES = {"no-parts": "probe-no-parts"}
 """Whose probe a candidate starts from; all others from the first one."""
+ADOPTED = "adamw", "0.25"
+"""The candidate that training takes by default, and how much of the start is in it."""
 SHARES = (0.0, 0.25, 0.5, 0.75)
 """Of the start, in weights that are measured beside the end."""
 
@@ -205,8 +207,17 @@ def _row(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, An
     }
 
 
-def summary(runs: dict[str, Any], names: list[str], seeds: list[int]) -> dict[str, Any]:
-    """Return each candidate's gain over the probe: by data set, and the mean of the data sets', with 90 % intervals."""
+def summary(
+    runs: dict[str, Any], names: list[str], seeds: list[int], beside: tuple[str, str] = ("probe", "0.0")
+) -> dict[str, Any]:
+    """Return each candidate's gain over another: by data set, and the mean of the data sets', with 90 % intervals.
+
+    Args:
+        runs: all.
+        names: of the candidates.
+        seeds: of their runs.
+        beside: the candidate that they are set beside, and how much of the start is in it; by default the probe.
+    """
     draws = np.random.default_rng(0)
     found: dict[str, Any] = {}
     by_data = {"cub10": ["cub10-1", "cub10-2", "cub10-3"], "cars30": ["cars30"], "flowers170": ["flowers170"]}
@@ -216,9 +227,9 @@ def summary(runs: dict[str, Any], names: list[str], seeds: list[int]) -> dict[st
             losses: dict[str, float] = {}
             for data, of_data in by_data.items():
                 stems = [f"{task}-{seed}" for task in of_data for seed in seeds]
-                if all(f"{stem}-{name}" in runs for stem in stems):
+                if all(f"{stem}-{each}" in runs for stem in stems for each in (name, beside[0])):
                     mine = [runs[f"{stem}-{name}"]["measured"][str(share)]["joint"] for stem in stems]
-                    base = [runs[f"{stem}-probe"]["measured"]["0.0"]["joint"] for stem in stems]
+                    base = [runs[f"{stem}-{beside[0]}"]["measured"][beside[1]]["joint"] for stem in stems]
                     gains[data] = np.concatenate([_right(a) - _right(b) for a, b in zip(mine, base, strict=True)])
                     losses[data] = float(np.mean([row["nll_at_its_temperature"] for row in mine]))
             means = {data: g[draws.integers(0, len(g), (4000, len(g)))].mean(1) for data, g in gains.items()}
@@ -283,6 +294,9 @@ def _write(out: Path, runs: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
         "rule": " ".join(__doc__.split("\n\n")[3].split()),
         "candidates": CANDIDATES,
         "gains": summary(runs, [name for name in CANDIDATES if name != "probe"], seeds),
+        "beside the adopted one": summary(
+            runs, [n for n in CANDIDATES if n not in ("probe", ADOPTED[0])], seeds, ADOPTED
+        ),
         "environment": environment(),
         "runs": dict(sorted(runs.items())),
     }
