@@ -19,9 +19,9 @@ from tlaam.cli.main import main
 from tlaam.errors import DataError, ModelError, TlaamError
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.probe.linear import LinearProbe
-from tlaam.reference.file import read_index, write_index
+from tlaam.reference.file import digest_of, read_index, write_index
 from tlaam.taxonomy.tree import Taxonomy
-from tlaam.teaching.heads import Heads, replace_heads
+from tlaam.teaching.heads import Heads, replace_heads, seal
 from tlaam.teaching.teach import Taught, add_class, merge_classes, remove_class, rename_class
 from tlaam.workflows.reference_index import write_reference_index
 
@@ -161,12 +161,7 @@ def test_a_taxonomy_follows(model: Path, robins: Path, tmp_path: Path) -> None:
     own = Taxonomy(("crow", "jay", "wren"), ("label", "family"), rows)
     index = read_index(file)
     write_index(type(index)(**{**index.__dict__, "taxonomy": own}), file)
-    content = onnx.load(model)
-    from tlaam.reference.file import digest_of
-    from tlaam.teaching.heads import seal
-
-    texts = {entry.key: entry.value for entry in content.metadata_props}
-    model.write_bytes(seal(content, {**texts, "gallery": digest_of(file.read_bytes()), "taxonomy": own.to_text()}))
+    sealed_anew(model, gallery=digest_of(file.read_bytes()), taxonomy=own.to_text())
     add_class(model, "robin", robins, tmp_path / "1.onnx")
     assert read_index(tmp_path / "1.gallery.npz").taxonomy.taxa[3] == ("robin", "")  # type: ignore[union-attr]
     merge_classes(tmp_path / "1.onnx", ["crow", "jay"], "corvid", tmp_path / "2.onnx")
@@ -223,14 +218,33 @@ def test_an_index_without_features_is_refused(model: Path, robins: Path, tmp_pat
     file = model.with_name("model.gallery.npz")
     index = read_index(file)
     write_index(type(index)(**{**index.__dict__, "pooled": None}), file)
-    from tlaam.reference.file import digest_of
-    from tlaam.teaching.heads import seal
-
-    content = onnx.load(model)
-    texts = {entry.key: entry.value for entry in content.metadata_props}
-    model.write_bytes(seal(content, {**texts, "gallery": digest_of(file.read_bytes())}))
+    sealed_anew(model, gallery=digest_of(file.read_bytes()))
     with pytest.raises(ModelError, match=r"kept no features; write it again \(tlaam index RUN\)"):
         add_class(model, "robin", robins, tmp_path / "new.onnx")
+
+
+def sealed_anew(model: Path, **texts: str) -> None:
+    """Let a file say something else of itself."""
+    proto = onnx.load(model)
+    model.write_bytes(seal(proto, {**{entry.key: entry.value for entry in proto.metadata_props}, **texts}))
+
+
+def test_a_file_without_features_is_refused(model: Path, robins: Path, tmp_path: Path) -> None:
+    proto = onnx.load(model)
+    kept = [output for output in proto.graph.output if output.name != "pooled"]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    model.write_bytes(seal(proto, {entry.key: entry.value for entry in proto.metadata_props}))
+    with pytest.raises(ModelError, match="by a version that gave no features; export the run again"):
+        add_class(model, "robin", robins, tmp_path / "new.onnx")
+
+
+@pytest.mark.parametrize("text", ["[", "{}", "[" * 100_000, "3"])
+def test_a_history_that_is_none_is_refused(model: Path, tmp_path: Path, text: str) -> None:
+    sealed_anew(model, taught=text)
+    with pytest.raises(ModelError, match="'taught' of its metadata cannot be used"):
+        rename_class(model, "jay", "magpie", tmp_path / "new.onnx")
+    assert not (tmp_path / "new.onnx").exists()
 
 
 def test_photographs_that_it_knows_or_cannot_read_are_named(

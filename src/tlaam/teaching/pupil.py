@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from tlaam.data.names import clean_name, folded_name, require_text
 from tlaam.errors import DataError, ModelError, did_you_mean
 from tlaam.inference.engine import Engine, load_engine
-from tlaam.inference.onnx import OnnxModel
+from tlaam.inference.onnx import POOLED, OnnxModel
 from tlaam.probe.classifiers import Classifiers
 from tlaam.probe.linear import temperature
 from tlaam.reference.file import digest_of, index_file_of, to_bytes
@@ -36,6 +36,8 @@ from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
     import onnx
+
+_Kind = TypeVar("_Kind", dict[str, Any], list[Any])
 
 HISTORY = "taught"
 """Name of the entry of a file's metadata that lists how its classes were changed, as a list of texts in JSON."""
@@ -147,7 +149,9 @@ class Pupil:
                 f"the reference index of {path} was written by a version that kept no features; write it again (tlaam "
                 "index RUN), and export the run again."
             )
-        settings = json.loads(self.texts.get("model", "{}"))
+        if POOLED not in [output.name for output in self.proto.graph.output]:
+            raise ModelError(f"{path} was exported by a version that gave no features; export the run again.")
+        settings = self._said("model", dict)
         localizer, parts = settings.get("localizer"), settings.get("parts")
         if localizer not in _FINDS_ALONE or parts == "contribution":
             raise ModelError(
@@ -161,6 +165,20 @@ class Pupil:
                 f"the reference index of {path} keeps {index.pooled.scales.size} features an image, and its classifier "
                 f"takes {weight.shape[1]}; export the run again."
             )
+
+    def _said(self, name: str, kind: type[_Kind]) -> _Kind:
+        """Return what the file says of itself in JSON; an empty value where it says nothing.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        try:
+            found = json.loads(self.texts[name]) if name in self.texts else kind()
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, kind):
+            raise ModelError(f"{self.engine.origin}: '{name}' of its metadata cannot be used; export the run again.")
+        return found
 
     def place_of(self, name: str) -> int:
         """Return the index of a class.
@@ -274,8 +292,7 @@ class Pupil:
             }
             texts = {name: text for name, text in texts.items() if name not in made}
             texts |= {name: text for name, text in made.items() if text is not None}
-        history = json.loads(texts.get(HISTORY, "[]"))
-        texts[HISTORY] = json.dumps([*history, said])
+        texts[HISTORY] = json.dumps([*self._said(HISTORY, list), said])
         file = seal(self.proto, texts)
         written = OnnxModel(self.out, file)
         if solved is not None:
