@@ -23,8 +23,8 @@ def add_class(model: Path, name: str, images: tuple[str, ...], out: Path, taxono
     """Teach MODEL one more class, NAME, from a few photographs: files, folders and patterns. No training, no PyTorch.
 
     MODEL is a file that tlaam export wrote, with its reference index (MODEL.gallery.npz) beside it; it stays as it is.
-    The network stays, too: its classifiers, temperature and thresholds are solved anew. Ten photographs are a start,
-    thirty are nearly as good as training with the class (docs/teaching.md).
+    The network stays, too: its classifiers, temperature and thresholds are solved anew. What the new class and the
+    others come to is said at the end (docs/teaching.md).
     """
     from tlaam.teaching.teach import add_class as teach
 

@@ -13,7 +13,7 @@ from tlaam.cli.taught import out_option, say_taught
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("names", nargs=-1, required=True)
-@click.option("--into", required=True, metavar="NAME", help="Of the class that they become. [required]")
+@click.option("--into", required=True, metavar="NAME", help="Of the class that they become.")
 @out_option
 @config_option
 def merge(model: Path, names: tuple[str, ...], into: str, out: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tlaam.teaching.known import Figures
     from tlaam.teaching.teach import Taught
 
-out_option = click.option("--out", type=PATH, required=True, metavar="NEW.onnx", help="The file to write. [required]")
+out_option = click.option("--out", type=PATH, required=True, metavar="NEW.onnx", help="The file to write.")
 
 
 def say_taught(taught: Taught, name: str = "") -> None:
