@@ -71,6 +71,7 @@ def asked(
         }
     contrast = Contrast.fit(directions[learnt], of_learnt)
     assert contrast is not None
+    of_far = {"contrast alone": contrast.of(unit(far))}
     flat = pooled.reshape(len(pooled), -1)
     probe = solve(flat[learnt], of_learnt, len(present), 1e-2, Scaling((1.0,) * pooled.shape[1], 0.3))
     logits = probe.logits(flat)
@@ -87,6 +88,8 @@ def asked(
             "near AUROC": [_auroc(values[own], values[near])],
             "near told at 5 % of own": [float(told.mean())],
         }
+        if name in of_far:
+            found[name]["far AUROC"] = [_auroc(values[own], of_far[name])]
     for name, which in (("cosine", cosines), ("with contrast", detector)):
         values = which.similarity(directions)
         told = values[near] < np.quantile(values[own], 0.05, method="lower")

@@ -18,10 +18,11 @@ import tlaam.teaching.pupil
 from tlaam.cli.main import main
 from tlaam.errors import DataError, ModelError, TlaamError
 from tlaam.inference.engine import Engine, load_engine
+from tlaam.inference.onnx_sealing import seal
 from tlaam.probe.linear import LinearProbe
 from tlaam.reference.file import digest_of, read_index, write_index
 from tlaam.taxonomy.tree import Taxonomy
-from tlaam.teaching.heads import Heads, replace_heads, seal
+from tlaam.teaching.heads import Heads, replace_heads
 from tlaam.teaching.teach import Taught, add_class, merge_classes, remove_class, rename_class
 from tlaam.workflows.reference_index import write_reference_index
 

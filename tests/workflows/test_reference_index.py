@@ -115,7 +115,7 @@ def test_it_is_not_written_unless_wanted_and_later_by_its_own_command(
 def test_what_hinders_it_leaves_the_model_and_is_said(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without(model: TorchModel, inputs: np.ndarray, answer=TorchModel.answer) -> Answers:  # type: ignore
+    def without(model: TorchModel, inputs: np.ndarray, pooled: bool = False, answer=TorchModel.answer) -> Answers:  # type: ignore
         found = answer(model, inputs)
         return Answers(found.probabilities, None, None, None)
 

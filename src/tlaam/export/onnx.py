@@ -37,7 +37,7 @@ from tlaam.export.parity import (
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.hub.download import local_folder
 from tlaam.inference.engine import Engine
-from tlaam.inference.onnx_file import CHECKSUM, model_checksum
+from tlaam.inference.onnx_sealing import drop_unread, seal
 from tlaam.inference.pytorch import TorchModel
 from tlaam.inference.store import load_model
 from tlaam.models.network import TLAAM
@@ -369,7 +369,7 @@ def finished(
     """
     import onnx
 
-    _drop_unread(proto.graph)
+    drop_unread(proto.graph)
     inputs = {given.name for given in proto.graph.input}
     if BOXES not in inputs and any(constant.name == BOXES for constant in proto.graph.initializer):
         # An input that is a constant, too, may be left out. Not before: tools that convert graphs stumble over it.
@@ -385,27 +385,12 @@ def finished(
     del proto.graph.metadata_props[:], proto.opset_import[1:]
     proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
     proto.producer_name, proto.producer_version = "tlaam", __version__
-    del proto.metadata_props[:]
     facts = metadata(model, precision, index, seen)
+    del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, facts)
     if proto.ByteSize() > _LARGEST:
         raise ExportError(f"the model takes {proto.ByteSize():,} bytes; one ONNX file holds at most {_LARGEST:,}.")
-    onnx.helper.set_model_props(proto, {**facts, CHECKSUM: model_checksum(proto.SerializeToString())})
-    return bytes(proto.SerializeToString())
-
-
-def _drop_unread(graph: onnx.GraphProto) -> set[str]:
-    """Remove constants that no node of the graph, or of the graphs within its nodes, reads; return what is read."""
-    read = {output.name for output in graph.output}
-    for node in graph.node:
-        read.update(node.input)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                read |= _drop_unread(attribute.g)
-    kept = [constant for constant in graph.initializer if constant.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    return read
+    return seal(proto, facts)
 
 
 def metadata(

@@ -38,7 +38,8 @@ class Answers:
         object_boxes: ``(B, 4)``; None without an object level.
         part_boxes: ``(B, N, 4)``; None without a part level.
         embeddings: ``(B, E)``, not normalised (`tlaam.models.output.TLAAMOutput`); None where the model gives none.
-        pooled: features of the V branches, ``(B, V, K)``: what classifiers are solved on; None likewise.
+        pooled: features of the V branches, ``(B, V, K)``: what classifiers are solved on; None likewise, and
+            where they were not asked for.
     """
 
     probabilities: dict[str, Floats]
@@ -130,13 +131,14 @@ class Backend(Protocol):
     def find(self, inputs: NDArray[np.uint8]) -> Objects:
         """Return what may be objects in uint8 RGB input images ``(B, 3, P, P)``; boxes are in their pixels."""
 
-    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None, *, pooled: bool = False) -> Answers:
         """Answer for uint8 RGB input images ``(B, 3, P, P)``.
 
         Args:
             inputs: the images.
             boxes: where their objects are, ``(B, 4)`` xyxy in their pixels, of a model that `takes_boxes`. By default
                 the model finds them.
+            pooled: give the branches' features, too.
 
         Returns:
             The answers, boxes in pixels of `inputs`.

@@ -221,8 +221,12 @@ class Engine:
     def _answer_whole(self, batch: Sequence[ReadImage], readable: Sequence[ReadImage]) -> list[Prediction]:
         """Answer for the one object of each image."""
         inputs = np.stack([read.pixels for read in readable if read.pixels is not None])
-        answers = map(self._settled, self._unpack(self.model.answer(inputs), readable))
+        answers = map(self._settled, self._unpack(self._asked(inputs), readable))
         return [_unread(read) if read.pixels is None else next(answers) for read in batch]
+
+    def _asked(self, inputs: NDArray[np.uint8], *boxes: Floats) -> Answers:
+        """Return the model's answers, with features only where they are to be given."""
+        return self.model.answer(inputs, *boxes, pooled=True) if self.pooled else self.model.answer(inputs, *boxes)
 
     def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
         """Return the k training images of the index that look most like a predicted one, the most alike first.
@@ -294,7 +298,7 @@ class Engine:
             image_to_input(box - np.tile(cut[:2], 2), side, *(cut[2:] - cut[:2]))
             for box, cut in zip(boxes, cuts, strict=True)
         ]
-        answers = self.model.answer(inputs, np.stack(inside)) if told else self.model.answer(inputs)
+        answers = self._asked(inputs, np.stack(inside)) if told else self._asked(inputs)
         return [
             self._settled(replace(answer, object_box=box, heatmap=None))
             for answer, box in zip(self._unpack(answers, reads, cuts), boxes, strict=True)
@@ -380,7 +384,7 @@ class Engine:
                 part_boxes=None if parts is None else input_to_image(parts[row], side, *size) + corner,
                 similarity=None if similarity is None else float(similarity[row]),
                 embedding=embeddings[row] if wanted and embeddings is not None else None,
-                pooled=answers.pooled[row].astype(np.float32) if self.pooled and answers.pooled is not None else None,
+                pooled=None if answers.pooled is None else answers.pooled[row].astype(np.float32),
                 source=read.source,
                 depth=self.model.depth,
             )

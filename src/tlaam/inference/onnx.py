@@ -128,27 +128,29 @@ class OnnxModel:
         values = self._run([_OBJECTS], {_INPUT: _photos(inputs)})[_OBJECTS]
         return Objects(values[..., :4], values[..., 4], values[..., 5], values[..., 6])
 
-    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None, *, pooled: bool = False) -> Answers:
         """See `tlaam.inference.backend.Backend`.
 
         Raises:
             ModelError, MemoryError: as of `answer_photos`.
         """
-        return self.answer_photos(_photos(inputs), boxes)
+        return self.answer_photos(_photos(inputs), boxes, pooled=pooled)
 
-    def answer_photos(self, photos: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+    def answer_photos(self, photos: NDArray[np.uint8], boxes: Floats | None = None, *, pooled: bool = False) -> Answers:
         """Answer for photographs of one size as they were decoded, uint8 RGB ``(B, H, W, 3)``; boxes in their pixels.
 
         Args:
             photos: the photographs.
             boxes: where their objects are, ``(B, 4)``, of a file that `takes_boxes`; by default the model finds them.
+            pooled: give the branches' features, too, where the file has them.
 
         Raises:
             ModelError: the file cannot be computed, or answers what its metadata do not say.
             MemoryError: the batch needs more memory than there is.
         """
         told = {} if boxes is None else {_BOXES: np.ascontiguousarray(boxes, dtype=np.float32)}
-        found = self._run(self._outputs, {_INPUT: photos, **told})
+        outputs = [name for name in self._outputs if pooled or name != POOLED]
+        found = self._run(outputs, {_INPUT: photos, **told})
         return Answers(
             probabilities={branch: found[name] for branch, name in _BRANCHES.items() if name in found},
             heatmaps=found.get("heatmaps"),

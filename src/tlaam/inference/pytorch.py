@@ -191,7 +191,7 @@ class TorchModel:
             found = network.find(torch.from_numpy(inputs).to(device), FOREGROUND, MOST_OBJECTS)
         return Objects(*(_floats(values) for values in found))
 
-    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None) -> Answers:
+    def answer(self, inputs: NDArray[np.uint8], boxes: Floats | None = None, *, pooled: bool = False) -> Answers:
         """See `tlaam.inference.backend.Backend`."""
         rows = len(inputs)
         if self.batch_size is not None and rows < self.batch_size:
@@ -203,12 +203,13 @@ class TorchModel:
             output = infer(self.network, torch.from_numpy(inputs), told)
         asked: dict[str, Any] = {name: x if x is None else x[:rows] for name, x in output._asdict().items()}
         output = TLAAMOutput(**asked)
-        heatmaps, objects, parts, embeddings, pooled = (
+        features = output.views if pooled else None
+        heatmaps, objects, parts, embeddings, views = (
             None if field is None else _floats(field)
-            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings, output.views)
+            for field in (output.heatmaps, output.object_boxes, output.part_boxes, output.embeddings, features)
         )
         branches = {name: _floats(values) for name, values in output.branch_probabilities().items()}
-        return Answers(branches, heatmaps, objects, parts, embeddings, pooled)
+        return Answers(branches, heatmaps, objects, parts, embeddings, views)
 
 
 def _usable(device: torch.device | str | None) -> torch.device:

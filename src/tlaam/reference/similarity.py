@@ -12,7 +12,7 @@ from tlaam.errors import ModelError
 
 Floats = NDArray[np.floating[Any]]
 
-_SAME = 1 - 1e-5
+SAME = 1 - 1e-5
 """Cosine from which on two embeddings are of the same pixels: they differ by the arithmetic of another batch."""
 _CHUNK = 512
 
@@ -97,6 +97,19 @@ def left_out(
     return similarities.max(1), others > 0
 
 
+def groups_of_copies(directions: Floats) -> list[int]:
+    """Return a number for each of N images of directions ``(N, E)``, the same one for copies.
+
+    >>> groups_of_copies(np.eye(3)[[0, 1, 0]])
+    [0, 1, 0]
+    """
+    groups = list(range(len(directions)))
+    for same in copies(directions):
+        for place in same:
+            groups[place] = int(same[0])
+    return groups
+
+
 def copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
     """Yield the places of images of the same embedding, where there are at least two.
 
@@ -105,7 +118,7 @@ def copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
     """
     done = np.zeros(len(directions), dtype=bool)
     for start in range(0, len(directions), _CHUNK):
-        same = directions[start : start + _CHUNK] @ directions.T > _SAME
+        same = directions[start : start + _CHUNK] @ directions.T > SAME
         for row in np.flatnonzero(same.sum(1) > 1):
             if not done[start + row]:
                 places = np.flatnonzero(same[row])

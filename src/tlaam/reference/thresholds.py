@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tlaam.data.folds import stratified_folds
 from tlaam.reference.contrast import Contrast
 from tlaam.reference.ood_detector import IN_DISTRIBUTION, NO_THRESHOLD, NearStrangers, OODDetector, quantile
-from tlaam.reference.similarity import Floats, class_means, copies, left_out
+from tlaam.reference.similarity import Floats, class_means, groups_of_copies, left_out
 
 _FOLDS = 5
 _ENOUGH = 60
@@ -54,12 +54,8 @@ def by_training_images(
 
 def _contrast_left_out(directions: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> NDArray[np.float64] | None:
     """Return each image's contrast by one that was fitted without it and its copies, ``(N,)``; None of too few."""
-    groups = list(range(len(labels)))
-    for same in copies(directions):
-        for place in same:
-            groups[place] = int(same[0])
     names = [str(number) for number in range(len(labels))]
-    folds = stratified_folds(labels.tolist(), names, _FOLDS, groups=groups)
+    folds = stratified_folds(labels.tolist(), names, _FOLDS, groups=groups_of_copies(directions))
     found = np.full(len(labels), np.nan)
     for fold in range(_FOLDS):
         out = folds == fold

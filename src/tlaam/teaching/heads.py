@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tlaam.errors import ModelError
-from tlaam.inference.onnx_file import CHECKSUM, model_checksum
+from tlaam.inference.onnx_sealing import drop_unread
 from tlaam.probe.linear import LinearProbe
 
 if TYPE_CHECKING:
@@ -59,22 +59,11 @@ def replace_heads(proto: onnx.ModelProto, heads: Heads) -> None:
         _reshape(graph, {node.output[0] for node in nodes}, classes)
         for node in nodes:
             node.input[:] = [*node.input[:2], bias]
-    _drop_unread(graph)
+    drop_unread(graph)
     del graph.value_info[:]  # what the exporter noted of shapes within
     for output in graph.output:
         if output.name in _PER_CLASS:
             output.type.tensor_type.shape.dim[1].dim_value = classes
-
-
-def seal(proto: onnx.ModelProto, texts: dict[str, str]) -> bytes:
-    """Return a file's bytes: a graph with what it says of itself, and with their checksum."""
-    import onnx
-
-    texts = {name: text for name, text in texts.items() if name != CHECKSUM}
-    del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, texts)
-    onnx.helper.set_model_props(proto, {**texts, CHECKSUM: model_checksum(proto.SerializeToString())})
-    return bytes(proto.SerializeToString())
 
 
 def _reshape(graph: onnx.GraphProto, scores: set[str], classes: int) -> None:
@@ -88,16 +77,6 @@ def _reshape(graph: onnx.GraphProto, scores: set[str], classes: int) -> None:
         name = f"{node.input[0]}/shape_{number}_of_{classes}_classes"  # its own: others may read the old one
         graph.initializer.append(onnx.numpy_helper.from_array(sides, name))
         node.input[1] = name
-
-
-def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Remove constants that nothing reads any more; the graphs within nodes read none of these."""
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.input}
-    inner = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
-    read |= {name for within in inner for node in within.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
 
 
 def _probe(graph: onnx.GraphProto, name: str) -> LinearProbe | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tlaam.data.folds import stratified_folds
 from tlaam.data.skew import log_priors
 from tlaam.probe.classifiers import FOLDS, Classifiers, solve_classifiers
-from tlaam.reference.similarity import copies
+from tlaam.reference.similarity import groups_of_copies, unit
 
 Labels = NDArray[np.int64]
 
@@ -74,11 +74,7 @@ class Lesson:
         Raises:
             DataError: there are images of fewer than two classes.
         """
-        flat = self.features.reshape(len(self.features), -1)
-        groups = list(range(len(flat)))
-        for same in copies(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)):
-            for place in same:
-                groups[place] = int(same[0])
+        groups = groups_of_copies(unit(self.features.reshape(len(self.features), -1)))
         count = min(FOLDS, len(self.labels))
         folds = stratified_folds(self.labels.tolist(), list(self.names), count, groups=groups)
         priors = log_priors(self.labels, len(self.classes))

@@ -17,6 +17,7 @@ from tlaam.data.names import clean_name, folded_name, require_text
 from tlaam.errors import DataError, ModelError, did_you_mean
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.onnx import POOLED, OnnxModel
+from tlaam.inference.onnx_sealing import seal
 from tlaam.probe.classifiers import Classifiers
 from tlaam.probe.linear import temperature
 from tlaam.reference.file import digest_of, index_file_of, to_bytes
@@ -26,7 +27,7 @@ from tlaam.reference.pooled import PooledFeatures
 from tlaam.reference.similarity import Floats, class_means, similarity_left_out, unit
 from tlaam.reference.thresholds import by_training_images
 from tlaam.taxonomy.shares import HeldOutAnswers, SharedAnswers
-from tlaam.teaching.heads import Heads, read_heads, replace_heads, seal
+from tlaam.teaching.heads import Heads, read_heads, replace_heads
 from tlaam.teaching.lesson import Lesson
 from tlaam.teaching.taxa import renamed
 from tlaam.utils.atomic import remove_leftovers, write_atomically
@@ -307,7 +308,7 @@ class Pupil:
     def _require_agreement(self, written: OnnxModel, solved: Classifiers) -> None:
         side = written.source_size
         seen = np.random.default_rng(0).integers(0, 256, (1, 3, side, side), dtype=np.uint8)
-        answers = written.answer(seen)
+        answers = written.answer(seen, pooled=True)
         assert answers.pooled is not None and solved.joint is not None
         expected = softmax(solved.joint.logits(answers.pooled.reshape(1, -1)), 1)
         difference = float(np.abs(expected - answers.probabilities["fused"]).max())

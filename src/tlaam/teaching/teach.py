@@ -17,7 +17,7 @@ from tlaam.errors import DataError
 from tlaam.inference.inputs import find_images
 from tlaam.inference.prediction import Prediction
 from tlaam.reference.index import ReferenceIndex
-from tlaam.reference.similarity import Floats, cosines, unit
+from tlaam.reference.similarity import SAME, Floats, cosines, unit
 from tlaam.reference.thumbnail import thumbnail
 from tlaam.taxonomy.files import read_taxonomy
 from tlaam.teaching.known import Figures, figures
@@ -27,8 +27,6 @@ from tlaam.utils.text import printable
 
 _ALIKE = 0.5
 """Share of a new class's photographs that the model surely names one class, from which on that is said."""
-_SAME = 1 - 1e-5
-"""Cosine from which on two embeddings, of which one is kept in 16 bits, are of the same pixels."""
 
 
 @dataclass(frozen=True)
@@ -209,5 +207,5 @@ def _known_already(
     return tuple(
         (answer.path, index.classes[index.labels[place]])
         for answer, place, row in zip(answers, nearest, alike, strict=True)
-        if row[place] > _SAME
+        if row[place] > SAME
     )
