@@ -62,7 +62,7 @@ def test_the_page_on_strangers_shows_what_was_measured() -> None:
 
 
 BRANCHES = ("raw", "object", "parts", "fused")
-OLDER = {  # rows of the README whose figures are of an earlier measurement: file and system
+OLDER = {  # rows whose figures are of an earlier measurement: file and system
     "TL-AAM, boxes by OAAM, six smaller parts, shared statistics": ("cub10-cpu-224", "tlaam"),
     "TL-AAM, boxes by the foreground head (threshold 0.35)": ("cub10-foreground-224", "tlaam12"),
 }
@@ -75,15 +75,15 @@ NOW = {
 }
 
 
-def test_the_readme_shows_what_was_right() -> None:
-    shown, now = table("README.md", "| top-1 on the test split |"), record("cub10-default-224")
+def test_the_page_of_results_shows_what_was_right() -> None:
+    shown, now = table("docs/results.md", "| top-1 on the test split |"), record("cub10-default-224")
     assert shown.keys() == OLDER.keys() | NOW.keys()
     for label, cells in shown.items():
         file, system = OLDER.get(label, ("cub10-default-224", NOW.get(label, "")))
         summary = record(file)["summary"][system]
         branches = BRANCHES if "object.top1" in summary else ("raw",)
         assert cells == [spread(summary, f"{branch}.top1") if branch in branches else "–" for branch in BRANCHES], label
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     over = {one["second"]: one for one in now["differences"] if one["first"] == "tlaam"}
     plain, gentle, large = (over[name] for name in ("plain", "plain-gentle", "plain-320"))
     assert (
@@ -92,6 +92,28 @@ def test_the_readme_shows_what_was_right() -> None:
         f"to {100 * gentle['high']:.1f}), {100 * large['mean']:.1f} above the one with about the same compute "
         f"({100 * large['low']:.1f} to {100 * large['high']:.1f}) and {-100 * over['mmal']['mean']:.1f} below"
     ) in text
+
+
+FINE_TUNED = {
+    "ten birds": ("cub10-1", "cub10-2", "cub10-3"),
+    "thirty car models": ("cars30",),
+    "seventeen flowers": ("flowers170",),
+}
+
+
+def test_the_readme_shows_what_the_levels_and_fine_tuning_are_worth() -> None:
+    runs, shown = record("finetuning")["runs"], table("README.md", "| images learnt from |")
+    assert len(shown) == len(FINE_TUNED)
+    for (data, tasks), (label, cells) in zip(FINE_TUNED.items(), shown.items(), strict=True):
+        (images,) = {runs[f"{task}-0-probe"]["images"] for task in tasks}
+        assert label == f"{data}, {images}"
+        for cell, candidate, share, branch in (
+            (cells[0], "probe", "0.0", "raw"),
+            (cells[1], "probe", "0.0", "joint"),
+            (cells[2], "adamw", "0.25", "joint"),
+        ):
+            right = "".join(runs[f"{task}-0-{candidate}"]["measured"][share][branch]["right"] for task in tasks)
+            assert cell == f"{100 * right.count('1') / len(right):.1f}", (label, candidate)
 
 
 IOUS = ("box.mean_iou", "box.gt_known_0.3", "box.gt_known_0.5", "box.gt_known_0.7")
@@ -111,7 +133,7 @@ def unrounded(file: str, system: str) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize(("page", "head", "now", "earlier", "by_gradient", "measures"), [
-    ("README.md", "| box, same images |", "foreground head (default)", "foreground head (threshold 0.35)", "OAAM",
+    ("docs/results.md", "| box, same images |", "foreground head (default)", "foreground head (threshold 0.35)", "OAAM",
      IOUS),
     ("docs/localization.md", "| box | mean IoU |", "foreground head, 0.25", "foreground head, 0.35",
      "OAAM as stated, on a 7×7 map", (*IOUS, "box.top1_loc_0.5")),
@@ -129,8 +151,8 @@ def test_boxes_are_those_that_were_measured(
         assert shown[label] == [spread(summary, measure) for measure in measures], label
 
 
-def test_the_readme_shows_the_quick_start_s_three_seeds() -> None:
-    shown = table("README.md", "| seed | plain |")
+def test_the_page_of_results_shows_the_quick_start_s_three_seeds() -> None:
+    shown = table("docs/results.md", "| seed | plain |")
     assert list(shown) == ["0", "1", "2"]
     for seed, cells in shown.items():
         of = record(f"synthetic-quickstart-seed{seed}")
