@@ -26,6 +26,7 @@ from tlaam.inference.store import load_model
 from tlaam.publish.card import Facts, card
 from tlaam.publish.folder import save_pretrained
 from tlaam.reference.file import read_index
+from tlaam.reports.words import ARITHMETIC
 from tlaam.workflows.reference_index import write_reference_index
 
 
@@ -85,7 +86,8 @@ def test_a_round_trip_answers_bit_for_bit(trained: Path, folder: Path) -> None:
 def test_the_cards_figures_are_the_evaluations(trained: Path, folder: Path) -> None:
     text, report = (folder / "README.md").read_text(encoding="utf-8"), held_out(trained)
     assert (
-        f"Measured in {report.precision} on the {report.images} images of the val split." in text and "flatter" in text
+        f"Measured in {ARITHMETIC[report.precision]} on {report.images} validation images." in text
+        and "flatter" in text
     )
     for branch, title in {
         "raw": "whole image",
@@ -123,7 +125,7 @@ def test_boxes_are_measured_where_they_are_known(trained: Path, photos: Path, tm
     names = ("mean_iou", "gt_known_0.3", "gt_known_0.5", "gt_known_0.7", "top1_loc_0.5")
     assert f"| box found | {' | '.join(f'{100 * shares[name]:.1f} %' for name in names)} |" in text
     assert "| central 70 % |" in text and "On the 18 of these images whose box is known" in text
-    assert f"Measured in {report.precision} on the 18 images of the test split." in text and "What it sees" not in text
+    assert f"Measured in {ARITHMETIC[report.precision]} on 18 test images." in text and "What it sees" not in text
     assert front_matter(text)["license"] == "apache-2.0" and not (out / "pictures").exists()
 
 
@@ -189,7 +191,7 @@ def test_where_nothing_can_be_measured_nothing_is_claimed(
         assert "model-index" not in front_matter(text) and "%" not in text and "What it sees" not in text
     asked = save_pretrained(run, tmp_path / "asked", photos, split="train", pictures=1)
     text = (asked / "README.md").read_text(encoding="utf-8")
-    assert "18 images of the train split. Whether they were seen in training is not recorded." in text
+    assert "18 training images. Whether they were seen in training is not recorded." in text
 
 
 def test_what_is_refused(run: Path, trained: Path, photos: Path, tmp_path: Path) -> None:

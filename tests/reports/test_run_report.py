@@ -16,8 +16,9 @@ from tlaam.config.schema import Config
 from tlaam.errors import RunError
 from tlaam.inference.prediction import VERDICTS
 from tlaam.reference.file import read_index
-from tlaam.reports.page import Chart, Gallery, Matrix, Section, Table
-from tlaam.reports.run_report import _intro, write_run_report
+from tlaam.reports.page import Chart, Gallery, Matrix, Part, Section, Table
+from tlaam.reports.run_report import SHOWN, _intro, write_run_report
+from tlaam.reports.words import ARITHMETIC, images_of, per_cent
 from tlaam.runs.folder import RunFolder
 from tlaam.training.run import train
 from tlaam.workflows.reference_index import write_reference_index
@@ -57,18 +58,18 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-def titled(sections: list[Section]) -> dict[str, Section]:
-    return {section.title: section for section in sections}
+def titled(parts: list[Part]) -> dict[str, Section]:
+    return {section.title: section for part in parts for section in part.sections}
 
 
 def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path, written: dict[str, Any]) -> None:
     assert write_run_report(trained) == trained / "report.html"
     report = measured(trained, json.loads((trained / "data.json").read_text())["source"], split="val")
     sections = titled(written["sections"])
-    assert f"Measured in {report.precision} on the {report.images} images of the val split" in written["intro"]
+    assert f"Measured in {ARITHMETIC[report.precision]} on {report.images} validation images" in written["intro"]
     right, *others = written["figures"]
     assert right.value == f"{100 * report.classification['fused'].top1:.1f}\N{NO-BREAK SPACE}%"
-    assert f"measured in {report.precision}" in right.note and others
+    assert f"measured in {ARITHMETIC[report.precision]}" in right.note and "95 % interval" in right.note and others
     views = [[panel.name for panel in picture.panels] for picture in written["lead"].pictures]
     assert views == [["boxes", "heat map", "object", "parts"]] * len(report.classes)
     assert "flatter" in written["intro"]  # the epoch was chosen by these images
@@ -90,7 +91,7 @@ def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path,
     assert mistakes.note == f"{wrong} mistakes in all."
     assert len(pictures.pictures) == min(wrong, 6) > 0
     assert all(picture.good is False for picture in pictures.pictures)
-    assert all(re.match(r"\w+ \d+%, it is \w+$", picture.caption) for picture in pictures.pictures)
+    assert all(re.match(r"\w+ \d+\s%, it is \w+$", picture.caption) for picture in pictures.pictures)
     right = sections["Most probable right answers"]
     assert isinstance(right, Gallery) and all(picture.good for picture in right.pictures)
     pairs = sections["Side by side"]
@@ -101,7 +102,7 @@ def test_it_measures_the_validation_images_and_shows_all_there_is(trained: Path,
     assert matrix.counts == report.classification["fused"].confusion.tolist() and matrix.names == report.classes
     assert accuracy.ranked
     time = sections["Time and machine"]
-    assert isinstance(time, Table) and ("measured in", report.precision) in time.rows
+    assert isinstance(time, Table) and ("measured in", ARITHMETIC[report.precision]) in time.rows
     settings = sections["Settings"]
     assert isinstance(settings, Table) and ("image_size", "64") in settings.rows
     assert ("pretrained", "none") in settings.rows and ("cache", "—") in settings.rows
@@ -155,7 +156,7 @@ def test_of_many_classes_there_are_the_pairs_alone(
 
 def test_another_data_set_can_be_measured(trained: Path, photos: Path, written: dict[str, Any], tmp_path: Path) -> None:
     assert write_run_report(trained, photos, split="train", path=tmp_path / "page.html") == tmp_path / "page.html"
-    assert "images of the train split." in written["intro"] and "flatter" not in written["intro"]
+    assert "training images." in written["intro"] and "flatter" not in written["intro"]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -165,7 +166,7 @@ def test_of_other_data_no_word_is_that_of_the_runs_own(
     rows = [f"{path},{path.parent.name},{split}" for path in sorted(photos.rglob("*.png"))[::2]]
     (tmp_path / "others.csv").write_text("\n".join(["image,label,split", *rows]))
     write_run_report(trained, tmp_path / "others.csv", path=tmp_path / "page.html")
-    assert f"on the {len(rows)} images of the {split} split of others, other data than" in written["intro"]
+    assert f"on {len(rows)} {images_of(split)} of others, other data than" in written["intro"]
     assert "flatter" not in written["intro"] and "There were no" not in written["intro"]
 
 
@@ -200,7 +201,7 @@ def test_training_ends_with_the_page(photos: Path, tmp_path: Path, capsys: pytes
     assert not (out / "report.html").exists()
     elsewhere = tmp_path / "page.html"
     assert main(["report", str(out), str(photos), "--split", "train", "--out", str(elsewhere)]) == 0
-    assert "images of the train split." in elsewhere.read_text(encoding="utf-8")
+    assert "training images." in elsewhere.read_text(encoding="utf-8")
     assert main(["report", str(out)]) == 0
     assert (out / "report.html").read_text(encoding="utf-8").count("<figure") == page.count("<figure")
 
@@ -223,7 +224,12 @@ def test_a_page_that_cannot_be_written_leaves_the_model_and_is_said(
 @pytest.mark.parametrize(
     ("epochs", "status", "words", "not_said"),
     [
-        (0, {"probe": {"out_of_fold_top1": 0.9}}, ["as it was pretrained", "90.0%", "that figure"], "0 epochs"),
+        (
+            0,
+            {"probe": {"out_of_fold_top1": 0.9}},
+            ["as it was pretrained", per_cent(0.9), "that figure"],
+            "0 epochs",
+        ),
         (
             3,
             {"probe": {"out_of_fold_top1": 0.9}, "kept": "probe"},
@@ -240,3 +246,16 @@ def test_what_a_probe_is_known_to_do_is_said(
     config = Config.from_flat({"epochs": epochs, "backbone": "resnet18", "image_size": 64})
     text = _intro(config, {"classes": 3, "name": "photos"}, status, None, "")
     assert all(word in text for word in words) and not_said not in text
+
+
+def test_a_few_images_are_shown_once(
+    photos: Path, tmp_path: Path, written: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(
+        photos, tmp_path / "run", {**SETTINGS, "epochs": 1, "raw_epochs": 0, "val_fraction": 0.2}, progress=False
+    )
+    write_run_report(run)
+    (pictures,) = (part.sections for part in written["sections"] if part.title == "Pictures")
+    shown = [picture.detail for gallery in pictures for picture in gallery.pictures]
+    images = measured(run, photos, split="val").images
+    assert images <= SHOWN and len(shown) + len(written["lead"].pictures) == images

@@ -30,6 +30,9 @@ def test_it_writes_results_and_a_page_and_goes_on_where_it_was(tmp_path: Path, m
     assert (
         set(results) == {"command", "seed", "settings", "machine", "plain", "tlaam"} and results["tlaam"]["images"] == 4
     )
+    plain, both = results["plain"]["classification"]["fused"], results["tlaam"]["classification"]["fused"]
+    assert f"{100 * (both['top1'] - plain['top1']):+.1f}".replace("-", "−") in html
+    assert "points over the plain backbone" in html and "95 % interval" in html
     assert "localization" in results["tlaam"] and any("right" in line for line in said)
 
     before = (tmp_path / "out" / "tlaam" / "model.safetensors").stat().st_mtime_ns

@@ -11,6 +11,8 @@ import click
 
 from tlaam.cli.options import MODEL, PATH
 from tlaam.cli.serving import serve_model, serving_options
+from tlaam.errors import RunError
+from tlaam.runs.newest import newest_run
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=MODEL)
+@click.argument("model", type=MODEL, required=False)
 @click.option(
     "--examples",
     type=PATH,
@@ -29,12 +31,16 @@ if TYPE_CHECKING:
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @serving_options
-def demo(model: Path | str, examples: tuple[Path, ...], opens: bool, **options: Any) -> None:
+def demo(model: Path | str | None, examples: tuple[Path, ...], opens: bool, **options: Any) -> None:
     """Show a page to try MODEL on: an ONNX file that `tlaam export` wrote, the folder of a run, or hf://owner/name.
 
-    Drop pictures on it to see their names, the heat map, the object and the parts that were looked at. It serves what
-    `tlaam serve` serves as well.
+    Without MODEL it is the run that finished last in runs/. Drop pictures on the page to see their names, the heat map,
+    the object and the parts that were looked at. It serves what `tlaam serve` serves as well.
     """
+    if model is None:
+        if (model := newest_run()) is None:
+            raise RunError("there is no finished run in runs/; give a model: tlaam demo MODEL.")
+        click.echo(f"Model: {model}", err=True)
 
     def pages_of(engine: Engine) -> Sequence[BaseRoute]:
         from tlaam.service.demo import pages

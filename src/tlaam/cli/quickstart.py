@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -19,3 +20,8 @@ def quickstart(out: Path, seed: int) -> None:
 
     page = begin(out, seed=seed, say=click.echo)
     click.echo(f"Pictures: {page}")
+    run = shlex.quote(str(out / "tlaam"))
+    click.echo(f"""Next:
+  tlaam demo {run} --open{" " * 20}# try it on pictures, in the browser
+  tlaam export {run} --out creatures.onnx   # one file that answers without PyTorch
+  tlaam check PHOTOS && tlaam train PHOTOS    # a folder of your own, with a folder for each class""")

@@ -15,8 +15,11 @@ from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
+from tlaam.reports.words import ARITHMETIC, images_of, interval, per_cent, points
 
 PICTURES = 40
+_WORTH_SAYING = 0.005
+"""Probability from which another name is said beside the answer: less reads as 0 %."""
 VIEWS = (
     "Of each image: the boxes found (dashed: the true one, where it is known), the heat map that the object was found "
     "by, the object and its parts, where the model has them."
@@ -60,7 +63,6 @@ def write_evaluation_report(
             *tables_of({"": report}, {}),
             calibration_of(report),
             *rarity_of(report),
-            *rarity_of(report),
             *ranks_of(report),
             verdicts_of(report, answers.engine.detector),
             Gallery(
@@ -78,8 +80,9 @@ def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequen
     label = classes[sample.label]
     views = prediction.views(true_box=sample.box_in_picture(prediction.size[1]))
     (name, probability), *others = prediction.top(3)
-    answer = f"{name} {probability:.0%}" + ("" if name == label else f", it is {label}")
-    others_said = "else " + ", ".join(f"{other} {share:.0%}" for other, share in others) if others else ""
+    answer = f"{name} {per_cent(probability, 0)}" + ("" if name == label else f", it is {label}")
+    said = [f"{other} {per_cent(share, 0)}" for other, share in others if share >= _WORTH_SAYING]
+    others_said = "else " + ", ".join(said) if said else ""
     return Picture(
         [Panel(view, image) for view, image in views.items()],
         answer,
@@ -90,29 +93,55 @@ def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequen
 
 def measured_in(report: EvaluationReport) -> str:
     """Say in which arithmetic and on what a model was measured, without a full stop."""
-    arithmetic = f"in {report.precision} " if report.precision else ""
-    return f"Measured {arithmetic}on the {report.images} images of the {report.split} split"
+    arithmetic = f"in {ARITHMETIC.get(report.precision, report.precision)} " if report.precision else ""
+    return f"Measured {arithmetic}on {report.images} {images_of(report.split)}"
 
 
 def figures_of(report: EvaluationReport) -> list[Figure]:
     """Return the numbers of a measurement that are read first."""
-    fused, whole = report.classification["fused"], report.classification.get("raw")
-    measured = f"; measured in {report.precision}" if report.precision else ""
-    about = f"of {report.images} images, {len(report.classes)} classes{measured}"
-    found = [Figure(_per_cent(fused.top1), "right", about)]
-    if whole is not None and len(report.classification) > 2:
-        gained = f"{100 * (fused.top1 - whole.top1):+.1f}".replace("-", "−")
-        found.append(Figure(gained, "points by looking closer", f"the whole image alone: {_per_cent(whole.top1)}"))
+    found = [right_of(report)]
+    if len(report.classification) > 2 and "raw" in report.classification:
+        fused, whole = report.classification["fused"], report.classification["raw"]
+        exchanged = _exchanged(*won_and_lost(rights(report), rights(report, "raw")))
+        note = f"over the whole image alone, {per_cent(whole.top1)}: {exchanged}"
+        found.append(Figure(points(fused.top1 - whole.top1), "points by looking closer", note))
     if report.localization is not None:
         share, known = report.localization.measures()["gt_known_0.5"], report.localization.images
-        found.append(Figure(_per_cent(share), "objects found", f"IoU ≥ 0.5, on {known} images with a true box"))
-    about = f"how far its probabilities are off, without what chance adds; expected, with it: {_per_cent(fused.ece)}"
-    found.append(Figure(_per_cent(fused.debiased_calibration_error), "calibration error", about))
+        found.append(Figure(per_cent(share), "objects found", f"IoU ≥ 0.5, on {known} images with a true box"))
+    fused = report.classification["fused"]
+    about = f"how far its probabilities are off, without what chance adds; expected, with it: {per_cent(fused.ece)}"
+    found.append(Figure(per_cent(fused.debiased_calibration_error), "calibration error", about))
     return found
 
 
-def _per_cent(share: float) -> str:
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+def right_of(report: EvaluationReport, name: str = "right") -> Figure:
+    """Return the share of right answers, with its interval."""
+    fused = report.classification["fused"]
+    arithmetic = f"; measured in {ARITHMETIC.get(report.precision, report.precision)}" if report.precision else ""
+    likely = interval(round(fused.top1 * report.images), report.images)
+    about = f"of {report.images} images, {len(report.classes)} classes (95 % interval {likely}){arithmetic}"
+    return Figure(per_cent(fused.top1), name, about)
+
+
+def gain_of(report: EvaluationReport, other: EvaluationReport, name: str) -> Figure:
+    """Return what a model has more than another, measured on the same images; `name` says over what."""
+    gained = report.classification["fused"].top1 - other.classification["fused"].top1
+    return Figure(points(gained), name, _exchanged(*won_and_lost(rights(report), rights(other))))
+
+
+def rights(report: EvaluationReport, branch: str = "fused") -> list[bool]:
+    """Return which images a branch has right."""
+    return [result.predicted[branch] == result.label for result in report.per_image]
+
+
+def won_and_lost(mine: Sequence[bool], others: Sequence[bool]) -> tuple[int, int]:
+    """Return how many images are right that were wrong, and wrong that were right."""
+    pairs = list(zip(mine, others, strict=True))
+    return sum(m and not o for m, o in pairs), sum(o and not m for m, o in pairs)
+
+
+def _exchanged(won: int, lost: int) -> str:
+    return f"{won} images right that were wrong, {lost} the other way round"
 
 
 def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
@@ -127,7 +156,7 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
                 level = title if len(reports) == 1 else f"{titles.get(name, name)}: {title}"
                 rows.append((level, measured.top1, measured.macro_f1))
     corner = "Level" if len(reports) == 1 else "Model and level"
-    found = [Table("How often it is right", (corner, "Top-1", "Macro-F1"), rows, ranked=True)]
+    found = [Table("How often it is right", (corner, "Right", "F1, mean of classes"), rows, ranked=True)]
     located = {name: report.localization for name, report in reports.items() if report.localization is not None}
     for localization in located.values():
         boxes = {"box found": localization.measures()}
@@ -152,7 +181,7 @@ _BOX_COLUMNS = {
     "gt_known_0.3": "IoU ≥ 0.3",
     "gt_known_0.5": "IoU ≥ 0.5",
     "gt_known_0.7": "IoU ≥ 0.7",
-    "top1_loc_0.5": "Top-1 loc.",
+    "top1_loc_0.5": "IoU ≥ 0.5 and name right",
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,15 @@ class Gallery:
 
 Section = Table | Matrix | Chart | Gallery
 
+
+@dataclass(frozen=True)
+class Part:
+    """Sections that stand under one name in the page's contents."""
+
+    title: str
+    sections: Sequence[Section]
+
+
 _WIDE_TABLE, _WIDE_MATRIX = 6, 12
 """Columns and classes beyond which one takes the whole width."""
 _BESIDE = 26
@@ -158,7 +168,7 @@ def write_page(
     *,
     title: str,
     intro: str,
-    sections: Sequence[Section],
+    sections: Sequence[Section | Part],
     figures: Sequence[Figure] = (),
     lead: Gallery | None = None,
 ) -> Path:
@@ -170,7 +180,8 @@ def write_page(
         path: the file to write; missing folders are made.
         title: heading of the page.
         intro: text beneath it; an empty line begins a new paragraph.
-        sections: shown in their order; pictures are embedded as JPEG (as PNG where they are transparent).
+        sections: shown in their order, each for itself or in parts; pictures are embedded as JPEG (as PNG where they
+            are transparent).
         figures: the numbers that are read first.
         lead: pictures that are seen first; its title is not shown.
 
@@ -188,12 +199,31 @@ def write_page(
         paragraphs=[paragraph.strip() for paragraph in intro.split("\n\n") if paragraph.strip()],
         figures=figures,
         lead=_prepared(lead or Gallery("", [])),
-        sections=[_prepared(section) for section in sections if not isinstance(section, Gallery) or section.pictures],
+        parts=_parts(sections),
     )
     target = Path(path)
     # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
     _write(target, html.encode("utf-8", "backslashreplace"))
     return target
+
+
+def _parts(sections: Sequence[Section | Part]) -> list[dict[str, object]]:
+    """Return what the template shows, by parts; one without a name holds what stands for itself."""
+    parts: list[Part] = []
+    for section in sections:
+        if isinstance(section, Part):
+            parts.append(section)
+        elif parts and not parts[-1].title:
+            parts[-1] = Part("", [*parts[-1].sections, section])
+        else:
+            parts.append(Part("", [section]))
+    found, numbers = [], count(1)
+    for part in parts:
+        shown = [section for section in part.sections if not isinstance(section, Gallery) or section.pictures]
+        if shown:
+            items = [{"number": next(numbers), **_prepared(section)} for section in shown]
+            found.append({"title": part.title, "count": len(items), "sections": items})
+    return found
 
 
 def palette() -> str:

@@ -20,14 +20,24 @@ from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import DataError, RunError
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, trained_on
-from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport
+from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport, ImageResult
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reports.advice import advice_of
 from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
-from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
-from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Picture, Section, Table, write_page
+from tlaam.reports.evaluation_report import (
+    VIEWS,
+    figures_of,
+    in_turns,
+    measured_in,
+    picture_beside_truth,
+    rights,
+    tables_of,
+    won_and_lost,
+)
+from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Part, Picture, Section, Table, write_page
+from tlaam.reports.words import ARITHMETIC, per_cent
 from tlaam.runs.environment import environment
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
@@ -95,23 +105,23 @@ def write_run_report(
     others = data is not None and seen is not None and not seen.is_of(images)  # none of them was trained on
     images = with_the_runs_splits(images, seen, folder.path)
     chosen = split or held_out_split(images) or ("train" if others else None)
-    sections: list[Section] = []
+    parts: list[Part] = []
     report, speed, lead = None, None, None
     if chosen is not None:
         answers = answers or PredictionCache(engine)
         report = evaluate(engine, images, split=chosen, skip_unreadable=True, progress=progress, answers=answers)
         speed = engine.answered / engine.seconds if engine.seconds else None
-        lead, sections = _measured(report, images, answers)
+        lead, parts = _measured(report, images, answers)
     history = _history(folder.history)
     learnt = {} if others else images.class_counts("train")
     if not others:
-        sections = [*advice_of(report, learnt, status, history, config.training.epochs or 0), *sections]
-    sections += [*_curves(history), *_facts(config, status, history, speed, report)]
+        parts = [Part("What to do", advice_of(report, learnt, status, history, config.training.epochs or 0)), *parts]
+    parts.append(Part("How it was made", [*_curves(history), *_facts(config, status, history, speed, report)]))
     return write_page(
         path or folder.report,
         title=f"{images.name}: what the model learnt",
         intro=_intro(config, facts, status, report, images.name if others else ""),
-        sections=sections,
+        sections=parts,
         figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
         lead=lead,
     )
@@ -156,7 +166,9 @@ def _intro(
     out_of_fold = status.get("probe", {}).get("out_of_fold_top1")
     if out_of_fold is not None:
         began = "Of the training images" if not epochs else "Before the first epoch, of the training images"
-        text += f" {began} {out_of_fold:.1%} were named right by classifiers that had not seen them (out of fold)."
+        text += (
+            f" {began} {per_cent(out_of_fold)} were named right by classifiers that had not seen them (out of fold)."
+        )
     if status.get("kept") == "probe":
         text += f" None of {epochs} epochs did better on held-out images, so the weights are those from before."
     text += "\n\n"
@@ -179,16 +191,14 @@ def measured_on(report: EvaluationReport, config: Config) -> str:
     return f"{measured_in(report)}.{flattering}"
 
 
-def _measured(
-    report: EvaluationReport, images: LabelledImages, cache: PredictionCache
-) -> tuple[Gallery, list[Section]]:
-    """Return the pictures that are seen first, and the sections on what was measured."""
+def _measured(report: EvaluationReport, images: LabelledImages, cache: PredictionCache) -> tuple[Gallery, list[Part]]:
+    """Return the pictures that are seen first, and what was measured."""
     by_name = {sample.name: sample for sample in images.samples}
     results = report.per_image
     right = [r for r in results if r.predicted["fused"] == r.label]
     wrong = [r for r in results if r.predicted["fused"] != r.label]
     pairs = mixed_up(results)
-    galleries = {
+    galleries: dict[str, tuple[Sequence[ImageResult], str]] = {
         "Worst mistakes": (sorted(wrong, key=_score)[::-1], "Wrong, with the highest probabilities."),
         "Least probable answers": (sorted(results, key=_score), "The answers with the lowest probabilities."),
         "Worst boxes": (
@@ -198,8 +208,12 @@ def _measured(
         "Most probable right answers": (sorted(right, key=_score)[::-1], ""),
     }
     first = _one_of_some_classes([by_name[r.name] for r in results])
+    beside = pairs[:PAIRS]
+    if len(results) <= SHOWN:  # each of these would show the same few images again
+        leading = {sample.name for sample in first}
+        galleries, beside = {"The other images": ([r for r in results if r.name not in leading], "")}, []
     shown = {sample.name for sample in first} | {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
-    shown |= {r.name for pair in pairs[:PAIRS] for r in (pair.example, pair.other) if r is not None}
+    shown |= {r.name for pair in beside for r in (pair.example, pair.other) if r is not None}
     samples = [by_name[name] for name in sorted(shown)]
     answers = {s.name: (s, p) for s, p in zip(samples, cache.of(samples), strict=True) if p.error is None}
 
@@ -211,12 +225,16 @@ def _measured(
         sections.append(_matrix(report))
     if wrong:
         sections.append(_mixed_up(pairs, report.classes))
-    sections += [_pair_gallery(pairs[:PAIRS], report.classes, answers), calibration_of(report)]
+    sections.append(calibration_of(report))
     sections += [*rarity_of(report), *ranks_of(report), verdicts_of(report, cache.engine.detector)]
+    shown_last = [_pair_gallery(beside, report.classes, answers)]
     for title, (found, note) in galleries.items():
-        sections.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
+        shown_last.append(Gallery(title, pictures(r.name for r in found[:SHOWN]), note))
     lead = pictures(sample.name for sample in first)
-    return Gallery("", lead, f"The first image of each of {len(lead)} classes, whatever came out. {VIEWS}"), sections
+    return (
+        Gallery("", lead, f"The first image of each of {len(lead)} classes, whatever came out. {VIEWS}"),
+        [Part("How good it is", sections), Part("Pictures", shown_last)],
+    )
 
 
 def _one_of_some_classes(samples: Sequence[Sample]) -> list[Sample]:
@@ -230,11 +248,7 @@ def _branches(report: EvaluationReport) -> Table:
     rows: list[Sequence[str | int]] = []
     for branch in BRANCHES[1:]:
         if branch in report.classification and "raw" in report.classification:
-            mine = [r.predicted[branch] == r.label for r in report.per_image]
-            whole = [r.predicted["raw"] == r.label for r in report.per_image]
-            gained = sum(m and not w for m, w in zip(mine, whole, strict=True))
-            lost = sum(w and not m for m, w in zip(mine, whole, strict=True))
-            rows.append((_BRANCH_TITLES[branch], gained, lost))
+            rows.append((_BRANCH_TITLES[branch], *won_and_lost(rights(report, branch), rights(report, "raw"))))
     return Table(
         "What looking closer changes",
         ("Level", "Right where the whole image is wrong", "Wrong where the whole image is right"),
@@ -279,7 +293,7 @@ def _pair_gallery(
             pictures.append(
                 Picture(
                     panels,
-                    f"{classes[pair.example.label]} taken for {taken} with {pair.example.score:.0%}",
+                    f"{classes[pair.example.label]} taken for {taken} with {per_cent(pair.example.score, 0)}",
                     detail=" | ".join(result.name for result in shown),
                 )
             )
@@ -356,7 +370,7 @@ def _facts(
     if speed is not None:
         rows.append(("answering", f"{speed:.1f} images a second, read and answered"))
     if report is not None and report.precision:
-        rows.append(("measured in", report.precision))
+        rows.append(("measured in", ARITHMETIC.get(report.precision, report.precision)))
     here = environment()
     rows.append(("this report's machine", here["gpu"] or here["processor"]))
     rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]

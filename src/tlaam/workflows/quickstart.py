@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from tlaam.config.presets import preset
@@ -16,7 +15,16 @@ from tlaam.evaluation.evaluate import evaluate
 from tlaam.evaluation.report import EvaluationReport
 from tlaam.inference.engine import load_engine
 from tlaam.inference.prediction_cache import PredictionCache
-from tlaam.reports.evaluation_report import VIEWS, figures_of, in_turns, measured_in, picture_beside_truth, tables_of
+from tlaam.reports.evaluation_report import (
+    VIEWS,
+    figures_of,
+    gain_of,
+    in_turns,
+    measured_in,
+    picture_beside_truth,
+    right_of,
+    tables_of,
+)
 from tlaam.reports.page import Gallery, write_page
 from tlaam.runs.environment import environment
 from tlaam.training.run import resume, train
@@ -125,8 +133,9 @@ def _page(folder: Path, images: LabelledImages, reports: dict[str, EvaluationRep
             f"{measured_in(reports['tlaam'])}."
         ),
         figures=[
-            *(replace(figures_of(reports[name])[0], name=f"right: {_TITLES[name]}") for name in ("tlaam", "plain")),
-            *figures_of(reports["tlaam"])[1:],
+            *(right_of(reports[name], f"right: {_TITLES[name]}") for name in ("tlaam", "plain")),
+            gain_of(reports["tlaam"], reports["plain"], "points over the plain backbone"),
+            *figures_of(reports["tlaam"])[2:],
         ],
         lead=Gallery("", pictures[:_LEAD], f"What TL-AAM saw. {VIEWS}"),
         sections=[

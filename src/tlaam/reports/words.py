@@ -1,0 +1,39 @@
+"""How pages for everybody say numbers and settings."""
+
+from __future__ import annotations
+
+ARITHMETIC = {
+    "32-true": "float32",
+    "fp32": "float32",
+    "16-mixed": "float16",
+    "fp16": "float16",
+    "bf16-mixed": "bfloat16",
+    "int8": "8-bit integers",
+}
+"""What precisions are called, by the names that options and files have for them."""
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+"""Of which images a split is."""
+_CONFIDENCE = 0.95
+
+
+def per_cent(share: float, digits: int = 1) -> str:
+    """Return a share in per cent: 0.825 as "82.5 %", with a space at which no line breaks."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def points(difference: float) -> str:
+    """Return the difference of two shares in points: 0.067 as "+6.7"."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def interval(right: int, images: int) -> str:
+    """Return the 95 % interval of a share by Wilson's score, in per cent: "88 to 98 %"."""
+    from scipy.stats import binomtest
+
+    found = binomtest(right, images).proportion_ci(_CONFIDENCE, method="wilson")
+    return f"{100 * found.low:.0f} to {per_cent(found.high, 0)}"
+
+
+def images_of(split: str) -> str:
+    """Return what images of a split are called: "validation images"."""
+    return f"{SPLITS[split]} images" if split in SPLITS else f"images of '{split}'"

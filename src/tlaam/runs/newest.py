@@ -1,0 +1,23 @@
+"""The run that a command means when none is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def newest_run(place: Path = Path("runs")) -> Path | None:
+    """Return the run that finished last in a folder, or in one of its folders; None where there is none.
+
+    Args:
+        place: the folder; by default that which `tlaam train` and `tlaam quickstart` write into.
+    """
+    finished = []
+    for status in (*place.glob("*/run.json"), *place.glob("*/*/run.json")):
+        try:
+            ended, moment = json.loads(status.read_bytes()).get("state") == "finished", status.stat().st_mtime
+        except (OSError, ValueError, AttributeError):
+            continue
+        if ended:
+            finished.append((moment, status.parent))
+    return max(finished)[1] if finished else None
