@@ -61,7 +61,7 @@ test-oldest:  ## pass the tests with the oldest releases that pyproject.toml adm
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet packaging $$($(PYTHON) -c "import sys; print('tomli' if sys.version_info < (3, 11) else '')")
 	$(OLDEST)/bin/python tests/oldest.py >$(OLDEST)/constraints.txt
-	$(OLDEST)/bin/pip install --quiet --editable '.[dev,pretrained]' --constraint $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/pip install --quiet --editable '.[test]' --constraint $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip check
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest -n 2 --dist loadfile -m "$(MARKED)"
 

@@ -1,4 +1,4 @@
-"""Print constraints that pin every requirement of pyproject.toml to the oldest release it admits (`make test-oldest`)."""
+"""Print constraints that pin each requirement of the product to the oldest release it admits (`make test-oldest`)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ else:
     import tomli as tomllib
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TOOLS = {"docs", "stress", "wandb", "mlflow"}
+TOOLS = {"dev", "docs", "stress", "test", "wandb", "mlflow"}
 """Extras that are not of the product, or whose packages the tests do without."""
-OURS = ("mypy", "ruff", "pytest", "pytest-xdist", "hypothesis", "import-linter", "mutmut", "types-PyYAML", "playwright")
-"""Packages that check the source alone: their newest are what it is written for."""
 
 
 def oldest() -> list[str]:
-    """Return ``name==version`` of each requirement of the product and its tests."""
+    """Return ``name==version`` of each requirement of the product."""
     extras = PROJECT["optional-dependencies"]
     texts = [*PROJECT["dependencies"], *(text for name in extras if name not in TOOLS for text in extras[name])]
     found = set()
     for text in texts:
         requirement = Requirement(text)
         least = [one.version for one in requirement.specifier if one.operator == ">="]
-        if least and requirement.name not in OURS:
+        if least:
             found.add(f"{requirement.name}=={least[0]}")
     return sorted(found)
 

@@ -34,7 +34,7 @@ FAMILIES = {
 
 
 def definition(features: Tensor, gradient: Tensor) -> Tensor:
-    """SPEC §2, written as it stands there, loop by loop."""
+    """The equations of docs/how-it-works.md, 2, as they stand there, loop by loop."""
     maps = []
     for a, g in zip(features, gradient, strict=True):
         heat = torch.zeros_like(a[0])
