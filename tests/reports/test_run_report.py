@@ -259,3 +259,11 @@ def test_a_few_images_are_shown_once(
     shown = [picture.detail for gallery in pictures for picture in gallery.pictures]
     images = measured(run, photos, split="val").images
     assert images <= SHOWN and len(shown) + len(written["lead"].pictures) == images
+
+
+def test_what_lives_there_counts_in_the_report(trained: Path, tmp_path: Path, written: dict[str, Any]) -> None:
+    (tmp_path / "species.txt").write_text("crow\njay\n")
+    assert main(["report", str(trained), "--only", str(tmp_path / "species.txt"), "--precision", "32-true"]) == 0
+    matrix = titled(written["sections"])["What was taken for what"]
+    assert isinstance(matrix, Matrix) and list(matrix.names) == ["crow", "jay", "wren"]
+    assert sum(row[2] for row in matrix.counts) == 0 < sum(matrix.counts[2])

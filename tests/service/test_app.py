@@ -15,6 +15,7 @@ from PIL import Image
 from served import SlowEngine, colour_file, form, picture
 from starlette.testclient import TestClient
 
+from tlaam.inference.answering import answer_by
 from tlaam.inference.engine import load_engine
 from tlaam.inference.prediction import Prediction
 from tlaam.reference.index import LookAlike
@@ -274,3 +275,14 @@ def test_what_an_answer_is_worth_is_in_the_row(predictor: SlowEngine) -> None:
     with TestClient(create_app(predictor)) as client:
         (row,) = valid(ask(client, picture("red")))["results"]
     assert row["confidence"] is None and row["familiarity"] is None  # this model came without anything to judge by
+
+
+def test_what_does_not_live_there_is_said(colours: Path) -> None:
+    engine = load_engine(colours)
+    answer_by(engine, only=["red", "green"])
+    with TestClient(create_app(engine, name="colours.onnx", limits=LIMITS)) as client:
+        (away,) = valid(ask(client, picture("blue")))["results"]
+        (here,) = valid(ask(client, picture("green")))["results"]
+    assert away["outside"]["label"] == "blue" and away["outside"]["probability"] > 0.5
+    assert away["predictions"][0]["label"] != "blue"
+    assert "outside" not in here and here["predictions"][0]["label"] == "green"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tlaam.cli.answering import answering_options
 from tlaam.cli.options import PATH, config_option, moved_option, precision_option
 from tlaam.utils.progress import progress_bar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
 @click.option("--out", type=PATH, metavar="FILE.html", help="The file to write. [RUN/report.html]")
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@answering_options
 @precision_option
 @config_option
 def report(
@@ -30,6 +32,10 @@ def report(
     split: str | None,
     out: Path | None,
     batch_size: int,
+    taxonomy: Path | None,
+    promise: float | None,
+    only: Path | None,
+    prior: Path | None,
     precision: Precision | None,
 ) -> None:
     """Write the report of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
@@ -39,17 +45,20 @@ def report(
     """
     if data is not None and moved is not None:
         raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")
-    from tlaam.reports.run_report import write_run_report
+    from tlaam.inference.answering import answer_by
+    from tlaam.inference.engine import load_engine
+    from tlaam.reports.run_report import finished_run, write_run_report
     from tlaam.runs.splits import TrainingData, opened_elsewhere
 
+    finished_run(run)  # before a model is loaded
+    engine = load_engine(run, batch_size=batch_size, precision=precision)
+    answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
     with progress_bar("measuring") as progress:
         written = write_run_report(
-            run,
+            engine,
             data if moved is None else opened_elsewhere(moved, TrainingData.of_run(run), run),
             split=split,  # type: ignore[arg-type]
             path=out,
             progress=progress,
-            batch_size=batch_size,
-            precision=precision,
         )
     click.echo(f"Report: {written}")

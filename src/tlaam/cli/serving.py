@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlaam.cli.answering import answering_options
 from tlaam.cli.options import Command, config_option, precision_option
 from tlaam.utils.text import printable
 
@@ -32,6 +33,10 @@ class Serving:
     max_pixels: float
     max_images: int
     precision: Precision | None
+    taxonomy: Path | None
+    promise: float | None
+    only: Path | None
+    prior: Path | None
 
 
 def serving_options(command: Command) -> Command:
@@ -57,6 +62,7 @@ def serving_options(command: Command) -> Command:
             "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
         ),
         click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
+        answering_options,
         precision_option,
         config_option,
     ]  # fmt: skip
@@ -80,6 +86,7 @@ def serve_model(
         pages: further routes, for the model.
         ready: called with the address when requests are answered.
     """
+    from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
     from tlaam.service.app import create_app
     from tlaam.service.limits import MIB, Limits
@@ -96,6 +103,7 @@ def serve_model(
     )
     with bound(given.host, given.port) as listening:  # before the model is loaded: a port that is taken is said at once
         engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
+        answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior)
         hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}
         app = create_app(
             engine,

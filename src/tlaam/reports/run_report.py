@@ -83,13 +83,8 @@ def write_run_report(
         DataError: the data cannot be read, or do not fit the run.
         ModelError: the run holds no usable model.
     """
-    folder = _run_of(model)
-    folder.require_run()
+    folder = finished_run(model)
     status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
-    if status.get("state") != "finished":
-        raise RunError(
-            f"{folder.path} has not finished; its report is written at its end (train --resume RUN goes on)."
-        )
     facts = folder.read_json(folder.data)
     try:
         images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
@@ -125,6 +120,21 @@ def write_run_report(
         figures=[] if report is None else [*figures_of(report), *_time_spent(history)],
         lead=lead,
     )
+
+
+def finished_run(model: Engine | str | Path) -> RunFolder:
+    """Return the run folder that a model is of, which its report is of.
+
+    Raises:
+        RunError: it was loaded from something else, or the run has not finished.
+    """
+    folder = _run_of(model)
+    folder.require_run()
+    if folder.read_json(folder.status).get("state") != "finished":
+        raise RunError(
+            f"{folder.path} has not finished; its report is written at its end (train --resume RUN goes on)."
+        )
+    return folder
 
 
 def _run_of(model: Engine | str | Path) -> RunFolder:

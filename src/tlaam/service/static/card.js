@@ -97,6 +97,7 @@ export class Card {
     this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
     this.showLayers();
     this.showCrops();
+    this.showOutside(row);
     this.showAlike(row.look_alikes ?? []);
     this.showBranches(row);
     this.canvas.setAttribute("aria-label", `${this.name}: ${shown(best.label)}, ${percent(best.probability)}`);
@@ -118,6 +119,14 @@ export class Card {
     this.$(".taxon").textContent = rank
       ? say("card.taxon", { taxon: shown(taxon), rank: shown(rank), share: percent(share) })
       : say("card.taxon.none");
+  }
+
+  /** Say what was more probable than all that lives there (`--only`), which is no answer. */
+  showOutside({ outside }) {
+    this.$(".outside").hidden = !outside;
+    if (!outside) return;
+    const { label, probability } = outside;
+    this.$(".outside").textContent = say("card.outside", { label: shown(label), share: percent(probability) });
   }
 
   showLayers() {
