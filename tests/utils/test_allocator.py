@@ -69,3 +69,42 @@ def test_this_machine_bears_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["bool", str(1 << 26)], done.stderr
+
+
+FORKED = """
+import os, sys
+import numpy as np
+from tlaam.utils.allocator import hand_back_freed_memory, keep_freed_memory
+
+keep_freed_memory()
+
+def compute():
+    blocks = [np.ones(1 << 20) for _ in range(16)]  # 8 MiB each, freed at the end
+
+def private(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as lines:
+        return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("Private_Dirty"))
+
+compute()
+begun, begin = os.pipe()
+done, finish = os.pipe()
+if (child := os.fork()) == 0:
+    if sys.argv[1] == "hand back":
+        assert hand_back_freed_memory()
+    os.write(begin, b".")
+    os.read(done, 1)
+    os._exit(0)
+os.read(begun, 1)
+compute()
+print(private(child))
+os.write(finish, b".")
+"""
+
+
+@pytest.mark.skipif(not allocator.keep_freed_memory(), reason="glibc alone keeps freed memory")
+def test_a_forked_process_keeps_no_copy_of_what_was_freed() -> None:
+    kept, handed_back = (
+        int(subprocess.run([sys.executable, "-c", FORKED, way], check=True, capture_output=True, text=True).stdout)
+        for way in ("keep", "hand back")
+    )
+    assert kept > 100 and handed_back < 40  # MiB, of 128

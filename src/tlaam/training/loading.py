@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tlaam.errors import DataError, RunError
 from tlaam.training.dataset import Item
+from tlaam.utils.allocator import hand_back_freed_memory
 
 
 def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]], workers: int, *, pin: bool) -> Any:
@@ -25,7 +26,7 @@ def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]]
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_leave_signals_to_parent if workers else None,
+        worker_init_fn=_begin_loader if workers else None,
     )
 
 
@@ -55,7 +56,8 @@ def lost_loaders_named(run: Path) -> Iterator[None]:
         ) from error
 
 
-def _leave_signals_to_parent(worker: int) -> None:
+def _begin_loader(worker: int) -> None:
+    hand_back_freed_memory()
     # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM all that a job has started; the parent still
     # needs its loaders to finish the step it is in.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
