@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
+TRIED = "2.14"
+"""Oldest PyTorch that exporting is tested with. That of 2.6 cannot express these networks."""
 INPUT = "photos"
 BOXES = "boxes"
 COMPARED = 64
@@ -342,8 +344,10 @@ def _traced(
             )
     except Exception as error:  # the exporter passes on whatever stopped it
         fault = " ".join(str(error).split())[-200:]
+        older = torch.__version__ < TRIED
+        hint = f" Here is PyTorch {torch.__version__}; exporting is tested with {TRIED}: install a newer one."
         raise ExportError(
-            f"this model cannot be expressed as an ONNX graph: {type(error).__name__}: {fault}"
+            f"this model cannot be expressed as an ONNX graph: {type(error).__name__}: {fault}{hint if older else ''}"
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -253,38 +253,53 @@ class Engine:
 
     def _answer_several(self, batch: Sequence[ReadImage]) -> list[Prediction]:
         """Answer for the objects of each of some readable images."""
-        answers: dict[int, Prediction] = {}
-        photographs: dict[int, Photograph] = {}
         with ThreadPoolExecutor(self.workers) as readers:
-            for row, photograph in enumerate(readers.map(self._photograph, batch)):
-                if isinstance(photograph, str):
-                    answers[row] = _unread(replace(batch[row], error=photograph))
-                else:
-                    photographs[row] = photograph
-        rows = list(photographs)
-        if self.boxes is None:
-            found = found_in(self.model, list(photographs.values()), most=self.objects or 0, batch_size=self.batch_size)
-        else:
-            found = [_of(batch[row].boxes)[: self.objects] for row in rows]
-        alone = (
-            [] if self.boxes is not None else [row for row, boxes in zip(rows, found, strict=True) if len(boxes) == 1]
-        )
-        if alone:  # one object: the photograph is its surroundings, and the answer that without options
-            reads = [batch[row] for row in alone]
-            for row, answer in zip(alone, self._answer_whole(reads, reads), strict=True):
-                answers[row] = answer if answer.error is not None else replace(answer, objects=(answer,))
-        asked = [
-            (row, box) for row, boxes in zip(rows, found, strict=True) if row not in answers for box in boxes
-        ]  # fmt: skip
-        objects: dict[int, list[Prediction]] = {row: [] for row in rows if row not in answers}
-        for start in range(0, len(asked), self.batch_size):
-            several = asked[start : start + self.batch_size]
-            boxes = [box for _, box in several]
-            named = self._named([batch[row] for row, _ in several], [photographs[row] for row, _ in several], boxes)
-            for (row, _), answer in zip(several, named, strict=True):
-                objects[row].append(answer)
-        answers |= {row: _joined(batch[row], self.model, of_row) for row, of_row in objects.items()}
+            opened = dict(enumerate(readers.map(self._photograph, batch)))
+        faults = {row: fault for row, fault in opened.items() if isinstance(fault, str)}
+        photographs = {row: one for row, one in opened.items() if isinstance(one, Photograph)}
+        boxes = self._boxes_in(batch, photographs)
+        answers = {row: _unread(replace(batch[row], error=fault)) for row, fault in faults.items()}
+        answers |= self._of_lone_objects(batch, boxes)
+        several = {row: of_row for row, of_row in boxes.items() if row not in answers}
+        for row, named in self._named_in(batch, photographs, several).items():
+            answers[row] = _joined(batch[row], self.model, named)
         return [answers[row] for row in range(len(batch))]
+
+    def _boxes_in(self, batch: Sequence[ReadImage], photographs: Mapping[int, Photograph]) -> dict[int, Floats]:
+        """Return where the objects of photographs are, as given or as found, by their rows in the batch."""
+        if self.boxes is not None:
+            return {row: _of(batch[row].boxes)[: self.objects] for row in photographs}
+        several = list(photographs.values())
+        found = found_in(self.model, several, most=self.objects or 0, batch_size=self.batch_size)
+        return dict(zip(photographs, found, strict=True))
+
+    def _of_lone_objects(self, batch: Sequence[ReadImage], boxes: Mapping[int, Floats]) -> dict[int, Prediction]:
+        """Answer for photographs in which one object was found: they are its surroundings, and asked so."""
+        rows = [] if self.boxes is not None else [row for row, found in boxes.items() if len(found) == 1]
+        if not rows:
+            return {}
+        reads = [batch[row] for row in rows]
+        answers = self._answer_whole(reads, reads)
+        return {
+            row: answer if answer.error is not None else replace(answer, objects=(answer,))
+            for row, answer in zip(rows, answers, strict=True)
+        }
+
+    def _named_in(
+        self, batch: Sequence[ReadImage], photographs: Mapping[int, Photograph], boxes: Mapping[int, Floats]
+    ) -> dict[int, list[Prediction]]:
+        """Name what is in each box of some photographs, a batch a pass."""
+        named: dict[int, list[Prediction]] = {row: [] for row in boxes}
+        asked = [(row, box) for row, of_row in boxes.items() for box in of_row]
+        for start in range(0, len(asked), self.batch_size):
+            some = asked[start : start + self.batch_size]
+            rows = [row for row, _ in some]
+            answers = self._named(
+                [batch[row] for row in rows], [photographs[row] for row in rows], [b for _, b in some]
+            )
+            for row, answer in zip(rows, answers, strict=True):
+                named[row].append(answer)
+        return named
 
     def _named(
         self, reads: Sequence[ReadImage], photographs: Sequence[Photograph], boxes: Sequence[Floats]
