@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 from stub_model import StubModel
@@ -79,6 +80,10 @@ SIZES = [
 ]  # fmt: skip
 
 
+OF_OLDER_PILLOW = 0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1
+"""Levels by which releases before 13 differ: they begin with the other axis in some images (docs/export.md)."""
+
+
 def test_the_input_image_is_pillows(node: Run) -> None:
     pictures = [np.random.default_rng(n).integers(0, 256, (h, w, 3), np.uint8) for n, (w, h) in enumerate(SIZES)]
     squash = """
@@ -97,17 +102,18 @@ done(given.map(({ width, height, rows }) => {
     found = node(squash % SIDE, [asked(pixels) for pixels in pictures])
     for size, pixels, content in zip(SIZES, pictures, found, strict=True):
         image = np.frombuffer(base64.b64decode(content), np.uint8).reshape(SIDE, SIDE, 3)
-        np.testing.assert_array_equal(image, to_input(Image.fromarray(pixels), SIDE).transpose(1, 2, 0), str(size))
+        wanted = to_input(Image.fromarray(pixels), SIDE).transpose(1, 2, 0)
+        np.testing.assert_allclose(image.astype(int), wanted.astype(int), atol=OF_OLDER_PILLOW, err_msg=str(size))
     large = [(64, 64), (130, 67), (129, 300), (1000, 257), (263, 3000)]
     pictures = [np.random.default_rng(n).integers(0, 256, (h, w, 3), np.uint8) for n, (w, h) in enumerate(large)]
     found = node(squash % SIDE, [asked(pixels) for pixels in pictures])
     for (width, height), pixels, content in zip(large, pictures, found, strict=True):
         by = next(by for by in (8, 4, 2) if min(width, height) >= by * SIDE)
         small = Image.fromarray(pixels).reduce(by)
-        wanted = small.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(0, 0, width / by, height / by))
+        squashed = small.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(0, 0, width / by, height / by))
         image = np.frombuffer(base64.b64decode(content), np.uint8).reshape(SIDE, SIDE, 3)
         np.testing.assert_allclose(
-            image.astype(int), np.asarray(wanted, dtype=int), atol=1, err_msg=f"{width} {height}"
+            image.astype(int), np.asarray(squashed, dtype=int), atol=1, err_msg=f"{width} {height}"
         )
 
 
