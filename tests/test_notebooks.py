@@ -31,6 +31,7 @@ def pictures(outputs: list[dict[str, Any]]) -> int:
     return sum("image/png" in output.get("data", {}) for output in outputs)
 
 
+@pytest.mark.usefixtures("exporting")
 def test_own_images(tmp_path: Path) -> None:
     outputs = executed("own_images.ipynb", tmp_path)
     assert pictures(outputs) == 2 and "True" in printed(outputs)

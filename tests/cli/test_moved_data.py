@@ -52,6 +52,7 @@ def test_report_and_index_are_written(
     assert main(["index", str(run), "--data", str(now), "--out", str(tmp_path / "index.npz")]) == 0
 
 
+@pytest.mark.usefixtures("exporting")
 def test_an_export_is_compared_on_the_images_held_out(
     places: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

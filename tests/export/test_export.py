@@ -29,6 +29,9 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
+pytestmark = pytest.mark.usefixtures("exporting")
+
+
 @pytest.fixture
 def traced(exported_file: Path, monkeypatch: pytest.MonkeyPatch) -> onnx.ModelProto:
     """The graph of `exported_run`, which every export gets instead of tracing its run."""

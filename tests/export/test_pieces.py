@@ -15,6 +15,8 @@ from tlaam.models.localizers.fixed_box import FixedBox
 from tlaam.models.parts.appm import APPM
 from tlaam.models.parts.mpalm import MPALM
 
+pytestmark = pytest.mark.usefixtures("exporting")
+
 onnxruntime = pytest.importorskip("onnxruntime")
 
 

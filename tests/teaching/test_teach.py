@@ -30,7 +30,7 @@ onnx = pytest.importorskip("onnx")
 
 
 @pytest.fixture(scope="module")
-def exported(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(exporting: None, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported model of crow, jay and wren, which finds objects without asking its classifiers."""
     folder = tmp_path_factory.mktemp("taught")
     run = small_run(folder / "run", localizer="scda", fusion="joint")
