@@ -57,15 +57,14 @@ def watched(process: subprocess.Popen[Any], done: Callable[[], bool]) -> list[in
 
 
 def summary(readings: list[int], count: int, seconds: float) -> dict[str, Any]:
-    """Return the second and the last tenth of the readings, and how they differ."""
-    tenth = max(1, len(readings) // 10)
-    early, late = (float(np.mean(part)) for part in (readings[tenth : 2 * tenth], readings[-tenth:]))
+    """Return the tenths of the readings, and how the last differs from the second."""
+    tenths = [float(np.mean(part)) for part in np.array_split(readings, 10)]
+    early, late = tenths[1], tenths[-1]
     return {
         "answers": count,
         "seconds": round(seconds, 1),
         "readings": len(readings),
-        "second_tenth_mib": round(early / 1024, 1),
-        "last_tenth_mib": round(late / 1024, 1),
+        "tenths_mib": [round(tenth / 1024, 1) for tenth in tenths],
         "most_mib": round(max(readings) / 1024, 1),
         "change": round(late / early - 1, 4),
         "flat": abs(late / early - 1) <= 0.02,
