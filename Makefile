@@ -27,10 +27,10 @@ test: $(VENV)/.dev  ## set up and pass the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-quick: $(VENV)/.dev  ## pass the quick tests, in under two minutes; says what it leaves out
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-light: light $(VENV)/.dev  ## try an installation without PyTorch
 	TLAAM_LIGHT_PYTHON=$(LIGHT)/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_light.py
@@ -63,7 +63,7 @@ test-oldest:  ## pass the tests with the oldest releases that pyproject.toml adm
 	$(OLDEST)/bin/python tests/oldest.py >$(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip install --quiet --editable '.[test]' --constraint $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/pip check
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(MARKED)"
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest -n 2 --dist loadfile -m "$(MARKED)"
 
 docs: $(DOCS)/.installed  ## build the docs as a site in site/; anything amiss is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

@@ -60,11 +60,10 @@ SLOW = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `SLOW`, and let them begin: of several processes none is left with a slow file at the end."""
+    """Mark the tests of `SLOW`."""
     for item in items:
         if item.path.relative_to(Path(__file__).parent).as_posix() in SLOW:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
