@@ -22,6 +22,6 @@ def quickstart(out: Path, seed: int) -> None:
     click.echo(f"Pictures: {page}")
     run = shlex.quote(str(out / "tlaam"))
     click.echo(f"""Next:
-  tlaam demo {run} --open{" " * 20}# try it on pictures, in the browser
+  tlaam demo {run} --open   # try it on pictures, in the browser
   tlaam export {run} --out creatures.onnx   # one file that answers without PyTorch
-  tlaam check PHOTOS && tlaam train PHOTOS    # a folder of your own, with a folder for each class""")
+  tlaam check PHOTOS && tlaam train PHOTOS   # a folder of your own, with a folder for each class""")

@@ -15,7 +15,7 @@ from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
-from tlaam.reports.words import ARITHMETIC, images_of, interval, per_cent, points
+from tlaam.reports.words import arithmetic, images_of, interval, per_cent, points
 
 PICTURES = 40
 _WORTH_SAYING = 0.005
@@ -93,8 +93,8 @@ def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequen
 
 def measured_in(report: EvaluationReport) -> str:
     """Say in which arithmetic and on what a model was measured, without a full stop."""
-    arithmetic = f"in {ARITHMETIC.get(report.precision, report.precision)} " if report.precision else ""
-    return f"Measured {arithmetic}on {report.images} {images_of(report.split)}"
+    within = f"in {arithmetic(report.precision)} " if report.precision else ""
+    return f"Measured {within}on {report.images} {images_of(report.split)}"
 
 
 def figures_of(report: EvaluationReport) -> list[Figure]:
@@ -117,9 +117,9 @@ def figures_of(report: EvaluationReport) -> list[Figure]:
 def right_of(report: EvaluationReport, name: str = "right") -> Figure:
     """Return the share of right answers, with its interval."""
     fused = report.classification["fused"]
-    arithmetic = f"; measured in {ARITHMETIC.get(report.precision, report.precision)}" if report.precision else ""
+    within = f"; measured in {arithmetic(report.precision)}" if report.precision else ""
     likely = interval(round(fused.top1 * report.images), report.images)
-    about = f"of {report.images} images, {len(report.classes)} classes (95 % interval {likely}){arithmetic}"
+    about = f"of {report.images} images, {len(report.classes)} classes (95 % interval {likely}){within}"
     return Figure(per_cent(fused.top1), name, about)
 
 

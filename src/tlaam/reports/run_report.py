@@ -37,7 +37,7 @@ from tlaam.reports.evaluation_report import (
     won_and_lost,
 )
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Part, Picture, Section, Table, write_page
-from tlaam.reports.words import ARITHMETIC, per_cent
+from tlaam.reports.words import arithmetic, per_cent
 from tlaam.runs.environment import environment
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
@@ -380,7 +380,7 @@ def _facts(
     if speed is not None:
         rows.append(("answering", f"{speed:.1f} images a second, read and answered"))
     if report is not None and report.precision:
-        rows.append(("measured in", ARITHMETIC.get(report.precision, report.precision)))
+        rows.append(("measured in", arithmetic(report.precision)))
     here = environment()
     rows.append(("this report's machine", here["gpu"] or here["processor"]))
     rows += [(f"trained with {name}", str(version)) for name, version in status.get("versions", {}).items()]
