@@ -18,6 +18,7 @@ import pytest
 from chromium import chromium
 from PIL import Image
 from served import COLOURS, colour_file, picture
+from several_file import several_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "field"))
 
@@ -224,6 +225,8 @@ def test_the_list_is_kept_corrected_downloaded_and_deleted(visitor: Visitor, tmp
     row = page.locator("#kept-list li", has_text="b.png").locator("input")
     row.fill('olive, "dark"')
     row.press("Enter")
+    decided = "import('./app/keeping.js').then(({ Kept }) => Kept.open()).then((kept) => kept.all())"
+    page.wait_for_function(f"() => {decided}.then((all) => all.filter((entry) => entry.decided).length === 2)")
     page.reload()
     page.wait_for_selector("body[data-state=ready]")
     assert page.locator("#kept-list li").count() == 4 and page.locator("#kept-list img").count() == 1
@@ -235,8 +238,9 @@ def test_the_list_is_kept_corrected_downloaded_and_deleted(visitor: Visitor, tmp
     assert sorted(images.classes) == ["blue", 'olive, "dark"']
     page.locator("#kept-list .open").click()
     page.wait_for_selector(".card[data-state=answered]")
+    page.wait_for_selector("#kept-list li:nth-child(5)")
     page.locator("#kept-list .gone").first.click()
-    assert page.locator("#kept-list li").count() == 4
+    page.wait_for_selector("#kept-list li:nth-child(5)", state="detached")
     page.click("#delete")
     assert page.locator("#kept-list li").count() == 4 and "for good" in page.inner_text("#delete")
     page.click("#delete")
@@ -309,3 +313,37 @@ def test_a_browser_that_starts_no_worker_from_a_blob_answers_too(browser: Any, s
         page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": picture("green")}])
         page.wait_for_selector(".card[data-state=answered]")
         assert page.locator(".answer h3").inner_text() == "green"
+
+
+def test_several_objects_are_named_as_in_python(browser: Any, runtime: Runtime, tmp_path: Path) -> None:
+    file = several_file(tmp_path / "several.onnx")
+    write_page(load_engine(file), tmp_path / "site", runtime, page_texts())
+    image = Image.new("RGB", (120, 60), COLOURS["red"])
+    image.paste(COLOURS["blue"], (60, 0, 120, 60))
+    image.save(tmp_path / "two.png")
+    content = (tmp_path / "two.png").read_bytes()
+    with served(tmp_path / "site") as address:
+        visitor = Visitor(browser, address)
+        page = visitor.page
+        (lone,) = visitor.give(two__png=content).all()
+        assert not lone.locator(".objects").is_visible()
+        page.check("#several")
+        card = visitor.give(two__png=content).first
+        assert card.locator(".objects span").all_inner_texts() == ["red", "blue"]
+        assert card.locator(".answer h3").inner_text() == "red"
+        card.locator(".objects button").nth(1).click()
+        assert card.locator(".answer h3").inner_text() == "blue"
+        assert card.locator(".objects button").nth(1).get_attribute("aria-pressed") == "true"
+        assert "red and 1 more" in page.inner_text("#kept-list")
+        engine = load_engine(file)
+        engine.use_objects(16)
+        (expected,) = engine.predict([tmp_path / "two.png"])
+        records = [json.loads(line) for line in visitor.downloaded("#json").splitlines()]
+        assert "objects" not in records[0] and records[0]["object_box"] == [0, 0, 0, 0], "no box was told"
+        wanted = {**expected.to_dict(), "path": "two.png", "code": None, "size": [120, 60]}
+        assert {name: value for name, value in records[1].items() if name != "photo"} == wanted
+        assert len(wanted["objects"]) == 2 and wanted["part_boxes"][0] == wanted["object_box"] != [0, 0, 0, 0]
+        table = list(csv.DictReader(io.StringIO(visitor.downloaded("#csv").decode("utf-8"), newline="")))
+        assert [(row["object"], row["label"]) for row in table] == [("1", "red"), ("1", "red"), ("2", "blue")]
+        assert visitor.faults == []
+        visitor.user.close()

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pytest
+from node_scripts import SCRIPTS, Run
 from PIL import Image
 from stub_model import StubModel
 
@@ -38,36 +38,7 @@ from tlaam.service.rows import answered
 from tlaam.taxonomy.answers import Answering
 from tlaam.taxonomy.tree import Taxonomy
 
-SCRIPTS = Path(__file__).parents[2] / "src" / "tlaam" / "pocket" / "page"
 SIDE = 32
-Run = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A function that runs a program, whose `given` is a value, and returns what it hands to `done`."""
-    found = shutil.which("node")
-    if found is None:
-        pytest.skip("no node on this machine")
-    folder = tmp_path_factory.mktemp("scripts")
-    for script in SCRIPTS.glob("*.js"):
-        shutil.copy(script, folder)
-    (folder / "package.json").write_text('{"type": "module"}')
-    begin = (
-        "import { readFileSync } from 'node:fs';\nconst given = JSON.parse(readFileSync(0, 'utf8'));\n"
-        "const bytes = text => new Uint8Array(Buffer.from(text, 'base64'));\n"
-        "const done = value => process.stdout.write(JSON.stringify(value));\n"
-    )
-
-    def run(program: str, given: Any) -> Any:
-        (folder / "program.js").write_text(begin + program)
-        ended = subprocess.run(
-            [found, "program.js"], input=json.dumps(given), cwd=folder, capture_output=True, text=True
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-    return run
 
 
 def text(content: bytes) -> str:
@@ -200,7 +171,7 @@ def test_the_record_is_pythons(kind: str, node: Run) -> None:
     for prediction in engine.answer(batch):
         row = answered(prediction, top_k=5, heatmap=True, look_alikes=engine.look_alikes(prediction, 4))
         expected.append(row)
-    facts = facts_of(engine, "0" * 64)
+    facts = facts_of(engine, b"")
 
     def outputs(row: int) -> dict[str, Any]:
         values = {
@@ -239,7 +210,7 @@ def test_the_record_is_pythons(kind: str, node: Run) -> None:
 def test_a_model_that_is_damaged_answers_nothing(node: Run) -> None:
     engine = Engine(_Told(drawn_answers(2, 4)))  # type: ignore[arg-type]
     output = {"probabilities": {"data": [0.5, "NaN", 0.1, 0.1], "dims": [1, 4]}}
-    (found,) = node(RECORD, {"facts": facts_of(engine, "").values, "sizes": [(9, 9)], "outputs": [output]})
+    (found,) = node(RECORD, {"facts": facts_of(engine, b"").values, "sizes": [(9, 9)], "outputs": [output]})
     assert found["predictions"] == [] and "is not finite" in found["error"] and found["code"] == "failed"
 
 
@@ -272,7 +243,8 @@ done(await Promise.all(given.map((file) => shot(new Blob([bytes(file)])))));"""
     assert expected[1]["camera"] and expected[1]["latitude"] and expected[2]["camera"].startswith("<script>")
 
 
-def test_the_tables_are_pythons(node: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranked", [False, True])
+def test_the_tables_are_pythons(ranked: bool, node: Run, tmp_path: Path) -> None:
     photo = {
         "width": 64,
         "height": 48,
@@ -281,21 +253,31 @@ def test_the_tables_are_pythons(node: Run, tmp_path: Path) -> None:
         "latitude": 1.5,
         "longitude": -2.25,
     }
+    genus = {
+        "rank": "genus",
+        "taxon": "=Corvus",
+        "taxon_probability": 0.97,
+        "lineage": {"genus": "=Corvus", "order": "P"},
+    }
+    nameless = {"rank": None, "taxon": None, "taxon_probability": None, "lineage": {}}
     names = [*ATTACKS, 'quoted "name", with comma', "'=already"]
     records: list[dict[str, Any]] = [
         {
             "path": name,
             "predictions": [{"label": name, "probability": 0.75}, {"label": "wren", "probability": 0.125}],
             "branches": {}, "verdict": "sure", "similarity": 0.5, "object_box": [1.5, 2.25, 30.0, 40.75],
-            "part_boxes": None, "error": None, "photo": photo, "rank": "genus" if number else None,
+            "part_boxes": None, "error": None, "photo": photo, **((genus if number else nameless) if ranked else {}),
         }
         for number, name in enumerate(names)
     ]  # fmt: skip
-    records.append({**records[0], "predictions": records[0]["predictions"][:1], "object_box": None, "verdict": None})
+    first = records[0]
+    records.append({**first, "predictions": first["predictions"][:1], "object_box": None, "verdict": None})
+    records.append({**first, "objects": [first, {**records[1], "verdict": "unsure"}, {**first, "similarity": None}]})
+    records.append({**first, "predictions": [], "object_box": None, "verdict": "nothing found", "objects": []})
     records.append(
-        {**records[0], "predictions": [], "object_box": None, "verdict": None, "similarity": None, "error": "broken"}
+        {**first, "predictions": [], "object_box": None, "verdict": None, "similarity": None, "error": "broken"}
     )
-    with csv_table(tmp_path / "python.csv") as table:
+    with csv_table(tmp_path / "python.csv", ranked=ranked) as table:
         for record in records:
             table.add(answer_of(record))
     program = """

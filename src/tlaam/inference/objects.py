@@ -27,7 +27,8 @@ PERHAPS, SURE = 0.5, 0.8
 each object, and of the surest object of a photograph that shows any."""
 SURROUNDINGS = 0.35
 """Share of an object's longer side that is seen around it on each side where it is one of several."""
-_SAME, _INSIDE = 0.5, 0.7
+SAME, INSIDE = 0.5, 0.7
+"""Of two boxes of one object: more than that intersection over union, or that share of the smaller one in the other."""
 
 
 class Photograph:
@@ -138,7 +139,7 @@ def _holds_middle(box: Floats, other: Floats) -> bool:
 def _is_same(box: Floats, other: Floats) -> bool:
     shared = float(np.prod((np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])).clip(min=0)))
     areas = _area(box), _area(other)
-    return shared > _SAME * (sum(areas) - shared) or shared > _INSIDE * min(areas)
+    return shared > SAME * (sum(areas) - shared) or shared > INSIDE * min(areas)
 
 
 def _area(box: Floats) -> float:

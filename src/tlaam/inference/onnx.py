@@ -112,6 +112,11 @@ class OnnxModel:
             raise ModelError(f"{self.path} was exported by a version that knew no given boxes; export the run again.")
         return self._boxes == "told"
 
+    @property
+    def finds_several(self) -> bool:
+        """Whether `require_objects` passes."""
+        return self._finds and self._boxes is not None
+
     def require_objects(self) -> None:
         """See `tlaam.inference.backend.Backend`."""
         if self._boxes is None:

@@ -50,6 +50,7 @@ _HELD = {
 }
 _GRAPH, _METADATA = 7, 14  # of the model
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # of a tensor
+_DEFAULT_BOXES = b"\x42\x05boxes"  # the name (field 8) of a tensor
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,19 @@ def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
         _part(path, metadata, "taxonomy", lambda text: Taxonomy.from_text(text, classes)),
         metadata["boxes"].decode("ascii", "replace")[:40] if "boxes" in metadata else None,
     )
+
+
+def default_boxes_name_at(content: bytes) -> int:
+    """Return where a file of whose graph `boxes` may be left out holds the name of their value for then.
+
+    With another name there, boxes are an input that has to be given, as of runtimes that know no other inputs.
+
+    Raises:
+        ValueError: the bytes hold it not once.
+    """
+    if content.count(_DEFAULT_BOXES) != 1:
+        raise ValueError("it names the value of boxes that are left out not once")
+    return content.index(_DEFAULT_BOXES) + 2
 
 
 def _localizer(path: Path, metadata: dict[str, bytes]) -> str | None:

@@ -12,9 +12,12 @@ from tlaam._version import __version__
 from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
 from tlaam.inference.engine import Engine
+from tlaam.inference.objects import CLOSER, INSIDE, LEAST, LEAST_BOX, PERHAPS, SAME, SURE, SURROUNDINGS
+from tlaam.inference.onnx import OnnxModel
+from tlaam.inference.onnx_file import default_boxes_name_at
 from tlaam.reference.index import ReferenceIndex
 from tlaam.reference.thumbnail import MAX_THUMBNAIL_SIDE
-from tlaam.utils.checksums import with_checksum
+from tlaam.utils.checksums import checksum, with_checksum
 from tlaam.utils.text import valid_text
 
 FORMAT = 1
@@ -35,16 +38,16 @@ class Facts:
     pictures: bytes = field(default=b"", repr=False)
 
 
-def facts_of(engine: Engine, graph_checksum: str, *, pictures: bool = True) -> Facts:
+def facts_of(engine: Engine, graph: bytes, *, pictures: bool = True) -> Facts:
     """Return what a page says of a model, and answers by.
 
     Args:
         engine: of an ONNX file.
-        graph_checksum: SHA-256 of that file.
+        graph: that file's bytes.
         pictures: the reference index's thumbnails go with it, where it has some.
 
     Raises:
-        ModelError: a thumbnail is damaged.
+        ModelError: a thumbnail is damaged, or the file does not say where its graph takes boxes.
     """
     index = engine.index if engine.index is not None and len(engine.index.embeddings) else None
     thumbnails = index.thumbnails if index is not None and pictures else ()
@@ -52,12 +55,13 @@ def facts_of(engine: Engine, graph_checksum: str, *, pictures: bool = True) -> F
         "format": FORMAT,
         "tlaam_version": __version__,
         "model": "model.onnx",
-        "model_sha256": graph_checksum,
+        "model_sha256": checksum(graph),
         "precision": engine.model.precision,
         "classes": [valid_text(name) for name in engine.classes],
         "source_size": engine.model.source_size,
         "detector": _detector(engine),
         "answering": _answering(engine),
+        "objects": _objects(engine, graph),
         "look_alikes": None if index is None else _look_alikes(index, thumbnails),
     }
     return Facts(
@@ -88,6 +92,33 @@ def _answering(engine: Engine) -> dict[str, Any] | None:
         "taxa": [[valid_text(taxon) for taxon in row] for row in taxonomy.taxa],
         "codes": taxonomy.codes.tolist(),
         "thresholds": list(answering.thresholds),
+    }
+
+
+def _objects(engine: Engine, graph: bytes) -> dict[str, Any] | None:
+    """Return how several objects are found and named; None for a model that knows one alone.
+
+    Raises:
+        ModelError: the file does not say where its graph takes boxes.
+    """
+    model = engine.model
+    if not isinstance(model, OnnxModel) or not model.finds_several:
+        return None
+    try:
+        default_at = default_boxes_name_at(graph) if model.takes_boxes else None
+    except ValueError as error:
+        raise ModelError(f"{model.path} cannot be used on a page: {error}.") from error
+    return {
+        "boxes": "cut" if default_at is None else "told",
+        "default_at": default_at,
+        "least": LEAST,
+        "least_box": LEAST_BOX,
+        "closer": CLOSER,
+        "perhaps": PERHAPS,
+        "sure": SURE,
+        "surroundings": SURROUNDINGS,
+        "same": SAME,
+        "inside": INSIDE,
     }
 
 

@@ -36,8 +36,8 @@ _INSIDE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 _SHARED = ("card.js", "picture.js", "receiving.js", "texts.js", "style.css")
 """Of the page that ``tlaam demo`` serves."""
 _OWN = (
-    "engine.js", "exif.js", "keeping.js", "list.js", "offline.js", "page.css", "page.js", "pixels.js", "reading.js",
-    "record.js", "tables.js", "worker.js",
+    "answering.js", "engine.js", "exif.js", "keeping.js", "list.js", "objects.js", "offline.js", "page.css", "page.js",
+    "pixels.js", "reading.js", "record.js", "tables.js", "worker.js",
 )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _manifest(said: Mapping[str, str]) -> bytes:
 
 
 def _model(engine: Engine, graph: bytes, pictures: bool) -> dict[str, bytes]:
-    facts = facts_of(engine, checksum(graph), pictures=pictures)
+    facts = facts_of(engine, graph, pictures=pictures)
     files = {"model/model.onnx": graph, "model/model.json": _json(facts.values)}
     if facts.alike:
         files["model/look-alikes.bin"] = facts.alike

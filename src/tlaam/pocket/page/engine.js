@@ -63,9 +63,9 @@ export class Engine {
     this.number = 0;
   }
 
-  /** Resolve to the record of a photograph (docs/json.md). */
-  answer(blob, name) {
-    return this.ask({ what: "answer", blob, name });
+  /** Resolve to the record of a photograph (docs/json.md), of all objects in it or of the one that it is taken to show. */
+  answer(blob, name, all = false) {
+    return this.ask({ what: "answer", blob, name, all });
   }
 
   /**

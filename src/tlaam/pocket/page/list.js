@@ -39,8 +39,7 @@ export class List {
   }
 
   async add(record, blob) {
-    const { heatmap: _, look_alikes: __, milliseconds: ___, ...rest } = record;
-    const entry = { at: new Date().toISOString(), record: rest };
+    const entry = { at: new Date().toISOString(), record: bare(record) };
     if ($("photographs").checked) entry.photo = blob;
     this.entries.push(entry);
     await this.keep(entry);
@@ -79,9 +78,9 @@ export class List {
     if (entry.photo) item.append(this.picture(entry));
     const about = make("div", "about");
     const kind = first ? verdict(record.verdict, first.probability) : "none";
-    const word = first ? say(`card.verdict.${kind}`) : say("list.no_answer");
+    const word = first ? say(`card.verdict.${kind}`) : (record.objects ? say("list.nothing") : say("list.no_answer"));
     about.append(
-      make("b", "", first ? shown(first.label) : "—"),
+      make("b", "", first ? heading(record) : "—"),
       make("span", `word ${kind}`, first ? `${word}, ${percent(first.probability)}` : word),
       make("small", "", `${record.path} · ${new Date(entry.at).toLocaleString(document.documentElement.lang)}`),
     );
@@ -160,6 +159,16 @@ export class List {
     delete $("delete").dataset.asked;
     $("delete").textContent = say("list.delete");
   }
+}
+
+/** Return what is kept of a record: what the card drew goes. */
+function bare({ heatmap: _, look_alikes: __, milliseconds: ___, ...record }) {
+  return record.objects ? { ...record, objects: record.objects.map(bare) } : record;
+}
+
+function heading({ predictions: [first], objects }) {
+  const label = shown(first.label);
+  return objects?.length > 1 ? say("list.others", { label, number: objects.length - 1 }) : label;
 }
 
 function button(text, label, pressed) {

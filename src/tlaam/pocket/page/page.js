@@ -29,6 +29,7 @@ async function start() {
     });
     await list.start();
     showClasses(engine.facts.classes);
+    document.querySelector(".several").hidden = !engine.facts.objects;
   } catch (error) {
     console.error(error);
     loaded(1);
@@ -85,7 +86,7 @@ function begin(blob, name) {
     if (left.signal.aborted) return;
     card.progress(say("page.looking"));
     try {
-      const record = await engine.answer(blob, name);
+      const record = await engine.answer(blob, name, $("several").checked);
       $("results").dataset.milliseconds = JSON.stringify(record.milliseconds); // for benchmarks/pocket.py
       if (left.signal.aborted) return;
       if (record.error === null) tell(await card.answer(record));

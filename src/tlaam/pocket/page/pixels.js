@@ -9,11 +9,12 @@ export function reduction(width, height, side) {
 }
 
 /**
- * Pillow's bilinear filter from `length` pixels, of which `seen` count (a fraction of the last one may not), to `size`:
- * the first pixel that each output sees, how many, and their weights one behind the other.
+ * Pillow's bilinear filter from `length` pixels, of which those between two edges count (fractions of pixels may), to
+ * `size`: the first pixel that each output sees, how many, and their weights one behind the other.
  */
-export function taps(length, seen, size) {
-  const scale = seen / size;
+export function taps(length, [low, high], size) {
+  const begin = Math.fround(low); // Pillow keeps edges as single floats
+  const scale = Math.fround(Math.fround(high) - begin) / size;
   const support = Math.max(scale, 1);
   const most = Math.ceil(support) * 2 + 1;
   const first = new Int32Array(size);
@@ -21,7 +22,7 @@ export function taps(length, seen, size) {
   const weights = new Int32Array(size * most);
   const shares = new Float64Array(most);
   for (let out = 0; out < size; out++) {
-    const centre = (out + 0.5) * scale;
+    const centre = begin + (out + 0.5) * scale;
     const from = Math.max(0, Math.trunc(centre - support + 0.5));
     const to = Math.min(length, Math.trunc(centre + support + 0.5));
     let sum = 0;
@@ -38,28 +39,37 @@ export function taps(length, seen, size) {
 
 /** Takes the rows of a photograph from top to bottom, as RGBA, and makes the input image of them. */
 export class Squasher {
-  constructor(width, height, side) {
+  /**
+   * `by` is how much the photograph is reduced first, `cut` [x0, y0, x1, y1] the part of it that fills the input image.
+   * `window` then says which of its pixels are seen, {x, y, width, height}: rows of these are to be taken.
+   */
+  constructor(width, height, side, { by = reduction(width, height, side), cut = [0, 0, width, height] } = {}) {
     this.side = side;
-    this.by = reduction(width, height, side);
-    this.width = width;
-    this.columns = Math.ceil(width / this.by);
-    this.lines = Math.ceil(height / this.by);
-    this.height = height;
-    this.across = taps(this.columns, width / this.by, side);
-    this.down = taps(this.lines, height / this.by, side);
+    this.by = by;
+    const [columns, lines] = [Math.ceil(width / by), Math.ceil(height / by)];
+    this.across = taps(columns, [cut[0] / by, cut[2] / by], side);
+    this.down = taps(lines, [cut[1] / by, cut[3] / by], side);
+    const [x, right] = moved(this.across);
+    const [y, bottom] = moved(this.down);
+    this.window = {
+      x: x * by, y: y * by, width: Math.min(width, right * by) - x * by, height: Math.min(height, bottom * by) - y * by,
+    };
+    this.width = this.window.width;
+    this.height = this.window.height;
+    this.columns = right - x;
     // Since release 13 Pillow begins with the height where it shrinks by more than twice as many pixels as the width.
-    this.downFirst = this.lines > side && this.lines - side > 2 * (this.columns - side);
+    this.downFirst = lines > side && lines - side > 2 * (columns - side);
     const breadth = 3 * (this.downFirst ? this.columns : side);
     this.sums = new Int32Array(side * breadth).fill(HALF);
     this.breadth = breadth;
     this.line = new Uint8Array(3 * this.columns);
     this.squashed = new Uint8Array(3 * side);
-    this.block = this.by > 1 ? new Uint32Array(3 * this.columns) : null;
-    this.taken = 0; // rows of the photograph
+    this.block = by > 1 ? new Uint32Array(3 * this.columns) : null;
+    this.taken = 0; // rows of the window
     this.first = 0; // the first output row that a coming row can be seen by
   }
 
-  /** Take RGBA rows that follow those before. */
+  /** Take RGBA rows of the window that follow those before. */
   take(pixels) {
     const { width, by, line, block } = this;
     const rows = pixels.length / (4 * width);
@@ -138,4 +148,16 @@ export class Squasher {
 
 function level(sum) {
   return Math.min(255, Math.max(0, sum >> 22));
+}
+
+/** Let the pixels that are seen begin at 0, and return between which they lay. */
+function moved({ first, count }) {
+  let low = Infinity;
+  let high = 0;
+  for (let out = 0; out < first.length; out++) {
+    low = Math.min(low, first[out]);
+    high = Math.max(high, first[out] + count[out]);
+  }
+  for (let out = 0; out < first.length; out++) first[out] -= low;
+  return [low, high];
 }

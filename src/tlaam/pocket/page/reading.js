@@ -12,41 +12,48 @@ export class Unread extends Error {
   }
 }
 
-/** Resolve to the photograph's {width, height} and its input image, RGB (side, side, 3). */
-export async function read(blob, side) {
-  if (blob.size === 0) throw new Unread("empty");
-  try {
-    await blob.slice(0, 1).arrayBuffer();
-  } catch {
-    throw new Unread("unreadable");
+export class Photograph {
+  /** Resolve to a photograph, upright; to be closed. */
+  static async open(blob) {
+    if (blob.size === 0) throw new Unread("empty");
+    try {
+      await blob.slice(0, 1).arrayBuffer();
+    } catch {
+      throw new Unread("unreadable");
+    }
+    try {
+      return new Photograph(await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" }));
+    } catch {
+      throw new Unread("undecodable");
+    }
   }
-  let bitmap;
-  try {
-    bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  } catch {
-    throw new Unread("undecodable");
-  }
-  try {
-    return { width: bitmap.width, height: bitmap.height, pixels: squashed(bitmap, side) };
-  } finally {
-    bitmap.close();
-  }
-}
 
-function squashed(bitmap, side) {
-  const { width, height } = bitmap;
-  const squasher = new Squasher(width, height, side);
-  const most = Math.max(1, Math.min(height, Math.trunc(STRIP / width)));
-  const canvas = new OffscreenCanvas(width, most);
-  const pen = canvas.getContext("2d", { willReadFrequently: true });
-  pen.imageSmoothingEnabled = false;
-  pen.fillStyle = "#fff";
-  for (let top = 0; top < height; top += most) {
-    const rows = Math.min(most, height - top);
-    pen.fillRect(0, 0, width, rows);
-    pen.drawImage(bitmap, 0, top, width, rows, 0, 0, width, rows);
-    squasher.take(pen.getImageData(0, 0, width, rows).data);
+  constructor(bitmap) {
+    this.bitmap = bitmap;
+    this.width = bitmap.width;
+    this.height = bitmap.height;
   }
-  canvas.width = canvas.height = 1; // some browsers keep a canvas's memory for long
-  return squasher.done();
+
+  /** Return an input image, RGB (side, side, 3), of the photograph or, by `options` (`Squasher`), of a part of it. */
+  input(side, options) {
+    const squasher = new Squasher(this.width, this.height, side, options);
+    const { x, y, width, height } = squasher.window;
+    const most = Math.max(1, Math.min(height, Math.trunc(STRIP / width)));
+    const canvas = new OffscreenCanvas(width, most);
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    pen.imageSmoothingEnabled = false;
+    pen.fillStyle = "#fff";
+    for (let top = 0; top < height; top += most) {
+      const rows = Math.min(most, height - top);
+      pen.fillRect(0, 0, width, rows);
+      pen.drawImage(this.bitmap, x, y + top, width, rows, 0, 0, width, rows);
+      squasher.take(pen.getImageData(0, 0, width, rows).data);
+    }
+    canvas.width = canvas.height = 1; // some browsers keep a canvas's memory for long
+    return squasher.done();
+  }
+
+  close() {
+    this.bitmap.close();
+  }
 }

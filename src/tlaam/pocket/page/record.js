@@ -3,6 +3,7 @@
 const TOP = 16; // classes of an answer that ranks are decided by (tlaam.taxonomy.shares)
 const WHOLE = 65535;
 const NO_THRESHOLD = -1;
+const NOTHING_FOUND = "nothing found";
 const BRANCHES = {
   raw: "raw_probabilities", object: "object_probabilities", parts: "parts_probabilities", fused: "probabilities",
 };
@@ -25,15 +26,16 @@ export function prepared(facts, alike = null, pictures = null) {
 /**
  * Return the record of a photograph.
  * `outputs` has by name the graph's outputs for one input image, {data, dims}; `photo` width, height and what EXIF says.
+ * `cut` [x0, y0, x1, y1] is the part of it that the input image shows, `box` the object where it was given.
  */
-export function record(model, outputs, path, photo, { top = 5, alike = 4 } = {}) {
+export function record(model, outputs, path, photo, { top = 5, alike = 4, cut = null, box = null } = {}) {
   const said = Object.fromEntries(
     Object.entries(BRANCHES).filter(([, name]) => name in outputs).map(([branch, name]) => [branch, [...outputs[name].data]]),
   );
   const size = [photo.width, photo.height];
-  const scale = size.map((length) => length / model.source_size);
-  const objects = outputs.object_boxes ? boxes(outputs.object_boxes.data, scale) : null;
-  const parts = outputs.part_boxes ? boxes(outputs.part_boxes.data, scale) : null;
+  const seen = cut ?? [0, 0, ...size];
+  const objects = box ? [box] : outputs.object_boxes ? boxes(outputs.object_boxes.data, seen, model.source_size) : null;
+  const parts = outputs.part_boxes ? boxes(outputs.part_boxes.data, seen, model.source_size) : null;
   const embedding = outputs.embeddings ? unit(outputs.embeddings.data) : null;
   const finite = [...Object.values(said), ...(objects ?? []), ...(parts ?? []), embedding ?? []];
   if (!finite.every((values) => values.every(Number.isFinite))) {
@@ -63,8 +65,25 @@ export function record(model, outputs, path, photo, { top = 5, alike = 4 } = {})
     code: null,
     size,
     look_alikes: model.look_alikes && embedding ? nearest(model, embedding, alike) : [],
-    heatmap: outputs.heatmaps ? levels(outputs.heatmaps) : null,
+    heatmap: outputs.heatmaps && !box ? levels(outputs.heatmaps) : null,
   };
+}
+
+const OF_OBJECT = [
+  "predictions", "branches", "verdict", "similarity", "rank", "taxon", "taxon_probability", "lineage", "object_box",
+  "part_boxes", "look_alikes",
+];
+
+/** Return the record of a photograph with the records of its objects: that of the first, with all of them. */
+export function joined(path, photo, records) {
+  const faulty = records.find((found) => found.error !== null);
+  if (faulty) return faulty;
+  if (!records.length) {
+    const size = [photo.width, photo.height];
+    return { ...refused(path, null, null), verdict: NOTHING_FOUND, confidence: NOTHING_FOUND, photo, size, look_alikes: [], heatmap: null, objects: [] };
+  }
+  const objects = records.map((found) => Object.fromEntries(OF_OBJECT.filter((name) => name in found).map((name) => [name, found[name]])));
+  return { ...records[0], objects };
 }
 
 /** Return the record of a photograph that was not answered. */
@@ -93,10 +112,12 @@ function rows(classes, values, top) {
   return best(values, top).map((place) => ({ label: classes[place], probability: rounded(values[place], 6) }));
 }
 
-function boxes(values, [across, down]) {
+/** Return boxes of an input image in pixels of the photograph, of which it shows the part `seen`. */
+function boxes(values, seen, side) {
+  const scale = [(seen[2] - seen[0]) / side, (seen[3] - seen[1]) / side];
   const found = [];
   for (let at = 0; at < values.length; at += 4) {
-    found.push([values[at] * across, values[at + 1] * down, values[at + 2] * across, values[at + 3] * down]);
+    found.push([...values.subarray(at, at + 4)].map((edge, place) => edge * scale[place % 2] + seen[place % 2]));
   }
   return found;
 }

@@ -5,9 +5,14 @@ export const COLUMNS = [
   "similarity", "x0", "y0", "x1", "y1", "second", "second_probability", "width", "height", "error",
 ];
 
+const TAXA = ["taxon", "lineage"]; // behind "rank" where answers are given by ranks
+
 /** Return the table of records, a row an object. */
 export function csv(records) {
-  return lines([COLUMNS, ...records.map(row)].map((cells) => cells.map((cell) => (typeof cell === "string" ? safe(cell) : cell))));
+  const ranked = records.some((record) => (record.objects ?? [record]).some(({ rank }) => rank !== undefined));
+  const columns = ranked ? COLUMNS.flatMap((name) => (name === "rank" ? [name, ...TAXA] : [name])) : COLUMNS;
+  const cells = records.flatMap(rows).map((row) => columns.map((name) => row[name] ?? null));
+  return lines([columns, ...cells].map((row) => row.map((cell) => (typeof cell === "string" ? safe(cell) : cell))));
 }
 
 /** Return the manifest of what was looked at: entries have a record and `decided`, its name. */
@@ -21,16 +26,20 @@ export function jsonLines(records) {
   return records.map((record) => `${JSON.stringify(record)}\n`).join("");
 }
 
-function row(record) {
-  const { time, camera, latitude, longitude, width, height } = record.photo ?? {};
-  const file = [record.path, time, camera, latitude, longitude];
-  const end = [width, height, record.error];
-  const [first, second] = record.predictions;
-  if (!first) return [...file, ...new Array(COLUMNS.length - file.length - end.length).fill(null), ...end];
-  return [
-    ...file, 1, first.label, record.rank ?? null, first.probability, record.verdict, record.similarity,
-    ...(record.object_box ?? [null, null, null, null]), second?.label, second?.probability, ...end,
-  ];
+function rows(record) {
+  const file = { ...record.photo, file: record.path, error: record.error };
+  const objects = (record.objects ?? [record]).filter(({ predictions }) => predictions.length);
+  if (!objects.length) return [{ ...file, verdict: record.verdict }];
+  return objects.map(({ predictions: [first, second], object_box: box, ...found }, number) => ({
+    ...file, object: number + 1, label: first.label, rank: found.rank, taxon: found.taxon, lineage: lineage(found),
+    probability: first.probability, verdict: found.verdict, similarity: found.similarity,
+    ...(box && { x0: box[0], y0: box[1], x1: box[2], y1: box[3] }),
+    second: second?.label, second_probability: second?.probability,
+  }));
+}
+
+function lineage({ lineage: taxa = {} }) {
+  return Object.entries(taxa).map(([rank, taxon]) => `${rank}: ${taxon}`).join("; ") || null;
 }
 
 /** Text that a spreadsheet would compute gets an apostrophe before it (tlaam.utils.text.safe_cell). */

@@ -1,9 +1,12 @@
 // Computes answers beside the page, one photograph at a time: ONNX Runtime Web on the exported graph as it is.
 
 import * as ort from "../runtime/ort.js";
+import { named, several } from "./answering.js";
 import { shot } from "./exif.js";
-import { read, Unread } from "./reading.js";
-import { prepared, record, refused } from "./record.js";
+import { Photograph, Unread } from "./reading.js";
+import { prepared, refused } from "./record.js";
+
+const NO_BOX = new Float32Array(4); // without width: the model finds the object
 
 ort.env.logLevel = "error";
 ort.env.wasm.numThreads = 1; // more would need headers that a static host does not send
@@ -22,30 +25,44 @@ postMessage({ ready: true });
 
 async function load({ facts, graph, runtime, alike, pictures }) {
   ort.env.wasm.wasmBinary = runtime;
-  session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
+  // The runtime knows no inputs that may be left out. Under another name their value is none, so that boxes are an input.
+  if (facts.objects?.default_at) graph[facts.objects.default_at] ^= 32;
+  session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"], logSeverityLevel: 3 });
   model = prepared(facts, alike, pictures);
-  const first = new ort.Tensor("uint8", new Uint8Array(3 * facts.source_size ** 2), [1, facts.source_size, facts.source_size, 3]);
-  release(await session.run({ photos: first })); // the first answer prepares much that all others use
+  await run(new Uint8Array(3 * facts.source_size ** 2), () => {}); // the first answer prepares much that all others use
 }
 
-async function answer({ blob, name }) {
-  const side = model.source_size;
+async function answer({ blob, name, all }) {
   const began = performance.now();
   let photo;
   try {
-    photo = await read(blob, side);
+    photo = await Photograph.open(blob);
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
     return refused(name, error.code, error.code);
   }
-  const { width, height, pixels } = photo;
-  const decoded = performance.now();
-  const outputs = await session.run({ photos: new ort.Tensor("uint8", pixels, [1, side, side, 3]) });
-  const found = record(model, outputs, name, { width, height, ...(await shot(blob)) });
-  release(outputs);
-  return { ...found, milliseconds: { reading: decoded - began, answering: performance.now() - decoded } };
+  try {
+    const pixels = photo.input(model.source_size);
+    const decoded = performance.now();
+    const about = { width: photo.width, height: photo.height, ...(await shot(blob)) };
+    const found = all && model.objects
+      ? await several(model, run, photo, pixels, name, about)
+      : await named(model, run, pixels, name, about);
+    return { ...found, milliseconds: { reading: decoded - began, answering: performance.now() - decoded } };
+  } finally {
+    photo.close();
+  }
 }
 
-function release(outputs) {
-  for (const each of Object.values(outputs)) each.dispose();
+/** Resolve to what `read` makes of the graph's outputs for an input image, and the object's box on it where it is known. */
+async function run(pixels, read, box = NO_BOX) {
+  const side = model.source_size;
+  const given = { photos: new ort.Tensor("uint8", pixels, [1, side, side, 3]) };
+  if (session.inputNames.includes("boxes")) given.boxes = new ort.Tensor("float32", box, [1, 4]);
+  const outputs = await session.run(given);
+  try {
+    return read(outputs);
+  } finally {
+    for (const each of Object.values(outputs)) each.dispose();
+  }
 }

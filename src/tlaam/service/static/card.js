@@ -70,29 +70,26 @@ export class Card {
   async answer(row) {
     await this.ready;
     this.picture ??= blank(row.size);
-    const parts = row.part_boxes ?? [];
-    this.found = {
-      size: row.size,
-      heat: row.heatmap ? heatSheet(row.heatmap, row.size) : null,
-      object: row.object_box,
-      parts,
-      colours: partColours(parts),
-    };
     this.element.dataset.state = "answered";
     this.$(".progress").hidden = true;
     this.$(".answer").hidden = false;
+    const objects = row.objects ?? [];
+    this.showObjects(objects, row.size);
+    const said = row.predictions.length ? this.choose(row, 0, objects) : this.nothing(row);
+    return objects.length > 1 ? `${this.name}: ${objects.map(named).join("; ")}` : said;
+  }
+
+  /** Show what was answered for one object, number `place` of several or the only one. */
+  choose(row, place, objects) {
+    const { object_box: object, part_boxes: parts, size, heatmap } = row;
+    this.found = {
+      size, object, parts: parts ?? [], colours: partColours(parts ?? []), heat: heatmap ? heatSheet(heatmap, size) : null,
+      others: objects.filter((_, other) => other !== place).map((other) => other.object_box),
+    };
+    for (const [at, button] of [...this.$(".objects div").children].entries()) button.setAttribute("aria-pressed", String(at === place));
     const [best] = row.predictions;
     const kind = verdict(row.verdict, best.probability);
-    const words = say(`card.verdict.${kind}`);
-    const advice = said(`card.advice.${kind}`);
-    this.$(".answer").classList.toggle("doubtful", Boolean(advice));
-    this.$(".verdict").className = `verdict ${kind}`;
-    this.$(".verdict").textContent = words;
-    this.$(".answer h3").textContent = shown(best.label);
-    this.$(".answer h3").title = best.label;
-    const notes = [advice, row.verdict === null && say("card.tells_no_strangers")].filter(Boolean).join(" ");
-    this.$(".advice").hidden = !notes;
-    this.$(".advice").textContent = notes;
+    const words = this.showVerdict(kind, best.label, row.verdict === null && say("card.tells_no_strangers"));
     this.showTaxon(row);
     this.$(".ranking").replaceChildren(...row.predictions.map(ranked));
     this.showLayers();
@@ -100,9 +97,51 @@ export class Card {
     this.showOutside(row);
     this.showAlike(row.look_alikes ?? []);
     this.showBranches(row);
-    this.canvas.setAttribute("aria-label", `${this.name}: ${shown(best.label)}, ${percent(best.probability)}`);
+    const share = percent(best.probability);
+    this.canvas.setAttribute("aria-label", `${this.name}: ${shown(best.label)}, ${share}`);
     this.redraw();
-    return `${this.name}: ${words}, ${shown(best.label)}, ${percent(best.probability)}`;
+    return `${this.name}: ${words}, ${shown(best.label)}, ${share}`;
+  }
+
+  /** Say that objects were looked for and that there is none. */
+  nothing(row) {
+    this.found = { size: row.size, object: null, parts: [], colours: [], heat: null, others: [] };
+    const words = this.showVerdict("nothing", say("card.nothing"));
+    for (const part of [".taxon", ".outside", ".layers", ".crops", ".alike", ".branches"]) this.$(part).hidden = true;
+    this.$(".ranking").replaceChildren();
+    this.canvas.setAttribute("aria-label", `${this.name}: ${words}`);
+    this.redraw();
+    return `${this.name}: ${words}`;
+  }
+
+  showVerdict(kind, label, note = "") {
+    const words = say(`card.verdict.${kind}`);
+    const advice = said(`card.advice.${kind}`);
+    this.$(".answer").classList.toggle("doubtful", Boolean(advice));
+    this.$(".verdict").className = `verdict ${kind}`;
+    this.$(".verdict").textContent = words;
+    this.$(".answer h3").textContent = shown(label);
+    this.$(".answer h3").title = label;
+    const notes = [advice, note].filter(Boolean).join(" ");
+    this.$(".advice").hidden = !notes;
+    this.$(".advice").textContent = notes;
+    return words;
+  }
+
+  /** Offer the objects of a picture that has several; the answer shown is that for the chosen one. */
+  showObjects(objects, size) {
+    this.$(".objects").hidden = objects.length < 2;
+    this.$(".objects h4").textContent = say("card.objects.count", { number: objects.length });
+    const buttons = objects.length < 2 ? [] : objects.map((found, place) => {
+      const button = make("button", "crop named");
+      button.type = "button";
+      const [best] = found.predictions;
+      button.setAttribute("aria-label", say("card.objects.each", { number: place + 1, label: shown(best.label), share: percent(best.probability) }));
+      button.append(cut(this.picture, found.object_box, size, CROP_HEIGHT), make("span", "", shown(best.label)));
+      button.addEventListener("click", () => this.choose({ ...found, size }, place, objects));
+      return button;
+    });
+    this.$(".objects div").replaceChildren(...buttons);
   }
 
   redraw() {
@@ -186,6 +225,10 @@ export class Card {
     this.$(".branches").hidden = rows.length < 2;
     this.$(".branches tbody").replaceChildren(...rows);
   }
+}
+
+function named({ predictions: [best] }) {
+  return `${shown(best.label)}, ${percent(best.probability)}`;
 }
 
 function ranked({ label, probability }) {

@@ -114,6 +114,7 @@ export function draw(canvas, picture, found, shown, marked = null) {
     frame(pen, box, scale, colour(marked === "object" ? OBJECT : found.colours[marked]), 1.6 * line);
     return;
   }
+  if (shown.object) for (const box of found.others) frame(pen, box, scale, colour(OBJECT), 0.6 * line);
   if (shown.parts) found.parts.forEach((box, index) => frame(pen, box, scale, colour(found.colours[index]), line));
   if (shown.object && found.object) frame(pen, found.object, scale, colour(OBJECT), 1.7 * line);
 }
