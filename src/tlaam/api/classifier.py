@@ -96,6 +96,13 @@ class Classifier:
             InputError: an image, or boxes, are given as something else; the message says what is accepted.
             DataError: a folder or pattern holds no image, or a file of boxes cannot be used.
             ModelError: the model cannot do that.
+
+        >>> clf = tlaam.load("runs/birds")
+        >>> answer = clf.predict("photos/jay/1.png")
+        >>> answer.label in clf.classes and answer.object_box.shape == (4,)
+        True
+        >>> len(clf.predict(["photos/jay/1.png", Image.new("L", (40, 30))]))
+        2
         """
         several, given = _listed(images)
         engine = self.engine
@@ -150,6 +157,10 @@ class Classifier:
             ModelError: the model cannot name several objects.
             RunError: the folder holds the answers for other images, or the disk is full.
             MissingPackageError: a workbook is wanted, and XlsxWriter is not installed.
+
+        >>> answers = tlaam.load("runs/birds").predict_card("photos", csv="answers.csv")
+        >>> sum(1 for answer in answers if answer.label)
+        18
         """
         from tlaam.field.answers import Answers
         from tlaam.field.outputs import Outputs, write_outputs
@@ -202,6 +213,10 @@ class Classifier:
             ConfigError: the promise is impossible.
             DataError: a file cannot be used, or the model has too few held-out answers for the promise.
             InputError: something is given as what it cannot be.
+
+        >>> here = tlaam.load("runs/birds").answering(only=["jay", "wren"])
+        >>> here.predict("photos/crow/1.png").label in ("jay", "wren")
+        True
         """
         engine = copy(self.engine)
         answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
@@ -215,6 +230,9 @@ class Classifier:
 
         Raises:
             InputError: an image is given as something else.
+
+        >>> sum(answer.error is None for answer in tlaam.load("runs/birds").stream("photos/**/*.png"))
+        18
         """
         return self.engine.predict(_listed(images)[1])
 
@@ -230,6 +248,9 @@ class Classifier:
         Raises:
             ModelError: the model gives no embeddings.
             DataError: an image cannot be read.
+
+        >>> len(tlaam.load("runs/birds").embed(["photos/jay/1.png", "photos/jay/2.png"]))
+        2
         """
         rows: list[NDArray[np.float64]] = []
         for prediction in embedded(self.engine, _listed(images)[1]):
@@ -249,6 +270,10 @@ class Classifier:
             ModelError: there is no reference index with this model.
             InputError: it is no single image, or k is no number above 0.
             DataError: the image cannot be read.
+
+        >>> alike = tlaam.load("runs/birds").look_alikes("photos/jay/1.png", k=3)
+        >>> len(alike), alike[0].similarity >= alike[1].similarity
+        (3, True)
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"k is {k!r}; it must be a whole number above 0.")
@@ -276,6 +301,10 @@ class Classifier:
             DataError: the data cannot be used, or a class is unknown to the model.
             ModelError: the model knows a single class.
             MissingPackageError: PyTorch is not installed.
+
+        >>> report = tlaam.load("runs/birds").evaluate("photos")  # of 18, those that training held out
+        >>> report.images, sorted(report.classification)
+        (3, ['fused', 'object', 'parts', 'raw'])
         """
         require_extra("Classifier.evaluate")
         from tlaam.data.collection import dataset_of
@@ -304,6 +333,9 @@ class Classifier:
         Raises:
             DataError: there is no data to measure on.
             RunError: the file cannot be written.
+
+        >>> tlaam.load("runs/birds").report("birds.html", "photos").name
+        'birds.html'
         """
         if path is not None and not isinstance(path, (str, Path)):
             raise InputError(f"a report cannot be written to something of type {type(path).__name__}; give a path.")
@@ -348,6 +380,10 @@ class Classifier:
 
         Raises:
             ExportError: this is an exported file already, a package is missing, or the file would not answer alike.
+
+        >>> parity = tlaam.load("runs/birds").export("birds.onnx")
+        >>> parity["fp32"].same_top1
+        1.0
         """
         if self.engine.origin is not None and not self.engine.origin.is_dir():
             raise ExportError(f"{self.engine.origin} is an exported file already; copy it, or export its run folder.")
@@ -388,6 +424,10 @@ class Classifier:
             ModelError: this is no exported file, or one that cannot be taught; the message says why and what to do.
             DataError: the name is taken, or no photograph can be read.
             MissingPackageError: the extra ``teach`` is not installed.
+
+        >>> taught = tlaam.load("birds.onnx").add_class("magpie", "new", "four.onnx")
+        >>> tlaam.load("four.onnx").classes
+        ('crow', 'jay', 'wren', 'magpie')
         """
         require_extra("Classifier.add_class", "teach")
         from tlaam.teaching.teach import add_class
@@ -406,6 +446,9 @@ class Classifier:
 
         Raises:
             ModelError: there is no token, the hub is offline or refuses, or this is an exported file.
+
+        >>> tlaam.load("runs/birds").push_to_hub("me/birds")
+        'http.../me/birds'
         """
         require_extra("Classifier.push_to_hub")
         from tlaam.data.collection import dataset_of
@@ -461,6 +504,9 @@ def load(
         ModelError: there is no usable model.
         MissingPackageError: a run folder or a name on the hub is given, and PyTorch is not installed.
         InputError: it is no path.
+
+    >>> tlaam.load("runs/birds")
+    <tlaam.Classifier of 3 classes (crow, jay, wren), ... from runs...birds>
     """
     if not isinstance(model, (str, Path)):
         raise InputError(
@@ -524,6 +570,11 @@ def fit(
         ModelError: the network or its weights cannot be had.
         RunError: `out` holds something already, the loss is not finite, or the disk is full.
         MissingPackageError: PyTorch is not installed.
+
+    >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
+    >>> clf = tlaam.fit("photos", "runs/small", small, epochs=0, report=False, progress=False)
+    >>> clf.classes
+    ('crow', 'jay', 'wren')
     """
     require_extra("tlaam.fit")
     from tlaam.config.schema import Config

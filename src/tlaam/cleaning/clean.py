@@ -63,6 +63,11 @@ def clean(
         ModelError: the network or its weights cannot be had.
         RunError: `out` cannot be written to.
         MissingPackageError: the extra ``clean`` is not installed.
+
+    >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
+    >>> report = tlaam.clean("photos", "suspects", progress=False, **small)
+    >>> Path("suspects/page.html").exists()
+    True
     """
     require_extra("tlaam.clean", "clean")
     config = probe_settings(settings)

@@ -102,6 +102,10 @@ def register_localizer(
 
     Raises:
         ConfigError: the name is impossible or another's, or there is no such option.
+
+    >>> from tlaam.models.localizers.oaam import OAAM
+    >>> register_localizer("mine", OAAM, settings={"upsample": "heatmap_upsample"})
+    >>> unregister("localizer", "mine")
     """
     taken = tuple(options)
     for option in taken:
@@ -121,6 +125,10 @@ def register_parts(
     """Let the setting `parts` name a part proposer (`tlaam.models.parts.base.PartProposer`).
 
     Arguments and errors as of `register_localizer`.
+
+    >>> from tlaam.models.parts.mpalm import MPALM
+    >>> register_parts("mine", MPALM)
+    >>> unregister("parts", "mine")
     """
     _register("parts", name, Registration(make, settings, arguments or {}))
 
@@ -139,6 +147,10 @@ def register_attention(
 
     Raises:
         ConfigError: the name is impossible or another's.
+
+    >>> from tlaam.models.attention.se import SE
+    >>> register_attention("mine", SE)
+    >>> unregister("attention", "mine")
     """
     _register("attention", name, Registration(make, settings, arguments or {}))
 
@@ -163,6 +175,11 @@ def register_architecture(
 
     Raises:
         ConfigError: the name is impossible or another's.
+
+    >>> from tlaam.models.architecture import Architecture
+    >>> class Mine(Architecture): ...
+    >>> register_architecture("mine", Mine)
+    >>> unregister("architecture", "mine")
     """
     registration = Registration(make, settings, arguments or {}, needs_raw_epochs=needs_raw_epochs)
     _register("architecture", name, registration)

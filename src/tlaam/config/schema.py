@@ -54,6 +54,9 @@ class Config(Section):
 
         Raises:
             ConfigError: an option is unknown or given twice, a value impossible, or there is no such preset.
+
+        >>> Config.from_nested({"model": {"parts": "none"}, "epochs": 12}).model.parts
+        'none'
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         named = underscored(values)
@@ -84,13 +87,21 @@ class Config(Section):
         Raises:
             ConfigError: the file cannot be read, is no YAML mapping, or holds an unknown option or impossible value; it
                 names the file.
+
+        >>> _ = Path("birds.yaml").write_text("epochs: 12")
+        >>> Config.from_yaml(Path("birds.yaml")).training.epochs
+        12
         """
         values = read_yaml(path)
         with named_in_errors(path):
             return cls.from_nested(values)
 
     def to_nested(self) -> dict[str, dict[str, Any]]:
-        """Return plain Python values by section, ready for YAML or JSON."""
+        """Return plain Python values by section, ready for YAML or JSON.
+
+        >>> Config.from_flat({"epochs": 12}).to_nested()["training"]["epochs"]
+        12
+        """
         return self.model_dump(mode="json")
 
     def with_options(self, **values: Any) -> Config:
@@ -98,6 +109,9 @@ class Config(Section):
 
         Raises:
             ConfigError: an option is unknown or a value impossible.
+
+        >>> Config().with_options(epochs=3).training.epochs
+        3
         """
         # What was left at its default stays so: `model_fields_set` tells what was asked for.
         given = (section.model_dump(exclude_unset=True) for section in (self.model, self.training))

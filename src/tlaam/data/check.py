@@ -159,6 +159,9 @@ def check(source: str | Path, *, workers: int | None = None, progress: Progress 
     Raises:
         DataError: there is nothing to list: `source` does not exist, is no data set, or its table is malformed.
         ConfigError: `workers` is below 1, or an option of ``synthetic`` is wrong.
+
+    >>> tlaam.check("photos").refusal is None
+    True
     """
     refusal = None
     try:

@@ -147,7 +147,12 @@ class Prediction:
         return self.error is None and self.verdict is None
 
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
-        """Return the k most probable classes with their probabilities, best first."""
+        """Return the k most probable classes with their probabilities, best first.
+
+        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+        >>> len(answer.top(2)), answer.top(1) == [(answer.label, answer.score)]
+        (2, True)
+        """
         if branch not in self.probabilities:
             return []
         scores = self.probabilities[branch]
@@ -158,6 +163,10 @@ class Prediction:
         """Return one line of ``predict --json``: plain values, boxes as ``[x0, y0, x1, y1]`` in pixels of the file.
 
         ``confidence`` and ``familiarity`` are former names of ``verdict`` and ``similarity``.
+
+        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+        >>> sorted(answer.to_dict(1)["predictions"][0])
+        ['label', 'probability']
         """
         similarity = None if self.similarity is None else round(self.similarity, 4)
         return {
@@ -207,11 +216,20 @@ class Prediction:
         return values
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of a table, by `COLUMNS`: one an object, where several were looked for and there are some."""
+        """Return the rows of a table, by `COLUMNS`: one an object, where several were looked for and there are some.
+
+        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+        >>> answer.to_rows() == [answer.to_row()]
+        True
+        """
         return [found.to_row() for found in self.objects or (self,)]
 
     def to_row(self) -> dict[str, Any]:
-        """Return one row of a table, by `COLUMNS`; None where there is nothing."""
+        """Return one row of a table, by `COLUMNS`; None where there is nothing.
+
+        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").to_row()["label"] in ("crow", "jay", "wren")
+        True
+        """
         shown = [(label, round(score, 6)) for label, score in self.top(2)]
         top: list[tuple[Any, Any]] = [*shown, (None, None), (None, None)]
         similarity = None if self.similarity is None else round(self.similarity, 4)
@@ -226,6 +244,9 @@ class Prediction:
 
         Raises:
             DataError: it cannot be read any more, or this prediction does not know it.
+
+        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").image().size
+        (64, 48)
         """
         if isinstance(self.source, Image.Image):
             return self.source
@@ -243,6 +264,9 @@ class Prediction:
 
         Raises:
             DataError: there is an error instead of an answer, or the image cannot be read any more.
+
+        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").plot(label="jay").mode
+        'RGB'
         """
         self._require_answer()
         (name, probability), *others = self.top(3)
@@ -267,6 +291,9 @@ class Prediction:
 
         Raises:
             DataError: as of `plot`.
+
+        >>> sorted(tlaam.load("runs/birds").predict("photos/jay/1.png").views())
+        ['boxes', 'heat map', 'object', 'parts']
         """
         self._require_answer()
         image, object_box, part_boxes, true_box = self._drawn_on(true_box)
@@ -281,6 +308,10 @@ class Prediction:
             DataError: as of `plot`.
             RunError: the disk is full.
             OSError: the file cannot be written.
+
+        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").save_plot("jay.png")
+        >>> Path("jay.png").exists()
+        True
         """
         buffer = io.BytesIO()
         self.plot().save(buffer, "PNG")
@@ -354,6 +385,10 @@ class Predictions(list[Prediction]):
         Raises:
             RunError: the disk is full.
             OSError: the file cannot be written.
+
+        >>> table = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"]).to_csv("answers.csv")
+        >>> len(table.splitlines())
+        3
         """
         stream = io.StringIO(newline="")
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -374,6 +409,10 @@ class Predictions(list[Prediction]):
 
         Raises:
             MissingPackageError: pandas is not installed.
+
+        >>> answers = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"])
+        >>> answers.to_pandas()["path"].tolist()
+        ['photos/jay/1.png', 'photos/jay/2.png']
         """
         try:
             import pandas  # type: ignore[import-untyped,unused-ignore]

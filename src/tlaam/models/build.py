@@ -35,6 +35,10 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
     Raises:
         ModelError: the backbone is unknown, does not fit the sizes, or its weights cannot be had; or a module that the
             settings name is not registered.
+
+    >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
+    >>> build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96)).probabilities.shape
+    torch.Size([2, 3])
     """
     if config.backbone is None or config.image_size is None:
         raise ModelError(
