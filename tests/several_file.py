@@ -15,12 +15,12 @@ HALVES = [[2, 4, 12, 28, 0.3, 0.97, 0.95], [20, 4, 30, 28, 0.3, 0.95, 0.9]]
 """What it sees: boxes, areas, largest and mean probability."""
 
 
-def several_file(path: Path) -> Path:
+def several_file(path: Path, *, sure: float = 1.0) -> Path:
     """Write the file; where the object is may be said, and is its box and its one part then."""
     weights = {
         "boxes": np.zeros((1, 4), np.float32),
         "of one": np.array([4], np.int64),
-        "seen": np.array([HALVES], np.float32),
+        "seen": np.array([HALVES], np.float32) * np.array([1, 1, 1, 1, 1, sure, 1], np.float32),
         "of seen": np.array([2, 7], np.int64),
         "of part": np.array([-1, 1, 4], np.int64),
         "sides": np.array([1, 2], np.int64),

@@ -169,7 +169,7 @@ def test_the_record_is_pythons(kind: str, node: Run) -> None:
     batch = [ReadImage(f"{row}.jpg", size, pixels) for row, size in enumerate(sizes)]
     expected = []
     for prediction in engine.answer(batch):
-        row = answered(prediction, top_k=5, heatmap=True, look_alikes=engine.look_alikes(prediction, 4))
+        row = answered(prediction, top_k=5, heatmap=True, look_alikes=lambda each: engine.look_alikes(each, 4))
         expected.append(row)
     facts = facts_of(engine, b"")
 

@@ -13,10 +13,12 @@ import jsonschema
 import pytest
 from PIL import Image
 from served import SlowEngine, colour_file, form, picture
+from several_file import several_file
 from starlette.testclient import TestClient
 
 from tlaam.inference.answering import answer_by
 from tlaam.inference.engine import load_engine
+from tlaam.inference.looking import look_for
 from tlaam.inference.prediction import Prediction
 from tlaam.reference.index import LookAlike
 from tlaam.service.app import create_app, resource
@@ -55,6 +57,21 @@ def test_a_picture_is_named_as_predict_names_it(client: TestClient, colours: Pat
     assert row == expected.to_dict(2) | {"path": "image", "code": None, "size": [64, 48]}
     assert row["predictions"][0]["label"] == "green" and len(row["predictions"]) == 2
     assert row["object_box"] == [8.0, 12.0, 48.0, 42.0]
+
+
+def test_several_objects_are_named_where_the_service_looks_for_them(tmp_path: Path) -> None:
+    image = Image.new("RGB", (120, 60), "red")
+    image.paste("blue", (60, 0, 120, 60))
+    image.save(tmp_path / "image", "PNG")
+    engine = load_engine(several_file(tmp_path / "several.onnx"))
+    look_for(engine, "all")
+    with TestClient(create_app(engine, name="several", limits=LIMITS)) as client:
+        content = (tmp_path / "image").read_bytes()
+        (row,) = valid(ask(client, content, query="?look_alikes=2"))["results"]
+        assert [found.pop("look_alikes") for found in row["objects"]] == [[], []] == [row.pop("look_alikes")] * 2
+        (expected,) = engine.predict([tmp_path / "image"])
+        assert row == expected.to_dict() | {"path": "image", "code": None, "size": [120, 60]}
+        assert [found["predictions"][0]["label"] for found in row["objects"]] == ["red", "blue"]
 
 
 def test_the_heat_map_is_sent_when_it_is_asked_for(client: TestClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from chromium import chromium
 from PIL import Image
 from served import COLOURS, SlowEngine, colour_file, picture, running
+from several_file import several_file
 
+from tlaam.inference.looking import look_for
 from tlaam.service.app import create_app
 from tlaam.service.demo import pages
 from tlaam.service.examples import Example
@@ -117,6 +120,36 @@ def test_a_picture_is_named_and_drawn(visit: Open, site: str) -> None:
     assert near(pixel(page, *edge), (255, 176, 0)), "the part pointed at is not brought out"
     card.locator("details.branches summary").click()
     expect(card.locator(".branches tr")).to_have_count(2)
+
+
+def test_several_objects_are_chosen_between(visit: Open, tmp_path: Path) -> None:
+    image = Image.new("RGB", (120, 60), COLOURS["red"])
+    image.paste(COLOURS["blue"], (60, 0, 120, 60))
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    engine = SlowEngine(several_file(tmp_path / "several.onnx"))
+    look_for(engine, "all")
+    with served(engine, LIMITS) as address:
+        page = visit(address)
+        card = choose(page, two__png=buffer.getvalue())
+        expect(card.locator(".objects button")).to_have_text(["red", "blue"])
+        expect(page.locator("#status")).to_contain_text("red, 100 %; blue, 100 %")
+        expect(card.locator(".answer h3")).to_have_text("red")
+        card.get_by_role("button", name="Object 2: blue").click()
+        expect(card.locator(".answer h3")).to_have_text("blue")
+        box = next(engine.predict([image])).objects[1].object_box  # type: ignore[index]
+        assert near(pixel(page, float(box[0]) / 120 + 0.0035, 0.5), (255, 176, 0)), "its box is not drawn"
+
+
+def test_a_picture_without_an_object_has_no_name(visit: Open, tmp_path: Path) -> None:
+    engine = SlowEngine(several_file(tmp_path / "unsure.onnx", sure=0.5))
+    look_for(engine, "all")
+    with served(engine, LIMITS) as address:
+        card = choose(visit(address), empty__png=picture("green"))
+        expect(card.locator(".verdict")).to_have_text("Nothing found")
+        expect(card.locator(".answer h3")).to_have_text("No object")
+        expect(card.locator(".ranking li")).to_have_count(0)
+        expect(card.locator(".layers")).to_be_hidden()
 
 
 def test_several_pictures_each_get_their_answer(visit: Open, site: str) -> None:

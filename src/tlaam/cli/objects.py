@@ -31,13 +31,18 @@ class _Count(click.ParamType):  # type: ignore[type-arg]  # older versions have 
         return int(value)
 
 
+def objects_option(command: Command) -> Command:
+    """Give a command ``--objects``."""
+    return click.option(
+        "--objects", type=_Count(),
+        help="Name each object that is large and sure enough, at most N; where none is, say 'nothing found'.",
+    )(command)  # fmt: skip
+
+
 def objects_options(command: Command) -> Command:
     """Give a command ``--objects``, ``--boxes`` and ``--boxes-confidence``."""
-    options = (
-        click.option(
-            "--objects", type=_Count(),
-            help="Name each object that is large and sure enough, at most N; where none is, say 'nothing found'.",
-        ),
+    options: tuple[Callable[[Command], Command], ...] = (
+        objects_option,
         click.option(
             "--boxes", type=PATH, metavar="FILE",
             help="Name what is in these boxes: MegaDetector's JSON, COCO, a folder of YOLO's text files, or CSV.",
@@ -80,4 +85,4 @@ class Looking:
         return [text for name, value in given.items() if value is not None for text in (name, str(value))]
 
 
-__all__ = ["Looking", "objects_options"]
+__all__ = ["Looking", "objects_option", "objects_options"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from tlaam.cli.answering import answering_options
+from tlaam.cli.objects import objects_option
 from tlaam.cli.options import Command, config_option, precision_option
 from tlaam.utils.text import printable
 
@@ -33,6 +34,7 @@ class Serving:
     max_pixels: float
     max_images: int
     precision: Precision | None
+    objects: Literal["all"] | int | None
     taxonomy: Path | None
     promise: float | None
     only: Path | None
@@ -62,6 +64,7 @@ def serving_options(command: Command) -> Command:
             "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
         ),
         click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
+        objects_option,
         answering_options,
         precision_option,
         config_option,
@@ -88,6 +91,7 @@ def serve_model(
     """
     from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
+    from tlaam.inference.looking import look_for
     from tlaam.service.app import create_app
     from tlaam.service.limits import MIB, Limits
     from tlaam.service.server import address_of, bound, is_loopback, server
@@ -103,6 +107,7 @@ def serve_model(
     )
     with bound(given.host, given.port) as listening:  # before the model is loaded: a port that is taken is said at once
         engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
+        look_for(engine, given.objects)
         answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior)
         hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}
         app = create_app(

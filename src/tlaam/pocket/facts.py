@@ -11,6 +11,7 @@ import numpy as np
 from tlaam._version import __version__
 from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
+from tlaam.inference.backend import MOST_OBJECTS
 from tlaam.inference.engine import Engine
 from tlaam.inference.objects import CLOSER, INSIDE, LEAST, LEAST_BOX, PERHAPS, SAME, SURE, SURROUNDINGS
 from tlaam.inference.onnx import OnnxModel
@@ -111,6 +112,7 @@ def _objects(engine: Engine, graph: bytes) -> dict[str, Any] | None:
     return {
         "boxes": "cut" if default_at is None else "told",
         "default_at": default_at,
+        "most": MOST_OBJECTS,
         "least": LEAST,
         "least_box": LEAST_BOX,
         "closer": CLOSER,

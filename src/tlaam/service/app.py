@@ -77,7 +77,7 @@ class Service:
         def row(upload: ImageBytes, found: Prediction | Refusal) -> dict[str, Any]:
             if isinstance(found, Refusal):
                 return refused(upload.name, found)
-            nearest = self._look_alikes(found, alike) if alike else None
+            nearest = (lambda each: self._look_alikes(each, alike)) if alike else None
             return answered(found, top_k=top_k, heatmap=heatmap, look_alikes=nearest)
 
         rows = await loop.run_in_executor(None, lambda: [*map(row, uploads, answers)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,11 @@ from tlaam.service.refusal import Refusal
 
 
 def answered(
-    prediction: Prediction, *, top_k: int, heatmap: bool, look_alikes: Sequence[LookAlike] | None = None
+    prediction: Prediction,
+    *,
+    top_k: int,
+    heatmap: bool,
+    look_alikes: Callable[[Prediction], Sequence[LookAlike]] | None = None,
 ) -> dict[str, Any]:
     """Return the row of an image that was answered: that of ``tlaam predict --json``, and what a page draws.
 
@@ -23,11 +27,13 @@ def answered(
         prediction: of the image.
         top_k: how many classes are named.
         heatmap: add the map.
-        look_alikes: training images that look like it, where they were asked for.
+        look_alikes: finds training images that look like an answer, where they are asked for.
     """
     row = prediction.to_dict(top_k) | {"code": None, "size": list(prediction.size)}
     if look_alikes is not None:
-        row["look_alikes"] = [_alike(each) for each in look_alikes]
+        row["look_alikes"] = [_alike(each) for each in look_alikes(prediction)]
+        for named, found in zip(row.get("objects", ()), prediction.objects or (), strict=True):
+            named["look_alikes"] = [_alike(each) for each in look_alikes(found)]
     if heatmap:
         row["heatmap"] = None if prediction.heatmap is None else _levels(prediction.heatmap)
     return row

@@ -39,14 +39,14 @@ export function inside(box, cut, side) {
 }
 
 /** Return the boxes of those that are objects: large and sure enough, and none twice. */
-function settled(found, { perhaps, sure: clear, same, inside: within }, leastBox) {
+function settled(found, { most, perhaps, sure: clear, same, inside: within }, leastBox) {
   if (!found.some(({ sure }) => sure >= clear)) return [];
   const kept = [];
   for (const { box, sure } of [...found].sort((a, b) => b.area - a.area)) {
     const twice = (other) => isSame(box, other, same, within);
     if (sure >= perhaps && areaOf(box) >= leastBox && !kept.some(twice)) kept.push(box);
   }
-  return kept;
+  return kept.slice(0, most);
 }
 
 function widened([x0, y0, x1, y1], margin, width, height) {
