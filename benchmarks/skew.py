@@ -2,9 +2,9 @@
 
     python benchmarks/skew.py ../shared/data
 
-In each of five cuts of the training images of cub10, flowers17 and drawn creatures, the classes stand in a random order
-and their numbers of images fall geometrically to two. Four images of each class stay out of every cut, so that there are
-unseen ones of each: of 30 birds a class 26 are the most (13 to 1), of 40 flowers 36 (18 to 1), of 104 creatures 100 (50
+In each of five cuts of the training images of cub10, flowers17 and drawn creatures, classes stand in a random order
+and their numbers of images fall geometrically to two. Four images of each class stay out of every cut, so that some of
+each are unseen: of 30 birds a class 26 are the most (13 to 1), of 40 flowers 36 (18 to 1), of 104 creatures 100 (50
 to 1). All training images outside the cut are measured, and each class counts the same. No test split is opened. A cut
 with equally many images of each class is the control, which `auto` leaves as it is.
 
