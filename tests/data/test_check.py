@@ -223,6 +223,18 @@ def test_what_there_is_to_measure_with_is_counted(data: _Builder) -> None:
     assert "  with boxes: 1, part locations: 2, masks: 2" in report.table()
 
 
+def test_classes_of_unequally_many_images_are_said(data: _Builder) -> None:
+    even = check_images(data.done())
+    assert not any("--balance" in note for note in even.notes)
+    for number in range(4):
+        data.image(f"more{number}.png")
+    (note,) = check_images(data.done()).notes
+    assert note == (
+        "'wren' has 5 training images, 'finch' 1: training balances the classes (--balance auto); "
+        "1 class has one image alone."
+    )
+
+
 def test_report_as_json_and_text(data: _Builder) -> None:
     for number in range(4):
         data.add(f"bad{number}.jpg").write_text("x")

@@ -18,10 +18,10 @@ from tlaam.reference.ood_detector import Verdict
 @pytest.mark.parametrize(
     ("verdict", "title"),
     [
-        (None, "most probable: jay 90%"),
-        ("sure", "jay 90%"),
-        ("unsure", "unsure: jay 90%"),
-        ("stranger", "unlike what the model learnt from: jay 90%"),
+        (None, "most probable: jay 90\N{NO-BREAK SPACE}%"),
+        ("sure", "jay 90\N{NO-BREAK SPACE}%"),
+        ("unsure", "unsure: jay 90\N{NO-BREAK SPACE}%"),
+        ("stranger", "unlike what the model learnt from: jay 90\N{NO-BREAK SPACE}%"),
     ],
 )
 def test_doubt_is_said_before_the_name(
@@ -43,7 +43,7 @@ def test_doubt_is_said_before_the_name(
         verdict=verdict,
     )
     prediction.plot(label="crow")
-    assert (said["title"], said["subtitle"]) == (title, "wrong, it is crow · crow 10%")
+    assert (said["title"], said["subtitle"]) == (title, "wrong, it is crow · crow 10\N{NO-BREAK SPACE}%")
 
 
 def test_without_a_verdict_a_notebook_is_told_so(tmp_path: Path) -> None:

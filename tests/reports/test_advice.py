@@ -32,7 +32,7 @@ def report(*answers: tuple[int, int, float, float]) -> EvaluationReport:
 
 def rows(*arguments: Any) -> list[tuple[str, str, str]]:
     (table,) = advice_of(*arguments)
-    return [(str(what), str(worth), str(why)) for what, worth, why in table.rows]
+    return [(str(what), str(worth), str(why).replace("\N{NO-BREAK SPACE}", " ")) for what, worth, why in table.rows]
 
 
 RIGHT = [(number % 3, number % 3, 0.9, 0.9) for number in range(15)]
@@ -55,12 +55,12 @@ def test_what_is_worth_most_comes_first_and_stands_on_measured_figures() -> None
     )
     assert found[1][1] == "5.0 points"
     assert found[1][2] == (
-        "a probe of these data has 60% with 4 a class, 80% with 8 a class, 90% with 16 a class right, out of fold; "
+        "a probe of these data has 60 % with 4 a class, 80 % with 8 a class, 90 % with 16 a class right, out of fold; "
         "half the mistakes would need about 32 a class."
     )
     assert found[2][1:] == (
         "5.0 points",
-        "1 image was named otherwise with at least 90%: 18.jpg (wren, or crow?). tlaam clean DATA shows them all.",
+        "1 image was named otherwise with at least 90 %: 18.jpg (wren, or crow?). tlaam clean DATA shows them all.",
     )
 
 

@@ -18,9 +18,10 @@ from tlaam.inference.prediction import VERDICTS
 from tlaam.reference.file import read_index
 from tlaam.reports.page import Chart, Gallery, Matrix, Part, Section, Table
 from tlaam.reports.run_report import SHOWN, _intro, write_run_report
-from tlaam.reports.words import ARITHMETIC, images_of, per_cent
+from tlaam.reports.words import ARITHMETIC, images_of
 from tlaam.runs.folder import RunFolder
 from tlaam.training.run import train
+from tlaam.utils.text import per_cent
 from tlaam.workflows.reference_index import write_reference_index
 
 SETTINGS = {
@@ -135,7 +136,11 @@ def test_with_a_gallery_it_shows_what_the_model_says_of_its_answers(
     report = measured(run, source, split="val", index=read_index(run / "gallery.npz"))
     table = titled(written["sections"])["What it says of its own answers"]
     strangers = sum(r.verdict == "stranger" for r in report.per_image) / report.images
-    assert isinstance(table, Table) and judge.chosen_on in table.note and f"of {strangers:.0%} of these" in table.note
+    assert (
+        isinstance(table, Table)
+        and judge.chosen_on in table.note
+        and f"of {per_cent(strangers, 0)} of these" in table.note
+    )
     by_word = {row[0]: row[1:] for row in table.rows}
     for verdict, word in VERDICTS.items():
         right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]

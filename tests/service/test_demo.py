@@ -323,6 +323,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, scheme: str, t
         cards = choose(page, **{"p" * 150 + "__png": picture("red", (600, 90)), "b__png": picture("green", (40, 300))})
         choose(page, bad__txt=b"x")
         expect(cards.locator(".answer:visible")).to_have_count(2)
+        box = cards.locator(".answer h3").first.bounding_box()
+        assert box is not None and box["y"] < 860, "the name stands below the first screen"
         expect(cards.locator(".failed:visible")).to_have_count(1)
         page.locator("details").first.evaluate("(details) => (details.open = true)")
         page.locator("#classes summary").click()

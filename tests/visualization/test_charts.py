@@ -44,7 +44,7 @@ def test_little_or_nothing_to_draw_is_still_a_chart(series: dict[str, list[tuple
 
 def test_shares_have_an_axis_up_to_all() -> None:
     texts = [e.text for e in parsed(line_chart({"a": [(1, 0.2), (8, 0.3)]}, x="epoch", y="right", share=True)).iter()]
-    assert {"0%", "100%", "epoch", "right", "a"} <= set(texts)
+    assert {"0\N{NO-BREAK SPACE}%", "100\N{NO-BREAK SPACE}%", "epoch", "right", "a"} <= set(texts)
 
 
 def test_text_is_escaped() -> None:
@@ -73,7 +73,7 @@ ROWS = [
 def test_dots_and_bars_lie_at_their_shares_and_the_axis_is_around_them() -> None:
     svg = parsed(spread_chart(ROWS, ["top-1", "boxes"]))
     assert [e.text for e in svg.iter(f"{SVG}text") if str(e.text).endswith("%")] == [
-        text for tick in ("40%", "50%", "60%", "70%", "80%") for text in (tick, tick)
+        f"{tick}\N{NO-BREAK SPACE}%" for tick in (40, 50, 60, 70, 80) for _ in range(2)
     ]
     dots = [e.get("cx") for e in svg.iter(f"{SVG}circle")][2:]
     assert dots == ["27.50%", "83.75%", "50.00%"]  # the axis goes from 5 % (0.4) to 95 % (0.8)
@@ -94,7 +94,7 @@ def test_a_chart_of_nothing_has_axes_and_no_rows() -> None:
 
 def test_a_share_of_all_ends_with_the_axis_and_its_bar_does_not_pass_it() -> None:
     svg = parsed(spread_chart([("a", {"top-1": (1.0, 0.1)})], ["top-1"]))
-    assert [e.text for e in svg.iter(f"{SVG}text") if str(e.text).endswith("%")][-1] == "100%"
+    assert [e.text for e in svg.iter(f"{SVG}text") if str(e.text).endswith("%")][-1] == "100\N{NO-BREAK SPACE}%"
     _, dot = svg.iter(f"{SVG}circle")
     (bar,) = (e for e in svg.iter(f"{SVG}line") if e.get("class") == "line")
     assert dot.get("cx") == bar.get("x2") == "95.00%" and float(bar.get("x1", "").rstrip("%")) < 95

@@ -12,6 +12,7 @@ from tlaam.inference.prediction import Prediction
 from tlaam.reports.evaluation_report import in_turns
 from tlaam.reports.page import Cell, Figure, Gallery, Panel, Picture, Section, Table, write_page
 from tlaam.utils.atomic import full_disk_named, write_json
+from tlaam.utils.text import per_cent
 
 RESULTS, PAGE = "models.json", "index.html"
 PICTURES = 24
@@ -84,7 +85,10 @@ def _gallery(comparison: ModelComparison, model: MeasuredModel, *, right: bool) 
         before, after = first.predictions[place], model.predictions[place]
         true_box = sample.box_in_picture(before.size[1])
         panels = [
-            Panel(f"{m.name}: {p.label} {p.score:.0%}", next(iter(_alone(p).views(true_box=true_box).values())))
+            Panel(
+                f"{m.name}: {p.label} {per_cent(p.score or 0, 0)}",
+                next(iter(_alone(p).views(true_box=true_box).values())),
+            )
             for m, p in ((first, before), (model, after))
         ]
         pictures.append(Picture(panels, f"It is {label}; {after.label} after {before.label}", right, sample.name))

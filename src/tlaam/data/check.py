@@ -23,6 +23,7 @@ from tlaam.data.missing import file_instead, note_on_missing
 from tlaam.data.names import clean_name
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import SPLITS, Box, LabelledImages, Sample
+from tlaam.data.skew import note_on_skew
 from tlaam.data.survey import NARROW, Survey, survey
 from tlaam.errors import ConfigError, DataError
 from tlaam.utils.text import printable
@@ -75,7 +76,8 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
-        notes: what was left out or taken in another spelling when it was read (`LabelledImages.notes`).
+        notes: what was left out or taken in another spelling when it was read (`LabelledImages.notes`), and whether
+            classes have unequally many images.
         class_images: number of images of each class, in all splits.
         truth: how many images come with what is measured against: ``boxes``, ``parts`` (their locations), ``masks``.
         depth: what images of more than 8 bits are taken for, in a sentence; empty where there are none to be taken so.
@@ -211,12 +213,13 @@ def check_images(
         *_narrow_ranges(found_depth),
     ]
     unreadable = tuple(sample for sample, scan in zip(samples, scans, strict=True) if scan.fault)
+    skewed = note_on_skew(images.classes, (sample.label for sample in images.split("train")))
     return CheckReport(
         name=images.name,
         classes=len(images.classes),
         images={split: len(images.split(split)) for split in SPLITS},
         findings=_by_kind(found),
-        notes=tuple(filter(None, (*images.notes, note_on_missing(images, unreadable)))),
+        notes=tuple(filter(None, (*images.notes, note_on_missing(images, unreadable), skewed))),
         class_images=images.class_counts(),
         unreadable=unreadable,
         truth={

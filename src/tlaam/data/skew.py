@@ -27,6 +27,28 @@ def is_skewed(labels: Iterable[int]) -> bool:
     return skew(labels) >= SKEWED
 
 
+def note_on_skew(classes: Sequence[str], labels: Iterable[int]) -> str:
+    """Return that classes have unequally many images, in a sentence; nothing of data that are not skewed.
+
+    >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+    "'crow' has 8 training images, 'jay' 2: training balances the classes (--balance auto)."
+    """
+    counts = Counter(labels)
+    if skew(counts.elements()) < SKEWED:
+        return ""
+    (most, largest), (least, smallest) = max(counts.items(), key=_count), min(counts.items(), key=_count)
+    alone = sum(count == 1 for count in counts.values())
+    single = f"; {alone} {'class has' if alone == 1 else 'classes have'} one image alone" if alone else ""
+    return (
+        f"'{classes[most]}' has {largest:,} training images, '{classes[least]}' {smallest:,}: training balances the "
+        f"classes (--balance auto){single}."
+    )
+
+
+def _count(item: tuple[int, int]) -> int:
+    return item[1]
+
+
 def log_priors(labels: Sequence[int] | NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     """Return the logarithm of each class's share of images, in shares of a data set without skew, ``(C,)``.
 

@@ -25,7 +25,7 @@ from tlaam.inference.backend import Floats
 from tlaam.reference.ood_detector import Verdict
 from tlaam.taxonomy.answers import TaxonAnswer
 from tlaam.utils.atomic import write_atomically
-from tlaam.utils.text import safe_cell
+from tlaam.utils.text import per_cent, safe_cell
 from tlaam.visualization.panels import prediction_panel, prediction_views
 
 VERDICTS: dict[Verdict, str] = {
@@ -272,14 +272,15 @@ class Prediction:
         (name, probability), *others = self.top(3)
         # Doubt comes before the name: this is what is read first, and often alone.
         doubt = "most probable: " if self.is_unjudged else f"{self.doubt}: " if self.doubt else ""
-        subtitle = " · ".join(f"{other} {share:.0%}" for other, share in others)
+        subtitle = " · ".join(f"{other} {per_cent(share, 0)}" for other, share in others)
         if label is not None:
             verdict = "right" if label == name else f"wrong, it is {label}"
             subtitle = f"{verdict} · {subtitle}" if subtitle else verdict
         image, object_box, part_boxes, true_box = self._drawn_on(true_box)
+        title = f"{doubt}{name} {per_cent(probability, 0)}"
         return prediction_panel(
-            image, self.heatmap, object_box, part_boxes, title=f"{doubt}{name} {probability:.0%}", subtitle=subtitle,
-            true_box=true_box, others=self._others_on(image), height=height,
+            image, self.heatmap, object_box, part_boxes, title=title, subtitle=subtitle, true_box=true_box,
+            others=self._others_on(image), height=height,
         )  # fmt: skip
 
     def views(self, *, true_box: Box | None = None, side: int = 320) -> dict[str, Image.Image]:
@@ -351,7 +352,7 @@ class Prediction:
         for other in (self.objects or ())[1:]:
             if other.object_box is not None:
                 x0, y0, x1, y1 = other.object_box.tolist()
-                found.append(((x0 * x, y0 * y, x1 * x, y1 * y), f"{other.label} {other.score:.0%}"))
+                found.append(((x0 * x, y0 * y, x1 * x, y1 * y), f"{other.label} {per_cent(other.score or 0, 0)}"))
         return found
 
     def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:

@@ -192,6 +192,8 @@ def _misfit(missing: list[str], state: Mapping[str, Tensor], wanted: Mapping[str
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     strange = [name for name in state if name not in wanted][:2]
     theirs = f"; what it holds is called {', '.join(strange)}" if strange and len(missing) > needed / 2 else ""
+    if theirs and any(name.startswith("backbone.") for name in state):
+        theirs += "; a model of tlaam is continued by --from"
     return (
         f"{len(missing)} of {needed} tensors are absent or of another shape, "
         f"first {', '.join(fault(name) for name in missing[:3])}{more}{theirs}."

@@ -28,6 +28,7 @@ from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
 from tlaam.utils.atomic import full_disk_named, write_atomically, write_json, write_text
 from tlaam.utils.checksums import with_checksum
+from tlaam.utils.text import per_cent
 
 CARD, PICTURES = "README.md", "pictures"
 SHOWN = 4
@@ -160,7 +161,7 @@ def _write_pictures(
         (target / PICTURES).mkdir(exist_ok=True)
         write_atomically(target / name, buffer.getbuffer())
         verdict = "right" if found == label else f"wrong, it is {label}"
-        shown.append((name, f"{found} {probability:.0%}: {verdict}"))
+        shown.append((name, f"{found} {per_cent(probability, 0)}: {verdict}"))
     return shown
 
 

@@ -10,6 +10,7 @@ from tlaam.evaluation.confusion import mixed_up
 from tlaam.evaluation.report import EvaluationReport, ImageResult
 from tlaam.probe.curve import CurvePoint, growth_of
 from tlaam.reports.page import Table
+from tlaam.utils.text import per_cent
 
 _CLASSES = 3
 """Classes that are named, those whose mistakes are most."""
@@ -82,7 +83,7 @@ def _more_images(curve: Sequence[CurvePoint]) -> list[Advice]:
     if law is None:
         return []
     last = curve[-1]
-    so_far = ", ".join(f"{point.top1:.0%} with {point.images:.0f} a class" for point in curve)
+    so_far = ", ".join(f"{per_cent(point.top1, 0)} with {point.images:.0f} a class" for point in curve)
     if law.exponent < 0.05:
         return [Advice("Leave the number of photographs as it is", 0.0, f"more have not helped a probe: {so_far}.")]
     gain = max(0.0, (1 - last.top1) - law.error(2 * last.images))
@@ -114,7 +115,10 @@ def _more_epochs(history: Sequence[Mapping[str, float | None]], epochs: int, sta
     if not best or best[-1] < len(history) - 1 or None in tops[-2:] or len(tops) < 2:
         return []
     before, last = float(tops[-2] or 0), float(tops[-1] or 0)
-    why = f"the last epoch was the best; it has {last:.1%} of the validation images right, the one before {before:.1%}."
+    why = (
+        f"the last epoch was the best; it has {per_cent(last)} of the validation images right, the one before "
+        f"{per_cent(before)}."
+    )
     return [Advice(f"Train longer (--epochs {2 * epochs})", max(0.0, last - before), why)]
 
 
@@ -135,7 +139,7 @@ def _labels(results: Sequence[ImageResult], classes: Sequence[str]) -> list[Advi
     )
     more = f" and {len(doubtful) - _NAMED} more" if len(doubtful) > _NAMED else ""
     count = "1 image was" if len(doubtful) == 1 else f"{len(doubtful)} images were"
-    why = f"{count} named otherwise with at least {_SURE:.0%}: {named}{more}. tlaam clean DATA shows them all."
+    why = f"{count} named otherwise with at least {per_cent(_SURE, 0)}: {named}{more}. tlaam clean DATA shows them all."
     return [Advice("Look at labels", len(doubtful) / len(results), why)]
 
 

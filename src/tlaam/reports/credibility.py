@@ -14,6 +14,7 @@ from tlaam.evaluation.report import EvaluationReport
 from tlaam.inference.prediction import TELLS_NO_STRANGERS, VERDICTS
 from tlaam.reference.ood_detector import ROUGH_BELOW, OODDetector
 from tlaam.reports.page import Chart, Table
+from tlaam.utils.text import per_cent
 from tlaam.visualization.charts import reliability_chart
 
 _VERDICTS = "What it says of its own answers"
@@ -69,15 +70,17 @@ def ranks_of(report: EvaluationReport) -> list[Table]:
         for rank in found.ranks
     ]
     rows.append(("no answer", None, found.images - found.answers, None))
-    kept = "" if found.kept is None else f" {found.right} of {found.answers} answers are right ({found.kept:.1%})."
+    kept = (
+        "" if found.kept is None else f" {found.right} of {found.answers} answers are right ({per_cent(found.kept)})."
+    )
     word = "held" if found.held else "did not hold"
     return [
         Table(
             "How deep its answers go",
             ("Rank", "Most probable taxon right", "Answered at it", "Of them right"),
             rows,
-            f"Each image is answered at the deepest rank that is sure enough for the promise, that {found.promise:.0%} "
-            f"of the answers are right.{kept} So the promise {word}.",
+            "Each image is answered at the deepest rank that is sure enough for the promise, that "
+            f"{per_cent(found.promise, 0)} of the answers are right.{kept} So the promise {word}.",
         )
     ]
 
@@ -100,7 +103,7 @@ def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table
         right = [r.predicted["fused"] == r.label for r in report.per_image if r.verdict == verdict]
         rows.append((title, len(right), sum(right) / len(right) if right else None))
     strangers = sum(r.verdict == "stranger" for r in report.per_image)
-    unsure = f"Unsure: less than {detector.sure_from:.0%} probable."
+    unsure = f"Unsure: less than {per_cent(detector.sure_from, 0)} probable."
     if report.ranks is not None:
         unsure = "Unsure: the deepest rank is not sure enough for the promise."
     return Table(
@@ -108,6 +111,7 @@ def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table
         ("It says", "Images", "Of them right"),
         rows,
         f"Every answer comes with one of these words. {unsure} Unlike what "
-        f"the model learnt from: said of pictures of something else, and of {strangers / report.images:.0%} of these, "
-        f"which are all of its own classes. Where the words begin was chosen on {detector.chosen_on}.",
+        "the model learnt from: said of pictures of something else, and of "
+        f"{per_cent(strangers / report.images, 0)} of these, which are all of its own classes. "
+        f"Where the words begin was chosen on {detector.chosen_on}.",
     )

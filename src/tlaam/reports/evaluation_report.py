@@ -15,7 +15,8 @@ from tlaam.inference.prediction import Prediction
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reports.credibility import calibration_of, ranks_of, rarity_of, verdicts_of
 from tlaam.reports.page import Figure, Gallery, Panel, Picture, Table, write_page
-from tlaam.reports.words import arithmetic, images_of, interval, per_cent, points
+from tlaam.reports.words import arithmetic, images_of, interval, points
+from tlaam.utils.text import per_cent
 
 PICTURES = 40
 _WORTH_SAYING = 0.005
@@ -156,7 +157,10 @@ def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]
                 level = title if len(reports) == 1 else f"{titles.get(name, name)}: {title}"
                 rows.append((level, measured.top1, measured.macro_f1))
     corner = "Level" if len(reports) == 1 else "Model and level"
-    found = [Table("How often it is right", (corner, "Right", "F1, mean of classes"), rows, ranked=True)]
+    note = (
+        "A model's answer is that of all levels fused; by chance another row may be above it." if len(rows) > 1 else ""
+    )
+    found = [Table("How often it is right", (corner, "Right", "F1, mean of classes"), rows, note, ranked=True)]
     located = {name: report.localization for name, report in reports.items() if report.localization is not None}
     for localization in located.values():
         boxes = {"box found": localization.measures()}

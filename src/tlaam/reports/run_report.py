@@ -37,10 +37,11 @@ from tlaam.reports.evaluation_report import (
     won_and_lost,
 )
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Part, Picture, Section, Table, write_page
-from tlaam.reports.words import arithmetic, per_cent
+from tlaam.reports.words import arithmetic
 from tlaam.runs.environment import environment
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
+from tlaam.utils.text import per_cent
 from tlaam.visualization.charts import Point, line_chart
 
 PAIRS = 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tlaam.utils.text import per_cent
+
 ARITHMETIC = {
     "32-true": "float32",
     "fp32": "float32",
@@ -19,11 +21,6 @@ _CONFIDENCE = 0.95
 def arithmetic(precision: str) -> str:
     """Return what a precision is called: "bf16-mixed" is bfloat16."""
     return ARITHMETIC.get(precision, precision)
-
-
-def per_cent(share: float, digits: int = 1) -> str:
-    """Return a share in per cent: 0.825 as "82.5 %", with a space at which no line breaks."""
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def points(difference: float) -> str:

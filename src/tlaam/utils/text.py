@@ -34,3 +34,12 @@ def safe_cell(text: str) -> str:
     ("'=1+1", 'jay', "''=1+1")
     """
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+def per_cent(share: float, digits: int = 1) -> str:
+    """Return a share in per cent, with a space at which no line breaks.
+
+    >>> per_cent(0.825), per_cent(1, 0)
+    ('82.5\\xa0%', '100\\xa0%')
+    """
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from tlaam.utils.text import per_cent
+
 Point = tuple[float, float]
 
 STYLE = """
@@ -75,7 +77,7 @@ def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
         radius = 3 + 9 * math.sqrt(count / most)
         parts.append(
             f'<circle class="dot s0" cx="{frame.x(confidence):.1f}" cy="{frame.y(accuracy):.1f}" r="{radius:.1f}">'
-            f"<title>{count} images: given {confidence:.0%}, {accuracy:.0%} right</title></circle>"
+            f"<title>{count} images: given {per_cent(confidence, 0)}, {per_cent(accuracy, 0)} right</title></circle>"
         )
     return _svg(parts, "Share of right answers over the probability given", [])
 
@@ -137,7 +139,9 @@ def spread_chart(
     for tick in _ticks(low, high):
         x = across(tick)
         ticks.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{top + 4}" y2="{y}"/>')
-        ticks += [f'<text x="{x}" y="{place}" text-anchor="middle">{tick:.0%}</text>' for place in (top, y + 16)]
+        ticks += [
+            f'<text x="{x}" y="{place}" text-anchor="middle">{per_cent(tick, 0)}</text>' for place in (top, y + 16)
+        ]
     height = y + 24
     label = f'role="img" aria-label="{escape(", ".join(measures))} of {len(rows)} systems"'
     drawn = "\n".join([*legend, *ticks, *blocks])
@@ -166,11 +170,11 @@ class _Frame:
     def axes(self, x: str, y: str, share: bool, *, share_x: bool = False) -> str:
         parts = []
         for tick in _ticks(*self.up):
-            text = f"{tick:.0%}" if share else f"{tick:g}"
+            text = f"{per_cent(tick, 0)}" if share else f"{tick:g}"
             parts.append(f'<path class="grid" d="M{_LEFT} {self.y(tick):.1f}H{_WIDTH - _RIGHT}"/>')
             parts.append(f'<text x="{_LEFT - 8}" y="{self.y(tick) + 4:.1f}" text-anchor="end">{text}</text>')
         for tick in _ticks(*self.across):
-            text = f"{tick:.0%}" if share_x else f"{tick:g}"
+            text = f"{per_cent(tick, 0)}" if share_x else f"{tick:g}"
             parts.append(
                 f'<text x="{self.x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{text}</text>'
             )

@@ -20,7 +20,7 @@ async function start() {
     limits = model.limits;
     $("model").textContent = model.name;
     $("limits").textContent =
-      `JPEG, PNG, WebP, TIFF and others, up to ${megabytes(limits.upload_bytes)} and ` +
+      `JPEG, PNG, WebP, TIFF and others, up to ${size(limits.upload_bytes)} and ` +
       `${Math.round(limits.pixels / 1e6)} million pixels each`;
     showClasses(model.classes);
     showExamples(examples);
@@ -66,7 +66,7 @@ function begin(blob, name) {
     const { signal } = given_up;
     try {
       if (limits && blob.size > limits.upload_bytes) {
-        throw new Refused("too_large", `It has ${size(blob.size)}; at most ${megabytes(limits.upload_bytes)} are taken.`);
+        throw new Refused("too_large", `It has ${size(blob.size)}; at most ${size(limits.upload_bytes)} are taken.`);
       }
       if (blob.size === 0) throw new Refused("empty", "");
       await blob.slice(0, 1).arrayBuffer().catch(() => { throw new Refused("unreadable", ""); });
@@ -89,13 +89,13 @@ function begin(blob, name) {
 function showExamples(examples) {
   $("examples").hidden = examples.length === 0;
   $("example-list").replaceChildren(
-    ...examples.map(({ name, picture, thumbnail }) => {
+    ...examples.map(({ name, picture, thumbnail }, place) => {
       const item = make("li");
       const button = make("button");
       button.type = "button";
       const image = make("img");
       image.src = thumbnail;
-      image.alt = name;
+      image.alt = `Example ${place + 1}: ${name}`;
       image.loading = "lazy";
       button.append(image);
       button.addEventListener("click", async () => {
@@ -117,12 +117,6 @@ function showClasses(classes) {
   $("classes").hidden = false;
   $("classes").querySelector("summary").textContent = `The ${classes.length} classes it knows`;
   $("classes").querySelector("ul").replaceChildren(...classes.map((name) => make("li", "", shown(name))));
-}
-
-/** A limit in whole units, as whoever set it wrote it. */
-function megabytes(bytes) {
-  const mebi = bytes / 2 ** 20;
-  return mebi >= 1 ? `${Number(mebi.toFixed(1))} MiB` : size(bytes);
 }
 
 function notice(text) {
