@@ -20,7 +20,8 @@ def test_the_page_shows_what_was_measured() -> None:
     birds, pictures = (sum(found[name] for found in several) for name in ("birds", "pictures"))
     recall = sum(found["recall_0.5"] * found["birds"] for found in several) / birds
     false = sum(found["false_a_picture_0.5"] * found["pictures"] for found in several) / pictures
-    assert f"Together {recall:.0%} at {false:.2f}".replace("%", " %") in page
+    both = f"{recall:.0%} of the birds are found at {false:.2f} false detections per composite"
+    assert both.replace("%", " %") in page
     for ground in ("photograph", "drawn"):
         assert f"{results[f'nothing_{ground}']['nothing_found']:.1%}".replace("%", " %") in page
     if "single" in results:
@@ -42,4 +43,4 @@ def test_the_page_shows_what_a_webcam_gave() -> None:
     )  # fmt: skip
     for share in shares:
         assert f"{share:.1%}".replace("%", " %") in page
-    assert f"at {found['false_a_frame_0.3']:.2f} false a frame" in page
+    assert f"at {found['false_a_frame_0.3']:.2f} false detections per frame" in page

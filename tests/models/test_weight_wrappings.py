@@ -341,7 +341,7 @@ def test_the_image_half_of_a_clip_model_arrives(tmp_path: Path) -> None:
 
 
 def test_a_model_of_tlaam_is_sent_to_where_it_is_continued(tmp_path: Path) -> None:
-    state = {f"backbone.{key}": value for key, value in donor(name="test_resnet").state_dict().items()}
+    state = {f"backbone.network.{key}": value for key, value in donor(name="test_resnet").state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match="a model of tlaam is continued by --from"):
+    with pytest.raises(ModelError, match=r"\. A model of tlaam is continued by --from\.$"):
         load_pretrained(Backbone(NAME, 64), str(tmp_path / "w.pth"))

@@ -78,7 +78,9 @@ def fit_weights(
         best, state = min([*direct, *converted], key=lambda pair: (-len(pair[1]), pair[0].rank))
         missing = [name for name in wanted if name not in state and name not in optional]
     if missing:
-        raise ModelError(_misfit(missing, best.state, wanted, len(wanted) - len(optional)))
+        ours = isinstance(loaded, dict) and any(str(name).startswith("backbone.network.") for name in loaded)
+        hint = " A model of tlaam is continued by --from." if ours else ""
+        raise ModelError(_misfit(missing, best.state, wanted, len(wanted) - len(optional)) + hint)
     learnt = {name: value for name, value in state.items() if name not in optional and value.is_floating_point()}
     if broken := [name for name, value in learnt.items() if not value.isfinite().all()]:
         raise ModelError(f"holds {len(broken)} tensors that are not finite, first {broken[0]}; that training diverged.")
@@ -192,8 +194,6 @@ def _misfit(missing: list[str], state: Mapping[str, Tensor], wanted: Mapping[str
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     strange = [name for name in state if name not in wanted][:2]
     theirs = f"; what it holds is called {', '.join(strange)}" if strange and len(missing) > needed / 2 else ""
-    if theirs and any(name.startswith("backbone.") for name in state):
-        theirs += "; a model of tlaam is continued by --from"
     return (
         f"{len(missing)} of {needed} tensors are absent or of another shape, "
         f"first {', '.join(fault(name) for name in missing[:3])}{more}{theirs}."
