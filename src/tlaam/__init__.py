@@ -1,15 +1,15 @@
 """tlaam tells apart things that look alike, from labelled photographs alone.
 
-It implements TL-AAM, the two-level attention activation model. Five verbs do most of it:
+It implements TL-AAM, the two-level attention activation model. Five verbs cover most uses:
 
     classifier = tlaam.fit("photos", epochs=20)     # train
     classifier = tlaam.load("runs/photos")          # or "model.onnx", or "hf://owner/name"
-    classifier.predict("a.jpg").plot()              # a name, and what was looked at
+    classifier.predict("a.jpg").plot()              # the class, and what the model looked at
     classifier.evaluate("photos").table()           # measure
     classifier.export("model.onnx")                 # one file, for machines without PyTorch
 
-The public names below are loaded on first use, so that importing the package, or predicting with an exported file, does
-not import PyTorch.
+The public names below are imported on first use. Importing the package, or predicting with an exported file, therefore
+does not import PyTorch.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ _FORMER = (
     "save_pretrained",
     "train",
 )
-"""Names of version 0.1.0 (`tlaam.api.deprecated`)."""
+"""Names from version 0.1.0, see `tlaam.api.deprecated`."""
 _OF_TRAINING = ("clean", "fit", *(name for name in _FORMER if name not in ("Predictor", "open_images", "predict")))
-"""Names whose modules go without PyTorch, but not what they do."""
+"""Names whose modules can be imported without PyTorch but that need PyTorch when they are used."""
 
 __all__ = [
     "TLAAM",
@@ -119,7 +119,7 @@ def __getattr__(name: str) -> Any:
             require_extra(f"tlaam.{name}")
             raise
     except MissingPackageError as missing:
-        raise MissingAttributeError(str(missing)) from missing  # so that `hasattr` is False
+        raise MissingAttributeError(str(missing)) from missing  # makes `hasattr` return False
 
 
 def __dir__() -> list[str]:

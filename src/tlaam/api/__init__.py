@@ -1,1 +1,1 @@
-"""The classifier object: what `import tlaam` hands on."""
+"""The classifier object that `import tlaam` exports."""

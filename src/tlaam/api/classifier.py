@@ -1,4 +1,4 @@
-"""The classifier: what a user holds."""
+"""The classifier: the object that users work with."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ Progress = Callable[[int, int], None]
 
 
 class Classifier:
-    """A trained model: class names, a network in PyTorch or ONNX, and what tells images unlike those it learnt from.
+    """A trained model: class names, a network in PyTorch or ONNX, and the detector of out-of-distribution images.
 
-    Made by `fit` and `load`; examples/api_tour.py goes through all of it.
+    Create one with `fit` or `load`. examples/api_tour.py demonstrates all methods.
 
     Args:
-        engine: answers.
+        engine: computes the answers.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -53,16 +53,16 @@ class Classifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, by index."""
+        """Class names, in index order."""
         return self.engine.classes
 
     @property
     def path(self) -> Path | None:
-        """The run folder or file it was loaded from."""
+        """The run folder or file that the model was loaded from."""
         return self.engine.origin
 
     @overload
-    def predict(  # type: ignore[overload-overlap]  # a text and an array can be iterated over, too
+    def predict(  # type: ignore[overload-overlap]  # strings and arrays are iterable, too
         self,
         images: str | Path | Image.Image | NDArray[np.uint8] | torch.Tensor,
         *,
@@ -79,23 +79,24 @@ class Classifier:
         """Name what one or several images show, and show why.
 
         Args:
-            images: one image: a path, a PIL image of any mode, an array ``(H, W, C)`` of uint8, or a torch tensor
-                ``(C, H, W)`` of uint8 or of floats from 0 to 1; or a list of any of them. The path of a folder, a
-                pattern such as ``"*.jpg"`` and a CSV file with a column ``image`` stand for all that they name.
-            objects: name several objects of an image, ``"all"`` or at most so many; where none is large and sure enough
-                the verdict is ``nothing found`` (docs/field.md). By default one is taken to be there.
-            boxes: where the objects are; then none is looked for. A file (`tlaam.data.given_boxes.read_boxes`), or for
-                one image an array ``(n, 4)`` xyxy in its pixels, x1 and y1 exclusive, for several a list of these.
+            images: one image or a list of images. An image is a path, a PIL image of any mode, an array ``(H, W, C)``
+                of uint8, or a torch tensor ``(C, H, W)`` of uint8 or of floats from 0 to 1. The path of a folder, a
+                pattern such as ``"*.jpg"``, or a CSV file with a column ``image`` stands for all images that it names.
+            objects: name several objects per image: ``"all"``, or the largest number of objects. If no object is large
+                and sure enough, the verdict is ``nothing found`` (docs/field.md). By default, one object is assumed.
+            boxes: where the objects are; the model then does not look for them. Either a file (see
+                `tlaam.data.given_boxes.read_boxes`), or for one image an array ``(n, 4)``, xyxy in pixels of the image
+                with x1 and y1 exclusive, and for several images a list of such arrays.
 
         Returns:
-            A `Prediction` for one image, `Predictions` in order for several. A file that cannot be read becomes a
-            prediction with an ``error``, never an answer. With `objects` or `boxes`, `Prediction.objects` has one for
-            each.
+            A `Prediction` for one image, or `Predictions` in the given order for several. A file that cannot be read
+            gives a prediction with an ``error``, never an answer. With `objects` or `boxes`, `Prediction.objects` holds
+            one prediction per object.
 
         Raises:
-            InputError: an image, or boxes, are given as something else; the message says what is accepted.
-            DataError: a folder or pattern holds no image, or a file of boxes cannot be used.
-            ModelError: the model cannot do that.
+            InputError: an image or the boxes are of another type; the message says what is accepted.
+            DataError: a folder or pattern contains no image, or a file of boxes cannot be used.
+            ModelError: the model does not support this.
 
         >>> clf = tlaam.load("runs/birds")
         >>> answer = clf.predict("photos/jay/1.png")
@@ -130,33 +131,34 @@ class Classifier:
         progress: Progress = lambda done, total: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Answers:
-        """Answer for a memory card of photographs into files, and make tables and the like of the answers.
+        """Predict a memory card of photographs into files, and write tables and other outputs from the answers.
 
-        It is what ``tlaam predict IMAGES --csv FILE`` and its kin do (docs/field.md): answers are written as they come;
-        killed and called again with the same arguments, it goes on where it was.
+        This is what ``tlaam predict IMAGES --csv FILE`` and its related options do (docs/field.md). Answers are written
+        as they are computed. A killed call continues where it stopped if it is repeated with the same arguments.
 
         Args:
             images: paths of photographs, folders and patterns.
-            into: folder for the answers; by default beside the first of the files.
-            csv, xlsx, timelapse, page: files to write: a table, a workbook, recognitions for Timelapse, a page to look
-                at and correct.
+            into: folder for the answers; by default beside the first of the output files.
+            csv, xlsx, timelapse, page: files to write: a table, a workbook, recognitions for Timelapse, and a page for
+                viewing and correcting the answers.
             sidecars: folder for XMP sidecars.
-            sort_into: folder to sort the photographs into, a folder a class; `tlaam undo` takes it back by its log.
-            mode: how they come there: ``copy``, ``link`` or ``move``.
-            objects, boxes: as of `predict`.
-            top_k: names that are kept of each.
+            sort_into: folder to sort the photographs into, with one subfolder per class; `tlaam undo` reverts this from
+                its log.
+            mode: how the photographs get there: ``copy``, ``link`` or ``move``.
+            objects, boxes: see `predict`.
+            top_k: number of classes to keep per image.
             progress: called with (images done, images in all).
-            say: called with a line for what was made and for what could not be.
+            say: called with one line of text for each output that was written and for each that could not be written.
 
         Returns:
-            The answers, one by one from their files: ``for answer in answers: answer.file, answer.objects``.
+            The answers, read one by one from their files: ``for answer in answers: answer.file, answer.objects``.
 
         Raises:
-            ConfigError: what is wanted is not possible, or nothing is.
-            DataError: a folder or pattern holds no image.
+            ConfigError: the requested outputs are not possible, or no output is requested.
+            DataError: a folder or pattern contains no image.
             ModelError: the model cannot name several objects.
             RunError: the folder holds the answers for other images, or the disk is full.
-            MissingPackageError: a workbook is wanted, and XlsxWriter is not installed.
+            MissingPackageError: a workbook is requested and XlsxWriter is not installed.
 
         >>> answers = tlaam.load("runs/birds").predict_card("photos", csv="answers.csv")
         >>> sum(1 for answer in answers if answer.label)
@@ -197,22 +199,22 @@ class Classifier:
         only: str | Path | Iterable[str] | None = None,
         prior: str | Path | Mapping[str, float] | None = None,
     ) -> Classifier:
-        """Return this classifier, answering otherwise: at the deepest rank that is sure enough, or among some classes.
+        """Return a classifier that answers at the deepest rank that is sure enough, or only among some classes.
 
-        What it then predicts, measures and reports is by that; this one stays as it is.
+        Its predictions, measures and reports all answer in this way. The original classifier does not change.
 
         Args:
-            taxonomy: a table of the classes' taxa, with a column label and one a rank; by default the one that the
-                model was trained with, where it was.
-            promise: share of answers that are right; by default 0.95 where there is a taxonomy.
-            only: classes or taxa that live where the images are from, or a file with one a line.
-            prior: how common each class is there, beside how often it was seen in training, by its name; or a table
-                with columns label and weight.
+            taxonomy: a table of the classes' taxa, with a column ``label`` and one column per rank; by default the
+                taxonomy that the model was trained with, if any.
+            promise: share of answers that are to be right; by default 0.95 if there is a taxonomy.
+            only: classes or taxa that live where the images were taken, or a file with one per line.
+            prior: how common each class is there, relative to how often it was seen in training, by class name; or a
+                table with the columns ``label`` and ``weight``.
 
         Raises:
             ConfigError: the promise is impossible.
             DataError: a file cannot be used, or the model has too few held-out answers for the promise.
-            InputError: something is given as what it cannot be.
+            InputError: an argument has the wrong type.
 
         >>> here = tlaam.load("runs/birds").answering(only=["jay", "wren"])
         >>> here.predict("photos/crow/1.png").label in ("jay", "wren")
@@ -223,13 +225,13 @@ class Classifier:
         return Classifier(engine)
 
     def stream(self, images: Iterable[object]) -> Iterator[Prediction]:
-        """Yield a prediction an image, one by one in order, of any number of images.
+        """Yield one prediction per image, in order, for any number of images.
 
         Args:
-            images: as of `predict`; of any length.
+            images: see `predict`; of any length.
 
         Raises:
-            InputError: an image is given as something else.
+            InputError: an image is of another type.
 
         >>> sum(answer.error is None for answer in tlaam.load("runs/birds").stream("photos/**/*.png"))
         18
@@ -237,10 +239,10 @@ class Classifier:
         return self.engine.predict(_listed(images)[1])
 
     def embed(self, images: Any) -> NDArray[np.float64]:
-        """Return what images look like to the network: images that look alike lie in nearly the same direction.
+        """Return the embeddings of images: images that look alike to the network have nearly the same direction.
 
         Args:
-            images: as of `predict`.
+            images: see `predict`.
 
         Returns:
             ``(N, E)``, not normalised; one row for a single image.
@@ -263,12 +265,12 @@ class Classifier:
         """Return the k training images that look most like one image, the most alike first.
 
         Args:
-            image: a prediction of this classifier, or an image as of `predict`.
-            k: how many.
+            image: a prediction of this classifier, or an image (see `predict`).
+            k: number of training images.
 
         Raises:
-            ModelError: there is no reference index with this model.
-            InputError: it is no single image, or k is no number above 0.
+            ModelError: the model has no reference index.
+            InputError: `image` is not a single image, or `k` is not a whole number above 0.
             DataError: the image cannot be read.
 
         >>> alike = tlaam.load("runs/birds").look_alikes("photos/jay/1.png", k=3)
@@ -287,19 +289,19 @@ class Classifier:
     def evaluate(
         self, data: Any, *, split: Split | None = None, skip_unreadable: bool = False, progress: Progress | None = None
     ) -> EvaluationReport:
-        """Measure every branch and the fusion, and boxes where the data has boxes.
+        """Measure every branch and the fusion, and the boxes if the data has boxes.
 
         Args:
-            data: a path, a list of ``(image, label)``, or a map-style data set that yields them
+            data: a path, a list of ``(image, label)`` pairs, or a map-style data set that yields them
                 (`tlaam.data.collection.dataset_of`).
-            split: what to measure on; by default the test split, else the validation split (the one that training held
-                out, where this is the data it was trained on), else all images.
-            skip_unreadable: measure without images that cannot be read instead of refusing.
+            split: the split to measure on; by default the test split, else the validation split (the one that training
+                held out, if this is the data that the model was trained on), else all images.
+            skip_unreadable: leave out images that cannot be read instead of raising an error.
             progress: called with (images done, images in all).
 
         Raises:
-            DataError: the data cannot be used, or a class is unknown to the model.
-            ModelError: the model knows a single class.
+            DataError: the data cannot be used, or the model does not know a class.
+            ModelError: the model knows only one class.
             MissingPackageError: PyTorch is not installed.
 
         >>> report = tlaam.load("runs/birds").evaluate("photos")  # of 18, those that training held out
@@ -326,8 +328,8 @@ class Classifier:
 
         Args:
             path: the file; by default ``report.html`` in the run folder.
-            data: as of `evaluate`; by default the data that the run was trained on, which a file does not know.
-            split: as of `evaluate`; of a run by default the validation split.
+            data: see `evaluate`; by default the data that the run was trained on, which an exported file does not know.
+            split: see `evaluate`; for a run, by default the validation split.
             progress: called with (images done, images in all).
 
         Raises:
@@ -369,17 +371,20 @@ class Classifier:
         calibration: Sequence[str] = (),
         progress: Progress = lambda done, total: None,
     ) -> dict[FilePrecision, Parity]:
-        """Write the model as one ONNX file, once ONNX Runtime has answered from it as PyTorch does; return how closely.
+        """Write the model as one ONNX file and return how closely ONNX Runtime agrees with PyTorch.
+
+        The file is written only if the two agree.
 
         Args:
-            path: the file, in a folder that is there or not.
-            images: on which both have to agree; by default the run's validation or else training images.
-            precision: ``fp32``, ``fp16`` or ``int8``, of the backbone.
-            calibration: for int8, images from which ranges are read; by default training images of the run.
+            path: the file; its folder is created if it does not exist.
+            images: images to compare the two on; by default the run's validation images, else its training images.
+            precision: ``fp32``, ``fp16`` or ``int8``, the precision of the backbone.
+            calibration: for int8, the images that activation ranges are read from; by default training images of the
+                run.
             progress: called with (images compared, images in all).
 
         Raises:
-            ExportError: this is an exported file already, a package is missing, or the file would not answer alike.
+            ExportError: the model is an exported file already, a package is missing, or the file's answers differ.
 
         >>> parity = tlaam.load("runs/birds").export("birds.onnx")
         >>> parity["fp32"].same_top1
@@ -407,21 +412,21 @@ class Classifier:
         taxonomy: str | Path | None = None,
         progress: Progress = lambda done, total: None,
     ) -> Taught:
-        """Write an exported model that knows one class more, from a few photographs; this one stays as it is.
+        """Write an exported model that knows one more class, from a few photographs; this model does not change.
 
         Args:
-            name: of the class.
+            name: name of the new class.
             images: its photographs: files, folders and patterns.
-            out: the ONNX file to write, with its reference index beside it; `load` it.
-            taxonomy: a table of all classes' taxa, with the new one.
+            out: the ONNX file to write, with its reference index beside it; read it with `load`.
+            taxonomy: a table of the taxa of all classes, including the new one.
             progress: called with (photographs done, photographs in all).
 
         Returns:
-            What is known of the new model: ``figures.new`` is the share of the photographs that were named right by
-            classifiers that had not seen them.
+            What is known about the new model. ``figures.new`` is the share of the photographs that were named correctly
+            by classifiers that had not seen them.
 
         Raises:
-            ModelError: this is no exported file, or one that cannot be taught; the message says why and what to do.
+            ModelError: this is not an exported file, or one that cannot be taught; the message says why and what to do.
             DataError: the name is taken, or no photograph can be read.
             MissingPackageError: the extra ``teach`` is not installed.
 
@@ -437,12 +442,12 @@ class Classifier:
         return add_class(self.path, name, images, out, taxonomy=taxonomy, progress=progress)
 
     def push_to_hub(self, repo_id: str, data: Any = None, **options: Any) -> str:
-        """Send the model to the Hugging Face hub with a card of what is measured; return its address.
+        """Upload the model to the Hugging Face hub with a model card of its measures; return its address.
 
         Args:
             repo_id: ``owner/name``.
-            data: as of `evaluate`; by default the data that the run was trained on.
-            **options: as of `tlaam.publish.upload.push_to_hub`.
+            data: see `evaluate`; by default the data that the run was trained on.
+            **options: see `tlaam.publish.upload.push_to_hub`.
 
         Raises:
             ModelError: there is no token, the hub is offline or refuses, or this is an exported file.
@@ -463,11 +468,11 @@ class Classifier:
 
 
 def _listed(images: Any) -> tuple[bool, Iterable[object]]:
-    """Return whether several images are meant, and the images.
+    """Return whether `images` stands for several images, and the images.
 
     Raises:
-        InputError: it is neither an image nor several.
-        DataError: a folder or pattern holds no image.
+        InputError: it is neither an image nor a collection of images.
+        DataError: a folder or pattern contains no image.
     """
     if isinstance(images, (str, Path)):
         if not str(images):
@@ -493,17 +498,18 @@ def load(
 
     Args:
         model: a run folder, an ONNX file that ``tlaam export`` wrote, or ``hf://owner/name``. PyTorch is imported only
-            for what needs it.
-        device: where to compute; by default the GPU where there is one. An ONNX file is computed on the CPU.
-        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 where the device has instructions for it.
-        batch_size: images a pass.
+            if it is needed.
+        device: where to compute; by default the GPU if there is one. An ONNX file is computed on the CPU.
+        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 if the device has instructions for it.
+        batch_size: images per pass.
         workers: threads that read images while the network computes.
-        compiled: compile the network before it answers: minutes at the first batch, less time for each one after.
+        compiled: compile the network before it answers. The first batch then takes minutes, and each later one less
+            time.
 
     Raises:
         ModelError: there is no usable model.
-        MissingPackageError: a run folder or a name on the hub is given, and PyTorch is not installed.
-        InputError: it is no path.
+        MissingPackageError: `model` is a run folder or a name on the hub, and PyTorch is not installed.
+        InputError: `model` is not a path.
 
     >>> tlaam.load("runs/birds")
     <tlaam.Classifier of 3 classes (crow, jay, wren), ... from runs...birds>
@@ -544,31 +550,32 @@ def fit(
     progress: bool = True,
     **settings: Any,
 ) -> Classifier:
-    """Train a model; what ``tlaam train`` does, and the same files: run folder, reference index and report.
+    """Train a model and write a run folder, a reference index and a report, as ``tlaam train`` does.
 
     Args:
-        data: a path, a list of ``(image, label)``, or a map-style data set that yields them
+        data: a path, a list of ``(image, label)`` pairs, or a map-style data set that yields them
             (`tlaam.data.collection.dataset_of`).
-        out: a new or empty folder; by default ``runs/<name of the data>``, numbered where that is taken.
-        config: settings, or a mapping of them; those left open are chosen for this data on this machine.
-        test_fraction: share of the training images to set apart for testing where the data has no test split.
-        group: regular expression; images in whose paths it finds the same (its first capture group, or all it matches)
-            stay on one side of every split that is cut.
+        out: a new or empty folder; by default ``runs/<name of the data>``, with a number if that is taken.
+        config: settings, or a mapping of them; settings that are left open are chosen for this data on this machine.
+        test_fraction: share of the training images to set apart for testing if the data has no test split.
+        group: regular expression. Images in whose paths it finds the same text (its first capture group, or the whole
+            match) stay on one side of every split.
         start: a trained model to start from, ``--from`` on the command line: a run folder, a published model's folder
-            or its ``model.safetensors``, or ``hf://owner/name``. Settings of the model are its own, and another is
+            or its ``model.safetensors``, or ``hf://owner/name``. The model's own settings apply; different ones are
             refused.
-        keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
-        taxonomy: a table of the classes' taxa, kept in the model (`Classifier.answering`).
-        index: write the reference index, by which answers get a verdict and look-alikes are found.
+        keep_classes: keep the classes of that model that the data lacks as possible answers. No images of them are
+            trained on.
+        taxonomy: a table of the classes' taxa, stored in the model (`Classifier.answering`).
+        index: write the reference index, which gives answers a verdict and finds look-alikes.
         report: write ``report.html``.
-        progress: report on standard error.
-        **settings: settings by name, over those of `config`: ``epochs=20``.
+        progress: report progress on standard error.
+        **settings: settings by name, which override those in `config`: ``epochs=20``.
 
     Raises:
         ConfigError: a setting does not fit.
         DataError: the data cannot be used.
-        ModelError: the network or its weights cannot be had.
-        RunError: `out` holds something already, the loss is not finite, or the disk is full.
+        ModelError: the network or its weights are not available.
+        RunError: `out` is not empty, the loss is not finite, or the disk is full.
         MissingPackageError: PyTorch is not installed.
 
     >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
@@ -596,7 +603,7 @@ def fit(
         source, out, merged, test_fraction=test_fraction, start=start, keep_classes=keep_classes,
         taxonomy=taxonomy, index=index, report=report, progress=progress,
     )  # fmt: skip
-    if not fitted.first:  # of several processes that trained together, one goes on
+    if not fitted.first:  # only one of the processes that trained together continues
         raise SystemExit(0)
     return Classifier(fitted.engine or load_engine(fitted.run, keep_trained=True))
 

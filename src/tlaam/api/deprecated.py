@@ -1,4 +1,4 @@
-"""Names of version 0.1.0, which go on working and say what to use instead."""
+"""Deprecated names from version 0.1.0. They still work and warn with the name to use instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _warn(old: str, new: str) -> None:
 
 
 class Predictor(Engine):
-    """Former name of what `tlaam.load` returns; arguments as of `tlaam.inference.engine.load_engine`."""
+    """Former name of what `tlaam.load` returns; for the arguments see `tlaam.inference.engine.load_engine`."""
 
     def __init__(self, model: Any, *, gallery: Any = None, **options: Any) -> None:
         _warn("Predictor", "tlaam.load(model), whose predict takes paths, images and lists")
@@ -46,11 +46,11 @@ class Predictor(Engine):
         return self.detector
 
     def predict(self, images: Any) -> Iterator[Prediction]:
-        """Yield one prediction an image; a single path is one image."""
+        """Yield one prediction per image; a single path is one image."""
         return super().predict([images] if isinstance(images, (str, Path)) else images)
 
     def predict_images(self, images: Sequence[Image.Image], names: Sequence[str] | None = None) -> list[Prediction]:
-        """Predict images in memory; `names` become the predictions' paths."""
+        """Predict images in memory; `names` become the paths of the predictions."""
         found = list(super().predict(images))
         return [replace(p, path=name) for p, name in zip(found, names, strict=True)] if names else found
 
@@ -67,7 +67,7 @@ def train(
     config: Config | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Path:
-    """Former way to train, without reference index and report; arguments as of `tlaam.training.run.train`."""
+    """Former way to train, without reference index and report; for the arguments see `tlaam.training.run.train`."""
     _warn("train", "tlaam.fit(data), which also writes the reference index and the report")
     from tlaam.training.run import train
 
@@ -110,7 +110,7 @@ def open_images(source: str | Path, *, strict: bool = True) -> LabelledImages:
 def from_pretrained(
     name_or_folder: str | Path, revision: str | None = None, *, device: torch.device | str = "cpu"
 ) -> TorchModel:
-    """Former way to load a model from the Hugging Face hub; arguments as of `tlaam.hub.download.model_folder`."""
+    """Former way to load a model from the hub; for the arguments see `tlaam.hub.download.model_folder`."""
     _warn("from_pretrained", "tlaam.load('hf://owner/name')")
     from tlaam.hub.download import model_folder
     from tlaam.inference.store import load_model
@@ -130,7 +130,7 @@ def save_pretrained(run: str | Path, folder: str | Path, data: Any = None, **opt
 
 
 def push_to_hub(run: str | Path, repo_id: str, data: Any = None, **options: Any) -> str:
-    """Former way to send a run to the Hugging Face hub."""
+    """Former way to upload a run to the Hugging Face hub."""
     _warn("push_to_hub", "tlaam.load(run).push_to_hub('owner/name')")
     from tlaam.publish.upload import push_to_hub
 

@@ -1,1 +1,1 @@
-"""Cleaning: one list of suspects in a data set, and the manifest that decisions on them make."""
+"""Cleaning a data set: a single list of suspects, and a manifest made from the decisions on them."""

@@ -1,4 +1,4 @@
-"""Labels learnt from the background: images that are named right only while their object is hidden."""
+"""Labels learned from the background: images classified correctly only while their object is hidden."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tlaam.training.pasting import filled
 from tlaam.utils.progress import progress_bar
 
 _MARGIN = 0.1
-"""Of an object's sides, by which what is hidden is larger."""
+"""Margin around the object that is hidden, too, as a fraction of its sides."""
 _MOST = 0.6
-"""Share of a picture beyond which nothing is left of its background to be named by."""
+"""Maximum share of the picture to hide; beyond it, too little background is left to classify."""
 _SURE = 0.5
-"""Probability that the background alone has to give the label."""
+"""Minimum probability of the label given the background alone."""
 
 
 def background_findings(
     samples: tuple[Sample, ...], labels: NDArray[np.int64], classes: int, looked: Looked, *, progress: bool
 ) -> tuple[list[Finding], float | None]:
-    """Return the images that backgrounds name right and the whole image does not, and how often backgrounds are right.
+    """Return images that only their background classifies correctly, and how often backgrounds alone are right.
 
-    Objects are filled in by what is around them, and a probe is fitted to what is then left of the images, by the same
-    folds. Nothing is said of objects that fill their pictures, or without a localiser.
+    Objects are filled in from their surroundings. Then a probe is fitted to the remaining images with the same folds.
+    Images whose object fills the picture are not reported, and nothing is without a localiser.
 
     Args:
         samples: N images.
         labels: ``(N,)``.
         classes: C.
-        looked: what was made of them.
-        progress: show a bar.
+        looked: what the probe computed for them.
+        progress: show a progress bar.
     """
     boxes = looked.probe.object_boxes
     if boxes is None:
@@ -75,7 +75,7 @@ def _holes(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 def _hidden(
     samples: tuple[Sample, ...], holes: NDArray[np.float32], looked: Looked, progress: bool
 ) -> NDArray[np.float32]:
-    """Return the raw branch's pooled features ``(N, K)`` of images without what holes ``(N, 4)`` cover."""
+    """Return the raw branch's pooled features ``(N, K)`` of images with the regions ``holes`` ``(N, 4)`` filled in."""
     eye = Eye(looked.fabric, looked.network, looked.config)
     network, made = eye.network, list[NDArray[np.float32]]()
     done = 0
@@ -95,7 +95,7 @@ def _hidden(
 
 
 def _known(holes: NDArray[np.float32], side: int) -> Tensor:
-    """Return the weight ``(B, 1, P, P)`` of each pixel: 0 within a hole."""
+    """Return a weight ``(B, 1, P, P)`` for each pixel: 0 within a hole, else 1."""
     known = torch.ones(len(holes), 1, side, side)
     for row, (x0, y0, x1, y1) in enumerate((holes * side).round().astype(int).tolist()):
         known[row, :, y0:y1, x0:x1] = 0

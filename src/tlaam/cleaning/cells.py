@@ -1,4 +1,4 @@
-"""Cells of CSV files that spreadsheets show as text, whatever they begin with."""
+"""CSV cells that spreadsheets display as text, whatever they begin with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def safe_cell(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula: an apostrophe stands before what could be one.
+    """Return a cell that spreadsheets do not take for a formula: potential formulas get a leading apostrophe.
 
     >>> safe_cell("=1+1"), safe_cell("a.jpg")
     ("'=1+1", 'a.jpg')
@@ -15,7 +15,7 @@ def safe_cell(text: str) -> str:
 
 
 def text_of(cell: str) -> str:
-    """Return what `safe_cell` made a cell of.
+    """Return the text that `safe_cell` was called with.
 
     >>> text_of("'=1+1"), text_of("a.jpg")
     ('=1+1', 'a.jpg')

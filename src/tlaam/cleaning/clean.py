@@ -1,4 +1,4 @@
-"""Find the suspects of a data set, and apply what was decided on them."""
+"""Finding the suspects of a data set, and applying the decisions on them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tlaam.utils.extras import require_extra
 from tlaam.utils.progress import progress_bar
 
 _SMALL_CLASS = 10
-"""Training images of a class below which it is named as too small."""
+"""Number of training images below which a class is reported as too small."""
 _NAMED = 5
 _CHANCE_TIMES = 3.0
-"""Times chance from which on it is said how often backgrounds alone are right."""
+"""Factor over chance from which the accuracy of backgrounds alone is reported."""
 
 
 def clean(
@@ -46,21 +46,21 @@ def clean(
     progress: bool = True,
     **settings: Any,
 ) -> CleaningReport:
-    """List what is suspect in a data set; what ``tlaam clean`` does, and the same files.
+    """List the suspects in a data set, and write the same files as ``tlaam clean``.
 
-    All splits are looked at, by a probe that answers for each image out of fold. Nothing of the data is changed.
+    A probe answers out of fold for the images of all splits. The data is not changed.
 
     Args:
-        data: as of `tlaam.open_dataset`, or an opened data set.
-        out: folder of ``suspects.csv`` and ``page.html``; made where it is missing, and its files are replaced.
-        background: also look at all images with their objects hidden.
-        progress: show bars where standard error is a terminal.
-        **settings: of the probe by name, as of `tlaam.fit`: ``backbone="resnet50"``.
+        data: see `tlaam.open_dataset`, or an opened data set.
+        out: folder for ``suspects.csv`` and ``page.html``; created if it is missing; existing files are replaced.
+        background: also examine all images with their objects hidden.
+        progress: show progress bars if standard error is a terminal.
+        **settings: settings of the probe by name, see `tlaam.fit`: ``backbone="resnet50"``.
 
     Raises:
-        ConfigError: a setting does not fit.
+        ConfigError: a setting is not valid.
         DataError: the data cannot be used.
-        ModelError: the network or its weights cannot be had.
+        ModelError: the network or its weights cannot be loaded.
         RunError: `out` cannot be written to.
         MissingPackageError: the extra ``clean`` is not installed.
 
@@ -114,12 +114,12 @@ def clean(
 
 
 class Cleaned(NamedTuple):
-    """What came of decisions.
+    """The result of applying decisions.
 
     Attributes:
-        manifest: the file.
-        result: the samples in it, and what was changed.
-        notes: what the manifest cannot say, a line each.
+        manifest: the manifest file.
+        result: its samples, and what was changed.
+        notes: what the manifest cannot express, one line each.
     """
 
     manifest: Path
@@ -128,15 +128,15 @@ class Cleaned(NamedTuple):
 
 
 def apply_decisions(data: str | Path | LabelledImages, decisions: str | Path, manifest: str | Path) -> Cleaned:
-    """Write the manifest that decisions make of a data set. No image is opened or changed.
+    """Write the manifest that results from applying decisions to a data set. No image is opened or changed.
 
     Args:
-        data: what the decisions were made on.
+        data: the data set that the decisions were made on.
         decisions: the page's ``decisions.csv``.
         manifest: the file to write.
 
     Raises:
-        DataError: the decisions are none, or of other data; or no manifest can hold what is left.
+        DataError: the decisions are not valid or belong to other data, or a manifest cannot express the result.
         RunError: the manifest cannot be written.
     """
     images = data if isinstance(data, LabelledImages) else open_dataset(data)
@@ -166,7 +166,7 @@ def _rows(found: Measured, read: Sequence[int]) -> Measured:
 
 
 def _in_every(finding: Finding, read: Sequence[int]) -> Finding:
-    """Return a finding on the images that can be read, with numbers of all images."""
+    """Return a finding on the readable images with places that count all images."""
     beside = tuple((read[other], role) for other, role in finding.beside)
     return finding._replace(place=read[finding.place], beside=beside)
 

@@ -1,4 +1,4 @@
-"""Findings on copies and near copies: under several labels, in several splits, or just twice."""
+"""Findings on copies and near copies: with different labels, in different splits, or duplicated within a split."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ _SHOWN = 3
 
 
 def exact_pairs(samples: Sequence[Sample], equal: Sequence[Sequence[Sample]]) -> list[tuple[int, int]]:
-    """Return sets of equal images as pairs of numbers, each of the first with another."""
+    """Return sets of equal images as pairs of places, each pairing the first image with another one."""
     places = {id(sample): place for place, sample in enumerate(samples)}
     numbers = [sorted(places[id(sample)] for sample in members) for members in equal]
     return [(members[0], other) for members in numbers for other in members[1:]]
 
 
 def copy_findings(images: LabelledImages, exact: Sequence[tuple[int, int]], near: Sequence[Match]) -> list[Finding]:
-    """Return what is found of copies.
+    """Return the findings on copies.
 
-    Of one picture under several labels all are suspects. Of one in several splits those for training are, so that what
-    was measured on the others stays; of one twice in one split all but the first.
+    If copies have different labels, all of them are suspects. If they are in different splits, those outside the first
+    of test, validation and training are, so that measurements on the others stay valid. If they are in the same split,
+    all except the first are.
 
     Args:
         images: the data set.
-        exact: pairs of numbers of images with equal pixels.
-        near: pairs that are near copies.
+        exact: pairs of places of images with equal pixels.
+        near: pairs of near copies.
     """
     pairs = [*exact, *((match.first, match.second) for match in near)]
     equal = {place: number for number, members in enumerate(sets_of(len(images.samples), exact)) for place in members}

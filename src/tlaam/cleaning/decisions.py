@@ -1,4 +1,4 @@
-"""Decisions on suspects, as the page downloads them: read with suspicion, and applied to a list of samples."""
+"""Decisions on suspects, as downloaded from the page: validated, and applied to a list of samples."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DECISIONS = ("keep", "relabel", "remove", "unsure")
 
 
 class Decision(NamedTuple):
-    """What was decided of one image.
+    """The decision on one image.
 
     Attributes:
-        line: where it stands in the file.
-        image: the sample's name.
-        label: the label that it had.
-        decision: of `DECISIONS`.
-        new_label: of a relabelled image; else empty.
+        line: line number in the file.
+        image: name of the sample.
+        label: label that it had at the time.
+        decision: one of `DECISIONS`.
+        new_label: the label of a relabelled image; else empty.
     """
 
     line: int
@@ -42,8 +42,8 @@ def read_decisions(path: Path, images: LabelledImages) -> list[Decision]:
     """Read a file of decisions, and check that each fits the data set.
 
     Raises:
-        DataError: it is no such file, is of another data set or of an earlier state of it, or decides on what there is
-            not, or twice; the message names the line.
+        DataError: the file is not a decisions file, or belongs to another data set or an earlier state of it; or it
+            decides on something that does not exist, or contradicts itself. The message names the line.
     """
     try:
         text = read_text(path)
@@ -90,13 +90,13 @@ def read_decisions(path: Path, images: LabelledImages) -> list[Decision]:
 
 
 class Applied(NamedTuple):
-    """A data set after decisions.
+    """A data set after applying decisions.
 
     Attributes:
-        samples: what is left, with new labels.
-        removed: how many were removed.
-        relabelled: how many have another label.
-        gone: classes that no image is left of.
+        samples: the remaining samples, with new labels.
+        removed: number of images removed.
+        relabelled: number of images with a new label.
+        gone: classes without any remaining image.
     """
 
     samples: list[Sample]
@@ -106,10 +106,11 @@ class Applied(NamedTuple):
 
 
 def applied(images: LabelledImages, decisions: Sequence[Decision]) -> Applied:
-    """Return what decisions make of a data set.
+    """Return the data set that results from decisions.
 
     Raises:
-        DataError: no images of two classes would be left to train on.
+        DataError: the remaining training images would have fewer than two classes, or miss a class that other images
+            have.
     """
     wanted = {(one.image, one.label): one for one in decisions}
     samples: list[Sample] = []

@@ -1,4 +1,4 @@
-"""When and by which camera a photograph was taken, as its EXIF block says."""
+"""When and with which camera a photograph was taken, according to its EXIF block."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ORIGINAL, _SERIAL = 0x9003, 0xA431
 
 
 class Taken(NamedTuple):
-    """What a photograph says of itself.
+    """When and with which camera a photograph was taken.
 
     Attributes:
-        camera: make, model and serial number, as far as they are there; empty if none is.
-        time: in seconds since 1970 by the camera's own clock; None if it is not there.
+        camera: make, model and serial number, as far as they are stated; empty if none is.
+        time: in seconds since 1970 by the camera's own clock; None if it is not stated.
     """
 
     camera: str
@@ -31,13 +31,13 @@ NOTHING = Taken("", None)
 
 
 def taken(sample: Sample) -> Taken:
-    """Return what a sample's file says of how it was taken; nothing where it says nothing, or nonsense."""
+    """Return the EXIF data of a sample's file; empty if there is none or it is invalid."""
     try:
         source = sample.source
         with Image.open(io.BytesIO(source.read()) if isinstance(source, Member) else source) as image:
             tags = image.getexif()
             inner = tags.get_ifd(_EXIF)
-    except Exception:  # Pillow raises whatever a damaged block leads to; the pixels are judged elsewhere
+    except Exception:  # a damaged block can raise anything in Pillow; the pixels are checked elsewhere
         return NOTHING
     words = [_text(tags.get(_MAKE)), _text(tags.get(_MODEL)), _text(inner.get(_SERIAL))]
     return Taken(" ".join(filter(None, words)), _seconds(_text(inner.get(_ORIGINAL)) or _text(tags.get(_TIME))))

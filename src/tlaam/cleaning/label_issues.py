@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by answers out of fold: confident learning (Northcutt et al. 2021, 1911.00068)."""
+"""Probable label errors from out-of-fold answers: confident learning (Northcutt et al. 2021, 1911.00068)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Labels = NDArray[np.integer[Any]]
 
 
 class LabelIssues(NamedTuple):
-    """What answers say of N given labels.
+    """What the answers indicate about N given labels.
 
     Attributes:
-        margins: how much more another class is believed in than the given one, each less what its own images are
-            believed on average, ``(N,)``; the higher, the more doubtful. NaN where nothing is known.
+        margins: probability of the suggested class minus that of the given class, each reduced by the mean probability
+            of that class for its own images, ``(N,)``; the higher, the more doubtful. NaN where nothing is known.
         suggested: the other class, ``(N,)``.
-        confident: whether another class is believed in as much as its own images are, and more than any, ``(N,)``: the
-            entries off the diagonal of the confident joint.
+        confident: whether another class reaches its own images' mean probability, and is the most probable class to
+            do so, ``(N,)``: the off-diagonal entries of the confident joint.
     """
 
     margins: NDArray[np.float64]
@@ -32,8 +32,8 @@ def label_issues(probabilities: Probabilities, labels: Labels, known: NDArray[np
 
     Args:
         probabilities: out of fold, ``(N, C)``.
-        labels: the given ones, ``(N,)``.
-        known: whether the model that answered had seen the class in other images, ``(N,)``; of others nothing is said.
+        labels: the given labels, ``(N,)``.
+        known: whether the model that answered had seen the class in other images, ``(N,)``; the rest are not judged.
 
     >>> found = label_issues(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 0, 1]))
     >>> found.suggested.tolist(), found.confident.tolist()

@@ -1,4 +1,4 @@
-"""Findings on labels: probably wrong ones, beside look-alikes of both classes."""
+"""Findings on labels: probable label errors, with look-alikes of both classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BESIDE = 3
 
 
 def label_findings(labels: NDArray[np.int64], looked: Looked) -> list[Finding]:
-    """Return the images whose label another class fits better, by answers out of fold.
+    """Return the images whose label is less plausible than another class, according to out-of-fold answers.
 
     Args:
         labels: ``(N,)``.
-        looked: what was made of N images.
+        looked: what the probe computed for the N images.
     """
     probabilities = looked.probe.probabilities
     issues = label_issues(probabilities, labels, looked.probe.answers.known)
@@ -33,7 +33,7 @@ def label_findings(labels: NDArray[np.int64], looked: Looked) -> list[Finding]:
 
 
 def _nearest(place: int, label: int, labels: NDArray[np.int64], looked: Looked) -> list[int]:
-    """Return the images of one label that look most like an image."""
+    """Return the images with a given label that look most like an image."""
     near = [other for other in looked.look_alikes.places[place].tolist() if other >= 0 and labels[other] == label]
     if len(near) < _BESIDE:
         members = np.flatnonzero(labels == label)

@@ -1,4 +1,4 @@
-"""Leaks: images of one group, individual's folder or burst on two sides of the splits that a data set brings."""
+"""Leaks: images of the same group, individual's folder or burst in different splits of a data set."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tlaam.data.rules import split_of
 from tlaam.data.sample import LabelledImages, Sample
 
 _BURST = 5.0
-"""Seconds between two frames of one camera up to which they are one burst."""
+"""Maximum time in seconds between two consecutive frames of a burst of one camera."""
 _SHOWN = 3
 _EARLIER = ("train", "val", "test")
 
 
 def leak_findings(images: LabelledImages, takens: Sequence[Taken]) -> list[Finding]:
-    """Return the validation and test images that training images share a group, folder or burst with.
+    """Return the validation and test images that share a group, folder or burst with images of an earlier split.
 
     Args:
         images: the data set.
-        takens: by which camera and when each image was taken, ``(N,)``.
+        takens: with which camera and when each image was taken, ``(N,)``.
     """
     samples = images.samples
     if len({sample.split for sample in samples}) < 2:
@@ -37,7 +37,7 @@ def leak_findings(images: LabelledImages, takens: Sequence[Taken]) -> list[Findi
 
 
 def bursts(takens: Sequence[Taken]) -> list[int | None]:
-    """Return the burst of each image: frames of one camera, each within seconds of the one before; None alone.
+    """Return the burst of each image: frames of one camera, each within seconds of the one before; None if alone.
 
     >>> bursts([Taken("A", 10.0), Taken("A", 12.0), Taken("B", 12.0), Taken("A", 99.0), Taken("", None)])
     [0, 0, None, None, None]
@@ -57,7 +57,7 @@ def bursts(takens: Sequence[Taken]) -> list[int | None]:
 
 
 def _inner_folder(sample: Sample, classes: Sequence[str]) -> str | None:
-    """Return the folder of an image below its class's: that of an individual or a visit; None where there is none."""
+    """Return an image's folder below its class's (of an individual or a visit, say); None if there is none."""
     parts = PurePosixPath(sample.name).parts[:-1]
     if parts and split_of(parts[0]) is not None:
         parts = parts[1:]

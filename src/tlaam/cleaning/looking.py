@@ -1,4 +1,4 @@
-"""What a probe makes of all images of a data set: answers out of fold, embeddings, boxes, near copies."""
+"""The probe's view of all images of a data set: out-of-fold answers, embeddings, boxes, near copies."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _LOOK_ALIKES = 24
 
 
 class Looked(NamedTuple):
-    """What was made of N images.
+    """What the probe computed for N images.
 
     Attributes:
-        probe: its answers out of fold, folds and boxes.
+        probe: its out-of-fold answers, folds and boxes.
         near: pairs of near copies.
-        whole: the most similar others, by embeddings of the whole images.
-        look_alikes: the most similar others, by embeddings of the objects.
+        whole: nearest neighbours by embeddings of the whole images.
+        look_alikes: nearest neighbours by embeddings of the objects.
         vectors: embeddings of the objects, of unit length, ``(N, K)``.
-        fabric: what was computed on.
-        network: with the localiser that was fitted.
+        fabric: the device that was computed on.
+        network: the network with the fitted localiser.
         config: resolved settings.
     """
 
@@ -54,10 +54,10 @@ class Looked(NamedTuple):
 
 
 def probe_settings(settings: Mapping[str, Any]) -> Config:
-    """Return the settings of the probe that looks at the images.
+    """Return the settings of the probe that examines the images.
 
     Raises:
-        ConfigError: a setting is unknown or impossible, or asks for something else than a probe.
+        ConfigError: a setting is unknown or invalid, or asks for something other than a probe.
     """
     if settings.get("epochs", 0) != 0:
         raise ConfigError("cleaning looks with a probe, which has no epochs; leave the setting epochs out.")
@@ -65,19 +65,19 @@ def probe_settings(settings: Mapping[str, Any]) -> Config:
 
 
 def looked(images: LabelledImages, found: Measured, settings: Config, *, progress: bool) -> Looked:
-    """Look at all images of all splits, and answer for each by a probe that did not see it.
+    """Examine the images of all splits, and answer for each with a probe that did not see it.
 
-    Near copies stand in one fold.
+    Near copies are kept in the same fold.
 
     Args:
-        images: all of them can be read.
-        found: what was measured of them.
-        settings: of `probe_settings`.
-        progress: show bars where standard error is a terminal.
+        images: the data set; all images must be readable.
+        found: measurements of its images.
+        settings: see `probe_settings`.
+        progress: show progress bars if standard error is a terminal.
 
     Raises:
         DataError: an image cannot be read.
-        ModelError: the network or its weights cannot be had.
+        ModelError: the network or its weights cannot be loaded.
     """
     samples = images.samples
     as_training = images.with_samples([_for_training(sample) for sample in samples])

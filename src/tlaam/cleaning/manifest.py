@@ -1,4 +1,4 @@
-"""The cleaned data set as a manifest: checked by reading it again before it takes its place."""
+"""The cleaned data set as a manifest, verified by reading it again before it is put in place."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Row = tuple[str, str, str, str, tuple[float, ...] | None]
 
 
 def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]) -> list[str]:
-    """Write samples of a data set as a manifest, whole or not at all; return what it cannot say, a line each.
+    """Write samples of a data set as a manifest, atomically; return what it cannot express, one line each.
 
-    Paths are relative to the manifest where images lie below its folder, else absolute. No image is touched.
+    Paths are relative to the manifest for images below its folder, else absolute. No image is touched.
 
     Raises:
-        DataError: images lie in a container, have names that no manifest can hold, or `path` is one of the data's own
-            files or no CSV file.
+        DataError: images are inside a container or have names that a manifest cannot contain, or `path` is one of the
+            data's own files or does not end in .csv.
     """
     if path.suffix.lower() != ".csv":
         raise DataError(f"'{path}' is no name of a manifest; end it in .csv.")
@@ -35,7 +35,7 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
         raise DataError(
             f"'{inside.path}' holds its images inside, where no manifest can name them; unpack it, and clean that."
         )
-    target = Path(os.path.abspath(path))  # noqa: PTH100 (links stay as they are)
+    target = Path(os.path.abspath(path))  # noqa: PTH100 (do not resolve links)
     if target.exists() and any(
         target.samefile(file) for file in {s.path for s in samples} | {images.root} if file.exists()
     ):
@@ -43,7 +43,7 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
     content = _content(target.parent, images, samples)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent, target.name)
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.trial.csv"):  # of a process that was killed
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.trial.csv"):  # left by a killed process
         left.unlink(missing_ok=True)
     trial = target.with_name(f".{target.name}.{os.getpid()}.trial.csv")
     try:
@@ -71,7 +71,7 @@ def _content(folder: Path, images: LabelledImages, samples: Sequence[Sample]) ->
 
 
 def _require_same(trial: Path, images: LabelledImages, samples: Sequence[Sample]) -> None:
-    """Check that a manifest is read as what was to be written."""
+    """Check that the manifest reads back as it was meant to be written."""
     try:
         found = read_manifest(trial)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Copies and near copies among images: candidates by pixels, perceptual hash and embedding, each verified on pixels."""
+"""Finding copies and near copies: candidates by pixels, perceptual hash and embedding, all verified on pixels."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tlaam.data import near_copies as pixels
 from tlaam.data.near_copies import Match, Pair
 
 _ALL_PAIRS = 20_000
-"""Images up to which all pairs of small pictures are looked at."""
+"""Maximum number of images for comparing all pairs of small pictures."""
 _SIMILAR = 0.6
-"""Cosine of embeddings from which on two images may be near copies."""
+"""Minimum cosine of embeddings for two images to be candidates."""
 _DISTANCE = 10
-"""Bits of 64 that perceptual hashes of near copies may differ in."""
+"""Maximum number of bits, of 64, by which the perceptual hashes of candidates may differ."""
 _BLOCK = 256
 
 
@@ -27,9 +27,9 @@ def near_copies_of(
     """Return the pairs of N images that are near copies, in order.
 
     Args:
-        greys: small grey pictures ``(N, SIDE, SIDE)``.
+        greys: small greyscale pictures ``(N, SIDE, SIDE)``.
         hashes: perceptual hashes of each image and of its mirror image, ``(N, 2)``.
-        neighbours: by embeddings of the whole image.
+        neighbours: nearest neighbours by embeddings of the whole image.
     """
     found = set(_by_hash(hashes))
     if neighbours is not None:
@@ -45,7 +45,7 @@ def _by_embedding(neighbours: Neighbours) -> Iterator[Pair]:
 
 
 def _by_hash(hashes: NDArray[np.uint64]) -> Iterator[Pair]:
-    """Yield pairs of similar hashes; of very many images those of equal ones alone."""
+    """Yield pairs with similar hashes or, for more than `EXACT` images, only pairs with equal hashes."""
     if len(hashes) > EXACT:
         plain = {int(own): place for place, own in reversed(list(enumerate(hashes[:, 0])))}
         for place, pair in enumerate(hashes):
@@ -65,7 +65,7 @@ def _by_hash(hashes: NDArray[np.uint64]) -> Iterator[Pair]:
 
 
 def _bits_set() -> NDArray[np.uint8]:
-    """Return how many bits of each number of 16 are set, ``(65536,)``."""
+    """Return the number of bits set in each 16-bit number, ``(65536,)``."""
     values = np.arange(1 << 16, dtype=np.uint16)
     found: NDArray[np.uint8] = np.unpackbits(values.view(np.uint8).reshape(-1, 2), axis=1).sum(1, dtype=np.uint8)
     return found

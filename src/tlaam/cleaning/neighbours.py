@@ -1,4 +1,4 @@
-"""Nearest neighbours among embeddings: exact by blocks, of very many by an approximate index (FAISS)."""
+"""Nearest neighbours among embeddings: exact, in blocks, or with an approximate index (FAISS) for very many images."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 from tlaam.utils.extras import require_extra
 
 EXACT = 50_000
-"""Images above which an approximate index is asked."""
+"""Number of images above which an approximate index is used."""
 
 _DIMENSIONS = 128
-"""Of embeddings that are indexed; larger ones are projected at random, which keeps angles (Johnson, Lindenstrauss)."""
+"""Dimensions of indexed embeddings; larger ones are randomly projected, preserving angles (Johnson, Lindenstrauss)."""
 _BLOCK = 1024
 _TRAINED = 64
-"""Embeddings a cell that the index's cells are found by."""
+"""Number of embeddings per cell that the index is trained on."""
 _PROBED = 8
 
 _Floats = NDArray[np.floating[Any]]
 
 
 class Neighbours(NamedTuple):
-    """The nearest of N images to each.
+    """The nearest neighbours of each of N images.
 
     Attributes:
-        places: their numbers, nearest first, ``(N, k)``; -1 where there are no more.
+        places: indices of the neighbours, nearest first, ``(N, k)``; -1 where there are no more.
         similarities: cosines, ``(N, k)``.
     """
 
@@ -35,7 +35,7 @@ class Neighbours(NamedTuple):
 
 
 def directions(embeddings: _Floats) -> NDArray[np.float32]:
-    """Return embeddings ``(N, K)`` less their mean, of unit length; of more than `EXACT` images in fewer dimensions."""
+    """Return embeddings ``(N, K)`` centred and scaled to unit length, with fewer dimensions above `EXACT` images."""
     count, size = embeddings.shape
     mean = np.zeros(size)
     for start in range(0, count, _BLOCK):
@@ -52,10 +52,10 @@ def directions(embeddings: _Floats) -> NDArray[np.float32]:
 
 
 def nearest(vectors: NDArray[np.float32], count: int) -> Neighbours:
-    """Return the nearest others of each vector.
+    """Return the nearest neighbours of each vector.
 
     Args:
-        vectors: of unit length, ``(N, K)`` (`directions`).
+        vectors: unit vectors, ``(N, K)`` (see `directions`).
         count: k.
     """
     count = min(count, len(vectors) - 1)
@@ -80,7 +80,7 @@ def _exact(vectors: NDArray[np.float32], count: int) -> Neighbours:
 
 
 def _approximate(vectors: NDArray[np.float32], count: int) -> Neighbours:
-    """Ask an inverted file: cells of similar vectors, of which the nearest few are searched."""
+    """Search an inverted file index: vectors are grouped in cells, and only the few nearest cells are searched."""
     require_extra(f"looking for near copies among more than {EXACT:,} images", "clean")
     import faiss
 

@@ -1,4 +1,4 @@
-"""The page to decide on: one HTML file that opens without a server, and asks the network for nothing."""
+"""The page for deciding on suspects: one HTML file that opens without a server and loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tlaam.reports.page import palette
 from tlaam.utils.atomic import write_atomically
 
 SHOWN = 300
-"""Suspects on the page, the worst ones; ``suspects.csv`` has all."""
+"""Maximum number of suspects on the page, worst first; ``suspects.csv`` has all."""
 
 
 def write_cleaning_page(report: CleaningReport, thumbnails: Mapping[str, str]) -> Path:
-    """Write the page of a report, whole or not at all, and return its path.
+    """Write the page of a report atomically, and return its path.
 
-    All text is data: it stands in JSON, and the page's program puts it into text nodes alone.
+    All text is treated as data: it is stored as JSON, and the page's script only inserts it into text nodes.
 
     Args:
-        report: its first `SHOWN` suspects are shown.
-        thumbnails: pictures as data URIs, by images' names.
+        report: the report; its first `SHOWN` suspects are shown.
+        thumbnails: pictures as data URIs by image name.
     """
     from jinja2 import Environment, StrictUndefined
 

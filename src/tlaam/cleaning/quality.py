@@ -1,4 +1,4 @@
-"""Pictures that show too little: nearly black or white, blurred, or much smaller than the others."""
+"""Pictures that show too little: almost black or white, blurred, or much smaller than the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tlaam.data.near_copies import SIDE, small_grey
 from tlaam.data.sample import Sample
 
 _LOOKED_AT = 256
-"""Longer side, in pixels, at which pictures are measured."""
+"""Longer side, in pixels, to which pictures are reduced for measuring."""
 _BLACK, _WHITE = 32.0, 224.0
-"""Grey level that all but a twentieth of a picture's pixels lie below, or above."""
+"""Grey level that 95 % of the pixels of a black picture are below, and of a white picture above."""
 _BLUR_DEVIATIONS, _BLUR_SHARPNESS = 4.0, 6.0
 _SMALL_SHARE, _SMALL_SIDE = 0.25, 100
 _BLOCK = 512
@@ -27,17 +27,17 @@ Progress = Callable[[int, int], None]
 
 
 class Measured(NamedTuple):
-    """What was measured of N images; of one that could not be read numbers are NaN.
+    """Measurements of N images; numbers are NaN for an image that cannot be read.
 
     Attributes:
-        faults: why each cannot be read; empty of one that can.
-        dark: level that 95 % of its pixels lie below, ``(N,)``.
-        light: level that 95 % of its pixels lie above, ``(N,)``.
-        sharpness: deviation of its Laplacian, in grey levels, ``(N,)``.
+        faults: why each image cannot be read; empty if it can.
+        dark: 95th percentile of its grey levels, ``(N,)``.
+        light: 5th percentile of its grey levels, ``(N,)``.
+        sharpness: standard deviation of its Laplacian, in grey levels, ``(N,)``.
         sides: its shorter side in pixels, ``(N,)``.
-        greys: small grey pictures ``(N, SIDE, SIDE)`` (`tlaam.data.near_copies`).
-        hashes: perceptual hashes of each and of its mirror image, ``(N, 2)``.
-        takens: by which camera, and when.
+        greys: small greyscale pictures ``(N, SIDE, SIDE)`` (`tlaam.data.near_copies`).
+        hashes: perceptual hashes of each image and of its mirror image, ``(N, 2)``.
+        takens: with which camera and when each was taken.
     """
 
     faults: list[str]
@@ -59,7 +59,7 @@ class _One(NamedTuple):
 
 
 def measured(samples: Sequence[Sample], progress: Progress | None = None) -> Measured:
-    """Open each image once, and measure it."""
+    """Open each image once and measure it."""
     found: list[_One] = []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(samples), _BLOCK):
@@ -90,7 +90,7 @@ def _measure(sample: Sample) -> _One:
 
 
 def sharpness(grey: NDArray[np.float64]) -> float:
-    """Return the deviation of a grey picture's Laplacian ``(H, W)``: how much its pixels differ from those around them.
+    """Return the standard deviation of a greyscale picture's ``(H, W)`` Laplacian, a measure of local contrast.
 
     >>> sharpness(np.full((8, 8), 128.0))
     0.0
@@ -112,13 +112,13 @@ def _hashes(picture: Image.Image) -> tuple[int, int]:
 
 
 class Fault(NamedTuple):
-    """What is wrong with how an image looks.
+    """A fault in the appearance of an image.
 
     Attributes:
-        place: the image's number.
+        place: index of the image.
         kind: ``black``, ``white``, ``blurred`` or ``tiny``.
-        score: how bad it is, 0 to 1.
-        reason: in words.
+        score: severity, 0 to 1.
+        reason: explanation in words.
     """
 
     place: int
@@ -130,8 +130,8 @@ class Fault(NamedTuple):
 def quality_faults(found: Measured) -> list[Fault]:
     """Return the images that show too little.
 
-    Black and white are absolute. Blurred is what is far less sharp than the data set's images, and also by itself;
-    tiny what has a quarter of the data set's usual side, and less than 100 pixels.
+    Black and white have absolute thresholds. Blurred images are much less sharp than is usual in the data set and also
+    fall below an absolute threshold. Tiny images have less than a quarter of the usual side and less than 100 pixels.
     """
     faults = []
     read = np.flatnonzero([not fault for fault in found.faults])

@@ -1,4 +1,4 @@
-"""What `tlaam clean` returns: the suspects, and where they are written."""
+"""The result of `tlaam clean`: the suspects, and the files they are written to."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class CleaningReport:
     """The suspects of a data set.
 
     Attributes:
-        name: of the data set.
-        images: how many were looked at.
-        fingerprint: of the data set; decisions are taken for this one alone.
+        name: name of the data set.
+        images: number of images examined.
+        fingerprint: fingerprint of the data set; decisions are only valid for this one.
         classes: class names.
-        suspects: worst first.
-        notes: what else is to be known of the data, a line each.
-        out_of_fold_top1: share of labels that a probe which had not seen the image agrees with; None where too few
-            images could be held out.
-        folder: where ``suspects.csv`` and ``page.html`` lie.
+        suspects: the suspects, worst first.
+        notes: other remarks on the data, one line each.
+        out_of_fold_top1: share of labels confirmed by a probe that had not seen the image; None if too few images could
+            be held out.
+        folder: the folder with ``suspects.csv`` and ``page.html``.
     """
 
     name: str
@@ -44,7 +44,7 @@ class CleaningReport:
 
     @property
     def page(self) -> Path:
-        """The page to decide on."""
+        """The page for deciding on the suspects."""
         return self.folder / "page.html"
 
     @property
@@ -57,12 +57,12 @@ class CleaningReport:
         return tuple(suspect for suspect in self.suspects if kind in suspect.kinds)
 
     def counts(self) -> dict[str, int]:
-        """Return how many suspects there are of each kind that there are any of."""
+        """Return the number of suspects of each kind, without kinds that do not occur."""
         found = Counter(kind for suspect in self.suspects for kind in suspect.kinds)
         return {kind: found[kind] for kind in KINDS if found[kind]}
 
     def table(self, limit: int = 10) -> str:
-        """Return the report as text, with the first suspects."""
+        """Return the report as text, with the first `limit` suspects."""
         lines = [f"{self.name}: {len(self.suspects):,} suspects among {self.images:,} images"]
         lines += [f"  {count:6,}  {KINDS[kind]}" for kind, count in self.counts().items()]
         lines += [f"  note: {printable(note)}" for note in self.notes]
@@ -75,7 +75,7 @@ class CleaningReport:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the report as plain values."""
         return {
             "name": self.name, "images": self.images, "fingerprint": self.fingerprint, "classes": list(self.classes),
             "out_of_fold_top1": self.out_of_fold_top1, "notes": list(self.notes), "counts": self.counts(),
@@ -83,7 +83,7 @@ class CleaningReport:
         }  # fmt: skip
 
     def write_csv(self) -> None:
-        """Write ``suspects.csv``; cells that a spreadsheet would compute begin with an apostrophe."""
+        """Write ``suspects.csv``; cells that a spreadsheet would take for a formula get a leading apostrophe."""
         rows = [
             [
                 str(rank), suspect.name, suspect.label, suspect.split, " ".join(suspect.kinds), f"{suspect.score:.4f}",
@@ -97,5 +97,5 @@ class CleaningReport:
 
 
 def _text(cell: str) -> str:
-    """Return a safe cell whose bytes that are no text are escapes."""
+    """Return a safe cell in which bytes that do not decode to text are escaped."""
     return safe_cell(cell.encode("utf-8", "backslashreplace").decode())

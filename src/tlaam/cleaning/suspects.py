@@ -1,4 +1,4 @@
-"""Suspects: images that something speaks against, one list of them, worst first."""
+"""Suspects: images with at least one finding against them, in a single list, worst first."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ KINDS = {
     "blurred": "blurred",
     "tiny": "tiny",
 }
-"""What can speak against an image, and how it is said."""
+"""The kinds of findings, and how each is worded."""
 
 
 @dataclass(frozen=True)
 class Companion:
-    """An image that a suspect is to be seen beside.
+    """An image to show beside a suspect.
 
     Attributes:
-        name: the image's.
+        name: name of the image.
         label: its given label.
-        role: why it stands there: ``its label``, ``the other label``, ``copy``, ``same group`` or ``nearest``.
+        role: why it is shown: ``its label``, ``the other label``, ``copy``, ``same group`` or ``nearest``.
     """
 
     name: str
@@ -44,17 +44,17 @@ class Companion:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image that something speaks against.
+    """An image with findings against it.
 
     Attributes:
-        name: the image's.
+        name: name of the image.
         label: its given label.
-        split: where it stands.
-        kinds: of `KINDS`, worst first.
-        score: how much speaks against it, 0 to 1.
+        split: its split.
+        kinds: the kinds of its findings (see `KINDS`), worst first.
+        score: strength of the evidence against it, 0 to 1.
         suggested: a label that fits better; empty if none is known.
-        reason: in words.
-        companions: what it is to be seen beside.
+        reason: explanation in words.
+        companions: the images to show beside it.
     """
 
     name: str
@@ -67,19 +67,19 @@ class Suspect:
     companions: tuple[Companion, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the suspect as plain values."""
         return asdict(self)
 
 
 class Finding(NamedTuple):
-    """One thing that speaks against one image.
+    """A finding against one image.
 
     Attributes:
-        place: number of the image.
-        kind: of `KINDS`.
-        score: 0 to 1.
-        reason: in words.
-        beside: numbers of other images and their `Companion.role`.
+        place: index of the image.
+        kind: one of `KINDS`.
+        score: strength of the evidence, 0 to 1.
+        reason: explanation in words.
+        beside: indices of other images, with their `Companion.role`.
         suggested: index of a class that fits better; None if none is known.
     """
 
@@ -95,11 +95,11 @@ _COMPANIONS = 6
 
 
 def ranked(images: LabelledImages, findings: Iterable[Finding]) -> list[Suspect]:
-    """Return one suspect for each image that something was found of, worst first; equal ones by name.
+    """Return one suspect for each image with findings, worst first; ties are ordered by name.
 
     Args:
-        images: the data set; places count its samples.
-        findings: in any order.
+        images: the data set; places are indices of its samples.
+        findings: the findings in any order.
     """
     of_image: defaultdict[int, list[Finding]] = defaultdict(list)
     for finding in findings:

@@ -1,4 +1,4 @@
-"""Small pictures of suspects and what stands beside them, with the object's box and its parts."""
+"""Thumbnails of suspects and their companions, with the boxes of the object and its parts."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SIDE = 240
 def thumbnail(
     sample: Sample, object_box: NDArray[np.float32] | None = None, part_boxes: NDArray[np.float32] | None = None
 ) -> str:
-    """Return an image as a small JPEG in a data URI; an empty text where it cannot be read.
+    """Return an image as a small JPEG in a data URI; an empty string if it cannot be read.
 
     Args:
         sample: the image.
-        object_box: ``(4,)``, in shares of its sides.
-        part_boxes: ``(P, 4)`` likewise.
+        object_box: ``(4,)``, in fractions of its sides.
+        part_boxes: ``(P, 4)``, likewise.
     """
     try:
         picture = sample.picture(_SIDE)

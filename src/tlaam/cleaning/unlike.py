@@ -1,4 +1,4 @@
-"""Images unlike all others: what they are nearest to is far away."""
+"""Images unlike all others: even their nearest neighbours are far away."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tlaam.cleaning.suspects import Finding
 
 _NEAREST = 5
 _DEVIATIONS = 4.5
-"""Robust deviations below the usual similarity from which on an image is unlike the others."""
+"""An image is unlike the others if its similarity is this many robust deviations below the usual one."""
 _LEAST = 20
-"""Images of which there is a usual similarity."""
+"""Minimum number of images for estimating the usual similarity."""
 
 
 def unlike_findings(neighbours: Neighbours) -> list[Finding]:
-    """Return the images whose nearest others are much less similar to them than is usual.
+    """Return the images whose nearest neighbours are much less similar to them than usual.
 
     Args:
-        neighbours: of N images.
+        neighbours: nearest neighbours of N images.
     """
     if len(neighbours.places) < _LEAST:
         return []

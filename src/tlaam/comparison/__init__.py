@@ -1,1 +1,1 @@
-"""Systems side by side, under the same settings: which there are, their runs, and the tables that compare them."""
+"""Comparing systems under the same settings: the available systems, their runs, and the tables that compare them."""

@@ -1,4 +1,4 @@
-"""What a larger input costs, and so what the plain backbone may have where TL-AAM has crops."""
+"""The cost of a larger input, and thus the input a plain backbone may have for the cost of TL-AAM's crops."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tlaam.models.build import build_model
 from tlaam.models.network import TLAAM
 
 STEP = 32
-"""Inputs are multiples of it: what most backbones reduce an image by."""
+"""Inputs are multiples of this, the factor by which most backbones reduce an image."""
 
 
 def passes(config: ModelConfig) -> float:
-    """Return how many passes of the backbone over one object image an image costs the two-level model, in pixels.
+    """Return the two-level model's cost per image in backbone passes over one object image, measured by pixels.
 
-    The raw image's and each further zoom's share of the pixels, one for the object, and each part's share.
+    It is the raw image's and each further zoom's share of the pixels, plus one for the object, plus each part's share.
 
     Args:
         config: resolved settings.
@@ -28,9 +28,10 @@ def passes(config: ModelConfig) -> float:
 
 
 def larger_input(config: ModelConfig) -> dict[str, int]:
-    """Return the input of a plain backbone that costs at least what the two-level model of `config` costs, as options.
+    """Return options for a plain backbone whose input costs at least as much as the two-level model of `config`.
 
-    Its source image is the two-level model's, which a larger input enlarges: it costs more and shows no more pixels.
+    The plain backbone keeps the two-level model's source image, which its larger input enlarges: it costs more but
+    shows no more pixels.
 
     Args:
         config: resolved settings of the two-level model.

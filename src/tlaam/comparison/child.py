@@ -1,4 +1,4 @@
-"""Run a command in a process of its own that is asked to stop when this one is."""
+"""Running a command in a child process that is asked to stop when this process is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from types import FrameType
 def run_child(command: Sequence[str]) -> int:
     """Run a command without its standard output and return its exit code, negative if a signal ended it.
 
-    SIGINT and SIGTERM are passed on, once each, and then its end is waited for: a training saves a checkpoint first.
+    Each SIGINT or SIGTERM is passed on once. Then this process waits for the child to end: a training saves a
+    checkpoint first.
     """
     process: subprocess.Popen[bytes] | None = None
     early: list[int] = []
@@ -25,10 +26,10 @@ def run_child(command: Sequence[str]) -> int:
         else:
             process.send_signal(number)
 
-    # What lies in the current folder may be somebody's data; ``python -m`` would import it (Python 3.10 still does).
+    # The current folder may hold a user's data; ``python -m`` would import from it (Python 3.10 still does).
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     with _handled(pass_on):
-        # In a session of its own, Ctrl-C in the terminal does not reach it a second time.
+        # In a session of its own, the child does not receive Ctrl-C from the terminal a second time.
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True, env=environment)
         for number in early:
             process.send_signal(number)
@@ -37,7 +38,7 @@ def run_child(command: Sequence[str]) -> int:
 
 @contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield
         return
     before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}

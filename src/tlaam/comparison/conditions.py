@@ -1,4 +1,4 @@
-"""Under which conditions systems were compared, in words for tables and page, and the command that does it again."""
+"""The conditions of a comparison in words, for tables and the page, and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ WEIGHTS = {
     "last": "of the last epoch",
     "best-epoch": "of the epoch that was best on the test images",
 }
-"""What is measured, by protocol."""
+"""Describes which weights are measured, by protocol."""
 
 _SAID = (
-    *("architecture", "localizer", "parts", "attention"),  # by the systems
+    *("architecture", "localizer", "parts", "attention"),  # set by the systems
     *("backbone", "pretrained", "image_size", "source_size", "epochs", "keep", "select_on"),
 )
 
 
 def conditions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what was compared and how, in words, as pairs of a heading and what it says; all but the command.
+    """Return what was compared and how, as pairs of a heading and a text; everything except the command.
 
     Args:
-        record: what ``results.json`` holds.
+        record: the content of ``results.json``.
     """
     counts, seeds = record["counts"], dict.fromkeys(str(run["seed"]) for run in record["runs"])
     shared = {option: value for option, value in record["settings"].items() if option not in _SAID}
@@ -67,7 +67,7 @@ def _weights(record: Mapping[str, Any]) -> str:
 
 
 def _of_all(record: Mapping[str, Any], option: str) -> str:
-    """Return a setting's value that most systems have, and which systems have another."""
+    """Return the value of a setting that most systems have, followed by the systems with another value."""
     values = {name: spelt({**record["settings"], **own}[option]) for name, own in record["systems"].items()}
     ((usual, _),) = Counter(values.values()).most_common(1)
     others = [f"{value} of {name}" for name, value in values.items() if value != usual]
@@ -86,7 +86,7 @@ def command(
     folds: int | None = None,
     group: str | None = None,
 ) -> str:
-    """Return the command that makes a comparison again, with every setting spelt out."""
+    """Return the command that repeats a comparison, with every setting spelt out."""
     names: list[str] = []
     words = ["tlaam", "compare", data, "--out", str(out)]
     for system in systems:
@@ -105,7 +105,7 @@ def command(
 
 
 def spelt(value: Any) -> str:
-    """Return a setting's value as ``--set`` takes it."""
+    """Return a setting's value in the form that ``--set`` accepts."""
     if value is None:
         return "auto"
     if isinstance(value, bool):

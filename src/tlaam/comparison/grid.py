@@ -1,4 +1,4 @@
-"""The runs that a comparison is made of, and the data as each of them splits it."""
+"""The runs that make up a comparison, and how each of them splits the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tlaam.data.sample import LabelledImages
 from tlaam.data.split import cut_splits
 
 _NO_EPOCHS = {"keep": "last", "select_on": "val", "val_fraction": 0.0}
-"""Of a system that is not trained: no epoch is to be chosen, so that no image need be held out for it."""
+"""Settings for a system that is not trained: there is no epoch to choose, so no image need be held out for that."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class PlannedRun:
     """One run of a comparison.
 
     Attributes:
-        system: what is trained.
-        seed: by which.
+        system: the system to train.
+        seed: its seed.
         fold: number of the fold that is held out and measured; 0: the data set's own split is measured.
     """
 
@@ -35,19 +35,19 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """What its folder is called."""
+        """The name of the run's folder."""
         return run_name(self.system.name, self.seed, self.fold)
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The display title."""
         return f"{self.system.title}, seed {self.seed}" + (f", fold {self.fold}" if self.fold else "")
 
 
 def planned(grid: Iterable[System], seeds: int, folds: int | None) -> dict[str, PlannedRun]:
-    """Return the runs by name, in the order in which they are done: all systems of a seed, all folds of a system.
+    """Return the runs by name in the order in which they are done: by seed, then by system, then by fold.
 
-    A system that is not trained runs with seed 0 alone.
+    A system that is not trained runs only with seed 0.
     """
     runs = [
         PlannedRun(system, seed, fold)
@@ -60,12 +60,12 @@ def planned(grid: Iterable[System], seeds: int, folds: int | None) -> dict[str, 
 
 
 def resolved_config(system: System, settings: Mapping[str, Any], images: LabelledImages) -> Config:
-    """Return a system's settings: its own over the comparison's, and the rest by the data.
+    """Return a system's settings: its own options, then the comparison's; the rest is resolved from the data.
 
-    Of a system without epochs nothing is held out, unless it says so itself.
+    A system without epochs holds nothing out unless its own options say so.
 
     Raises:
-        ConfigError: an option is unknown, or settings do not go together.
+        ConfigError: an option is unknown, or settings are incompatible.
     """
 
     def resolved(options: Mapping[str, Any]) -> Config:
@@ -82,24 +82,24 @@ def resolved_config(system: System, settings: Mapping[str, Any], images: Labelle
 
 
 def as_split(images: LabelledImages, config: Config) -> LabelledImages:
-    """Return the data set as a run with these settings splits it; of folds, as the run of the first one does."""
+    """Return the data set as a run with these settings splits it; with folds, as the run of the first fold does."""
     return cut_splits(images, 0.0, config.training.val_fraction, config.training.seed)
 
 
 def in_fold(images: LabelledImages, fold: int, folds: int | None) -> LabelledImages:
-    """Return the data set with the rule by which the run of a fold splits it."""
+    """Return the data set with the rule by which a fold's run splits it."""
     return replace(images, rule=replace(images.rule, fold=(fold, folds) if folds else None))
 
 
 def groups_of_names(images: LabelledImages, names: Sequence[str]) -> list[Hashable]:
-    """Return the groups of training images, by their names."""
+    """Return the groups of the training images with the given names."""
     train = grouped(images).split("train")
     group_of = {sample.name: group for sample, group in zip(train, groups_of(train), strict=True)}
     return [group_of[name] for name in names]
 
 
 def classes_in_one_group(images: LabelledImages) -> list[str]:
-    """Return the classes that a run which is asked about them out of fold cannot have learnt."""
+    """Return the classes that cannot be learned by the run that holds them out, as all their images share one group."""
     train = grouped(images).split("train")
     found: dict[int, set[object]] = {}
     for sample, group in zip(train, groups_of(train), strict=True):

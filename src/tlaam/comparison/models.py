@@ -1,4 +1,4 @@
-"""Trained models beside each other on the same images: what each comes to, and which answers changed."""
+"""Comparing trained models on the same images: the measures of each, and which answers changed."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ from tlaam.utils.text import printable
 Progress = Callable[[int, int], None]
 
 _NAMED = 10
-"""Classes up to which a line names all."""
+"""Maximum number of classes that a note lists by name."""
 
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """What one model came to; shares lie between 0 and 1.
+    """The measures of one model; shares lie between 0 and 1.
 
     Attributes:
-        name: what it is called here.
-        weights_sha256: of the file of its weights.
-        precision: the arithmetic it answered in.
-        classes: how many it knows.
-        top1: of the fused answer, as are all measures. An image of a class that it does not know is wrong.
+        name: its name in this comparison.
+        weights_sha256: SHA-256 of its weights file.
+        precision: the arithmetic it was measured in.
+        classes: number of classes it knows.
+        top1: accuracy of the fused answer, like all measures here. An image of a class it does not know counts as
+            wrong.
         macro_f1: mean F1 over the classes that occur among the labels or its answers.
-        nll: mean negative log-likelihood of the images whose class every model compared knows; None where none is.
-        unknown: how many images are of a class that it does not know.
-        predictions: an image each, in the order of the comparison's samples.
-        right: likewise, whether the answer is.
+        nll: mean negative log-likelihood over the images whose class all compared models know; None if there are none.
+        unknown: number of images of a class that it does not know.
+        predictions: one per image, in the order of the comparison's samples.
+        right: for each image, in the same order, whether the answer is right.
     """
 
     name: str
@@ -64,23 +65,23 @@ class MeasuredModel:
     right: Sequence[bool] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return its measures as plain values."""
+        """Return the measures as plain values."""
         names = ("name", "weights_sha256", "precision", "classes", "top1", "macro_f1", "nll")
         return {**{name: getattr(self, name) for name in names}, "images_of_unknown_classes": self.unknown}
 
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Models on the same images; each is compared with the first.
+    """Models measured on the same images; each is compared with the first one.
 
     Attributes:
         data: name of the data set.
-        split: which of its splits.
-        classes: the data set's class names, by label.
+        split: the split that was measured.
+        classes: the data set's class names by label.
         samples: the images.
-        models: what each came to.
-        differences: of each other model's top-1 minus the first one's.
-        notes: sentences that belong to the figures.
+        models: the measures of each model.
+        differences: top-1 of each other model minus that of the first.
+        notes: sentences needed to interpret the figures.
     """
 
     data: str
@@ -92,12 +93,12 @@ class ModelComparison:
     notes: Sequence[str]
 
     def changed(self, model: MeasuredModel, *, right: bool) -> list[int]:
-        """Return the places of the images that the first model has wrong and another right, or the other way round."""
+        """Return the indices of images only this model has right or, for ``right=False``, only the first one has."""
         pairs = zip(self.models[0].right, model.right, strict=True)
         return [place for place, (before, after) in enumerate(pairs) if before != after and after == right]
 
     def table(self) -> str:
-        """Return a Markdown table of the models, their differences, and what belongs to them."""
+        """Return a Markdown table of the models and their differences, with the notes."""
         lines = ["| model | classes | top-1 % | macro-F1 % | NLL |", "| --- | --- | --- | --- | --- |"]
         for m in self.models:
             nll = "–" if m.nll is None else f"{m.nll:.3f}"
@@ -113,7 +114,7 @@ class ModelComparison:
         return "\n".join([printable(heading), "", *lines, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values for JSON; images by their names, without folders of this machine."""
+        """Return everything as plain values for JSON; images by name, without any folders of this machine."""
         return {
             "data": self.data,
             "split": self.split,
@@ -150,22 +151,22 @@ def compare_models(
     split: Split | None = None,
     progress: Progress | None = None,
 ) -> ModelComparison:
-    """Let trained models answer for the same images, and compare each with the first.
+    """Predict the same images with several trained models, and compare each model with the first.
 
-    Classes are matched by their names. Intervals are of a paired bootstrap over images, or over groups of images where
-    the data has groups: they say how other images would be answered for, not how other trainings would turn out.
+    Classes are matched by name. Intervals come from a paired bootstrap over images, or over groups of images if the
+    data has groups: they show the variation between images, not the variation between trainings.
 
     Args:
-        models: two or more: run folders, ``model.safetensors``, ONNX files that ``tlaam export`` wrote, or
+        models: two or more run folders, ``model.safetensors`` files, ONNX files written by ``tlaam export``, or
             ``hf://owner/name``.
-        data: a data set, or where it lies.
-        split: what to measure on; by default the test split, else the validation images (of a model's own data those
-            that its run held out), else all images.
-        progress: called with (images done, images in all), all models' together.
+        data: a data set, or its location.
+        split: the split to measure on; by default the test split, else the validation images (for a model's own data,
+            those that its run held out), else all images.
+        progress: called with (images done, images in all), counted over all models.
 
     Raises:
-        ConfigError: there are fewer than two models.
-        DataError: the split is empty, an image cannot be read, or no model knows a class of the data.
+        ConfigError: there are fewer than two models, or one is given twice.
+        DataError: the split is empty, an image cannot be read, or no model knows any class of the data.
         ModelError: a model cannot be used.
     """
     if len(models) < 2:
@@ -198,7 +199,7 @@ def compare_models(
 
 
 def names_of(models: Sequence[str | Path]) -> list[str]:
-    """Return what to call models: the last part of each path, or as many as tell them apart.
+    """Return short names for models: the last parts of their paths, as many as are needed to tell them apart.
 
     >>> names_of(["runs/2025", "runs/2026"]), names_of(["a/model.onnx", "b/model.onnx"])
     (['2025', '2026'], ['a/model.onnx', 'b/model.onnx'])
@@ -220,14 +221,14 @@ def _parts(model: str | Path) -> Sequence[str]:
 def _samples(
     images: LabelledImages, engines: Mapping[str, Engine], split: Split | None
 ) -> tuple[list[Sample], Split, list[str]]:
-    """Return the images to measure, their split, and what is to be said of models that have seen some of them."""
+    """Return the images to measure, their split, and notes on models that may have seen some of them."""
     cuts: dict[str, LabelledImages] = {}
     notes = []
     for name, engine in engines.items():
         seen = trained_on(engine)
         try:
             cut = with_the_runs_splits(images, seen, engine.origin)
-        except DataError:  # images were added, say: what is held out is known of the others alone
+        except DataError:  # for example, images were added: only the other models' held-out images are known
             notes.append(
                 f"{printable(name)} was trained on {images.name} as it was before: it may have seen images measured "
                 "here, and then looks better than it is."
@@ -272,7 +273,7 @@ def _answers(
 def _measured(
     name: str, engine: Engine, predictions: Sequence[Prediction], labels: Sequence[str], known_to_all: Sequence[bool]
 ) -> MeasuredModel:
-    classes = list(dict.fromkeys([*engine.classes, *labels]))  # those that it does not know behind its own
+    classes = list(dict.fromkeys([*engine.classes, *labels]))  # classes it does not know come after its own
     place = {name: number for number, name in enumerate(classes)}
     fused = np.stack([prediction.probabilities["fused"] for prediction in predictions])
     probabilities = np.pad(fused, ((0, 0), (0, len(classes) - fused.shape[1])))

@@ -1,4 +1,4 @@
-"""The files of a comparison of trained models: every changed answer as JSON, and a page that shows them."""
+"""The files of a comparison of trained models: all changed answers as JSON, and a page that shows them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tlaam.utils.text import per_cent
 
 RESULTS, PAGE = "models.json", "index.html"
 PICTURES = 24
-"""Images shown of each kind of change."""
+"""Maximum number of images shown for each kind of change."""
 
 
 def write_model_comparison(folder: Path, comparison: ModelComparison) -> Path:
-    """Write ``models.json`` and ``index.html`` into a folder, and return the page's path.
+    """Write ``models.json`` and ``index.html`` into a folder, and return the path of the page.
 
     Raises:
-        RunError: the folder is that of a comparison of systems, whose page it would replace, or the disk is full.
+        RunError: the folder holds a comparison of systems, whose page would be replaced, or a run; or the disk is full.
     """
     require_own(folder)
     with full_disk_named(folder, "try again."):
@@ -33,10 +33,10 @@ def write_model_comparison(folder: Path, comparison: ModelComparison) -> Path:
 
 
 def require_own(folder: Path) -> None:
-    """Check that a folder holds no comparison of systems and no run.
+    """Check that a folder holds neither a comparison of systems nor a run.
 
     Raises:
-        RunError: it does.
+        RunError: it holds one of these.
     """
     if any((folder / name).exists() for name in ("comparison.json", "config.yaml")):
         raise RunError(f"{folder} holds a comparison of systems, or a run; choose another folder for --out.")

@@ -1,4 +1,4 @@
-"""What a comparison found, and which epochs it measures."""
+"""The result of a comparison, and which epochs are measured."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ PROTOCOLS: dict[Protocol, dict[str, Any]] = {
     "last": {"keep": "last"},
     "best-epoch": {"keep": "best", "select_on": "test"},
 }
-"""Which epoch of a run is measured, as options."""
+"""Options that determine which epoch of a run is measured, by protocol."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        folder: where ``table.md``, ``table.csv``, ``differences.csv``, ``results.json``, ``index.html`` and the runs
-            are.
-        systems: what was compared.
-        runs: every run's result, seeds within systems.
+        folder: the folder with ``table.md``, ``table.csv``, ``differences.csv``, ``results.json``, ``index.html`` and
+            the runs.
+        systems: the systems compared.
+        runs: the result of every run, ordered by system, then by seed.
         summary: means and deviations by system and measure.
-        differences: of `first` with every other system, of every other with the plain backbone, and of `first`'s
-            branches.
-        first: the system that is compared with the others.
+        differences: between `first` and every other system, between every other system and the plain backbone, and
+            between `first`'s branches.
+        first: the system that the others are compared with.
         protocol: which epoch was measured.
-        split: which images were.
-        command: makes it again.
-        folds: how many folds of the training images were measured instead, each by runs that had not seen it; None:
-            none.
-        fold_of: of folds the number of each image's.
-        drawn: what intervals draw besides seeds: images, or groups of images.
+        split: the split that was measured.
+        command: the command that repeats the comparison.
+        folds: number of folds of the training images measured instead of a split, each by runs that had not seen it;
+            None without folds.
+        fold_of: with folds, the number of each image's fold.
+        drawn: what the bootstrap resamples besides seeds: images, or groups of images.
     """
 
     folder: Path
@@ -64,17 +64,17 @@ class Comparison:
 
     @property
     def measured_on(self) -> str:
-        """Which images were measured, in words."""
+        """A description of the measured images."""
         return measured_on(len(self.runs[0].images), self.split, self.folds)
 
     @property
     def titles(self) -> dict[str, str]:
-        """What to call each system that has a result."""
+        """The display title of each system that has a result."""
         return {system.name: system.title for system in self.systems if system.name in self.summary}
 
 
 def measured_on(images: int, split: str, folds: int | None) -> str:
-    """Say which images were measured, and, of folds, by which runs."""
+    """Return a description of the measured images and, for folds, of the runs that answered for them."""
     if folds is None:
         return f"the {images} images of the {split} split"
     return (
@@ -84,7 +84,7 @@ def measured_on(images: int, split: str, folds: int | None) -> str:
 
 
 def computed_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that decide what is computed, but for the seed, as JSON holds them."""
+    """Return the settings that affect the computation, except the seed, as JSON stores them."""
     flat = {name: value for section in config.to_nested().values() for name, value in section.items()}
     plain: dict[str, Any] = json.loads(json.dumps(flat))
     return {name: value for name, value in plain.items() if name not in (*MACHINE_OPTIONS, "seed")}

@@ -1,4 +1,4 @@
-"""The files of a comparison: tables, results and page."""
+"""The output files of a comparison: tables, results and page."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ Made again by:
 
 
 def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str, Config]) -> dict[str, Any]:
-    """Return all that was found, and what it takes to find it again."""
+    """Return all results, and everything needed to reproduce them."""
     cut = as_split(in_fold(images, 1, comparison.folds), configs[comparison.first])
     of_folds: dict[str, Any] = {}
     if comparison.folds:
@@ -131,7 +131,7 @@ def _record(comparison: Comparison, images: LabelledImages, configs: Mapping[str
 
 
 def _versions(comparison: Comparison) -> dict[str, str]:
-    """Return with which versions the runs were trained, by name; all of them, where they differ."""
+    """Return the package versions that the runs were trained with, by name; if they differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     folds = range(1, comparison.folds + 1) if comparison.folds else (0,)
     for result, fold in product(comparison.runs, folds):

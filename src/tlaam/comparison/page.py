@@ -1,4 +1,4 @@
-"""The page of a comparison: its tables, and the same images as every system saw them."""
+"""The page of a comparison: its tables, and the same images as seen by every system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlaam.reports.page import Cell, Chart, Gallery, Picture, Section, Table, wr
 from tlaam.visualization.charts import spread_chart
 
 PICTURES = 4
-"""Images that every system's view is shown of."""
+"""Number of images shown for all systems."""
 _CHARTED = {
     "raw.top1": "top-1, whole image",
     "object.top1": "top-1, object",
@@ -43,18 +43,18 @@ def write_comparison_page(
     """Write ``index.html`` into a comparison's folder and return its path.
 
     Args:
-        folder: the comparison's.
-        images: the data set compared on.
+        folder: the folder of the comparison.
+        images: the data set of the comparison.
         summary: means and deviations by system and measure.
         differences: between systems.
-        titles: what to call each system.
-        measured_on: which images were measured, in words.
-        measured: of them those that the runs of `runs` were measured on.
-        drawn: what intervals draw besides seeds.
-        runs: which folder of ``runs/`` each system's pictures are made with.
-        conditions: under which it was compared (`tlaam.comparison.conditions`).
-        command: makes the comparison again.
-        note: a sentence that belongs to every figure.
+        titles: display title of each system.
+        measured_on: description of the measured images.
+        measured: those of them that the runs of `runs` were measured on.
+        drawn: what the bootstrap resamples besides seeds.
+        runs: for each system, the folder in ``runs/`` to make its pictures with.
+        conditions: the conditions of the comparison (`tlaam.comparison.conditions`).
+        command: the command that repeats the comparison.
+        note: a sentence that applies to all figures.
     """
     shown = [name for name in _CHARTED if any(name in measures for measures in summary.values())]
     spreads = [
@@ -65,7 +65,7 @@ def write_comparison_page(
         for system, measures in summary.items()
     ]
     numbers: list[Sequence[Cell]] = [
-        # No line is broken within "88.1 ± 0.4".
+        # Do not break lines within "88.1 ± 0.4".
         (title, *(cell(name, measures.get(name)).replace(" ", "\N{NO-BREAK SPACE}") for measures in summary.values()))
         for name, title in MEASURES.items()
         if any(name in measures for measures in summary.values())
@@ -119,7 +119,7 @@ def write_comparison_page(
 def _pictures(
     folder: Path, images: LabelledImages, samples: Sequence[Sample], runs: Mapping[str, str], titles: Mapping[str, str]
 ) -> list[Gallery]:
-    """Return a gallery an image, in which every system shows what it saw of it."""
+    """Return one gallery per image that shows what every system saw of it."""
     found: list[list[Picture]] = []
     for system in titles:
         predictions = load_engine(folder / "runs" / runs[system]).predict(samples)

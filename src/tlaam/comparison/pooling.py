@@ -1,4 +1,4 @@
-"""Answers out of fold: what the runs of all folds come to together, each asked about images that it had not seen."""
+"""Out-of-fold answers: the combined result of all folds' runs, each measured on images that it had not seen."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tlaam.evaluation.log_loss import log_loss
 
 
 def pooled(folds: Sequence[RunResult], images: Sequence[str], *, skipped: bool = False) -> RunResult:
-    """Return one system's and seed's answers for all training images as if one run had given them.
+    """Return the answers of one system and seed for all training images, as if a single run had given them.
 
-    Shares of right answers, macro-F1, calibration error and log loss are those of all answers together. Measures of
-    boxes, parts and masks are means over folds, weighted by how many of their images have such; those that choose a
-    threshold on the images measured thus choose one a fold. Time is the sum, memory the most.
+    Accuracies, macro-F1, calibration error and log loss are computed from all answers together. Measures of boxes,
+    parts and masks are means over folds, weighted by how many of their images have these annotations; a measure that
+    chooses a threshold on the measured images therefore chooses one per fold. Time is the sum, memory the maximum.
 
     Args:
-        folds: of every fold its result.
-        images: names of the training images, in the order in which they are to be.
-        skipped: images may be without an answer, since they cannot be read.
+        folds: the result of every fold.
+        images: names of the training images, in the order of the result.
+        skipped: allow images without an answer, because they cannot be read.
 
     Raises:
-        RunError: an image was answered for twice or not at all, or is none of the training images.
+        RunError: an image was answered for twice or not at all, or is not a training image.
     """
     place_of = {name: place for place, name in enumerate(images)}
     named = [name for fold in folds for name in fold.images]
@@ -68,7 +68,7 @@ def pooled(folds: Sequence[RunResult], images: Sequence[str], *, skipped: bool =
 
 
 def _mean(name: str, folds: Sequence[RunResult]) -> float | None:
-    """Return a measure's mean over the folds that have it; None where none has."""
+    """Return the mean of a measure over the folds that have it; None if none has."""
     having = [fold for fold in folds if name in fold.measures and fold.counts.get(name.partition(".")[0])]
     if not having:
         return None

@@ -1,4 +1,4 @@
-"""What runs of several systems came to: means over seeds, differences with intervals, tables."""
+"""Results of the runs of several systems: means over seeds, differences with intervals, tables."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ MEASURES: dict[str, str] = {
     "minutes": "training min",
     "memory": "memory GiB",
 }
-"""Columns of the tables; all but those of `_PLAIN_NUMBERS` are shares, shown in per cent."""
+"""Columns of the tables; all except `_PLAIN_NUMBERS` are shares, shown in per cent."""
 
 _PLAIN_NUMBERS = {"minutes": 1, "memory": 1, "fused.nll": 3}
-"""Measures that are no shares, with the decimals they are shown with."""
+"""Measures that are not shares, with the number of decimals to show."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One trained and measured run.
+    """The result of one trained and measured run.
 
     Attributes:
-        system, seed: which.
-        measures: by the names of `MEASURES`, those that the system has.
-        right: by branch, whether each image was answered right, in the data set's order.
+        system, seed: the system and the seed of the run.
+        measures: the system's measures, by the names of `MEASURES`.
+        right: for each branch, whether each image was answered right, in the data set's order.
         images: the images' names.
-        protocol: which epoch was measured; empty where an older version did not write it down.
-        fold: the number of the fold that was held out and measured; 0 of a run without folds, and of what those of all
-            folds together come to (`tlaam.comparison.pooling`).
-        answers: of a fold, for each image its ``label``, the class ``predicted``, that one's ``score`` and the
-            ``label_score``, the probability that its label was given; from them is measured what folds have in common.
-        counts: of a fold, how many images its boxes, parts and masks were measured on.
+        protocol: which epoch was measured; empty if an older version did not record it.
+        fold: number of the fold that was held out and measured; 0 for a run without folds, and for the pooled result of
+            all folds (`tlaam.comparison.pooling`).
+        answers: for a fold, each image's ``label``, ``predicted`` class, ``score`` (its probability) and
+            ``label_score`` (the probability of the label); the pooled measures are computed from them.
+        counts: for a fold, the number of images on which boxes, parts and masks were measured.
     """
 
     system: str
@@ -76,11 +76,11 @@ class RunResult:
 
     @property
     def name(self) -> str:
-        """What its folder and file are called."""
+        """The name of the run's folder and file."""
         return run_name(self.system, self.seed, self.fold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; right answers as a string of 0 and 1 a branch; what is a fold's, of folds."""
+        """Return plain values for JSON; right answers as a string of 0 and 1 per branch; fold data only for folds."""
         right = {branch: "".join("01"[cell] for cell in row) for branch, row in self.right.items()}
         plain = {**asdict(self), "measures": dict(self.measures), "right": right, "images": list(self.images)}
         if not self.fold:
@@ -89,7 +89,7 @@ class RunResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunResult:
-        """Return what `to_dict` was made of."""
+        """Return the result that `to_dict` was called on."""
         right = {branch: [cell == "1" for cell in row] for branch, row in values["right"].items()}
         system, seed, measures, images = (values[name] for name in ("system", "seed", "measures", "images"))
         of_fold = values.get("fold", 0), values.get("answers", {}), values.get("counts", {})
@@ -97,12 +97,12 @@ class RunResult:
 
 
 def run_name(system: str, seed: int, fold: int = 0) -> str:
-    """Return what a run is called: ``tlaam-0``, and of a fold ``tlaam-0-fold2``."""
+    """Return the name of a run: ``tlaam-0``, or ``tlaam-0-fold2`` for a fold."""
     return f"{system}-{seed}-fold{fold}" if fold else f"{system}-{seed}"
 
 
 def labelled(protocol: str) -> dict[str, str]:
-    """Return the protocol as every JSON file says it, and that the best-epoch protocol flatters."""
+    """Return the protocol as stored in every JSON file; best-epoch adds the note that its figures are optimistic."""
     return {"protocol": protocol, **({"note": BEST_EPOCH} if protocol == "best-epoch" else {})}
 
 
@@ -112,12 +112,12 @@ def result_of(
     """Return the result of a run.
 
     Args:
-        system: its name.
-        seed: its seed.
-        report: its measures.
-        status: the run's ``run.json``: how long it trained, and what memory that took.
+        system: name of the system.
+        seed: seed of the run.
+        report: the evaluation of the run.
+        status: the run's ``run.json``, with training time and memory.
         protocol: which epoch was measured.
-        fold: number of the fold that was measured; 0: none.
+        fold: number of the measured fold; 0 without folds.
     """
     measures: dict[str, float] = {}
     for branch, measured in report.classification.items():
@@ -161,7 +161,7 @@ def result_of(
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds; the deviation of one is None."""
+    """Mean and standard deviation over seeds; the deviation is None for a single seed."""
 
     mean: float
     std: float | None
@@ -169,7 +169,7 @@ class Spread:
 
 
 def summary(runs: Sequence[RunResult]) -> dict[str, dict[str, Spread]]:
-    """Return each system's measures over its seeds, in the order in which systems appear."""
+    """Return each system's measures over its seeds, in the order of the systems' first appearance."""
     found: dict[str, dict[str, Spread]] = {}
     for system in dict.fromkeys(run.system for run in runs):
         mine = [run for run in runs if run.system == system]
@@ -184,7 +184,7 @@ def summary(runs: Sequence[RunResult]) -> dict[str, dict[str, Spread]]:
 
 @dataclass(frozen=True)
 class Row:
-    """A difference of top-1: of one system's branch minus another's, with its interval over images and seeds."""
+    """A difference of top-1: one system's branch minus another's, with its interval over images and seeds."""
 
     first: str
     first_branch: str
@@ -201,26 +201,26 @@ class Row:
 
 
 BASELINE = "plain"
-"""The system that every other is compared with, where it is there."""
+"""The system that every other one is compared with, if it is present."""
 
 
 def differences(runs: Sequence[RunResult], first: str, groups: Sequence[Hashable] | None = None) -> list[Row]:
-    """Return how much better answers are than others, image by image.
+    """Return how much better some answers are than others, paired by image.
 
-    One system's fused answer than each other's; every other system's than the plain backbone's, which is what its
-    modules are worth; the first one's branches than its raw branch.
+    Compared are the fused answer of `first` with that of each other system; the fused answer of every other system with
+    that of the plain backbone, which shows what its modules are worth; and the branches of `first` with its raw branch.
 
     Args:
-        runs: the results, all of the same images.
+        runs: the results, all for the same images.
         first: the system that the others are compared with.
-        groups: of those images, which are drawn together (`tlaam.evaluation.bootstrap.paired_bootstrap`).
+        groups: group of each image, resampled together (`tlaam.evaluation.bootstrap.paired_bootstrap`).
     """
     others = [name for name in dict.fromkeys(run.system for run in runs) if name != first]
     pairs = [(first, "fused", other, "fused") for other in others]
     if BASELINE in others:
         pairs += [(other, "fused", BASELINE, "fused") for other in others if other != BASELINE]
     branches = {branch for run in runs if run.system == first for branch in run.right}
-    # Of a model without object or parts, the fused answer is the raw one.
+    # For a model without object or parts, the fused answer is the raw one.
     own = ("object", "parts", "fused") if branches & {"object", "parts"} else ()
     pairs += [(first, branch, first, "raw") for branch in own]
     rows = []
@@ -238,7 +238,7 @@ def _right(runs: Sequence[RunResult], system: str, branch: str) -> NDArray[np.bo
 
 
 def table_csv(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str], protocol: str) -> str:
-    """Return the summary as CSV: a row a system, mean and standard deviation of every measure as shares."""
+    """Return the summary as CSV: one row per system, mean and standard deviation of every measure as shares."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
@@ -258,7 +258,7 @@ def _or_empty(value: float | None) -> str:
 
 
 def differences_csv(rows: Sequence[Row], protocol: str) -> str:
-    """Return differences as CSV."""
+    """Return the differences as CSV."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     columns = ["first", "first_branch", "second", "second_branch", "mean", "low", "high", "excludes_zero", "protocol"]
@@ -272,7 +272,7 @@ def differences_csv(rows: Sequence[Row], protocol: str) -> str:
 
 
 def table_markdown(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[str, str]) -> str:
-    """Return the summary as a Markdown table: a row a system, mean ± standard deviation, measures that any has."""
+    """Return the summary as a Markdown table: one row per system, mean ± standard deviation; no empty columns."""
     columns = [name for name in MEASURES if any(name in measures for measures in found.values())]
     head = ["system", "name", "seeds", *(MEASURES[name] for name in columns)]
     lines = [_line(head), _line(["---"] * len(head))]
@@ -284,7 +284,7 @@ def table_markdown(found: Mapping[str, Mapping[str, Spread]], titles: Mapping[st
 
 
 def differences_markdown(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
-    """Return differences as a Markdown table, in points of a per cent."""
+    """Return the differences as a Markdown table, in percentage points."""
     lines = [_line(["top-1 of", "minus", "points", "95 % interval"]), _line(["---"] * 4)]
     for row in rows:
         interval = f"[{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
@@ -297,7 +297,7 @@ def differences_markdown(rows: Sequence[Row], titles: Mapping[str, str]) -> str:
 
 
 def cell(name: str, spread: Spread | None) -> str:
-    """Return a measure as tables show it: in per cent where it is a share, with the deviation if there is one."""
+    """Return a measure as shown in tables: in per cent if it is a share, with the deviation if there is one."""
     if spread is None:
         return "–"
     factor, decimals = (1, _PLAIN_NUMBERS[name]) if name in _PLAIN_NUMBERS else (100, 1)

@@ -1,7 +1,7 @@
-"""Train and measure a grid of systems and seeds, and go on where it was stopped.
+"""Training and measuring a grid of systems and seeds, with the possibility to resume.
 
-Every run is a process of its own (``tlaam train``), so that runs share nothing but the data, and what memory one took
-is its own. Several processes may work on one comparison (`tlaam.comparison.share`).
+Every run is a process of its own (``tlaam train``), so that runs share nothing but the data, and the memory measured
+for a run is its own. Several processes may work on one comparison (`tlaam.comparison.share`).
 """
 
 from __future__ import annotations
@@ -59,34 +59,35 @@ def compare(
 ) -> Comparison:
     """Train systems on a data set under the same settings, measure them on its test split, and write the tables.
 
-    Data without one is measured on the validation split that it marks, if no epoch is chosen by it (protocol last).
-    With `folds` every training image is answered for by a run that has seen neither it nor its group, and the test
-    split is never opened.
+    Data without a test split is measured on the validation split that it marks, provided no epoch is chosen by it
+    (protocol last). With `folds`, a run that has seen neither a training image nor its group answers for that image,
+    and the test split is never opened.
 
     Args:
-        data: what `tlaam.data.open.open_dataset` understands. The split that is measured is measured once a run,
-            after training.
-        out: the comparison's folder. One that was stopped goes on; one that has finished can be given more systems or
-            seeds.
-        systems: names of systems and groups (`tlaam.comparison.systems`), or systems of one's own; their rivals are
-            always there.
-        seeds: how many runs of each system; one of those that are not trained, in which next to nothing is random.
-        settings: options of all systems, as `Config.from_flat` takes them.
-        protocol: which epoch is measured (`PROTOCOLS`): the best on validation images, the last, or the best on the
-            test images themselves, as many papers report; what comes of that says so everywhere.
+        data: anything that `tlaam.data.open.open_dataset` accepts. The measured split is measured once per run, after
+            training.
+        out: the comparison's folder. An interrupted comparison resumes; a finished one can be extended by more systems
+            or seeds.
+        systems: names of systems and groups (`tlaam.comparison.systems`), or `System` objects; their rivals are always
+            included.
+        seeds: number of runs per system; systems that are not trained run once, since hardly anything in them is
+            random.
+        settings: options for all systems, as accepted by `Config.from_flat`.
+        protocol: which epoch is measured (`PROTOCOLS`): the best on the validation images, the last, or the best on the
+            test images themselves, as in many papers; all outputs of the latter say so.
         first: the system that the others are compared with; by default TL-AAM's default, or the last one named.
-        folds: in how many folds the training images are held out and measured; None: the test split is measured.
+        folds: number of folds in which the training images are held out and measured; None: the test split is measured.
             Folds are the same for all systems and seeds.
-        group: regular expression on images' paths, whose groups stand on one side of every fold and split that is cut
+        group: regular expression on image paths that defines groups; no group is divided by a fold or a split
             (`tlaam.data.groups.with_rule`).
-        say: called with one line a stage.
+        say: called with one line per stage.
 
     Raises:
-        ConfigError: a system or option is unknown, or an option is the systems' own; or `group` tells nothing apart.
-        DataError: the data cannot be used (there may be fewer groups than folds), or an image that is to be measured
+        ConfigError: a system or option is unknown, an option belongs to the systems, or `group` separates nothing.
+        DataError: the data cannot be used (for example, fewer groups than folds), or an image that is to be measured
             cannot be read and `skip_unreadable` is off.
-        RunError: the folder holds a comparison with other settings or data; a run could not be trained, after all
-            others were, and after the tables of those were written; or it was asked to stop.
+        RunError: the folder holds a comparison with other settings or data; a run could not be trained (raised after
+            the other runs, and after writing their tables); or a stop was requested.
     """
     given = dict(settings or {})
     for name in OF_COMPARISON:
@@ -219,7 +220,7 @@ def _results(
     *,
     skipped: bool,
 ) -> tuple[list[RunResult], dict[str, int]]:
-    """Return what there is, seeds within systems; of folds pooled where none is missing, and each image's fold."""
+    """Return the available results by system, then by seed, with complete folds pooled, and the fold of each image."""
     found: list[RunResult] = []
     fold_of: dict[str, int] = {}
     names = [sample.name for sample in images.split("train")]
@@ -240,14 +241,14 @@ def _results(
 def _with_known_copies(
     folder: SharedFolder, images: LabelledImages, configs: Iterable[Config], folds: int | None
 ) -> tuple[LabelledImages, list[str]]:
-    """Return the data set with its copies, looked for once for all runs, and the words that tell runs of its rule."""
+    """Return the data set with its copies, searched for once, and the options that pass its rule on to the runs."""
     told = ["--group", images.rule.group] if images.rule.group else []
     if not any(cuts_something(in_fold(images, 1, folds), 0.0, config.training.val_fraction) for config in configs):
         return images, told
     file = folder.path / "copies.json"
     try:
         found = read_copies(file)
-    except DataError:  # there is none yet, or it is damaged
+    except DataError:  # the file does not exist yet or is damaged
         found = with_copies(images).rule
         write_copies(file, found)
     rule = replace(images.rule, copies=found.copies or (), near=found.near)
@@ -266,7 +267,7 @@ def _measured_split(images: LabelledImages, protocol: Protocol) -> Split:
 
 
 def _refuse_the_comparisons_options(system: System) -> None:
-    """Refuse a system that sets what its modules do not: the comparison would overrule it, or measure another epoch."""
+    """Refuse options that belong to the comparison: it would override them or measure another epoch."""
     for name in ("seed", "keep", "select_on"):
         if name in system.options:
             raise ConfigError(
@@ -281,7 +282,7 @@ def _last_but_rivals(grid: list[System]) -> str:
 
 
 def _not_shown(others: Sequence[str], named: Sequence[str], folder: Path) -> str:
-    """Say which systems have finished in a folder but are not in its tables, and how to have them there."""
+    """Say which finished systems in a folder are missing from its tables, and how to include them."""
     known = [name for name in others if name in SYSTEMS]
     variants = [name for name in others if name not in SYSTEMS]
     ways = [f"--systems {','.join([*(name for name in named if name in SYSTEMS), *known])}"] if known else []
@@ -300,13 +301,14 @@ def _claim(
     folds: int | None,
     group: str | None,
 ) -> Iterable[str]:
-    """Make the folder this comparison's, or find that it is already, with the same settings of every system.
+    """Claim the folder for this comparison, or check that it holds the same one with the same settings per system.
 
     Returns:
-        The names of all systems that it has seen, this command's among them.
+        The names of all its systems so far, including those of this call.
 
     Raises:
-        RunError: it holds something else, or what another version, machine or other settings would compute differently.
+        RunError: it holds something else, or a comparison by another version or with other settings, which may depend
+            on the machine.
     """
     mark = folder.path / "comparison.json"
     facts: dict[str, Any] = {"data": images.name, "fingerprint": images.fingerprint(), "version": __version__}
@@ -337,7 +339,7 @@ def _claim(
 
 
 def _require_readable(images: LabelledImages, split: Split) -> None:
-    """Say now what would end the comparison after the first training, which does not open the test split."""
+    """Report unreadable images now: training does not open the test split, so they would end the comparison later."""
     faults = find_unreadable(images.with_samples(images.split(split)))
     if faults:
         sample, fault = faults[0]

@@ -1,4 +1,4 @@
-"""The runs of a comparison: each a process of its own."""
+"""The runs of a comparison, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tlaam.utils.atomic import remove_leftovers, write_text
 
 
 def wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
-    """Let a training end that outlived the comparison which had begun it: what it does counts."""
+    """Wait for a training that outlived the comparison that started it; its result counts."""
     said = False
     while (run / ".lock").exists():
         try:
@@ -32,16 +32,16 @@ def wait_for_leftover(run: Path, say: Callable[[str], None]) -> None:
 
 
 def train_run(run: Path, data: str, config: Config, rule: Sequence[str] = ()) -> str:
-    """Train a run in a process of its own, or continue it; return what went wrong, nothing where it worked.
+    """Train a run in a process of its own, or continue it; return what went wrong, or an empty string on success.
 
     Args:
-        run: its folder.
-        data: what it is trained on.
-        config: its settings.
-        rule: options of ``tlaam train`` that say how the data is split.
+        run: folder of the run.
+        data: the data to train on.
+        config: settings of the run.
+        rule: options of ``tlaam train`` that determine how the data is split.
 
     Raises:
-        RunError: it was asked to stop.
+        RunError: a stop was requested.
     """
     command = [sys.executable, "-m", "tlaam", "train", "--no-report", "--no-gallery"]
     if (run / "config.yaml").exists():
@@ -55,11 +55,11 @@ def train_run(run: Path, data: str, config: Config, rule: Sequence[str] = ()) ->
     code = run_child(command)
     if code in _STOPPED:
         raise RunError(f"stopped as asked; the same command goes on with {run.name}.")
-    if code < 0:  # it could not say so itself
+    if code < 0:  # killed by a signal, so it could not report the fault itself
         return f"ended from outside by {signal.Signals(-code).name}, often because the memory was full"
     return "failed, what it said stands above" if code else ""
 
 
 _PATIENCE = 0.5
 _STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a run that was asked to stop, whether or not it could still say so."""
+"""Exit codes of a run that was asked to stop, whether or not it could still report it."""

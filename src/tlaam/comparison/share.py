@@ -1,6 +1,6 @@
-"""A comparison's folder, in which several processes may work: each takes runs that no other has.
+"""A comparison's folder, in which several processes may work: each takes runs that no other process has.
 
-On a machine with several GPUs, or on several machines with one file system, the same command is given once for each.
+On a machine with several GPUs, or on several machines with a shared file system, start the same command once for each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENCE = 0.1
 
 
 class SharedFolder:
-    """Where runs, what they came to, and the tables of a comparison lie.
+    """The folder with the runs, results and tables of a comparison.
 
     Args:
         path: the folder.
@@ -34,45 +34,45 @@ class SharedFolder:
         self.path = path
 
     def run(self, name: str) -> Path:
-        """Return a run's folder."""
+        """Return the folder of a run."""
         return self.path / "runs" / name
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Have the folder's own files to oneself, once the others are done with them."""
+        """Hold the lock on the folder's own files; wait while another process holds it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             while True:
                 try:
                     stack.enter_context(locked(self.path / _LOCK, self.path))
                     break
-                except RunError:  # held for moments only
+                except RunError:  # others hold it only for moments
                     time.sleep(_PATIENCE)
             yield
 
     def claimed(self, name: str) -> AbstractContextManager[bool]:
-        """Have a run to oneself; yields whether that is so, or another process has it."""
+        """Try to claim a run; yields True if this process has it, False if another one does."""
         return claimed(self.path / "runs" / f"{name}.lock", self.run(name))
 
     def has_result(self, name: str) -> bool:
-        """Return whether a run was measured, and what it came to is still what was written."""
+        """Return whether a run has an intact result."""
         return self._read(name) is not None
 
     def is_damaged(self, name: str) -> bool:
-        """Return whether a run was measured, but what it came to is not what was written."""
+        """Return whether a run has a result that is damaged."""
         return self._result(name).exists() and self._read(name) is None
 
     def keep(self, name: str, result: RunResult) -> None:
-        """Write down what a run came to."""
+        """Store the result of a run."""
         self._result(name).parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._result(name).parent, self._result(name).name)
         write_json(self._result(name), with_checksum(result.to_dict()))
 
     def result(self, name: str) -> RunResult:
-        """Return what a run came to.
+        """Return the result of a run.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: the result is missing or damaged.
         """
         values = self._read(name)
         if values is None:
@@ -80,7 +80,7 @@ class SharedFolder:
         return RunResult.from_dict(values)
 
     def is_strange(self) -> bool:
-        """Return whether something lies in the folder that no comparison has put there."""
+        """Return whether the folder contains anything besides the lock file."""
         return any(entry.name != _LOCK for entry in self.path.iterdir())
 
     def _read(self, name: str) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The systems that can be compared, by name.
 
-A system is a set of options that makes it what it is. Everything else (backbone, sizes, schedule, augmentation) is the
-comparison's, the same for all. A new system is an entry here, or a call of `register_system` (docs/adding.md).
+A system is defined by a set of options. Everything else (backbone, sizes, schedule, augmentation) belongs to the
+comparison and is the same for all. A new system is an entry here, or a call of `register_system` (docs/adding.md).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class System:
     """One system.
 
     Attributes:
-        name: by which it is chosen, and which its runs' folders bear.
-        title: what tables call it.
-        options: the settings that make it.
-        larger_input: whether it gets a larger input, until it costs what TL-AAM costs (`tlaam.comparison.budget`).
-        of: of a variant, the name of the system that it is a variant of.
+        name: identifies the system, also in the names of its runs' folders.
+        title: display title in tables.
+        options: the settings that define it.
+        larger_input: whether its input is enlarged until it costs as much as TL-AAM (`tlaam.comparison.budget`).
+        of: for a variant, the name of the system that it is based on.
     """
 
     name: str
@@ -47,8 +47,8 @@ class System:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it learns in epochs; a frozen probe has next to nothing random in it, and runs once."""
-        return str(self.options.get("epochs")) != "0"  # a variant's options may be text
+        """Whether it is trained for epochs; a frozen probe has hardly any randomness and runs once."""
+        return str(self.options.get("epochs")) != "0"  # the options of a variant may be text
 
 
 def _listed(*systems: System) -> dict[str, System]:
@@ -58,7 +58,7 @@ def _listed(*systems: System) -> dict[str, System]:
 SYSTEMS: dict[str, System] = _listed(
     System("plain", "plain backbone", _PLAIN),
     System("plain-larger", "plain backbone, larger input", _PLAIN, larger_input=True),
-    # Not trained at all: classifiers on features of the pretrained backbone.
+    # Not trained: classifiers on features of the pretrained backbone.
     System("probe", "frozen probe, whole image", _PROBE),
     System("probe-larger", "frozen probe, whole image, larger input", _PROBE, larger_input=True),
     System("probe-object", "frozen probe, image and object", {"parts": "none", "attention": "none", "epochs": 0}),
@@ -70,12 +70,12 @@ SYSTEMS: dict[str, System] = _listed(
     System("racnn", "RA-CNN", {**_PLAIN, "architecture": "racnn"}),
     System("macnn", "MA-CNN", {**_PLAIN, "architecture": "macnn"}),
     System("tasn", "TASN", {**_PLAIN, "architecture": "tasn"}),
-    # One module at a time on the plain backbone, then all of them.
+    # Single modules on the plain backbone, then all of them.
     System("plain+lcam", "plain + LCAM", {**_PLAIN, "attention": "lcam"}),
     System("plain+oaam", "plain + OAAM", {**_PLAIN, "localizer": "oaam"}),
     System("plain+mpalm", "plain + MPALM", {**_PLAIN, "parts": "mpalm"}),
     System("oaam", "TL-AAM's default with OAAM's boxes (all modules)", {"localizer": "oaam"}),
-    # The object found in other ways, everything else as in the default.
+    # Other ways to find the object, everything else as in the default.
     System("cam", "boxes by CAM", {"localizer": "cam"}),
     System("gradcam", "boxes by Grad-CAM", {"localizer": "gradcam"}),
     System("gradcam++", "boxes by Grad-CAM++", {"localizer": "gradcam++"}),
@@ -83,7 +83,7 @@ SYSTEMS: dict[str, System] = _listed(
     System("aolm", "boxes by AOLM", {"localizer": "aolm"}),
     System("center", "the central box", {"localizer": "center"}),
     System("full", "the whole image", {"localizer": "full"}),
-    # Parts and channel attention of other kinds, everything else as in the default.
+    # Other kinds of parts and channel attention, everything else as in the default.
     System("appm", "parts by APPM", {"parts": "appm"}),
     System("random-parts", "parts at random", {"parts": "random"}),
     System("no-parts", "no parts", {"parts": "none"}),
@@ -102,25 +102,25 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "papers": ("plain", "plain-larger", "racnn", "macnn", "tasn", "mmal", "tlaam-as-stated", "tlaam"),
     "all": tuple(SYSTEMS),
 }
-"""Names for several systems at once."""
+"""Names that stand for several systems."""
 
 OF_COMPARISON = ("architecture", "localizer", "parts", "attention", "seed", "keep", "select_on")
-"""Options that the systems, the seeds or the protocol decide."""
+"""Options that are determined by the systems, the seeds or the protocol."""
 
 RIVAL = "plain-larger"
-"""The honest rival, which every comparison of trained systems has."""
+"""The honest rival, included in every comparison of trained systems."""
 PROBES = GROUPS["probes"]
-"""Rivals that are not trained, which every comparison has."""
+"""Rivals that are not trained, included in every comparison."""
 RIVALS = (RIVAL, *PROBES)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 
 
 def register_system(system: System) -> None:
-    """Let a system be compared by its name, which also joins the group ``all``.
+    """Register a system so that it can be compared by name; it also joins the group ``all``.
 
     Raises:
-        ConfigError: the name is impossible, or that of a group or another system.
+        ConfigError: the name is invalid, or is that of a group or another system.
     """
     require_name("system", system.name)
     if system.name in GROUPS or SYSTEMS.get(system.name, system) != system:
@@ -130,10 +130,10 @@ def register_system(system: System) -> None:
 
 
 def unregister_system(name: str) -> None:
-    """Forget a system.
+    """Remove a registered system.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no system of this name.
     """
     if SYSTEMS.pop(name, None) is None:
         raise ConfigError(f"there is no system '{name}'.{did_you_mean(name, SYSTEMS)}")
@@ -141,12 +141,12 @@ def unregister_system(name: str) -> None:
 
 
 def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
-    """Return a system with settings of its own, which win over the comparison's.
+    """Return a variant of a system, with settings that override the comparison's.
 
     Args:
-        name: what to call it; letters, digits and ``+._-``.
-        of: the system it is a variant of.
-        options: its settings, as `Config.from_flat` takes them.
+        name: name of the variant; letters, digits and ``+._-``.
+        of: name of the system that it is based on.
+        options: its settings, as accepted by `Config.from_flat`.
 
     Raises:
         ConfigError: the name is another system's or cannot name a folder, or there is no system `of`.
@@ -162,14 +162,14 @@ def variant(name: str, of: str, options: Mapping[str, Any]) -> System:
 
 
 def chosen(names: Iterable[str | System]) -> list[System]:
-    """Return the systems that names of systems and groups stand for, each once, and behind them their rivals.
+    """Return the systems for the given names of systems and groups, each once, followed by their rivals.
 
-    Those are the probes, and the honest rival where any of them is trained. Systems that are given themselves stand for
-    themselves. Those that installed packages register are known.
+    The rivals are the probes, and the honest rival if any of the systems is trained. `System` objects are returned as
+    they are. Systems registered by installed packages are known.
 
     Raises:
-        ConfigError: a name is unknown, or two systems have one; or a system has a module that was registered in this
-            process only, which the processes of a comparison's runs would not know.
+        ConfigError: a name is unknown, two systems have the same name, or a system has a module that is registered only
+            in this process and would be unknown to the processes of a comparison's runs.
     """
     load_installed()
     found: dict[str, System] = {}

@@ -1,1 +1,1 @@
-"""Every setting of a run: schema, presets, defaults, recipes, and the names that settings may hold."""
+"""All settings of a run: schema, presets, defaults, recipes, and the names that settings may have."""

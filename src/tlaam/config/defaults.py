@@ -1,4 +1,4 @@
-"""Choose the settings that were left to the program, from the data and the machine."""
+"""Chooses the settings that were left open, from the data and the machine."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from tlaam.utils.work_sharing import started_by_torchrun
 _T = TypeVar("_T")
 
 FINDER_SCALE = 9 / 7
-"""Side of the raw image, in sides of the object image, in which the foreground head finds objects: 288 of 224 pixels
+"""Side of the raw image, in sides of the object image, at which the foreground head finds objects: 288 for 224 pixels
 (benchmarks/results/finder-cub10.json)."""
 _TINY = 64
-"""Training images below which loader processes cost more than they save."""
+"""Number of training images below which loader processes cost more than they save."""
 
 
 def resolve(config: Config, images: LabelledImages, *, started: bool = False) -> Config:
-    """Return the settings with a value in place of each `None` that data or machine decide.
+    """Return the settings with each `None` that depends on data or machine replaced by a value.
 
-    How many images a step has and how many processes load them may be left open: they are measured
-    (`tlaam.training.batch_size`, `tlaam.training.workers`).
+    The number of images per step and the number of processes that load them may stay open; they are measured
+    (`tlaam.training.batch_size`, `tlaam.training.workers`). Settings that follow from the architecture alone (heat-map
+    layer, and the attention's neighbourhood and stages) stay `None`.
 
     A `raw_epochs` that would leave no epoch for the object level becomes half of the epochs.
-
-    What follows from the architecture alone (heat-map layer, attention's neighbourhood and stages) stays `None`.
 
     Args:
         config: the settings.
         images: the data.
-        started: the run starts from a trained model, whose settings of the model are those of `config`.
+        started: whether the run starts from a trained model, whose model settings are those of `config`.
 
     Raises:
-        ConfigError: a chosen value does not fit with a given one, e.g. a source_size below the default image_size.
+        ConfigError: a chosen value does not fit a given one, e.g. a source_size below the default image_size.
     """
     config = resolve_machine(config)
     count = len(images.split("train"))
@@ -58,7 +57,7 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
     if statistics is None:
         statistics = "pretrained" if probed and config.model.pretrained != "none" else "own"
     if epochs == 0 and not started:
-        statistics = "shared"  # nothing changes them: three copies would be the same
+        statistics = "shared"  # nothing changes them, so three copies would be identical
     values["norm_statistics"] = statistics
     if config.model.raw_scale is None:
         values["raw_scale"] = FINDER_SCALE if config.model.localizer == "foreground" else 1.0
@@ -74,15 +73,15 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
     raw_epochs = open_ones["raw_epochs"] if training.raw_epochs is None else training.raw_epochs
     values["raw_epochs"] = epochs // 2 if raw_epochs >= epochs else raw_epochs
     if training.workers is None and count < _TINY:
-        values["workers"] = 0  # it would take longer to start them
+        values["workers"] = 0  # starting processes would take longer
     return config.with_options(**values)
 
 
 def resolved(value: _T | None) -> _T:
-    """Return a setting that may be left open, of settings in which none is any more.
+    """Return a setting from resolved settings, in which no value is None.
 
     Raises:
-        ValueError: it is still open.
+        ValueError: the setting is still open.
     """
     if value is None:
         raise ValueError("the settings must be resolved first (tlaam.config.defaults.resolve)")
@@ -90,17 +89,17 @@ def resolved(value: _T | None) -> _T:
 
 
 def resolve_machine(config: Config) -> Config:
-    """Return the settings with all values in place that do not depend on the data.
+    """Return the settings with values for everything that does not depend on the data.
 
     Raises:
-        ConfigError: as `resolve`.
+        ConfigError: see `resolve`.
     """
     model, training = config.model, config.training
     gpu, started = _uses_gpu(training.accelerator), started_by_torchrun()
     accelerator = _accelerator(gpu) if training.accelerator == "auto" else training.accelerator
     backbone = model.backbone or (WITH_GPU if gpu else WITHOUT_GPU)
     image_size = model.image_size or _default_size(backbone, gpu)
-    # Pseudo masks come from pretrained features; random ones know no objects.
+    # Pseudo masks come from pretrained features; random features do not show objects.
     localizer = model.localizer or ("oaam" if model.pretrained == "none" else "foreground")
     if model.architecture != "tlaam":
         localizer = "none"
@@ -125,17 +124,17 @@ def _default_size(backbone: str, gpu: bool) -> int:
 
 
 def _of_localizer(model: ModelConfig, localizer: str) -> dict[str, Any]:
-    """Return the localiser's defaults for the options that are left open."""
+    """Return the localiser's defaults for the options that were left open."""
     registered = find("localizer", localizer)
     defaults = registered.defaults if registered is not None else {}
     return {name: value for name, value in defaults.items() if getattr(model, name) is None}
 
 
 def default_epochs(images: int, *, gpu: bool, probed: bool) -> int:
-    """Return how many passes are enough to fine-tune.
+    """Return how many epochs are enough for fine-tuning.
 
-    From a probe 10, of few images as many as show 1600 of them; else 6000 images' worth, 8 to 60 epochs, at least 30
-    on a GPU. Never more than 60.
+    After a probe: 10, or for few images as many as show 1600 images. Otherwise: 6000 images' worth, between 8 and 60
+    epochs, and at least 30 on a GPU. Never more than 60.
 
     >>> default_epochs(300, gpu=False, probed=True), default_epochs(300, gpu=False, probed=False)
     (10, 20)
@@ -154,7 +153,7 @@ def _uses_gpu(accelerator: str) -> bool:
 
 
 def _accelerator(gpu: bool) -> str:
-    """Return what "auto" is; not left to Lightning, which may pick one that the defaults are not for."""
+    """Return the accelerator for "auto". Lightning might pick one that the defaults are not meant for."""
     import torch
 
     if gpu:
@@ -165,7 +164,7 @@ def _accelerator(gpu: bool) -> str:
 def _precision(gpu: bool, accelerator: str) -> str:
     import torch
 
-    if accelerator == "mps":  # autocast there knows bfloat16 from macOS 14 on
+    if accelerator == "mps":  # its autocast supports bfloat16 since macOS 14
         mps = torch.backends.mps
         return "bf16-mixed" if mps.is_available() and mps.is_macos_or_newer(14, 0) else "32-true"
     return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"

@@ -1,4 +1,4 @@
-"""How a run learns, where its settings leave that open: from a probe gently, from nothing by a rate of its family."""
+"""Default learning settings: gentle ones after a probe, otherwise a rate for the backbone's family."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 from tlaam.config.backbones import optimizer_for
 
 SHARE_OF_PROBE = 0.25
-"""Of the weights that are measured and kept after a probe (benchmarks/results/finetuning.json)."""
+"""Share of the probe's weights in the weights that are measured and kept (benchmarks/results/finetuning.json)."""
 
 
 def learning(backbone: str, optimizer: str | None, *, probed: bool) -> dict[str, Any]:
-    """Return the settings of training by their names.
+    """Return the default settings of training, by name.
 
     Args:
-        backbone: its name.
-        optimizer: the one that is asked for; None leaves it open.
-        probed: training begins with a probe, whose backbone is pretrained and whose classifiers are solved: it needs
-            small steps, and no epoch that prepares the object level.
+        backbone: name of the backbone.
+        optimizer: the requested optimiser; None leaves it open.
+        probed: whether training begins with a probe. The backbone is then pretrained and the classifiers are solved, so
+            training needs small steps and no epoch that prepares the object level.
 
     >>> from_probe, from_nothing = (learning("resnet50", None, probed=probed) for probed in (True, False))
     >>> from_probe["optimizer"], from_probe["lr"], from_nothing["optimizer"], from_nothing["lr"]

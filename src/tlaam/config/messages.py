@@ -1,4 +1,4 @@
-"""What is wrong with settings, in one line."""
+"""Error messages for invalid settings, in one line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tlaam.config.options import choices
 from tlaam.errors import did_you_mean
 from tlaam.utils.text import shortened
 
-_FAULTS = 10  # of which a message tells
+_FAULTS = 10  # largest number in a message
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, of bearable length whatever it is: it may stand for more than any memory holds."""
+    """Return a value as text for a message, shortened, because the full text might not even fit into memory."""
     return shortened(reprlib.repr(value))
 
 
 def one_line(error: ValidationError) -> str:
-    """Return what pydantic found wrong, the value, what is allowed and the closest choice."""
+    """Return what pydantic found wrong: the value, what is allowed, and the closest choice."""
     sentences = []
     for entry in error.errors()[:_FAULTS]:
         location = entry["loc"]

@@ -1,7 +1,7 @@
-"""Names that many files share: of the branches whose answers are measured and reported."""
+"""Names that many files share: the branches whose answers are measured and reported."""
 
 from __future__ import annotations
 
 BRANCHES = ("raw", "object", "parts", "fused")
 FINAL_BRANCH = "fused"
-"""The branch that predictions answer with; per-class measures are those of it."""
+"""The branch that predictions answer with; per-class measures refer to it."""

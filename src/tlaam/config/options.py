@@ -1,4 +1,4 @@
-"""Options by their names: which there are, where they belong, and what they can be."""
+"""Options by name: which exist, which section they belong to, and which values they can have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SECTIONS: dict[str, type[Section]] = {"model": ModelConfig, "training": Training
 
 
 def option_names() -> tuple[str, ...]:
-    """Return every option's name, in the order of the sections."""
+    """Return the names of all options, in the order of the sections."""
     return tuple(name for section in SECTIONS.values() for name in section.model_fields)
 
 
 def section_of(option: str) -> str:
-    """Return the section an option belongs to.
+    """Return the section that an option belongs to.
 
     Raises:
         ConfigError: there is no such option.
@@ -30,7 +30,9 @@ def section_of(option: str) -> str:
 
 
 def choices(option: str) -> tuple[str, ...]:
-    """Return the names that an option's value can be, installed packages' too; empty where it is none of several names.
+    """Return the names that an option can have, including those from installed packages.
+
+    The result is empty if the option's value is not one of several names.
 
     Raises:
         ConfigError: there is no such option, or an installed package cannot be loaded.

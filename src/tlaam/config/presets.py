@@ -1,4 +1,4 @@
-"""Named settings to start from: presets, and the recipes that lie as files in `tlaam.config.recipes`."""
+"""Named settings to start from: presets, and the recipes stored as files in `tlaam.config.recipes`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MMAL_RECIPE: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # The paper's setting (docs/recipes.md): the method exactly as stated, on the baseline's recipe.
+    # The paper's setting (docs/recipes.md): the method exactly as stated, with the baseline's recipe.
     "paper": {
         "backbone": "resnet50",
         "image_size": 448,
@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attention": "none",
         **_MMAL_RECIPE,
     },
-    # A modern backbone under the default modules; ours, and not measured.
+    # A modern backbone with the default modules; our own choice, not measured.
     "convnext": {
         "backbone": "convnext_tiny.fb_in22k",
         "image_size": 448,
@@ -70,14 +70,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         for name in ("racnn", "macnn", "tasn")
     },
 }
-"""Named settings that ``--preset`` starts from, as from `tlaam.config.recipes`; explicit options win over them."""
+"""Named settings that ``--preset`` starts from, like those in `tlaam.config.recipes`; explicit options override
+them."""
 
 
 def preset(name: str) -> dict[str, Any]:
-    """Return the options of a preset or recipe, by their names.
+    """Return the options of a preset or recipe, by option name.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is no such preset or recipe.
     """
     if name in PRESETS:
         return dict(PRESETS[name])
@@ -91,7 +92,7 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def shared_settings(name: str) -> dict[str, Any]:
-    """Return what a preset or recipe says of weights, sizes and training: what the systems of a comparison share.
+    """Return a preset's or recipe's settings of weights, sizes and training, which all compared systems share.
 
     Raises:
         ConfigError: there is no such preset or recipe.
@@ -101,7 +102,7 @@ def shared_settings(name: str) -> dict[str, Any]:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options out of their sections, over those of the preset that they name."""
+    """Return options without their sections, on top of those of the preset that they name."""
     named = underscored(values)
     base = named.pop("preset", None)
     flat = preset(base) if isinstance(base, str) else {}

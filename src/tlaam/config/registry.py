@@ -1,14 +1,15 @@
 """What the settings `architecture`, `localizer`, `parts` and `attention` may name, and how each is made.
 
-A system is a class in a file of its own and its registration: a line that gives it a name, and says which settings its
-arguments come from. The package's own lines stand at the end of this file; other packages call the same functions
-(docs/adding.md). A class may be given as ``"package.module:Class"``, which is imported when the first one is made, so
-that names are known, and help is printed, without PyTorch. This file knows names and strings alone; what makes networks
-of them is `tlaam.models.build`.
+A system consists of a class in its own file and a registration: one call that gives it a name and says which settings
+its arguments come from. The package's own registrations are at the end of this file; other packages call the same
+functions (docs/adding.md). A class may be given as ``"package.module:Class"``. It is then imported when the first
+instance is made, so names are known, and help is printed, without PyTorch. This file contains only names and strings;
+`tlaam.models.build` makes networks from them.
 
-Only code registers. A name that stands in settings, data or a saved model is looked up here, and nothing that any of
-them says is ever imported. What is loaded without being called are the entry points of the group `GROUP`, which only
-packages that the user installed can have, and only when a name is not known without them or all names are listed.
+Only code registers. A name in settings, data or a saved model is looked up here, and nothing that any of these names is
+ever imported. The only code that is loaded without an explicit call is the entry points of the group `GROUP`. Only
+packages that the user installed can have these, and they are loaded only if a name is not known without them or if all
+names are listed.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import Any, Literal, get_args
 from tlaam.errors import ConfigError, ModelError, did_you_mean
 
 GROUP = "tlaam.systems"
-"""Group of entry points: each is a function without arguments that registers what its package brings."""
+"""Group of entry points; each is a function without arguments that registers what its package provides."""
 
 Kind = Literal["architecture", "localizer", "parts", "attention"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What is registered, by the option that names it."""
+"""The kinds of modules that can be registered, by the option that names them."""
 
 LOCALIZER_OPTIONS = ("heatmap_layer", "threshold", "threshold_rule", "heatmap_upsample")
 """Options that some localisers take and others do not."""
@@ -37,22 +38,22 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]*")
 
 
 Make = Callable[..., Any] | str
-"""A class, or a function, or where one of them stands: ``"package.module:Class"``."""
+"""A class or a function, or the place where one is defined: ``"package.module:Class"``."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """How something is made.
+    """How a module is made.
 
     Attributes:
         make: the class or function, or ``"module:name"``.
-        settings: of its arguments by name, the settings they come from; None of a function that is given the settings
-            themselves. A setting that is left open, and has no default here, leaves the argument to its own default.
-        arguments: further arguments by name, the same whatever the settings.
-        options: of a localiser, which of `LOCALIZER_OPTIONS` it takes.
-        defaults: of a localiser, what stands for options that the settings leave open.
-        threshold_is_share: of a localiser, whether its threshold has to be below 1.
-        needs_raw_epochs: of an architecture, whether it has to be shown its task in at least one raw epoch.
+        settings: maps argument names to the settings that they come from; None for a function that takes the settings
+            themselves. If a setting is left open and has no default here, the argument keeps its own default.
+        arguments: further arguments by name, independent of the settings.
+        options: for a localiser, which of `LOCALIZER_OPTIONS` it takes.
+        defaults: for a localiser, the values of options that the settings leave open.
+        threshold_is_share: for a localiser, whether its threshold must be below 1.
+        needs_raw_epochs: for an architecture, whether it needs at least one raw epoch to be shown its task.
     """
 
     make: Make
@@ -65,7 +66,7 @@ class Registration:
 
     @property
     def origin(self) -> str:
-        """Where `make` stands: ``module:function``."""
+        """Where `make` is defined: ``module:function``."""
         if isinstance(self.make, str):
             return self.make
         return f"{self.make.__module__}:{getattr(self.make, '__qualname__', repr(self.make))}"
@@ -85,23 +86,23 @@ def register_localizer(
     options: Iterable[str] | Mapping[str, Any] = (),
     threshold_is_share: bool = False,
 ) -> None:
-    """Let the setting `localizer` name a localiser.
+    """Register a localiser as a value of the setting `localizer`.
 
     Args:
         name: lower-case letters, digits and ``_ . + -``.
-        make: a subclass of `tlaam.models.localizers.base.Localizer`. Where it has a class method ``for_backbone``, that
-            is called, with the backbone it will read first. A function without `settings` is called as
-            ``make(config, backbone)``, with the resolved settings.
-        settings: of its arguments by name, the settings they come from, as ``{"upsample": "heatmap_upsample"}``.
+        make: a subclass of `tlaam.models.localizers.base.Localizer`. If it has a class method ``for_backbone``, that is
+            called instead; its first argument is the backbone that the localiser will read. A function without
+            `settings` is called as ``make(config, backbone)``, with the resolved settings.
+        settings: maps argument names to the settings that they come from, as ``{"upsample": "heatmap_upsample"}``.
         arguments: further arguments by name.
-        options: which of `LOCALIZER_OPTIONS` it takes; the others are refused with it. Given as a mapping, with what
-            stands for an option that the settings leave open (`None` there: the argument's own default); it is written
-            into the settings of a run (`tlaam.config.defaults.resolve`), which another default later on does not
-            change.
+        options: which of `LOCALIZER_OPTIONS` it takes; the others are refused with it. A mapping also gives the value
+            of each option that the settings leave open (`None`: the argument's own default). That value is written into
+            the settings of a run (`tlaam.config.defaults.resolve`), so a later change of the default does not affect
+            the run.
         threshold_is_share: refuse a `threshold` of 1 or more, which a share or a probability never exceeds.
 
     Raises:
-        ConfigError: the name is impossible or another's, or there is no such option.
+        ConfigError: the name is impossible or already taken, or there is no such option.
 
     >>> from tlaam.models.localizers.oaam import OAAM
     >>> register_localizer("mine", OAAM, settings={"upsample": "heatmap_upsample"})
@@ -122,9 +123,9 @@ def register_localizer(
 def register_parts(
     name: str, make: Make, *, settings: Mapping[str, str] | None = None, arguments: Mapping[str, Any] | None = None
 ) -> None:
-    """Let the setting `parts` name a part proposer (`tlaam.models.parts.base.PartProposer`).
+    """Register a part proposer (`tlaam.models.parts.base.PartProposer`) as a value of the setting `parts`.
 
-    Arguments and errors as of `register_localizer`.
+    For arguments and errors see `register_localizer`.
 
     >>> from tlaam.models.parts.mpalm import MPALM
     >>> register_parts("mine", MPALM)
@@ -136,17 +137,17 @@ def register_parts(
 def register_attention(
     name: str, make: Make, *, settings: Mapping[str, str] | None = None, arguments: Mapping[str, Any] | None = None
 ) -> None:
-    """Let the setting `attention` name a channel attention.
+    """Register a channel attention as a value of the setting `attention`.
 
     Args:
-        name: as of `register_localizer`.
+        name: see `register_localizer`.
         make: a subclass of `tlaam.models.attention.base.ChannelAttention`, called for each place in the backbone as
-            ``make(channels, channel_dim=axis)``; a function without `settings` as
+            ``make(channels, channel_dim=axis)``; a function without `settings` is called as
             ``make(config, channels, channel_dim=axis)``.
-        settings, arguments: as of `register_localizer`.
+        settings, arguments: see `register_localizer`.
 
     Raises:
-        ConfigError: the name is impossible or another's.
+        ConfigError: the name is impossible or already taken.
 
     >>> from tlaam.models.attention.se import SE
     >>> register_attention("mine", SE)
@@ -163,18 +164,18 @@ def register_architecture(
     arguments: Mapping[str, Any] | None = None,
     needs_raw_epochs: bool = False,
 ) -> None:
-    """Let the setting `architecture` name a network of its own, which has no modules of the two-level model.
+    """Register a network without modules of the two-level model as a value of the setting `architecture`.
 
     Args:
-        name: as of `register_localizer`.
+        name: see `register_localizer`.
         make: a subclass of `tlaam.models.architecture.Architecture` with a class method
-            ``from_backbones(make_backbone, classes)``; each ``make_backbone()`` is a new backbone with its pretrained
-            weights. A function without `settings` is called as ``make(config, make_backbone, classes)``.
-        settings, arguments: as of `register_localizer`.
+            ``from_backbones(make_backbone, classes)``; each ``make_backbone()`` returns a new backbone with its
+            pretrained weights. A function without `settings` is called as ``make(config, make_backbone, classes)``.
+        settings, arguments: see `register_localizer`.
         needs_raw_epochs: refuse `raw_epochs` of 0.
 
     Raises:
-        ConfigError: the name is impossible or another's.
+        ConfigError: the name is impossible or already taken.
 
     >>> from tlaam.models.architecture import Architecture
     >>> class Mine(Architecture): ...
@@ -186,7 +187,7 @@ def register_architecture(
 
 
 def unregister(kind: Kind, name: str) -> None:
-    """Forget a name.
+    """Remove a registered name.
 
     Raises:
         ConfigError: it is not registered.
@@ -197,7 +198,7 @@ def unregister(kind: Kind, name: str) -> None:
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Return all names, also those that installed packages bring, in the order of their registration.
+    """Return all names, including those from installed packages, in the order of their registration.
 
     Raises:
         ConfigError: an installed package's entry point cannot be loaded.
@@ -207,7 +208,7 @@ def names(kind: Kind) -> tuple[str, ...]:
 
 
 def find(kind: Kind, name: str) -> Registration | None:
-    """Return what is registered under a name, if need be by an installed package; None where nothing is.
+    """Return what is registered under a name, if necessary by an installed package; None if nothing is.
 
     Raises:
         ConfigError: an installed package's entry point cannot be loaded.
@@ -223,10 +224,10 @@ def takers(option: str) -> list[str]:
 
 
 def maker(kind: Kind, name: str) -> Callable[..., Any]:
-    """Return the function that makes what is registered under a name.
+    """Return the function that makes the module registered under a name.
 
     Raises:
-        ModelError: nothing is, or the function's module cannot be imported or has no such function.
+        ModelError: nothing is registered, or the function's module cannot be imported or has no such function.
     """
     found = find(kind, name)
     if found is None:
@@ -242,7 +243,10 @@ def maker(kind: Kind, name: str) -> Callable[..., Any]:
 
 
 def not_registered(kind: Kind, name: str, origin: str = "") -> str:
-    """Say that a name is not known here, and what to do; `origin` is where it stood for the one who knew it."""
+    """Return the message that a name is not registered here, and what to do.
+
+    `origin` is where the module was defined for whoever registered it.
+    """
     brought = f" It stood in {origin}." if origin else ""
     return (
         f"{kind} '{name}' is not registered here.{did_you_mean(name, _registered[kind])}{brought} Install the package "
@@ -252,10 +256,10 @@ def not_registered(kind: Kind, name: str, origin: str = "") -> str:
 
 
 def origins(config: Any) -> dict[str, str]:
-    """Return where those of a model's modules stand that are not the package's own, by the options that name them.
+    """Return where those of a model's modules are defined that do not belong to this package, by option.
 
     Args:
-        config: the settings of a model, which have `KINDS` as attributes.
+        config: the settings of a model, with `KINDS` as attributes.
     """
     found = {kind: _registered[kind].get(getattr(config, kind) or "none") for kind in KINDS}
     return {
@@ -272,13 +276,13 @@ def in_this_process_only(kind: Kind, name: str) -> bool:
 
 
 def load_installed() -> None:
-    """Let installed packages register what they bring, once a process.
+    """Let installed packages register their modules, once per process.
 
     Raises:
-        ConfigError: an entry point cannot be loaded, or what it registers cannot be.
+        ConfigError: an entry point cannot be loaded, or its modules cannot be registered.
     """
     global _loaded, _loading
-    if _loaded or _loading:  # what registers may itself look names up
+    if _loaded or _loading:  # entry points may look up names themselves
         return
     _loading = True
     try:
@@ -292,7 +296,7 @@ def load_installed() -> None:
 def _load(point: EntryPoint) -> None:
     try:
         point.load()()
-    except Exception as error:  # whatever a package of others raises
+    except Exception as error:  # other packages may raise anything
         package = "an installed package" if point.dist is None else f"the installed package {point.dist.name}"
         raise ConfigError(
             f"the entry point '{point.name} = {point.value}' (group {GROUP}) of {package} cannot be loaded: "
@@ -301,10 +305,10 @@ def _load(point: EntryPoint) -> None:
 
 
 def require_name(what: str, name: str) -> None:
-    """Refuse names that a command line or a folder could not bear.
+    """Refuse names that do not work on a command line or as a folder name.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it is such a name.
     """
     if name in _RESERVED or not _NAME.fullmatch(name):
         raise ConfigError(
@@ -318,7 +322,7 @@ def _register(kind: Kind, name: str, new: Registration) -> None:
     if isinstance(new.make, str) and not re.fullmatch(r"[\w.]+:\w+", new.make):
         raise ConfigError(f"{kind} '{name}' is made by '{new.make}'; give a function, or 'package.module:function'.")
     before = _registered[kind].get(name)
-    if before is not None and before.origin != new.origin:  # the same function again: a notebook's cell, run again
+    if before is not None and before.origin != new.origin:  # the same function may register again, in a rerun cell
         raise ConfigError(f"{kind} '{name}' is registered already, by {before.origin}; choose another name.")
     _registered[kind][name] = new
     if _loading:
@@ -357,8 +361,8 @@ register_localizer(
     options={"threshold": 0.2, "heatmap_upsample": 4},
     threshold_is_share=True,
 )
-# The thresholds are the papers': Grad-CAM's 0.15, and of Grad-CAM++'s three the middle one. As the papers do, maps are
-# upsampled before it, at stride 32 to cells of 8 pixels.
+# The thresholds are those of the papers: 0.15 for Grad-CAM, and the middle one of three for Grad-CAM++. As in the
+# papers, maps are upsampled before the threshold, at stride 32 to cells of 8 pixels.
 for _name, _class, _threshold in (("gradcam", "GradCAM", 0.15), ("gradcam++", "GradCAMPlusPlus", 0.25)):
     register_localizer(
         _name,
@@ -396,4 +400,4 @@ register_attention("eca", "tlaam.models.attention.lcam:ECA", settings={**_GATE, 
 register_attention("se", "tlaam.models.attention.se:SE", settings=_GATE)
 
 _OWN = frozenset((kind, name) for kind in KINDS for name in _registered[kind])
-"""The package's own."""
+"""Modules registered by this package itself."""

@@ -1,7 +1,7 @@
-"""Every setting of a run, validated; the same names in YAML, on the command line and in Python.
+"""All settings of a run, validated; with the same names in YAML, on the command line and in Python.
 
-`None` means "chosen for this data on this machine"; `tlaam.config.defaults.resolve` puts a value there before a run
-begins, so that a run folder's ``config.yaml`` never holds a choice that another machine would make differently.
+`None` means "chosen for this data on this machine". `tlaam.config.defaults.resolve` replaces it by a value before a run
+begins, so a run folder's ``config.yaml`` never holds a choice that another machine would make differently.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tlaam.utils.yaml_file import read_yaml, underscored
 
 
 class Config(Section):
-    """A whole run: what is built and how it is trained."""
+    """The settings of a whole run: what is built and how it is trained."""
 
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> Config:
-        """Build from one flat mapping of option names, e.g. ``{"epochs": 12, "parts": "none"}``.
+        """Build from a flat mapping of option names, e.g. ``{"epochs": 12, "parts": "none"}``.
 
         Names may be spelt with hyphens, as on the command line.
 
         Raises:
-            ConfigError: an option is unknown or given twice, or a value impossible.
+            ConfigError: an option is unknown or given twice, or a value is impossible.
 
         >>> Config.from_flat({"epochs": 12, "parts": "none"}).training.epochs
         12
@@ -47,13 +47,13 @@ class Config(Section):
 
     @classmethod
     def from_nested(cls, values: Mapping[str, Any]) -> Config:
-        """Build from ``{"model": {...}, "training": {...}}``; options may also stand at the top, without a section.
+        """Build from ``{"model": {...}, "training": {...}}``; options may also be at the top level, without a section.
 
-        Names may be spelt with hyphens, as on the command line. Over the settings of a preset or recipe that
-        ``preset`` names, the others win.
+        Names may be spelt with hyphens, as on the command line. If ``preset`` names a preset or recipe, the other
+        options override its settings.
 
         Raises:
-            ConfigError: an option is unknown or given twice, a value impossible, or there is no such preset.
+            ConfigError: an option is unknown or given twice, a value is impossible, or there is no such preset.
 
         >>> Config.from_nested({"model": {"parts": "none"}, "epochs": 12}).model.parts
         'none'
@@ -85,8 +85,8 @@ class Config(Section):
         """Read a YAML file of options.
 
         Raises:
-            ConfigError: the file cannot be read, is no YAML mapping, or holds an unknown option or impossible value; it
-                names the file.
+            ConfigError: the file cannot be read, is not a YAML mapping, or contains an unknown option or impossible
+                value; the message names the file.
 
         >>> _ = Path("birds.yaml").write_text("epochs: 12")
         >>> Config.from_yaml(Path("birds.yaml")).training.epochs
@@ -108,12 +108,12 @@ class Config(Section):
         """Return the same settings with some options replaced.
 
         Raises:
-            ConfigError: an option is unknown or a value impossible.
+            ConfigError: an option is unknown or a value is impossible.
 
         >>> Config().with_options(epochs=3).training.epochs
         3
         """
-        # What was left at its default stays so: `model_fields_set` tells what was asked for.
+        # Options left at their defaults stay unset: `model_fields_set` says which options were given.
         given = (section.model_dump(exclude_unset=True) for section in (self.model, self.training))
         flat = {name: value for options in given for name, value in options.items()} | values
         return Config.from_flat(flat)
@@ -162,7 +162,7 @@ class Config(Section):
 
 
 def _option_without_use(model: ModelConfig) -> str | None:
-    """Return what is wrong with options of a localiser that is not the chosen one."""
+    """Return an error message if options do not fit the chosen localiser or belong to another one; else None."""
     if model.localizer in (None, "none") or (localizer := find("localizer", model.localizer)) is None:
         return None
     for name in LOCALIZER_OPTIONS:
@@ -177,7 +177,7 @@ def _option_without_use(model: ModelConfig) -> str | None:
 
 @contextmanager
 def named_in_errors(path: Path) -> Iterator[None]:
-    """Let an error of settings say which file they stand in."""
+    """Make errors in settings name the file that the settings come from."""
     try:
         yield
     except ConfigError as error:
@@ -185,12 +185,12 @@ def named_in_errors(path: Path) -> Iterator[None]:
 
 
 def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as `Config.from_nested` takes them by their names alone, out of sections and presets.
+    """Return the settings that `Config.from_nested` accepts as a flat mapping, without sections and presets.
 
     Raises:
-        ConfigError: an option is unknown or a value impossible.
+        ConfigError: an option is unknown or a value is impossible.
     """
-    Config.from_nested(values)  # says what is wrong while the sections are still known
+    Config.from_nested(values)  # reports errors while the sections are still known
     named = underscored(values)
     flat = _base(named)
     for name, value in named.items():
@@ -199,7 +199,7 @@ def flattened(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _base(named: dict[str, Any]) -> dict[str, Any]:
-    """Take the preset that settings name out of them, and return its options."""
+    """Remove the preset from the settings that name it, and return its options."""
     if (name := named.pop("preset", None)) is None:
         return {}
     if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""The settings themselves: of the model, and of training."""
+"""The settings themselves: for the model and for training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Positive = Annotated[int, Field(ge=1, le=2**31 - 1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 NO_MODULE: dict[str, tuple[str, ...]] = {kind: () if kind == "architecture" else ("none",) for kind in KINDS}
-"""What says that there is no such module; a network there has to be."""
+"""Values that mean "no such module", by option. An architecture is always needed."""
 
 ACCELERATORS = ("cpu", "cuda", "mps")
-"""What `devices` may say in place of a number: all there is of a kind, as if `accelerator` named it."""
+"""Values of `devices` besides numbers: all devices of a kind, as if `accelerator` named that kind."""
 
 MACHINE_OPTIONS = ("accelerator", "devices", "nodes", "strategy", "workers", "cache", "logger")
-"""Settings that may change within a run, when it is resumed: they change what is computed by rounding at most."""
+"""Settings that may change when a run is resumed, because they change results by rounding at most."""
 
 
 class Section(BaseModel):
@@ -33,8 +33,8 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """Architecture of the two-level model (docs/how-it-works.md); sizes are pixels of the network's input.
 
-    Whatever has no largest value by its nature has one here: a model can come from somebody else, and beyond these
-    memory or patience ends.
+    Options without a natural maximum have one here. A model may come from somebody else, and larger values would
+    exhaust memory or patience.
     """
 
     architecture: str = "tlaam"

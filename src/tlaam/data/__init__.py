@@ -1,1 +1,1 @@
-"""Where labelled images come from: every layout arrives as one type."""
+"""Reading labelled images: every layout is read into one type."""

@@ -48,11 +48,11 @@ class Arrangement(NamedTuple):
 
 
 def arranged(root: Path) -> Arrangement:
-    """Tell the folders in `root` apart, by their names and by whether images or folders lie in them.
+    """Sort the folders in `root` into splits, classes and others, by name and by whether they hold images or folders.
 
     Raises:
-        DataError: it is not certain which are splits and which classes, or some are neither; the message says what to
-            do.
+        DataError: it is unclear which folders are splits and which are classes, or some are neither; the message says
+            how to resolve it.
     """
     splits, left_out = _split_folders(root)
     found: list[tuple[Split, Path]] = []
@@ -66,7 +66,7 @@ def arranged(root: Path) -> Arrangement:
 
 
 def _split_folders(root: Path) -> tuple[dict[Split, Path], list[LeftOut]]:
-    """Return the split folders in `root`, none where its folders are classes, and folders to be left out."""
+    """Return the split folders in `root` (none if its folders are classes), and the folders to leave out."""
     left_out = [LeftOut(folder, "unlabelled") for folder in visible_folders(root) if folder.name.lower() in _UNLABELLED]
     named: dict[Split, Path] = {}
     others: list[Path] = []
@@ -100,7 +100,7 @@ def _split_folders(root: Path) -> tuple[dict[Split, Path], list[LeftOut]]:
 def _beside_training(
     named: dict[Split, Path], loose: dict[Split, Path], others: Sequence[Path], left_out: list[LeftOut]
 ) -> tuple[dict[Split, Path], list[LeftOut]]:
-    """Return the splits of a data set with classes below ``train``, and what lies beside them without a label."""
+    """Return the splits of a data set with classes below ``train``, and the unlabelled folders beside them."""
     kept = dict(named)
     test = named.get("test")
     if test is not None and (reason := _without_labels(test, named["train"])):
@@ -117,7 +117,7 @@ def _beside_training(
 
 
 def _without_labels(test: Path, train: Path) -> str:
-    """Say why the images of a test folder have no labels; an empty text where they have."""
+    """Return why the images of a test folder have no labels, or an empty string if they have."""
     inner = [folder for folder in visible_folders(test) if holds_images(folder)]
     if images_directly_in(test):
         return "" if inner else "its images lie in no class folder, so they have no labels"
@@ -128,20 +128,20 @@ def _without_labels(test: Path, train: Path) -> str:
 
 
 def _may_be_classes(named: dict[Split, Path], others: Sequence[Path]) -> bool:
-    """Whether what may name a split is the name of a class: trains beside buses, valid tickets beside invalid ones."""
+    """Whether a possible split name may be a class: trains beside buses, valid tickets beside invalid ones."""
     if len(named) > 1 or any(_NUMBERED.fullmatch(folder.name.lower()) for folder in others):
         return False
     return next(iter(named.values())).name.lower() in ("train", "training", "valid", "testing")
 
 
 def _dates_alone(folder: Path) -> bool:
-    """Whether the folders inside are dates, as below a class, and not classes."""
+    """Whether the folders inside are named by dates, as below a class, so that they are not classes."""
     inner = [each.name for each in visible_folders(folder) if holds_images(each)]
     return bool(inner) and all(re.fullmatch(r"(19|20)\d\d([ _.-]?\d\d){0,2}", name) for name in inner)
 
 
 def _refuse_splits_alone(root: Path, folders: Sequence[Path]) -> None:
-    """Guard against taking unlabelled tests such as ``test1`` for a class beside others."""
+    """Raise if a folder such as ``test1`` lies beside classes: it may be an unlabelled test set."""
     numbered = [folder for folder in folders if _NUMBERED.fullmatch(folder.name.lower())]
     if numbered and len(numbered) < len(folders):
         raise _class_or_split(root, numbered[0], [folder for folder in folders if folder not in numbered])
@@ -185,10 +185,10 @@ def _stray(named: dict[Split, Path], folder: Path) -> DataError:
 
 
 def _without_derived(top: Path, folders: list[Path]) -> tuple[list[Path], list[LeftOut]]:
-    """Return class folders, without those that hold masks or the like of the other folders' images.
+    """Separate class folders from folders of masks and the like, derived from the images in other folders.
 
     Raises:
-        DataError: images and what is derived from them would be the only classes.
+        DataError: the only classes would be folders of images and folders of files derived from them.
     """
     derived = [folder for folder in folders if folder.name.lower() in _DERIVED]
     rest = [folder for folder in folders if folder not in derived]

@@ -1,4 +1,4 @@
-"""Boxes that are not pixels of the image they are listed with: shares of it, or pixels of a smaller copy."""
+"""Boxes that are not in pixels of their image, but in shares of its size or in pixels of a smaller copy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tlaam.data.images import ImageError
 from tlaam.data.sample import Box, Sample
 
 SMALL_SIDE = 4
-"""Boxes whose shorter side has fewer pixels than this hold no object that one could tell."""
+"""Boxes whose shorter side has fewer pixels than this are too small for an object to be recognised."""
 
 
 def are_shares(boxes: Sequence[Box]) -> bool:
-    """Whether boxes are shares of width and height, between 0 and 1, and not pixels."""
+    """Whether boxes are shares of width and height, between 0 and 1, rather than pixels."""
     numbers = [number for box in boxes for number in box if number == number]
     return bool(numbers) and all(0 <= number <= 1 for number in numbers)
 
 
 def in_pixels(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
-    """Return samples whose boxes are shares with boxes in pixels, and how many have none since they cannot be read."""
+    """Convert boxes from shares to pixels; also return how many are dropped because their image cannot be read."""
 
     def converted(sample: Sample) -> Sample:
         if sample.box is None:
@@ -39,10 +39,10 @@ def in_pixels(samples: Sequence[Sample]) -> tuple[list[Sample], int]:
 
 
 def doubt_of_scale(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]) -> str:
-    """Say why boxes seem to be pixels of a smaller copy of their images; an empty text where they do not.
+    """Return why boxes seem to be pixels of smaller copies of their images, or an empty string if they do not.
 
     Args:
-        boxes: one an image, xyxy.
+        boxes: one per image, xyxy.
         sizes: ``(width, height)`` of the images.
 
     >>> doubt_of_scale([(5, 5, 18, 15)] * 2, [(160, 96)] * 2)[:48]

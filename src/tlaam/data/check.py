@@ -1,4 +1,4 @@
-"""Look for what is wrong with a data set, without changing anything."""
+"""Look for faults in a data set, without changing anything."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ Kind = Literal[
     "narrow-range",
 ]
 Progress = Callable[[int, int], None]
-"""Called in the caller's thread after every image, with the images done and their total."""
+"""Called in the caller's thread after every image, with the number of images done and the total."""
 
 TINY_SIDE = 16
 """Images whose shorter side has fewer pixels than this are reported."""
 
-_BATCH = 256  # so many images are handed to the threads at a time: an interrupt waits for no more, memory stays flat
+_BATCH = 256  # images handed to the threads at a time: an interrupt waits for one batch at most, and memory stays flat
 _T = TypeVar("_T")
 
 
@@ -58,7 +58,7 @@ class Finding:
     Attributes:
         kind: what kind of fault.
         name: the sample (`Sample.name`) or class it was found in.
-        detail: a sentence for people.
+        detail: a human-readable sentence.
     """
 
     kind: Kind
@@ -76,13 +76,13 @@ class CheckReport:
         images: number of images in each split.
         findings: the faults, by kind in the order of `Kind`, then in the order of the samples.
         unreadable: the samples that cannot be decoded, empty files included.
-        notes: what was left out or taken in another spelling when it was read (`LabelledImages.notes`), and whether
-            classes have unequally many images.
+        notes: what was left out or read under another spelling (`LabelledImages.notes`), whether most of the images
+            that a table lists are missing, and whether class sizes are unequal.
         class_images: number of images of each class, in all splits.
-        truth: how many images come with what is measured against: ``boxes``, ``parts`` (their locations), ``masks``.
-        depth: what images of more than 8 bits are taken for, in a sentence; empty where there are none to be taken so.
-        refusal: why the source cannot be trained on as it is, naming the first of its faults; None where it can. Data
-            without training images may still be there to be evaluated.
+        truth: number of images with each kind of ground truth: ``boxes``, ``parts`` (their locations), ``masks``.
+        depth: a sentence on the black and white levels assumed for images of more than 8 bits; empty if none are.
+        refusal: why the source cannot be used for training as it is (its first fault); None if it can. Data without
+            training images can still be used for evaluation.
     """
 
     name: str
@@ -102,7 +102,7 @@ class CheckReport:
         return {kind: sum(finding.kind == kind for finding in self.findings) for kind in get_args(Kind)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, by the names of the attributes, and ``counts``; all findings are in it."""
+        """Return the attributes (except `unreadable`) and ``counts``, with all findings, as plain values for JSON."""
         return {
             "name": self.name,
             "classes": self.classes,
@@ -117,7 +117,7 @@ class CheckReport:
         }
 
     def table(self, limit: int | None = None) -> str:
-        """Return text for a terminal: a summary and one line for each finding, `limit` at most of each kind."""
+        """Return text for a terminal: a summary and one line per finding, at most `limit` of each kind."""
         splits = ", ".join(f"{split} {number}" for split, number in self.images.items())
         lines = [
             f"{printable(self.name)}: {sum(self.images.values())} images ({splits}) of {self.classes} classes",
@@ -139,7 +139,7 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """What decoding one image showed: its size and a hash of its pixels, or the fault."""
+    """The result of decoding one image: its size and a hash of its pixels, or the fault."""
 
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
@@ -147,19 +147,19 @@ class _Scan:
 
 
 def check(source: str | Path, *, workers: int | None = None, progress: Progress | None = None) -> CheckReport:
-    """Open a source as `tlaam.data.open.open_dataset` does, and report all that is wrong with it; nothing is changed.
+    """Report everything that is wrong with a source, without changing it.
 
-    What opening would refuse with its first fault (empty classes, impossible boxes, an image listed twice with
-    different content) is listed along with what `check_images` finds, and class folders with pictures of a type that is
-    not read (``unsupported``).
+    The source is opened as by `tlaam.data.open.open_dataset`, which stops at the first fault. Here all of them (empty
+    classes, impossible boxes, an image listed twice with different content) are listed, along with what `check_images`
+    finds and with class folders that hold pictures of an unsupported type (``unsupported``).
 
     Args:
-        source: what `open_dataset` understands.
-        workers: number of threads; as many as there are processors where None.
+        source: any source that `open_dataset` accepts.
+        workers: number of threads; None: the number of processors.
         progress: called after every image.
 
     Raises:
-        DataError: there is nothing to list: `source` does not exist, is no data set, or its table is malformed.
+        DataError: there is nothing to list: `source` does not exist, is not a data set, or its table is malformed.
         ConfigError: `workers` is below 1, or an option of ``synthetic`` is wrong.
 
     >>> tlaam.check("photos").refusal is None
@@ -183,17 +183,23 @@ def check_images(
 ) -> CheckReport:
     """Decode every image of every split and report what is wrong; nothing is changed.
 
-    Reported are: files that cannot be decoded (``unreadable``; ``empty`` if they have no bytes) and classes without an
-    image, or without a training image where others have some (``empty``); identical pixels under two labels, a sample
-    listed twice with two labels or boxes, and class names that differ only in case or white space (``mislabelled``);
-    identical pixels, or one sample, in two splits (``duplicate-across-split``), or within one (``copy``); samples
-    without a box where others of their split have one (``boxless``); boxes that are no numbers, empty, inside out or
-    leave the image (``box-outside``), boxes of a few pixels, and all of them in one corner (``box-doubtful``); images
-    below `TINY_SIDE` pixels (``tiny``); images of more than 8 bits that use less than an eighth of their range
-    (``narrow-range``, `tlaam.data.survey`).
+    The kinds of findings are:
+
+    - ``unreadable``: files that cannot be decoded.
+    - ``empty``: files without bytes, classes without an image, and classes without a training image where others have
+      some.
+    - ``mislabelled``: identical pixels under two labels, a sample listed twice with two labels or boxes, and class
+      names that differ only in case or white space.
+    - ``duplicate-across-split``: identical pixels, or one sample, in two splits.
+    - ``copy``: identical pixels within one split.
+    - ``boxless``: samples without a box where others of their split have one.
+    - ``box-outside``: boxes that are not numbers, are empty or inside out, or leave the image.
+    - ``box-doubtful``: boxes of a few pixels, and boxes that all lie in one corner.
+    - ``tiny``: images below `TINY_SIDE` pixels.
+    - ``narrow-range``: images of more than 8 bits that use less than an eighth of their range (`tlaam.data.survey`).
 
     Args:
-        workers: number of threads; as many as there are processors where None.
+        workers: number of threads; None: the number of processors.
         progress: called after every image.
 
     Raises:
@@ -234,9 +240,9 @@ def check_images(
 def find_unreadable(
     images: LabelledImages, *, workers: int | None = None, progress: Progress | None = None
 ) -> tuple[tuple[Sample, str], ...]:
-    """Return the samples that cannot be decoded, each with its name and fault in a few words, in order.
+    """Return the samples that cannot be decoded, in order, each with a short text of its name and fault.
 
-    All bytes are read and decoded, but JPEG files at a reduced size, so this is much quicker than `check_images`.
+    All bytes are read and decoded, but JPEG files at a reduced size, so this is much faster than `check_images`.
 
     Raises:
         ConfigError: `workers` is below 1.
@@ -253,7 +259,7 @@ def _by_kind(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def _in_order(
     function: Callable[[Sample], _T], samples: Sequence[Sample], workers: int | None, progress: Progress | None
 ) -> list[_T]:
-    """Apply a function to all samples in threads (decoding frees the interpreter) and keep their order."""
+    """Apply a function to all samples in threads (decoding releases the GIL) and keep their order."""
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}, but must be at least 1.")
     results: list[_T] = []
@@ -269,7 +275,7 @@ def _in_order(
 def _fault_of(sample: Sample, max_side: int) -> str:
     try:
         load_image(sample.source, max_side=max_side)
-        sample.picture_size()  # an image no higher than what is cut off shows in the header
+        sample.picture_size()  # the header shows whether banner and window leave anything of the image
     except ImageError as error:
         return f"'{sample.name}': {error.fault}"
     return ""
@@ -302,12 +308,12 @@ def _classes_without_images(images: LabelledImages) -> Iterator[Finding]:
     for label, name in enumerate(images.classes):
         if label not in present:
             yield Finding("empty", name, "This class has no image.")
-        elif trained and label not in trained:  # data without any training image is there to be measured on
+        elif trained and label not in trained:  # data without any training image is for evaluation only
             yield Finding("empty", name, "This class has no training image.")
 
 
 def _empty_class_folders(images: LabelledImages, known: Sequence[Finding]) -> Iterator[Finding]:
-    """Find the folders of splits that hold no image of a class; classes that are reported as a whole are left out."""
+    """Yield the class folders of splits that hold no image, except those of classes that are reported as a whole."""
     if images.kind != "folder":
         return
     reported = {finding.name for finding in known if finding.kind == "empty"}
@@ -337,7 +343,7 @@ def _twin_class_names(classes: Sequence[str]) -> Iterator[Finding]:
 
 
 def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[Finding]:
-    """Compare the images of identical pixels with the first of them, training images coming first."""
+    """Compare the images of identical pixels with the first of them; training images come first."""
     groups: defaultdict[bytes, list[Sample]] = defaultdict(list)
     for sample, scan in zip(images.samples, scans, strict=True):
         if not scan.fault:
@@ -346,7 +352,7 @@ def _twin_findings(images: LabelledImages, scans: Sequence[_Scan]) -> Iterator[F
         first, *others = sorted(group, key=lambda sample: SPLITS.index(sample.split))
         for other in others:
             if other.name == first.name:
-                continue  # for `_listed_twice`
+                continue  # reported by `_listed_twice`
             if other.label != first.label:
                 here, there = images.classes[other.label], images.classes[first.label]
                 detail = f"The same pixels as {first.name}, but labelled '{here}' instead of '{there}'."
@@ -380,7 +386,7 @@ def _box_findings(samples: Sequence[Sample], scans: Sequence[_Scan], several: Co
 
 
 def _box_fault(box: Box, size: tuple[int, int] | None) -> str:
-    """Say what is wrong with a box in an image of this size, if that is known; an empty string where nothing is."""
+    """Return what is wrong with a box, given the image size if it is known; an empty string if nothing is."""
     x0, y0, x1, y1 = box
     if not all(map(math.isfinite, box)):
         return "The box is not four numbers of pixels."

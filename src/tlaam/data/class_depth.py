@@ -1,4 +1,4 @@
-"""At which depth class folders lie: directly below a data set or split, or below folders of groups of classes."""
+"""The depth at which class folders lie: directly below a data set or split, or below folders that group classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlaam.data.walk import holds_images, images_directly_in, visible_folders
 from tlaam.errors import DataError
 
 DEEPEST = 7
-"""Levels of folders at which classes can be asked for: as many as zoologists have ranks from kingdom to species."""
+"""Number of folder levels at which classes can be requested: that of zoological ranks from kingdom to species."""
 
 _DATE = re.compile(r"(19|20)\d\d([ _.-]?\d\d?){0,2}([ _T-].*)?|\d\d?|\d{3}[A-Z_]{5}")
 _PLACES = frozenset(
@@ -25,30 +25,31 @@ _PLACES = frozenset(
 
 
 def option(depth: int) -> str:
-    """Return what behind a path asks for classes at a depth."""
+    """Return the option, written after a path, that requests classes at a depth."""
     return f"depth={depth}"
 
 
 def at_depth(folders: Sequence[tuple[Split, Path]], depth: int) -> list[tuple[Split, Path]]:
-    """Return the folders at a depth, 1 being that of the folders given."""
+    """Return the folders at a depth; depth 1 is that of the given folders."""
     for _ in range(depth - 1):
         folders = [(split, inner) for split, folder in folders for inner in visible_folders(folder)]
     return list(folders)
 
 
 def above_depth(folders: Sequence[tuple[Split, Path]], depth: int) -> Iterator[Path]:
-    """Yield the folders above those of `at_depth`, from the ones given down."""
+    """Yield the folders above those of `at_depth`, from the given ones downwards."""
     for level in range(1, depth):
         yield from (folder for _, folder in at_depth(folders, level))
 
 
 def require_certain(root: Path, folders: Sequence[tuple[Split, Path]]) -> None:
-    """Check that class folders are not folders of classes, as of the orders that species belong to.
+    """Check that class folders are not folders of classes, such as the orders that species belong to.
 
-    They are where most of them hold no image but several folders with names of their own, which no other of them has.
+    They count as folders of classes if at least half of them hold no image but several folders with names (dates and
+    generic names such as ``images`` are ignored), and at most half of these names occur in more than one of them.
 
     Raises:
-        DataError: that is so; the message says how to choose.
+        DataError: they are folders of classes; the message says how to choose.
     """
     inside: dict[str, set[str]] = {}
     plain = set()
@@ -63,22 +64,22 @@ def require_certain(root: Path, folders: Sequence[tuple[Split, Path]]) -> None:
 
 
 def require_certain_names(root: Path, plain: Set[str], inside: Mapping[str, Set[str]]) -> None:
-    """Check the same of class folders by what is in them.
+    """Check class folders as `require_certain` does, given what is in them.
 
     Args:
-        root: of the data set, for the message.
+        root: root of the data set, for the message.
         plain: names of the class folders that hold images themselves.
-        inside: of the others, the names of the folders of images in them.
+        inside: for each of the others, the names of the image folders in it.
 
     Raises:
-        DataError: as of `require_certain`.
+        DataError: see `require_certain`.
     """
     inside = {name: set(filter(_is_named, found)) for name, found in inside.items() if name not in plain}
     several = {name: found for name, found in inside.items() if len(found) > 1}
     uses = Counter(name for found in inside.values() for name in found)
     shared = sum(count > 1 for count in uses.values())
     if len(inside) + len(plain) < 2:
-        return  # a single class, which is refused with what lies inside it
+        return  # a single class is refused elsewhere, with a hint at what lies inside it
     if not several or len(several) * 2 < len(inside) + len(plain) or shared * 2 > len(uses):
         return
     outer = min(several)

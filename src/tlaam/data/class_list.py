@@ -1,4 +1,4 @@
-"""Classes in a line: a name that is none, such as that of a split, is then seen before anything is trained on it."""
+"""A one-line list of classes, so that a wrong one, such as the name of a split, is noticed before training."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from tlaam.utils.text import printable, shortened
 
 SHOWN = 20
-"""Classes that are all named; of more, the first ones."""
+"""Up to this number, all classes are named; of more, only this many."""
 _LONGEST = 60
 
 
 def listed_classes(counts: Mapping[str, int]) -> str:
-    """Return class names, each with its number of images: all up to `SHOWN`, otherwise the first ones and how many.
+    """Return a line of class names with their numbers of images: `SHOWN` at most, then how many more there are.
 
     >>> listed_classes({"crow": 12, "jay": 9})
     'Classes: crow 12, jay 9'

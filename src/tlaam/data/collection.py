@@ -1,7 +1,7 @@
-"""Data sets that are Python objects: a list of images and labels, or a map-style data set that yields them.
+"""Data sets given as Python objects: a list of images and labels, or a map-style data set that yields them.
 
-Loader processes and resumed runs need files, so images that are in memory are written once into the cache, under a name
-made of their content: the same images are the same data set.
+Data loader processes and resumed runs need files. Images in memory are therefore written into the cache once, under a
+name derived from their content: the same images are the same data set.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ from tlaam.utils.atomic import write_atomically, write_text
 from tlaam.utils.cache import cache_folder
 
 DataSource = str | Path | LabelledImages | Sequence[Any]
-"""What a data set can be given as; besides sequences, whatever has a length and is indexed by numbers."""
+"""Types that a data set can be given as; besides sequences, any object with a length and integer indexing."""
 
 _ENDINGS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "GIF": "gif", "BMP": "bmp", "WEBP": "webp"}
 
 
 def dataset_of(source: Any, *, strict: bool = True) -> LabelledImages:
-    """Return a data set, whatever it is given as.
+    """Return a data set, in whatever form it is given.
 
-    Images that are in memory are written as PNG files into the cache (``$TLAAM_CACHE``, or ``tlaam`` in the user's
-    cache folder) and stay there; a data set whose images are drawn anew at each look is written anew each time. Those
-    of Hugging Face's `datasets` are written as they are stored, without decoding, or read where they lie.
+    Images in memory are written as PNG files (grey images of more than 8 bits as TIFF) into the cache
+    (``$TLAAM_CACHE``, or ``tlaam`` in the user's cache folder) and stay there. A data set that draws its images anew on
+    each access is written anew each time. Images of Hugging Face's `datasets` are written as stored, without decoding,
+    or read from their files.
 
     Args:
-        source: an opened data set; a path, as `tlaam.data.open.open_dataset` takes it; a list of ``(image, label)``; a
-            map-style data set that yields such pairs, or mappings with ``image`` and ``label``, as
-            `torch.utils.data.Dataset`; a `datasets.Dataset`; or a `datasets.DatasetDict` of splits. An image is what
-            `tlaam.data.in_memory.ACCEPTED` names, a label a name, or a number where the data set has ``classes`` or
-            names of its label feature.
-        strict: as of `open_dataset`.
+        source: an opened data set; a path, as for `tlaam.data.open.open_dataset`; a list of ``(image, label)``; a
+            map-style data set that yields such pairs, or mappings with ``image`` and ``label``, such as a
+            `torch.utils.data.Dataset`; a `datasets.Dataset`; or a `datasets.DatasetDict` of splits.
+            `tlaam.data.in_memory.ACCEPTED` names the types of an image. A label is a name or a number; a number is
+            replaced by its class name if the data set has ``classes`` or a label feature with names.
+        strict: see `open_dataset`.
 
     Raises:
-        DataError: it is something else, an item is no such pair, or an image cannot be used; the message names the
-            item.
+        DataError: `source` is something else, an item is not such a pair, or an image cannot be used; the message
+            names the item.
     """
     if isinstance(source, LabelledImages):
         return source
@@ -87,7 +88,7 @@ def _items(source: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _class_names(source: Any) -> Sequence[str] | None:
-    """Return the names of a data set's classes by number, where it says them as torchvision's or datasets' do."""
+    """Return a data set's class names by number, if it has them as torchvision's or Hugging Face's data sets do."""
     inner = getattr(source, "dataset", None) or next(iter(getattr(source, "datasets", None) or ()), None)
     if inner is not None and getattr(source, "classes", None) is None:  # a subset of one, or several joined
         return _class_names(inner)
@@ -111,11 +112,11 @@ def _label(given: Any, names: Sequence[str] | None, number: int) -> str:
 
 
 def _written(items: Iterable[tuple[bytes | str | Path, str, Split | None]]) -> Path:
-    """Write the manifest of a data set, and those of its images that are in memory, into the cache; return its path.
+    """Write a data set's manifest, and those of its images that are in memory, into the cache; return the manifest.
 
     Args:
-        items: files, bytes or where they lie, with labels and, where they are known, splits. Gone through twice, one
-            after the other, so that never more than one image is held for it.
+        items: image bytes or paths, with labels and, where known, splits. They are iterated twice, so that no more than
+            one image is held in memory at a time.
     """
     count, digest = 0, hashlib.sha256()
     for content, label, split in items:
@@ -139,14 +140,14 @@ def _written(items: Iterable[tuple[bytes | str | Path, str, Split | None]]) -> P
         stream = io.StringIO(newline="")
         header = ("image", "label", "split")[: len(rows[0])]
         csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-        write_text(manifest, stream.getvalue())  # the last, so that its presence means a whole data set
+        write_text(manifest, stream.getvalue())  # written last, so that its presence marks a complete data set
     return manifest
 
 
 def _encoded(image: Any, number: int) -> bytes:
     stream = io.BytesIO()
     try:
-        if isinstance(image, Image.Image) and is_deep_grey(image):  # black and white are the data set's to say
+        if isinstance(image, Image.Image) and is_deep_grey(image):  # black and white levels are set per data set
             ImageOps.exif_transpose(image).save(stream, "TIFF")
             return stream.getvalue()
         rgb_image(image).save(stream, "PNG", compress_level=1)

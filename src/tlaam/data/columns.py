@@ -1,4 +1,4 @@
-"""Which column of a table is what: by our names, by names that others use for the same, or by what the cells hold."""
+"""Which column of a table holds what: by our names, by other common names, or by the content of the cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REQUIRED = ("image", "label")
 BOX = ("x_min", "y_min", "x_max", "y_max")
 COLUMNS = (*REQUIRED, "split", "group", *BOX)
 
-# Names come before numbers: a table with both has the numbers for something else.
+# Names take precedence over numbers: in a table with both, the numbers mean something else.
 _IMAGE_NAMES = (
     frozenset(
         (
@@ -47,16 +47,16 @@ _YES = frozenset(("1", "1.0", "true"))
 
 
 class AmbiguousColumnsError(Exception):
-    """Several columns may be the one that is missing; the arguments are its name and theirs."""
+    """Several columns may be the missing one; the arguments are the missing column's name and the candidates' names."""
 
 
 class Seen(NamedTuple):
-    """What a first reading showed of one column.
+    """What a first pass over the rows shows of one column.
 
     Attributes:
-        values: its values in lower case; none where there are more than `MANY`.
+        values: its distinct values in lower case; empty if there are more than `MANY`.
         true_share: share of the rows that say yes.
-        is_fraction: whether the first of its values lie between 0 and 1, and not all at the ends.
+        is_fraction: whether its first values lie between 0 and 1, and not all at the ends.
     """
 
     values: frozenset[str]
@@ -65,10 +65,10 @@ class Seen(NamedTuple):
 
 
 def taken_for(wanted: str, header: Sequence[str]) -> str | None:
-    """Return the column that others would call by another name than ``image`` or ``label``; None where there is none.
+    """Return the column that holds ``image`` or ``label`` under another common name, or None if there is none.
 
     Raises:
-        AmbiguousColumnsError: there are several.
+        AmbiguousColumnsError: several columns may be it.
     """
     for names in _IMAGE_NAMES if wanted == "image" else _LABEL_NAMES:
         found = [name for name in header if name.replace(" ", "_") in names]
@@ -80,17 +80,17 @@ def taken_for(wanted: str, header: Sequence[str]) -> str | None:
 
 
 def unread_boxes(header: Iterable[str]) -> list[str]:
-    """Return the columns that look like boxes of another form, which are not read."""
+    """Return the columns that look like boxes of another form, which is not read."""
     names = set(header)
     return sorted({name for form in _BOXES if form <= names for name in form})
 
 
 def surveyed(rows: Iterable[Sequence[str]], places: Mapping[str, int]) -> dict[str, Seen]:
-    """Look at columns before they are read.
+    """Survey columns before they are read.
 
     Args:
-        rows: of the whole table, without the header.
-        places: of each column to be looked at.
+        rows: all rows of the table, without the header.
+        places: position of each column to survey.
     """
     values: dict[str, set[str]] = {name: set() for name in places}
     yes = dict.fromkeys(places, 0)
@@ -121,7 +121,7 @@ def _are_fractions(values: Iterable[str]) -> bool:
 
 
 def one_hot(seen: Mapping[str, Seen], not_these: Iterable[str]) -> list[str]:
-    """Return the columns that hold nothing but 0 and 1, if there are several: each may be a class."""
+    """Return the columns that hold only 0 and 1, if there are several: each may be a class."""
     left_out = set(not_these)
     found = [
         name
@@ -132,7 +132,7 @@ def one_hot(seen: Mapping[str, Seen], not_these: Iterable[str]) -> list[str]:
 
 
 def marked(cells: Iterable[str]) -> Iterator[int]:
-    """Yield the places of the cells that say yes."""
+    """Yield the positions of the cells that say yes."""
     return (place for place, cell in enumerate(cells) if cell.strip().lower() in _YES)
 
 

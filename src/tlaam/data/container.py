@@ -1,7 +1,8 @@
-"""Images inside a file that holds many: named by where their bytes lie, and read there without unpacking the file.
+"""Images inside a file that holds many: each is named by the position of its bytes, and read there without unpacking.
 
-`tlaam.data.sample.Sample.file` is a text, for an image in a container ``<container>\\0<offset>+<size>``: no path of a
-file holds a zero byte. Nothing is kept open, so a member can be read by any thread and process that knows the text.
+`tlaam.data.sample.Sample.file` is a string. For an image in a container it is ``<container>\\0<offset>+<size>``; no
+path of a file contains a zero byte. Nothing is kept open, so any thread or process that knows the string can read the
+member.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from tlaam.utils.cache import cache_folder
 from tlaam.utils.checksums import checksum
 
 PARQUET = ".parquet"
-"""Ending of tables whose images are unpacked before they are read (`tlaam.data.parquet`)."""
+"""Suffix of tables whose images are unpacked before they are read (`tlaam.data.parquet`)."""
 
 _BETWEEN = "\0"
 _MEMBER = re.compile(f"(.+){_BETWEEN}([0-9]{{1,18}})\\+([0-9]{{1,18}})", re.DOTALL)
-_WHOLE = 1 << 20  # a member of at most so many bytes is read at once
-_VERSION = b"1"  # of what is kept of containers in the cache
+_WHOLE = 1 << 20  # a member of at most this many bytes is read in one go
+_VERSION = b"1"  # version of the cached data about containers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Member:
 
     Attributes:
         container: the file that holds it.
-        name: what it is called in the container, for messages.
-        offset: where its bytes begin: in the container, or in what is unpacked of it.
-        size: number of its bytes.
+        name: its name in the container, for messages.
+        offset: position of its first byte, in the container or in the file of its unpacked images.
+        size: its size in bytes.
     """
 
     container: Path
@@ -48,30 +49,30 @@ class Member:
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, as of a `Path`."""
+        """The suffix of its name, as for a `Path`."""
         return Path(self.name).suffix
 
     def open(self) -> BinaryIO:
-        """Open its bytes.
+        """Open the member for reading.
 
         Raises:
-            OSError: the container is not there any more, or ends before them.
+            OSError: the container no longer exists, or ends before the member does.
         """
         if self.size <= _WHOLE:
             return io.BytesIO(self.read())
         return io.BufferedReader(_Window(self), 1 << 16)
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
-        """Return its bytes, or some of them.
+        """Return the member's bytes, or some of them.
 
         Raises:
-            OSError: as of `open`.
+            OSError: see `open`.
         """
         wanted = max(0, min(self.size - start, self.size if size is None else size))
         with open(_file_with_bytes(os.fspath(self.container)), "rb", buffering=0) as stream:  # noqa: PTH123 (hot)
             stream.seek(self.offset + start)
             content = stream.read(wanted)
-            while len(content) < wanted:  # the system may give less at a time
+            while len(content) < wanted:  # the system may return fewer bytes at a time
                 more = stream.read(wanted - len(content))
                 if not more:
                     raise OSError(errno.EIO, "its container is shorter than it was", str(self.container))
@@ -80,11 +81,11 @@ class Member:
 
 
 Source = Path | Member
-"""Where one image lies."""
+"""Where an image is stored."""
 
 
 def reference(container: str, offset: int, size: int) -> str:
-    """Return the text of a member, as `tlaam.data.sample.Sample.file` holds it.
+    """Return the string that stands for a member in `tlaam.data.sample.Sample.file`.
 
     >>> source_of(reference("birds.tar", 1536, 20480), "crow/1.jpg")
     Member(container=PosixPath('birds.tar'), name='crow/1.jpg', offset=1536, size=20480)
@@ -93,22 +94,22 @@ def reference(container: str, offset: int, size: int) -> str:
 
 
 def source_of(file: str, name: str) -> Source:
-    """Return where the image of a sample lies.
+    """Return where the image of a sample is stored.
 
     Args:
         file: `tlaam.data.sample.Sample.file`.
-        name: the sample's, for messages.
+        name: the sample's name, for messages.
     """
     member = _MEMBER.fullmatch(file) if _BETWEEN in file else None
     if member is None:
         return Path(file)
     path = Path(member[1])
-    inside = name.partition(f"{path.name}/")[2]  # of a folder of containers: which of them comes first
+    inside = name.partition(f"{path.name}/")[2]  # in a folder of containers, the name begins with the container
     return Member(path, inside or name, int(member[2]), int(member[3]))
 
 
 def path_of(file: str) -> Path:
-    """Return the file of a sample's image, or that of the container that holds it."""
+    """Return the file of a sample's image, or the container that holds it."""
     member = _MEMBER.fullmatch(file) if _BETWEEN in file else None
     return Path(file if member is None else member[1])
 
@@ -122,16 +123,16 @@ def absolute(file: str) -> str:
 
 
 def size_of(source: Source) -> int:
-    """Return the number of an image's bytes.
+    """Return the size of an image in bytes.
 
     Raises:
-        OSError: its file is not there.
+        OSError: its file does not exist.
     """
     return source.size if isinstance(source, Member) else source.stat().st_size
 
 
 def piece_of(source: Source, start: int, size: int) -> bytes:
-    """Return some of an image's bytes; fewer where it ends before.
+    """Return some of an image's bytes; fewer if it ends earlier.
 
     Raises:
         OSError: it cannot be read.
@@ -144,10 +145,10 @@ def piece_of(source: Source, start: int, size: int) -> bytes:
 
 
 def kept_of(container: str | Path) -> Path:
-    """Return the folder in the cache for what is kept of a container as it is now; it need not be there.
+    """Return the cache folder for data about a container in its present state; the folder need not exist.
 
     Raises:
-        OSError: the container is not there.
+        OSError: the container does not exist.
     """
     path = Path(container).absolute()
     state = path.stat()
@@ -156,17 +157,17 @@ def kept_of(container: str | Path) -> Path:
 
 
 IMAGES = "images"
-"""What the file is called that holds the images of a table, one behind the other, in its folder of `kept_of`."""
+"""Name of the file that holds the images of a table, one after the other, in its folder of `kept_of`."""
 
 
 @lru_cache(maxsize=4096)
 def _file_with_bytes(container: str) -> str:
-    """Return the file that the places of a container's members are in."""
+    """Return the file that the offsets of a container's members refer to."""
     return str(kept_of(container) / IMAGES) if container.endswith(PARQUET) else container
 
 
 def forget_places() -> None:
-    """Look anew where the bytes of containers are, as after one was replaced by another of its name."""
+    """Forget where the bytes of containers lie, for example after one was replaced by another of the same name."""
     _file_with_bytes.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""Images of the same pixels, found before splits are cut, so that none is known from its copy on the other side."""
+"""Images with identical pixels, found before splits are cut, so that no image has its copy in another split."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tlaam.utils.checksums import checksum, file_checksum
 from tlaam.utils.text import printable
 
 DECODED = 20_000
-"""Training images above which only equal files are found: to decode more of them takes longer than it is worth."""
+"""Training images above which only identical files are found: decoding more of them takes longer than it is worth."""
 
 Progress = Callable[[int, int], None]
-"""Called with the images done and their total."""
+"""Called with the number of images done and the total."""
 
 _Key = TypeVar("_Key", bound=Hashable)
-_BATCH = 256  # so many are handed to the threads at a time: an interrupt waits for no more
+_BATCH = 256  # images handed to the threads at a time: an interrupt waits for one batch at most
 _SIDE = 64
 _PIECE = 4096
 _JPEG = b"\xff\xd8\xff"
 
 
 def with_copies(images: LabelledImages, progress: Progress | None = None) -> LabelledImages:
-    """Return `images` with copies and near copies among its training images in its rule, unless they were looked for.
+    """Return `images` with the copies and near copies of its training images in its rule, unless already searched for.
 
-    Near copies are looked for among up to `DECODED` images.
+    Near copies are searched for only if there are at most `DECODED` training images.
 
     Args:
         images: the data set.
-        progress: called after every training image, once for copies and once for near ones.
+        progress: called after every training image, once for copies and once for near copies.
     """
     if images.rule.copies is not None:
         return images
@@ -49,7 +49,7 @@ def with_copies(images: LabelledImages, progress: Progress | None = None) -> Lab
 
 
 def find_near_copies(samples: Sequence[Sample], progress: Progress | None = None) -> list[list[Sample]]:
-    """Return the sets of images that near copies join, each of at least two (`tlaam.data.near_copies`)."""
+    """Return the sets of near copies (`tlaam.data.near_copies`), each of at least two images."""
     pairs = [match[:2] for match in near_copies(small_greys(samples, progress))]
     return [[samples[place] for place in members] for members in sets_of(len(samples), pairs)]
 
@@ -59,7 +59,7 @@ def _named(sets: Sequence[Sequence[Sample]]) -> tuple[tuple[str, ...], ...]:
 
 
 def contradictions(images: LabelledImages) -> str:
-    """Say how many pictures lie under several classes, as far as copies were looked for; an empty text for none."""
+    """Return a note on pictures that lie under several classes, as far as copies are known, or an empty string."""
     if not images.rule.copies:
         return ""
     labels = {name_checksum(sample.name): (sample.label, sample.name) for sample in images.samples}
@@ -75,12 +75,13 @@ def contradictions(images: LabelledImages) -> str:
 
 
 def find_copies(samples: Sequence[Sample], progress: Progress | None = None) -> list[list[Sample]]:
-    """Return the sets of images that show the same pixels, each of at least two.
+    """Return the sets of images with identical pixels, each of at least two.
 
-    Up to `DECODED` images they are compared as they are decoded, whatever their files: those of one width and height
-    by their header are decoded, JPEG files among themselves at a reduced size first, which is the same where all pixels
-    are, and only those that agree in full. Of more images only files that are equal byte for byte are found: those of
-    one size by a piece from their middle first, then by the checksum of all. Images that cannot be read have no copy.
+    Up to `DECODED` images are compared by their decoded pixels, whatever their files. Images whose headers give the
+    same width and height are decoded. JPEG files are first compared with one another at a reduced size, which is equal
+    if all pixels are; only those that agree are decoded in full. Of more images, only files that are equal byte for
+    byte are found: files of the same size are compared by a piece from their middle, then by the checksum of the whole
+    file. Images that cannot be read have no copy.
 
     Args:
         samples: the images.
@@ -110,14 +111,14 @@ def find_copies(samples: Sequence[Sample], progress: Progress | None = None) -> 
 def _narrowed(
     sets: Iterable[Sequence[Sample]], key: Callable[[Sample], _Key | None], note: Callable[[int], None] | None = None
 ) -> list[list[Sample]]:
-    """Return what is left of sets of images that may be equal, by something that equal ones have in common."""
+    """Divide sets of images by a key that equal images share, and return the parts of at least two images."""
     return [bucket for each in sets for bucket in _buckets(each, key, note).values() if len(bucket) > 1]
 
 
 def _buckets(
     samples: Sequence[Sample], key: Callable[[Sample], _Key | None], note: Callable[[int], None] | None = None
 ) -> dict[_Key, list[Sample]]:
-    """Return images by a key that is found in threads; those without one are left out."""
+    """Group images by a key that is computed in threads; images without a key are left out."""
     found: defaultdict[_Key, list[Sample]] = defaultdict(list)
     with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         for start in range(0, len(samples), _BATCH):
@@ -139,7 +140,7 @@ def _of_header(sample: Sample) -> tuple[int, int] | None:
 
 def _is_jpeg(sample: Sample) -> bool:
     try:
-        return piece_of(sample.source, 0, len(_JPEG)) == _JPEG and sample.is_whole  # what is not is cut at full size
+        return piece_of(sample.source, 0, len(_JPEG)) == _JPEG and sample.is_whole  # others are cut at full size
     except OSError:
         return False
 
@@ -161,7 +162,7 @@ def _digest(sample: Sample, max_side: int | None) -> str | None:
 
 
 def _of_file(sample: Sample) -> tuple[int, int, Window | None, bytes] | None:
-    """Return a file's size, what of it is the picture, and a piece from its middle."""
+    """Return a file's size, which part of it is the picture, and a piece from its middle."""
     try:
         source = sample.source
         size = size_of(source)

@@ -1,7 +1,7 @@
-"""Pixels of more than 8 bits a sample, in full: grey as Pillow gives it, colours from two passes over the file.
+"""Images with more than 8 bits per sample at full depth: grey as Pillow decodes it, colours from two passes.
 
-Pillow has no image of several 16-bit channels and gives the high bytes of such a file, in which what a 12-bit camera
-wrote is black. Its decoders can be told to give the low bytes, too.
+Pillow has no image mode with several 16-bit channels. It returns the high bytes of such a file, in which the picture of
+a 12-bit camera is black. Its decoders can be made to return the low bytes as well.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tlaam.data.depth import BITS, OVERSHOOT, Depth, Extent, Levels
 from tlaam.data.png import png_chunk
 
 Opener = Callable[[], AbstractContextManager[ImageFile.ImageFile]]
-"""Opens the same file once more."""
+"""Opens the same file again."""
 
-_PHOTOMETRIC, _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 262, 258, 277, 284, 339  # tags of TIFF
+_PHOTOMETRIC, _BITS, _CHANNELS, _PLANAR, _SAMPLE_FORMAT = 262, 258, 277, 284, 339  # TIFF tags
 _MOST = (281, 341)  # MaxSampleValue, SMaxSampleValue
 _WHITES = tuple(2**bits - 1 for bits in BITS)
 _UNSIGNED, _FLOATING = 1, 3
@@ -32,20 +32,20 @@ _SWAPPED = {"16L": "16B", "16B": "16L"}
 
 
 class UnreadDepth(Exception):
-    """Pixels that Pillow would decode to another picture."""
+    """Pixels that Pillow would decode to a wrong picture."""
 
 
 @dataclass(frozen=True)
 class DeepPixels:
-    """The samples of an image as they are written, and what its file says of them.
+    """The samples of an image as stored, and what its file declares about them.
 
     Attributes:
-        values: ``(H, W)`` or ``(H, W, 3)``, whole or floating-point numbers.
-        opacity: ``(H, W)`` of the numbers' type; None where all is opaque.
-        white: the declared white; None where the file declares none.
-        least_white: what white is not below, by the number of significant bits that the file declares.
+        values: ``(H, W)`` or ``(H, W, 3)``, integers or floating-point numbers.
+        opacity: ``(H, W)``, uint16; None if everything is opaque.
+        white: the declared white level; None if the file declares none.
+        least_white: lower bound of the white level, from the number of significant bits that the file declares.
         inverted: whether 0 is white.
-        premultiplied: whether colours have been multiplied by their opacity.
+        premultiplied: whether colours are multiplied by their opacity.
     """
 
     values: npt.NDArray[Any]
@@ -59,7 +59,7 @@ class DeepPixels:
     def extent(self) -> Extent:
         """The extent of the finite values."""
         is_fraction = self.values.dtype.kind == "f"
-        with np.errstate(invalid="ignore"):  # a signalling NaN is remarked on
+        with np.errstate(invalid="ignore"):  # a signalling NaN raises a warning
             finite = self.values[np.isfinite(self.values)] if is_fraction else self.values
         if not finite.size:
             return Extent(is_fraction=is_fraction)
@@ -67,13 +67,13 @@ class DeepPixels:
 
     @property
     def undeclared(self) -> Extent | None:
-        """What the file leaves to its data set: the extent of its values, or None where it declares white."""
+        """The extent of the values if the file leaves white to its data set; None if it declares white."""
         if self._declared() is not None:
             return None
         return replace(self.extent, high=max(self.extent.high, self.least_white)) if self.extent else self.extent
 
     def levels(self, depth: Depth) -> Levels:
-        """Return black and white: as declared, else of the data set, else by itself."""
+        """Return black and white: as the file declares them, else those of the data set, else the image's own."""
         white = self._declared()
         if white is not None:
             return 0.0, white
@@ -81,7 +81,7 @@ class DeepPixels:
         return known or (self.undeclared or self.extent).levels()
 
     def to_8_bit(self, depth: Depth) -> Image.Image:
-        """Return the picture: grey, RGB, or RGBA with the opacity not yet applied. NaN is black."""
+        """Return the picture in 8 bits: grey, RGB, or RGBA with the opacity not yet applied. NaN becomes black."""
         black, white = self.levels(depth)
         values = self.values
         if self.premultiplied and self.opacity is not None:
@@ -97,7 +97,7 @@ class DeepPixels:
         return picture
 
     def _opaque(self, white: float) -> float:
-        """Return what is fully opaque: the white of the colours, or that of the container where it is above."""
+        """Return the level of full opacity: the white of the colours, or that of the container if any is above it."""
         assert self.opacity is not None
         return white if self.opacity.max(initial=0) <= white else 65535.0
 
@@ -107,22 +107,22 @@ class DeepPixels:
 
 
 def read_deep(image: ImageFile.ImageFile, again: Opener) -> DeepPixels | None:
-    """Decode an image that has more than 8 bits a sample; None of any other, which is left as it was opened.
+    """Decode an image with more than 8 bits per sample; return None for any other, which is left as opened.
 
     Args:
-        image: opened, and not loaded yet.
-        again: opens it again.
+        image: opened, but not loaded yet.
+        again: opens the same file again.
 
     Raises:
-        UnreadDepth: its samples are laid out in a way that cannot be decoded to the right picture.
-        OSError, ValueError and others: as of Pillow.
+        UnreadDepth: its samples are laid out in a way that cannot be decoded correctly.
+        OSError, ValueError and others: raised by Pillow.
     """
     mode = _sample_layout(image)
     least, declared = _significant_bits(image), declared_of(image)
     if is_deep_grey(image):
         _decode_as(image, mode)
         return grey_pixels(image, declared, least_white=_white_of(least))
-    if mode == "LA;16B":  # of 4 bytes a pixel: the grey level's high and low one, and the opacity's
+    if mode == "LA;16B":  # 4 bytes per pixel: the high and low byte of the grey level, then of the opacity
         _decode_as(image, "RGBA")
         parts = np.asarray(image).astype(np.uint16)
         grey = parts[..., 0] << 8 | parts[..., 1]
@@ -132,7 +132,7 @@ def read_deep(image: ImageFile.ImageFile, again: Opener) -> DeepPixels | None:
         return None
     high = _NATIVE if order == "16N" else order
     plain = "RGBA" if channels == "RGBa" else channels
-    transparent = image.info.get("transparency")  # of all 16 bits
+    transparent = image.info.get("transparency")  # in full 16 bits
     with again() as low_bytes:
         _decode_as(low_bytes, f"{plain};{_SWAPPED[high]}")
         low = np.asarray(low_bytes)
@@ -152,7 +152,7 @@ def is_deep_grey(image: Image.Image) -> bool:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a file says of its samples: white, where it says one; whether 0 is white; whether numbers are unsigned."""
+    """What a file declares of its samples: white, if it names it; whether 0 is white; whether integers are unsigned."""
 
     white: float | None = None
     inverted: bool = False
@@ -160,9 +160,9 @@ class Declared:
 
 
 def declared_of(image: Image.Image) -> Declared:
-    """Return what the file says that an image is opened from; nothing for one that is made in memory.
+    """Return what the file of an opened image declares; an image made in memory declares nothing.
 
-    A number of bits below the container's is a declaration, and so is a largest value of 2^n - 1; any other largest
+    A number of bits below the container's is a declaration, and so is a largest value of 2^n - 1. Any other largest
     value is a statistic of the image (TIFF 6.0, MaxSampleValue: "not to be used to affect the visual appearance").
     """
     if image.format in ("PPM", "JPEG2000") and image.mode != "F":
@@ -179,9 +179,9 @@ def declared_of(image: Image.Image) -> Declared:
 
 
 def grey_pixels(image: Image.Image, declared: Declared, *, least_white: float = 0.0) -> DeepPixels:
-    """Return the pixels of a deep grey image that is loaded."""
+    """Return the pixels of a deep grey image that has been loaded."""
     values: npt.NDArray[Any] = np.asarray(image)
-    if declared.unsigned and values.dtype == np.int32:  # Pillow's whole numbers are signed
+    if declared.unsigned and values.dtype == np.int32:  # Pillow's integers are signed
         values = values.view(np.uint32)
     transparent = image.info.get("transparency")
     opacity = None
@@ -191,14 +191,14 @@ def grey_pixels(image: Image.Image, declared: Declared, *, least_white: float = 
 
 
 def _scaled(values: npt.NDArray[Any], black: float, white: float) -> npt.NDArray[np.uint8]:
-    """Map black to 0 and white to 255, and what lies outside to these; NaN is black."""
+    """Map black to 0 and white to 255, clipping values outside; NaN becomes black."""
     levels: npt.NDArray[np.float64]
     if values.dtype == np.uint16:
         levels = (np.arange(65536, dtype=np.float64) - black) * (255.0 / (white - black))
         table: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
         picked: npt.NDArray[np.uint8] = table[values]
         return picked
-    with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is remarked on when it is turned
+    with np.errstate(invalid="ignore", over="ignore"):  # converting a signalling NaN raises a warning
         levels = (values.astype(np.float64) - black) * (255.0 / (white - black))
         levels = np.nan_to_num(levels, nan=0.0, posinf=255.0, neginf=0.0)
     rounded: npt.NDArray[np.uint8] = np.rint(levels.clip(0, 255)).astype(np.uint8)
@@ -210,11 +210,12 @@ def _white_of(bits: int | None) -> float:
 
 
 def _sample_layout(image: ImageFile.ImageFile) -> str:
-    """Return how the samples lie in the file, in Pillow's words, as ``RGB;16B``; ``planes;16L`` of one channel behind
-    the other; an empty string where Pillow has none.
+    """Return how the file stores the samples, in Pillow's terms, such as ``RGB;16B``.
+
+    One channel after the other is ``planes;16L``. The string is empty if Pillow has no term.
 
     Raises:
-        UnreadDepth: the channels lie in planes of which Pillow would read 8 bits.
+        UnreadDepth: the channels are stored in planes, of which Pillow would read 8 bits.
     """
     arguments: list[Any] = [tile[3] for tile in image.tile]
     modes = {str(given if isinstance(given, str) else given[0]) for given in arguments if given}
@@ -232,7 +233,7 @@ def _sample_layout(image: ImageFile.ImageFile) -> str:
 
 
 def _decode_as(image: ImageFile.ImageFile, layout: str) -> None:
-    """Load an image with its samples laid out so, whatever its file says."""
+    """Load an image as if its samples had this layout, whatever its file says."""
     tiles: list[Any] = []
     given: Any
     for tile in image.tile if layout else ():
@@ -246,7 +247,7 @@ def _decode_as(image: ImageFile.ImageFile, layout: str) -> None:
 
 
 def _significant_bits(image: ImageFile.ImageFile) -> int | None:
-    """Return the number of bits that an ``sBIT`` chunk of a PNG says to be significant; None where none does."""
+    """Return the number of significant bits that the ``sBIT`` chunk of a PNG declares; None if there is none."""
     if image.format != "PNG":
         return None
     given = png_chunk(image, b"sBIT", before=b"IDAT", most=5)  # a number for each channel
@@ -257,7 +258,7 @@ def _significant_bits(image: ImageFile.ImageFile) -> int | None:
 
 
 def _numbers(given: object) -> tuple[float, ...]:
-    """Return what a tag holds as numbers; nothing where it holds something else."""
+    """Return the content of a tag as numbers; empty if it holds anything else."""
     values = given if isinstance(given, tuple) else (given,)
     return tuple(float(value) for value in values if isinstance(value, (int, float)))
 

@@ -1,7 +1,7 @@
-"""Which levels are black and white in images deeper than 8 bits, where the files do not say so themselves.
+"""Black and white levels of images with more than 8 bits whose files do not declare them.
 
-A container of 16 or 32 bits says nothing: cameras of 12 bits write 0…4095 into 16. What is white is therefore a fact of
-a data set, found from all its images and kept with the model; a range of each image's own would brighten the night.
+A container of 16 or 32 bits does not say what is white: cameras of 12 bits write 0…4095 into 16. White is therefore a
+property of the data set, found from all its images and kept with the model; a range per image would brighten the night.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 Levels = tuple[float, float]
-"""What is black and what is white."""
+"""The levels that are black and white, ``(black, white)``."""
 
 BITS = (8, 10, 12, 14, 16)
-"""Depths that whole numbers are taken for: the smallest that holds them all."""
+"""Bit depths assumed for integers: the smallest that holds them all."""
 
 _FRACTION_WHITES = (1, *(2**bits - 1 for bits in BITS))
 OVERSHOOT = 1 / 16
-"""Of white: what interpolation leaves above it, and a subtracted background below black."""
-_LEAST_OF_255 = 16  # fractions from 0 to less than this are no 8-bit levels, and no 0…1 either
+"""Share of white by which interpolation may overshoot it, and a subtracted background may fall below black."""
+_LEAST_OF_255 = 16  # floating-point maxima below this belong neither to 8-bit levels nor to 0…1
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Black and white of images that declare neither, by the kind of their numbers.
+    """Black and white of images that declare neither, by the type of their numbers.
 
     Attributes:
-        whole: of whole numbers; None where the data set has none such, so that an image goes by its own.
-        fractions: of floating-point numbers, likewise.
+        whole: levels of integers; None if the data set has none, so that an image uses its own.
+        fractions: likewise, levels of floating-point numbers.
 
     >>> Depth.of([Extent(0, 3000), Extent(12, 4001)])
     Depth(whole=(0.0, 4095.0), fractions=None)
@@ -40,7 +40,7 @@ class Depth:
 
     @classmethod
     def of(cls, extents: Iterable[Extent]) -> Depth:
-        """Return what holds all images of a data set, given by their extents."""
+        """Return the levels that hold all images of a data set, given their extents."""
         whole, fractions = Extent(), Extent(is_fraction=True)
         for extent in extents:
             if extent.is_fraction:
@@ -53,13 +53,13 @@ class Depth:
         return self != Depth()
 
     def __str__(self) -> str:
-        """Say it in words: ``12 bits (0…4095)``."""
+        """Return the levels in words: ``12 bits (0…4095)``."""
         parts = [_in_words(self.whole)] if self.whole else []
         parts += [f"{self.fractions[0]:g}…{self.fractions[1]:g} in floating point"] if self.fractions else []
         return " and ".join(parts)
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return plain values for JSON; what is not known is left out."""
+        """Return plain values for JSON; unknown levels are left out."""
         known = {"whole": self.whole, "fractions": self.fractions}
         return {name: list(levels) for name, levels in known.items() if levels is not None}
 
@@ -80,7 +80,7 @@ class Extent:
     """The smallest and the largest finite value of an image, or of many.
 
     Attributes:
-        low, high: these values; the first is above the second where there is none.
+        low, high: these values; the first is above the second if there are none.
         is_fraction: whether they are floating-point numbers.
     """
 
@@ -93,10 +93,10 @@ class Extent:
         return Extent(min(self.low, other.low), max(self.high, other.high), self.is_fraction)
 
     def levels(self) -> Levels:
-        """Return black and white of all values within: those of the smallest depth that holds them.
+        """Return black and white for these values: those of the smallest depth that holds them.
 
-        Values that leave every depth, and those well below 0, have no known black and white: from the smallest to the
-        largest of them.
+        Black and white are unknown if values exceed every depth or lie well below 0. They are then the smallest and the
+        largest value.
         """
         if not self:
             return 0.0, 1.0
@@ -115,7 +115,7 @@ class Extent:
 
 
 LEGACY = Depth(whole=(0.0, 65535.0))
-"""Of models and runs of versions that took all whole numbers for 16 bits: they learnt from such pictures."""
+"""Levels of models and runs of versions that took all integers for 16 bits: they learnt from such pictures."""
 
 
 def _in_words(levels: Levels) -> str:

@@ -32,23 +32,22 @@ def is_class_folders(root: Path) -> bool:
 
 
 def read_folder(root: str | Path, *, strict: bool = True, depth: int | None = None) -> LabelledImages:
-    """Read class folders, either flat or with one level of split folders above.
+    """Read class folders, either flat or below one level of split folders.
 
-    The name of a folder is its class (`tlaam.data.names.clean_name`); images are found at any depth below it. Other
-    names of the splits are those of `SPLIT_NAMES`. Classes are the union over the splits, sorted by name. Without split
-    folders all images are training images (`tlaam.data.split` cuts the other splits). Hidden entries are ignored.
-    Folders that are neither splits nor classes (`tlaam.data.arrangement`), images beside class folders and files that
-    are no images are left out, and `LabelledImages.notes` says so. A link that leads back into its own folder is
-    followed once.
+    The name of a folder is its class (`tlaam.data.names.clean_name`); images at any depth below it belong to it. Splits
+    may be spelt as in `SPLIT_NAMES`. Classes are the union over the splits, sorted by name. Without split folders, all
+    images are training images (`tlaam.data.split` cuts the other splits). Hidden entries are ignored. Folders that are
+    neither splits nor classes (`tlaam.data.arrangement`), images beside class folders and files that are not images are
+    left out, and `LabelledImages.notes` says so. A link that leads back into its own folder is followed once.
 
     Args:
         strict: refuse empty class folders and classes that cannot be learned (`require_usable_classes`).
-        depth: how deep below the data set or its splits the class folders lie; None: directly, unless those seem to be
-            folders of classes (`tlaam.data.class_depth`).
+        depth: depth of the class folders below the data set or its splits. None: directly below, unless these seem to
+            be folders of classes (`tlaam.data.class_depth`).
 
     Raises:
-        DataError: `root` is no folder or holds no class folders, it is not certain which of its folders are classes, or
-            split folders and class folders are mixed; where `strict`, also a class folder holds no image, there is only
+        DataError: `root` is not a folder or holds no class folders, it is unclear which of its folders are classes, or
+            split folders and class folders are mixed. If `strict`, also: a class folder holds no image, there is only
             one class, or a class has no training images.
     """
     root = Path(root)
@@ -85,7 +84,7 @@ def class_folders(root: Path, depth: int | None = None) -> list[tuple[Split, Pat
     """Return the class folders of a data set, each with its split, in the order in which they are read.
 
     Raises:
-        DataError: as `read_folder` with ``strict=False``.
+        DataError: see `read_folder` with ``strict=False``.
     """
     if not root.is_dir():
         raise DataError(f"'{root}' is not a folder; class folders are expected in it, one for each class.")
@@ -99,17 +98,17 @@ def class_folders(root: Path, depth: int | None = None) -> list[tuple[Split, Pat
 
 
 def depth_of(images: LabelledImages) -> int | None:
-    """Return at which depth the classes of a data set were asked for."""
+    """Return the depth at which the classes of a data set were requested, or None if none was."""
     return int(images.option.removeprefix("depth=")) if images.option.startswith("depth=") else None
 
 
 def has_split_folders(root: Path) -> bool:
-    """Whether one of the folders in `root` is called as the training split (in any case)."""
+    """Whether one of the folders in `root` has a name of the training split (in any letter case)."""
     return any(split_of(folder.name) == "train" for folder in visible_folders(root))
 
 
 def unsupported_files(top: Path) -> dict[str, int]:
-    """Count the pictures at any depth below `top` whose type is not read, such as HEIC photos.
+    """Count the pictures of an unsupported type, such as HEIC photos, at any depth below `top`.
 
     Returns:
         The number of files for each ending of `UNSUPPORTED_SUFFIXES` (lower case) that occurs, sorted by ending.
@@ -123,14 +122,14 @@ def unsupported_files(top: Path) -> dict[str, int]:
 
 
 def unsupported_types(counts: Mapping[str, int]) -> str:
-    """Say what `unsupported_files` found, as in ``12 files of type .heic``; an empty string for nothing."""
+    """Describe what `unsupported_files` found, as in ``12 files of type .heic``; an empty string for nothing."""
     return " and ".join(
         f"{number} file{'' if number == 1 else 's'} of type {suffix}" for suffix, number in counts.items()
     )
 
 
 def _notes(root: Path, depth: int) -> Iterator[str]:
-    """Yield what is left out beside the class folders, a line each."""
+    """Yield a line for everything beside the class folders that is left out."""
     arrangement = arranged(root)
     for folder, reason in arrangement.left_out:
         count = sum(1 for _ in image_files(folder))
@@ -157,7 +156,7 @@ def _no_image_in(folder: Path) -> str:
 
 
 def _class_folders_inside(folder: Path) -> Path | None:
-    """Return `folder`, or the only folder inside it and so on, if it holds several folders of images; else None."""
+    """Descend through single folders and return the one that holds several folders of images, or None."""
     while not images_directly_in(folder):
         inside = [inner for inner in visible_folders(folder) if holds_images(inner)]
         if len(inside) != 1:

@@ -1,4 +1,4 @@
-"""Folds: parts of a data set of which each is held out in its turn, so that every image is once not learnt from."""
+"""Folds: parts of a data set that are held out in turn, so that each image is held out exactly once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tlaam.utils.checksums import checksum
 def stratified_folds(
     labels: Sequence[int], names: Sequence[str], count: int, *, seed: int = 0, groups: Sequence[Hashable] | None = None
 ) -> NDArray[np.int64]:
-    """Return the fold of each image, ``(N,)``: classes are spread evenly, and no group is on two sides.
+    """Return the fold of each image, ``(N,)``: classes are spread evenly, and each group lies in one fold.
 
-    The same names, groups and seed give the same folds, in whatever order the images are listed.
+    The same names, groups and seed give the same folds, regardless of the order of the images.
 
     Args:
         labels: class index of each image.
-        names: of each image, by which it is drawn.
-        count: how many folds.
-        seed: of the draw.
-        groups: images of one group stand in one fold together; by default each image is a group of its own.
+        names: name of each image, by which it is drawn.
+        count: number of folds.
+        seed: seed of the draw.
+        groups: group of each image; images of one group are in the same fold. By default each image is its own group.
 
     >>> stratified_folds([0, 0, 1, 1], ["a", "b", "c", "d"], 2).reshape(2, 2).sum(1).tolist()
     [1, 1]
@@ -35,7 +35,7 @@ def stratified_folds(
     def rank(places: list[int]) -> tuple[int, str, str]:
         name = min(names[place] for place in places)
         drawn = checksum(f"folds\0{seed}\0{name}".encode("utf-8", "surrogateescape"))
-        return -len(places), drawn, name  # large groups first: small ones even out what they leave
+        return -len(places), drawn, name  # large groups first: small ones then even out the folds
 
     folds = np.empty(len(labels), dtype=np.int64)
     of_class: list[Counter[int]] = [Counter() for _ in range(count)]

@@ -1,7 +1,7 @@
-"""Groups: images that must never stand on two sides of a cut, such as photographs of one animal, or copies.
+"""Groups: images that must stay on the same side of every cut, such as photographs of one animal, or copies.
 
-Sources of groups are a manifest's column ``group``, a regular expression on names, equal pixels (`tlaam.data.copies`)
-and nearly equal pictures (`tlaam.data.near_copies`). An image that two of them name joins both groups into one.
+Groups come from a manifest's column ``group``, a regular expression on names, identical pixels (`tlaam.data.copies`)
+and nearly identical pictures (`tlaam.data.near_copies`). An image that belongs to two groups joins them into one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from tlaam.errors import ConfigError, DataError
 
 
 def groups_of(samples: Sequence[Sample], *also: Sequence[Hashable | None]) -> list[Hashable]:
-    """Return the group of each sample, ``(N,)``: the first of its images' names, as they are sorted.
+    """Return the group of each sample, ``(N,)``: the first of its images' names in sorted order.
 
-    Images of one `Sample.group` are in one group, those with equal values of any of `also`, those of one name, and
-    whatever is tied together by others between them.
+    Images are in one group if they have the same `Sample.group`, equal values in any of `also`, or the same name, or if
+    other images connect them.
 
     Args:
-        samples: the images, in whatever order; it changes no group.
-        also: further values, one a sample, such as checksums of pixels; None ties to nothing.
+        samples: the images; their order changes no group.
+        also: further values, one per sample, such as checksums of pixels; None connects to nothing.
 
     >>> images = [Sample(name, name, 0, "train", group=group) for name, group in [("a", "x"), ("b", "x"), ("c", None)]]
     >>> groups_of(images)
@@ -65,14 +65,14 @@ def with_rule(
 
     Args:
         images: the data set.
-        group: regular expression, searched in `Sample.name`. The group is its first capture group, or all that it
-            matches where it has none; an image in which it finds nothing, or an empty text, is a group of its own.
-        fold: which fold is held out, and of how many: (2, 5).
-        copies: images of the same pixels (`tlaam.data.split_rule.SplitRule`); None: they are still to be looked for.
-        near: likewise of nearly the same picture.
+        group: regular expression, searched in `Sample.name`. The group is its first capture group, or the whole match
+            if it has none. An image without a match, or with an empty one, is a group of its own.
+        fold: the fold to hold out, and the number of folds: (2, 5).
+        copies: images with identical pixels (`tlaam.data.split_rule.SplitRule`); None: not searched for yet.
+        near: likewise, images with nearly the same picture.
 
     Raises:
-        ConfigError: `group` is no regular expression, finds nothing in any training image, or the same in all of them.
+        ConfigError: `group` is not a regular expression, finds nothing in any training image, or the same in all.
         DataError: there are fewer groups than folds.
     """
     if group is not None:
@@ -84,9 +84,9 @@ def with_rule(
 
 
 def grouped(images: LabelledImages) -> LabelledImages:
-    """Return `images` with the training images' groups joined: what they say, the rule's pattern, (near) copies.
+    """Return `images` with its training images' groups joined: their own, those of the rule's pattern, (near) copies.
 
-    `Sample.group` is then the first name of the group (`groups_of`), None of an image that is a group of its own.
+    `Sample.group` is then the first name of the group (`groups_of`), or None for an image that is its own group.
     """
     train, rule = images.split("train"), images.rule
     also: list[Sequence[Hashable | None]] = [_matches(train, rule.group)] if rule.group else []
@@ -107,7 +107,7 @@ def grouped(images: LabelledImages) -> LabelledImages:
 
 
 def require_folds(images: LabelledImages, count: int) -> None:
-    """Check that training images can be spread over folds, none of them empty.
+    """Check that training images can be spread over folds so that none is empty.
 
     Raises:
         DataError: there are fewer groups than folds.
@@ -121,7 +121,7 @@ def require_folds(images: LabelledImages, count: int) -> None:
 
 
 def _require_telling(images: LabelledImages, pattern: str) -> None:
-    """Check that a pattern tells groups of training images apart."""
+    """Check that a pattern distinguishes groups of training images."""
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
@@ -139,7 +139,7 @@ def _require_telling(images: LabelledImages, pattern: str) -> None:
 
 
 def _matches(samples: Sequence[Sample], pattern: str) -> list[str | None]:
-    """Return what a pattern finds in each name; None where that is nothing."""
+    """Return what a pattern finds in each name, or None if it finds nothing."""
     search, captures = re.compile(pattern).search, re.compile(pattern).groups > 0
     found = (search(sample.name) for sample in samples)
     return [(match[1 if captures else 0] or None) if match else None for match in found]

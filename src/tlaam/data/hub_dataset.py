@@ -1,6 +1,6 @@
-"""Objects of Hugging Face's `datasets`: a `Dataset`, or a `DatasetDict` of splits, with its images as they are stored.
+"""Objects of Hugging Face's `datasets`: a `Dataset`, or a `DatasetDict` of splits, with its images as stored.
 
-They are told by what they have, so `datasets` need not be installed.
+They are recognised by their attributes, so `datasets` need not be installed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class _Part:
 
 
 class HubDataset:
-    """The labelled images of such an object.
+    """The labelled images of a Hugging Face data set.
 
     Args:
-        source: it.
+        source: the `Dataset` or `DatasetDict`.
 
     Attributes:
-        notes: what is left out, a line each.
+        notes: what is left out, one line each.
 
     Raises:
-        DataError: its columns are not certain, or a split has another name than those known.
+        DataError: its columns are ambiguous, or a split has an unknown name.
     """
 
     def __init__(self, source: Any) -> None:
@@ -58,7 +58,7 @@ class HubDataset:
                 self._parts.append(part)
 
     def __iter__(self) -> Iterator[tuple[bytes | Path, str, Split | None]]:
-        """Yield each image's file, its bytes or where it lies, with its class's name and its split."""
+        """Yield each image as bytes or as the path of its file, with its class name and its split."""
         for part in self._parts:
             where = "" if part.split is None else f" of split {part.split}"
             for number, row in enumerate(part.rows):
@@ -70,17 +70,17 @@ class HubDataset:
 
 
 def is_hub_dataset(source: Any) -> bool:
-    """Whether an object is one of `datasets` that has a column of images."""
+    """Whether an object is a Hugging Face data set with a column of images."""
     if isinstance(source, Mapping):
         return bool(source) and all(map(_is_dataset, source.values()))
     return _is_dataset(source)
 
 
 def refuse_stream(source: Any) -> None:
-    """Refuse what yields images one by one and cannot be asked for one of them.
+    """Refuse data sets that yield images one by one and cannot be indexed.
 
     Raises:
-        InputError: it does.
+        InputError: `source` is such a data set.
     """
     several = list(source.values()) if isinstance(source, Mapping) else [source]
     if any(hasattr(one, "features") and not hasattr(one, "__len__") and hasattr(one, "__iter__") for one in several):

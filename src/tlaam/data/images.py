@@ -1,4 +1,4 @@
-"""Read an image file as RGB pixels, whatever its format, mode and orientation. The only place that decodes."""
+"""Reading image files as RGB pixels, whatever their format, mode and orientation. The only place that decodes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ IMAGE_SUFFIXES = frozenset(
         *(".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
     )
 )
-"""File name endings (lower case) that are taken for images when a folder is searched."""
+"""Suffixes (lower case) of files that are taken for images when a folder is searched."""
 
 HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
-"""File name endings (lower case) of what phones write; read with the extra ``heif`` (`reads_heif`)."""
+"""Suffixes (lower case) of photographs that phones write; read with the extra ``heif`` (`reads_heif`)."""
 
 ARCHIVE_SUFFIXES = frozenset((".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".parquet"))
-"""Endings of files that may hold images and are none themselves."""
+"""Suffixes of files that may contain images but are not images themselves."""
 
 UNSUPPORTED_SUFFIXES = HEIF_SUFFIXES | frozenset(
     (
@@ -43,13 +43,14 @@ UNSUPPORTED_SUFFIXES = HEIF_SUFFIXES | frozenset(
         *(".nef", ".arw", ".orf", ".rw2", ".raf"),
     )
 )
-"""File name endings (lower case) of pictures that are not read unless their content is that of another format
-(`is_disguised`): to be mentioned rather than overlooked."""
+"""Suffixes (lower case) of pictures that are not read unless their content is of another format (`is_disguised`).
+
+They are mentioned rather than overlooked."""
 
 MAX_PIXELS = 300_000_000
-"""Images of more pixels are refused. Pillow's own, lower limit applies as well unless the caller has lifted it."""
+"""Images with more pixels are refused. Pillow's own, lower limit also applies unless the caller has lifted it."""
 
-# Only formats that hold pixels behind a clear signature: Pillow would also hand PostScript to an interpreter.
+# Only formats with pixels behind a clear signature: Pillow would also pass PostScript to an interpreter.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 _EXIF_ORIENTATION, _EXIF_OF_SHOT, _EXIF_OF_PLACE = 0x0112, 0x8769, 0x8825
@@ -66,10 +67,10 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageBytes:
-    """An image file that is held in memory, such as one that was uploaded.
+    """An image file that is held in memory, such as an upload.
 
     Attributes:
-        name: what messages call it; nothing is looked up by it.
+        name: its name in messages; nothing is looked up by it.
         content: the file's bytes.
     """
 
@@ -81,16 +82,16 @@ class ImageBytes:
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, as of a `Path`."""
+        """The suffix of its name, as for a `Path`."""
         dot = self.name.rfind(".")
         return self.name[dot:] if dot > 0 else ""
 
 
 class ImageError(DataError):
-    """One image file cannot be read; the message names the file, the fault and a remedy."""
+    """An image file cannot be read; the message names the file, the fault and a remedy."""
 
     fault: str = ""
-    """The fault alone, in short, for lists that name the file already."""
+    """The fault alone, in short, for lists that already name the file."""
 
 
 def load_image(
@@ -98,16 +99,16 @@ def load_image(
 ) -> Image.Image:
     """Decode one image file to 8-bit RGB.
 
-    EXIF orientation is applied, transparency lies on white, samples of more than 8 bits are scaled from black to white
-    (`tlaam.data.depth`), and animations give their first frame. The result holds no open file and no metadata.
+    EXIF orientation is applied, and transparency is laid on white. Samples of more than 8 bits are scaled from black to
+    white (`tlaam.data.depth`). An animation yields its first frame. The result holds no open file and no metadata.
 
     Args:
-        path: a regular file in one of the common formats, one inside a container (`tlaam.data.container`), or one in
+        path: a regular file in one of the common formats, a file inside a container (`tlaam.data.container`), or one in
             memory; its content counts, not its suffix.
         max_side: if the longer side has more pixels than this, reduce the image to it with antialiasing, keeping the
-            aspect ratio. JPEG files are then already decoded at a reduced size, which is several times faster.
-        depth: black and white of samples of more than 8 bits whose file does not declare them, of the data set that the
-            image belongs to, or of the model. By default the image is taken for a data set of its own.
+            aspect ratio. JPEG files are then decoded at a reduced size, which is several times faster.
+        depth: black and white levels of the data set or model, for samples of more than 8 bits whose file does not
+            declare them. By default the image is treated as a data set of its own.
 
     Returns:
         An image of mode ``RGB``.
@@ -130,7 +131,7 @@ def load_image(
             target = target[::-1]  # some Pillow versions turn a TIFF upright only while they decode it
         rgb = to_rgb(image) if deep is None else to_rgb(deep.to_8_bit(depth or Depth()))
         if rgb.size != target:
-            # Where the reduced size is no whole number, its last row and column hold only a part of a pixel's worth.
+            # If the reduced size is not a whole number, its last row and column cover only a part of a pixel.
             window = reduced[1] if reduced is not None else None
             rgb = rgb.resize(target, Image.Resampling.BICUBIC, window)
         turn = _UPRIGHT.get(_orientation(image))
@@ -141,10 +142,10 @@ def load_image(
 
 
 def load_deep(path: str | Path | Member | ImageBytes) -> DeepPixels | None:
-    """Decode one image file of more than 8 bits a sample, as its samples are written; None of any other.
+    """Decode an image file with more than 8 bits per sample to its samples as stored; return None for any other.
 
     Raises:
-        ImageError: as of `load_image`.
+        ImageError: see `load_image`.
     """
     file = _file(path)
     with _opened(file) as image:
@@ -152,18 +153,18 @@ def load_deep(path: str | Path | Member | ImageBytes) -> DeepPixels | None:
 
 
 def load_levels(path: str | Path | Member | ImageBytes) -> npt.NDArray[np.uint8]:
-    """Decode a mask: the 8-bit grey levels of its pixels as they are written, or their indices where it has a palette.
+    """Decode a mask: the 8-bit grey levels of its pixels as stored, or their indices if it has a palette.
 
-    EXIF orientation is applied, as `load_image` applies it.
+    EXIF orientation is applied, as in `load_image`.
 
     Args:
-        path: as for `load_image`.
+        path: see `load_image`.
 
     Returns:
         ``(H, W)``.
 
     Raises:
-        ImageError: as `load_image`, or the pixels are deeper than 8 bits.
+        ImageError: see `load_image`; also raised if the pixels are deeper than 8 bits.
     """
     with _opened(_file(path)) as image:
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
@@ -178,12 +179,12 @@ def image_size(path: str | Path | Member | ImageBytes) -> tuple[int, int]:
     """Return ``(width, height)`` in pixels as `load_image` would give them, reading only the header.
 
     Raises:
-        ImageError: as `load_image`, except that damage behind the header goes unnoticed.
+        ImageError: see `load_image`, except that damage after the header goes unnoticed.
     """
     with _opened(_file(path)) as image:
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            # The size on opening is upright or not, depending on the version of Pillow; the tags are as stored.
+            # Whether the size is upright on opening depends on Pillow's version; the tags are as stored.
             width, height = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
         if _orientation(image) >= 5:
             width, height = height, width
@@ -191,7 +192,7 @@ def image_size(path: str | Path | Member | ImageBytes) -> tuple[int, int]:
 
 
 class Exif(NamedTuple):
-    """EXIF metadata by tag, as their file has them: of the image, of how it was taken, and of where."""
+    """EXIF metadata by tag, as stored in the file: of the image, of how it was taken, and of where."""
 
     image: dict[int, Any]
     shot: dict[int, Any]
@@ -199,16 +200,16 @@ class Exif(NamedTuple):
 
 
 def load_exif(path: str | Path | Member | ImageBytes) -> Exif:
-    """Return the EXIF metadata of an image file, reading only its header; a block that is damaged is empty.
+    """Return the EXIF metadata of an image file, reading only its header; a damaged block is empty.
 
     Raises:
-        ImageError: as of `image_size`.
+        ImageError: see `image_size`.
     """
     with _opened(_file(path)) as image:
         exif = _exif(image) or Image.Exif()
 
         def block(tag: int) -> dict[int, Any]:
-            try:  # while the file is open: some formats are read as they are asked
+            try:  # while the file is open: some formats read a block only on request
                 return dict(exif if tag == 0 else exif.get_ifd(tag))
             except Exception:  # Pillow raises many kinds here
                 return {}
@@ -227,10 +228,10 @@ def _file(path: str | Path | Member | ImageBytes) -> Path | Member | ImageBytes:
 
 
 def require_jpeg(content: bytes, max_side: int) -> None:
-    """Check that bytes are a JPEG file that decodes, neither side longer than `max_side` pixels.
+    """Check that bytes are a JPEG file that can be decoded, with neither side longer than `max_side` pixels.
 
     Raises:
-        DataError: they are something else.
+        DataError: they are not.
     """
     try:
         with Image.open(BytesIO(content), formats=["JPEG"]) as image:
@@ -245,7 +246,7 @@ def require_jpeg(content: bytes, max_side: int) -> None:
 
 @contextmanager
 def _opened(path: Path | Member | ImageBytes) -> Iterator[ImageFile.ImageFile]:
-    """Open an image, close it whatever happens, and turn every fault met inside the block into an `ImageError`."""
+    """Open an image, close it in any case, and turn every fault inside the block into an `ImageError`."""
     try:
         _require_regular_file(path)
         Image.init()
@@ -282,16 +283,16 @@ def _opened(path: Path | Member | ImageBytes) -> Iterator[ImageFile.ImageFile]:
 
 
 def reads_heif() -> bool:
-    """Return whether HEIC photographs can be decoded: by pi-heif, or by what the caller has registered with Pillow."""
+    """Return whether HEIC photographs can be decoded, by pi-heif or by an opener registered with Pillow."""
     return "HEIF" in Image.OPEN or find_spec("pi_heif") is not None
 
 
 def is_disguised(path: Path | str) -> bool:
-    """Return whether a file of one of `UNSUPPORTED_SUFFIXES` is an image that is read, as by its content it is."""
+    """Return whether a file with one of `UNSUPPORTED_SUFFIXES` has the content of an image that can be read."""
     suffix, found = Path(path).suffix.lower(), signature_of(path)
-    if found is None or found == "HEIF":  # a damaged one is to be reported
+    if found is None or found == "HEIF":  # a damaged file must be reported
         return suffix in HEIF_SUFFIXES and reads_heif()
-    return found != "TIFF" or suffix in HEIF_SUFFIXES  # a raw photograph is a TIFF, too
+    return found != "TIFF" or suffix in HEIF_SUFFIXES  # raw photographs are TIFF files, too
 
 
 def _signature(path: Path | Member | ImageBytes) -> str | None:
@@ -299,7 +300,7 @@ def _signature(path: Path | Member | ImageBytes) -> str | None:
 
 
 def _identified(path: Path | Member | ImageBytes, stream: IO[bytes], formats: list[str]) -> ImageFile.ImageFile:
-    """Open a file as what its beginning says, of these formats or HEIF."""
+    """Open a file as the format that its first bytes indicate: one of these formats, or HEIF."""
     found = signature(stream.read(LENGTH))
     stream.seek(0)
     if found == "HEIF":
@@ -309,7 +310,7 @@ def _identified(path: Path | Member | ImageBytes, stream: IO[bytes], formats: li
 
 
 def _require_heif(path: Path | Member | ImageBytes) -> None:
-    """Let Pillow open HEIC photographs."""
+    """Register an opener of HEIC photographs with Pillow."""
     if "HEIF" in Image.OPEN:
         return
     try:
@@ -325,7 +326,7 @@ def _stream(path: Path | Member) -> IO[bytes]:
 
 
 def _require_regular_file(path: Path | Member | ImageBytes) -> None:
-    """Refuse what cannot be an image, without opening it: opening a pipe would wait for a writer for ever."""
+    """Refuse what cannot be an image, without opening it: opening a pipe would block until someone writes to it."""
     if isinstance(path, ImageBytes):
         if not path.content:
             raise unreadable(path, "the file is empty (0 bytes)")
@@ -350,14 +351,14 @@ def _require_regular_file(path: Path | Member | ImageBytes) -> None:
 def unreadable(
     path: Path | Member | ImageBytes, fault: str, remedy: str = "Replace, repair or remove it."
 ) -> ImageError:
-    """Return the error of an image that cannot be used, which names it, the fault and a remedy."""
+    """Return the error for an image that cannot be used; it names the image, the fault and a remedy."""
     error = ImageError(f"Cannot read image '{path}': {fault}. {remedy}")
     error.fault = fault  # not an argument, so that the error can be raised again from its message in another process
     return error
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an exception's text in one line without a full stop; its class stands in where it has no text."""
+    """Return an exception's text on one line without a full stop, or its class name if it has no text."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
@@ -370,19 +371,19 @@ def _fitted(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none or its block is damaged."""
+    """Return the EXIF orientation, 1 to 8; 1 if there is none or its block is damaged."""
     try:
         exif = _exif(image)
         value = 1 if exif is None else exif.get(_EXIF_ORIENTATION, 1)
-    except Exception:  # of a value that is damaged; Pillow raises many kinds here
+    except Exception:  # the value is damaged; Pillow raises many kinds here
         return 1
     return value if value in _UPRIGHT else 1
 
 
 def _exif(image: ImageFile.ImageFile) -> Image.Exif | None:
-    """Return the EXIF metadata; None where its block is damaged, since the pixels are good even then."""
+    """Return the EXIF metadata; None if its block is damaged, since the pixels are good even then."""
     try:
-        # Pillow's PNG reader decodes all pixels to look for EXIF data behind them: only let it where there are any.
+        # Pillow's PNG reader decodes all pixels to look for EXIF data after them: allow it only if there are any.
         if image.format == "PNG" and not _png_has_late_exif(image):
             return Image.Image.getexif(image)
         return image.getexif()
@@ -396,12 +397,12 @@ def _png_has_late_exif(image: ImageFile.ImageFile) -> bool:
 
 
 def to_rgb(image: Image.Image, depth: Depth | None = None, declared: Declared | None = None) -> Image.Image:
-    """Return a decoded image of any mode as a new image of mode RGB: transparency on white, deep grey as 8 bits.
+    """Convert a decoded image of any mode to a new RGB image: transparency on white, deep grey as 8 bits.
 
     Args:
-        image: decoded.
-        depth: as of `load_image`.
-        declared: what the file said that it was decoded from, where that was another object (`declared_of`).
+        image: the decoded image.
+        depth: see `load_image`.
+        declared: what its file declares, if `image` is not the object that was opened from it (`declared_of`).
     """
     if is_deep_grey(image):
         image = grey_pixels(image, declared or declared_of(image)).to_8_bit(depth or Depth())

@@ -1,4 +1,4 @@
-"""Images that are in memory already: PIL images, arrays and tensors, as the RGB image that a file would give."""
+"""Images that are already in memory: PIL images, arrays and tensors, as the RGB image that a file would give."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCEPTED = (
     "a path, a PIL image of any mode, a NumPy array (H, W, 3) of uint8, or a torch tensor (3, H, W) of uint8 or of "
     "floats from 0 to 1"
 )
-"""What an image can be, in words for messages."""
+"""The types that an image can have, in words for messages."""
 
 
 def is_tensor(value: object) -> TypeGuard[Any]:
@@ -29,13 +29,13 @@ def rgb_image(given: object, depth: Depth | None = None) -> Image.Image:
     """Return an image in memory as 8-bit RGB, as `tlaam.data.images.load_image` would return it from a file.
 
     Args:
-        given: a PIL image of any mode (its EXIF orientation is applied, transparency lies on white); an array
+        given: a PIL image of any mode (its EXIF orientation is applied, transparency is laid on white); an array
             ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8; a torch tensor ``(C, H, W)`` with 1, 3
             or 4 channels, of uint8, or of floats from 0 to 1.
-        depth: as of `load_image`, for a PIL image of more than 8 bits.
+        depth: see `load_image`; for a PIL image of more than 8 bits.
 
     Raises:
-        InputError: it is something else; the message says what is accepted.
+        InputError: `given` is something else; the message says what is accepted.
 
     >>> rgb_image(np.zeros((2, 3), dtype=np.uint8)).size
     (3, 2)
@@ -52,7 +52,7 @@ def rgb_image(given: object, depth: Depth | None = None) -> Image.Image:
 
 
 def _tensor_levels(tensor: Any) -> NDArray[Any]:
-    """Return a tensor's levels as an array, its channels last."""
+    """Return a tensor's levels as an array with the channels last."""
     values: NDArray[Any] = tensor.detach().float().cpu().numpy() if tensor.is_floating_point() else tensor.cpu().numpy()
     if values.ndim != 3:
         raise InputError(

@@ -1,4 +1,4 @@
-"""From a photograph to the square input image of the network: one way for training, evaluation and prediction."""
+"""From a photograph to the network's square input image: the same path for training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Rectangle = tuple[float, float, float, float]
 def to_input(image: Image.Image, size: int, crop: Rectangle | None = None) -> NDArray[np.uint8]:
     """Squash an RGB image to a square, the source image I of the paper.
 
-    Every later crop is squashed to a square too, so squashing once changes nothing but the number of resamplings, and
-    boxes on the input image are boxes on the photograph, scaled per axis (`input_to_image`).
+    Every later crop is squashed to a square too, so squashing here changes only the number of resamplings. Boxes on the
+    input image are boxes on the photograph, scaled per axis (`input_to_image`).
 
     Args:
-        image: any size, mode RGB.
+        image: RGB image of any size.
         size: side P of the input image in pixels.
         crop: the part of the image that fills the input image. [all of it]
 
@@ -61,19 +61,19 @@ def image_to_input(boxes: NDArray[np.floating], side: int, width: int, height: i
 def load_for_input(
     source: Sample | Path | Member | ImageBytes, side: int, *, smallest_side: float = 1.0, depth: Depth | None = None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode an image for `to_input`, reduced by a half, quarter or eighth where the input image's side allows.
+    """Decode an image for `to_input`, reduced to a half, quarter or eighth if the input image's side allows it.
 
-    JPEG decoders give these reductions almost for free. Both sides keep at least `side` pixels, or all that they have,
-    so that nothing that the input image could show is lost.
+    JPEG decoders provide these reductions almost for free. Both sides keep at least `side` pixels, or all that they
+    have, so that no detail that the input image could show is lost.
 
     Args:
         source: a sample of a data set, or an image file.
-        side: P, of the input image in pixels.
-        smallest_side: smallest share of a side that a random crop may keep; the crop, too, keeps `side` pixels.
-        depth: as of `tlaam.data.images.load_image`, for an image file; a sample brings its own.
+        side: side P of the input image in pixels.
+        smallest_side: smallest share of a side that a random crop may keep; the crop keeps `side` pixels, too.
+        depth: see `tlaam.data.images.load_image`; for an image file only, since a sample has its own.
 
     Returns:
-        The RGB image and the ``(width, height)`` of the photograph itself, in whose pixels boxes are given.
+        The RGB image, and the ``(width, height)`` of the photograph itself, whose pixels boxes refer to.
 
     Raises:
         DataError: the file cannot be read as an image.

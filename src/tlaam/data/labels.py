@@ -1,4 +1,4 @@
-"""What stands in the label cells of a table: one class name each, or something that is not."""
+"""The label cells of a table: each holds one class name, or something else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _CHOICES = ("choices", "choice", "labels", "label", "taxonomy")
 
 
 class LabelFault(Exception):
-    """A cell does not hold one class name; the arguments are what is wrong with it, and the remedy."""
+    """A cell does not hold exactly one class name; the arguments are the fault and the remedy."""
 
 
 def label_of(cell: str) -> str:
-    """Return the class name that a cell holds; a list of one, and an answer exported by Label Studio, are one name.
+    """Return the class name in a cell; a list of one name, and an answer exported by Label Studio, are one name.
 
     Raises:
-        LabelFault: it holds none, or several.
+        LabelFault: the cell holds no name, or several.
 
     >>> label_of('{"choices": ["crow"]}')
     'crow'
@@ -45,19 +45,19 @@ def holds_boxes(cell: str) -> bool:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell holds what programs write for nothing."""
+    """Whether a cell is empty or holds what programs write for a missing value."""
     return not cell or cell.lower() in _MISSING
 
 
 def same_label(label: str, other: str) -> bool:
-    """Whether two labels are one: equal, or spellings of one number."""
+    """Whether two labels are the same: equal, or spellings of one number."""
     if label == other:
         return True
     return bool(_NUMBER.fullmatch(label) and _NUMBER.fullmatch(other)) and float(label) == float(other)
 
 
 def spellings_of_numbers(labels: Iterable[str]) -> dict[str, str]:
-    """Return, where all labels are numbers, the spelling that is kept of each that is spelt in several ways.
+    """Map spellings of numbers to the one that is kept, if all labels are numbers and some are spelt in several ways.
 
     >>> spellings_of_numbers(["1", "1.0", "01", "2"])
     {'01': '1', '1.0': '1'}
@@ -85,9 +85,10 @@ def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def joined_labels(labels: Iterable[str]) -> tuple[str, list[str]] | None:
-    """Return a label that joins several others, and these: each of its parts is a label of its own, or of such joins.
+    """Return a label that joins several others, and its parts; None if there is none.
 
-    Words are not taken for parts: a red kite is neither red nor a kite.
+    Each part is a label of its own, or occurs in several joined labels. Words do not count as parts: a red kite is
+    neither red nor a kite.
     """
     names = set(labels)
     for separator in _SEPARATORS:
@@ -103,7 +104,7 @@ def joined_labels(labels: Iterable[str]) -> tuple[str, list[str]] | None:
 
 
 def worded_labels(labels: Iterable[str]) -> str:
-    """Return a label whose words are labels of their own, for a question; an empty text where there is none."""
+    """Return a label whose words are all labels of their own, so as to mention it; an empty string if there is none."""
     names = set(labels)
     return next((name for name in sorted(names) if " " in name and all(word in names for word in name.split())), "")
 
@@ -126,7 +127,7 @@ def _from_json(cell: str) -> str:
 
 
 def _names_in(value: Any, *, whole: bool = False) -> list[str]:
-    """Return the names in what a label tool writes, each once, in order."""
+    """Return the names in a label tool's value, each once, in order."""
     found: list[str] = []
     if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
         found = [str(value)] if str(value).strip() else []

@@ -1,4 +1,4 @@
-"""What a folder holds besides the images that are read, in words: nothing is left out without a word."""
+"""Descriptions of what a folder holds besides the images that are read: nothing is left out silently."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SHOWN = 4
 
 
 def left_out_note(names: Iterable[str], where: object) -> str:
-    """Say which files are left out, by their endings; an empty text where there are none.
+    """Return a note on the files that are left out, by suffix; an empty string if there are none.
 
     Args:
-        names: of files; images and what systems write by themselves do not count.
-        where: what holds them.
+        names: names of files; images and files that systems create by themselves do not count.
+        where: the place that holds them, for the note.
 
     >>> left_out_note(["1.jpg", "1.xml", "2.xml", "readme.txt"], "photos")
     "Left out of 'photos': 3 files that are no images (2 .xml, 1 .txt)."
@@ -36,7 +36,7 @@ def left_out_note(names: Iterable[str], where: object) -> str:
 
 
 def left_out_of(folder: Path) -> str:
-    """Say which files at any depth below a folder are left out; an empty text where there are none.
+    """Return a note on the files left out at any depth below a folder; an empty string if there are none.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -46,10 +46,10 @@ def left_out_of(folder: Path) -> str:
 
 
 def conversion(counts: Mapping[str, int]) -> str:
-    """Say what to do about pictures of types that are not read, as in ``convert them to JPEG or PNG``.
+    """Return what to do about pictures of unsupported types, as in ``convert them to JPEG or PNG``.
 
     Args:
-        counts: number of files by ending.
+        counts: number of files by suffix.
     """
     remedy = f"convert {'it' if sum(counts.values()) == 1 else 'them'} to JPEG or PNG"
     if HEIF_SUFFIXES.isdisjoint(counts) or reads_heif():

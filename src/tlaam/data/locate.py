@@ -1,6 +1,6 @@
-"""Find the files that a table means, whose paths were written on another machine or by a program that spells otherwise.
+"""Find the files that a table names, if its paths were written on another machine or in another program's spelling.
 
-A path that is there as it is written is never questioned. Of others, what leads to exactly one file is taken.
+A path that exists as written is never questioned. Any other is resolved if it leads to exactly one file.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class SeveralFilesError(Exception):
 
 
 def is_address(image: str) -> bool:
-    """Whether what is to be a path is an address in a network."""
+    """Whether a string that should be a path is a network address."""
     return _ADDRESS.match(image) is not None
 
 
 class ImageFinder:
-    """Finds images of one table; each folder is listed once.
+    """Finds the images of one table; each folder is listed only once.
 
     Args:
         base: the folder that paths are relative to.
-        moves: look also in other folders than paths name.
+        moves: also search folders other than those that the paths name.
     """
 
     def __init__(self, base: Path, *, moves: bool = True) -> None:
@@ -61,10 +61,10 @@ class ImageFinder:
         self._examples: dict[Reason, tuple[str, str]] = {}
 
     def find(self, image: str) -> str:
-        """Return the path of the file that is meant, or `image` as it is where there is none.
+        """Return the path of the file that `image` means, or `image` itself if there is none.
 
         Raises:
-            SeveralFilesError: it may be several.
+            SeveralFilesError: it may mean several files.
         """
         folder, file = os.path.split(image)
         names = self._listing(folder)
@@ -84,11 +84,11 @@ class ImageFinder:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether some images lie where relative paths say, and others do not: those are then rather missing."""
+        """Whether some images lie where relative paths say and others do not: the latter are then probably missing."""
         return self._in_place > 0 and self._moved > 0
 
     def notes(self) -> Iterator[str]:
-        """Yield a line for each way in which files were found that are not there as they are written."""
+        """Yield a line for each way in which files were found that do not exist as written."""
         for reason, count in self._counts.items():
             written, found = self._examples[reason]
             are = "path is" if count == 1 else "paths are"
@@ -108,7 +108,7 @@ class ImageFinder:
         self._examples.setdefault(reason, (image, found))
 
     def _elsewhere(self, spelling: str) -> str | None:
-        """Find a file below the table's folder whose path begins with a folder that is not there, or lacks one."""
+        """Find a file below the table's folder whose path begins with a folder that does not exist, or lacks one."""
         if self._in_place and not _is_absolute(spelling):
             return None
         parts = spelling.split("/")
@@ -117,7 +117,7 @@ class ImageFinder:
             if self._prefix is not None and prefix != self._prefix:
                 continue
             if prefix and self._resolved_folder(parts[:cut]) is not None:
-                continue  # the folder is there, so the file is what is missing
+                continue  # the folder exists, so the file is missing
             if found := self._resolved("/".join(parts[cut:])):
                 self._prefix = prefix
                 return found
@@ -129,7 +129,7 @@ class ImageFinder:
         return found_in[0] if found_in else None
 
     def _folders(self) -> list[str]:
-        """Return the folders beside the table; none where images lie beside it, since paths then mean those."""
+        """Return the folders beside the table; none if images lie beside it, since paths then refer to those."""
         if self._inside is None:
             names = self._listing("") or frozenset()
             beside = any(map(is_image_name, names))
@@ -138,7 +138,7 @@ class ImageFinder:
         return self._inside
 
     def _around(self, parts: list[str]) -> list[str]:
-        """Return the folders beside the table in which there is a folder of these parts."""
+        """Return the folders beside the table that contain a folder with these path parts."""
         key = "/".join(parts)
         if key not in self._around_folder:
             found = [folder for folder in self._folders() if self._resolved_folder([folder, *parts]) is not None]
@@ -146,7 +146,7 @@ class ImageFinder:
         return self._around_folder[key]
 
     def _resolved_folder(self, parts: list[str]) -> str | None:
-        """Return a folder by its parts, each in whichever spelling it is there; None where there is none."""
+        """Return a folder by its path parts, each in the spelling in which it exists; None if there is none."""
         key = "/".join(parts)
         if key not in self._resolved_folders:
             self._resolved_folders[key] = self._walked(parts)
@@ -173,7 +173,7 @@ class ImageFinder:
         return None if name is None else _joined(folder, name)
 
     def _named(self, folder: str, name: str) -> str | None:
-        """Return how a name is spelt in a folder; None where it is not there."""
+        """Return how a name is spelt in a folder; None if it is not there."""
         names = self._listing(folder)
         if names is None or name in names:
             return name if names else None
@@ -186,7 +186,7 @@ class ImageFinder:
         return closest[0] if closest else None
 
     def _completed(self, folder: str, stem: str) -> str | None:
-        """Return the image of a name without its ending."""
+        """Return the name of the image with this stem; None if there is none."""
         names = self._listing(folder)
         if names is None:
             return None
@@ -203,7 +203,7 @@ class ImageFinder:
             try:
                 with os.scandir(os.path.join(self._base, folder)) as entries:  # noqa: PTH118 (text, as it is written)
                     self._listings[folder] = frozenset(entry.name for entry in entries)
-            except (OSError, ValueError):  # a NUL, or what the locale cannot encode
+            except (OSError, ValueError):  # a NUL, or a name that the locale cannot encode
                 self._listings[folder] = None
         return self._listings[folder]
 
@@ -224,7 +224,7 @@ def _joined(folder: str, name: str) -> str:
 
 
 def _spellings(image: str) -> Iterator[str]:
-    """Yield a path as it is written, then with the separators, escapes and prefixes of other systems undone."""
+    """Yield a path as written, then with the separators, escapes and prefixes of other systems undone."""
     yield image
     plain = image.replace("\\", "/")
     if plain != image:
@@ -235,7 +235,7 @@ def _spellings(image: str) -> Iterator[str]:
     if "%" in plain:
         plain = unquote(plain)
         yield plain
-    for pattern in (_SERVED, _UPLOADED):  # as Label Studio exports what it serves, which prefixes what was uploaded
+    for pattern in (_SERVED, _UPLOADED):  # paths served by Label Studio, which adds a prefix to uploads
         if found := pattern.fullmatch(plain):
             yield from dict.fromkeys(found.groups())
 

@@ -1,4 +1,4 @@
-"""A CSV manifest: one line for each image, with its label and, where they are known, its split and box."""
+"""A CSV manifest: one line per image, with its label and, if they are known, its split and box."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tlaam.errors import DataError, did_you_mean
 from tlaam.utils.collector import collector_paused
 
 FOLDER_NAMES = ("manifest.csv", "annotations.csv", "_classes.csv")
-"""Manifests of these names are recognised when the folder that holds one of them is given."""
+"""Manifests of these names are recognised if the folder that holds one of them is given."""
 _OF_LOOSE_IMAGES = re.compile(r"(train|training)([ _-]?(labels?|data|set|metadata))?\.(csv|tsv)|labels?\.(csv|tsv)")
 
 
 def manifest_in(root: Path) -> Path | None:
-    """Return the manifest that `root` is or holds under a usual name; None where there is none.
+    """Return `root` if it is a manifest, or the manifest in it with a usual name; None if there is none.
 
     Raises:
-        DataError: the folder holds several.
+        DataError: the folder holds several manifests.
     """
     if root.is_file():
         return root if root.suffix.lower() in (".csv", ".tsv") else None
@@ -45,7 +45,7 @@ def manifest_in(root: Path) -> Path | None:
 
 
 def _tables_of_loose_images(root: Path) -> list[Path]:
-    """Return the tables of labels beside a folder ``train`` of images that lie in no class folder, as Kaggle has it."""
+    """Return the label tables beside a folder ``train`` whose images lie in no class folder, as in Kaggle's layout."""
     folder = next((each for each in visible_folders(root) if split_of(each.name) == "train"), None)
     if folder is None or not images_directly_in(folder) or any(map(holds_images, visible_folders(folder))):
         return []
@@ -56,26 +56,28 @@ def _tables_of_loose_images(root: Path) -> list[Path]:
 def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read a CSV file with the columns ``image,label[,split][,group][,x_min,y_min,x_max,y_max]``.
 
-    The first line names the columns, in any order. UTF-8 with or without byte-order mark, or UTF-16; comma, semicolon,
-    tab or bar. Image paths are relative to the file's folder, or absolute; one that is not there is looked for in other
-    spellings (`tlaam.data.locate`), and images are not opened. An empty split is ``train``; others may be spelt as in
-    `SPLIT_NAMES`. Images of one group never stand on two sides of a split that is cut; an image whose group is empty is
-    a group of its own. A box is xyxy in pixels of the image as `tlaam.data.images.load_image` decodes it, x_max and
-    y_max exclusive; all four numbers or none. Boxes that are shares of the image are converted. Classes are the labels,
-    sorted, by value if all are numbers. A line that repeats another exactly counts once.
+    The first line names the columns, in any order. The encoding is UTF-8 with or without byte-order mark, or UTF-16;
+    the delimiter is a comma, semicolon, tab or bar.
 
-    Columns of other names are ignored, unless they are what is missing: an image or a label under a usual name, classes
-    as columns of 0 and 1, splits in words or as yes and no (`tlaam.data.split_columns`). `LabelledImages.notes` says
-    what was taken for what.
+    Image paths are absolute or relative to the file's folder. A path that does not exist is looked for in other
+    spellings (`tlaam.data.locate`); images are not opened. An empty split is ``train``; others may be spelt as in
+    `SPLIT_NAMES`. Images of one group stay on the same side of every split that is cut; an image whose group is empty
+    is a group of its own. A box is xyxy in pixels of the image as `tlaam.data.images.load_image` decodes it, x_max and
+    y_max exclusive; all four numbers are given, or none. Boxes in shares of the image are converted. Classes are the
+    labels, sorted, by value if all are numbers. A line that repeats another exactly counts once.
+
+    Columns with other names are ignored, unless they stand for a missing one: an image or a label under a usual name,
+    classes as columns of 0 and 1, splits in words or as yes and no (`tlaam.data.split_columns`).
+    `LabelledImages.notes` says what was read as what.
 
     Args:
         strict: refuse impossible boxes, images that are listed twice with different content, and classes that cannot
-            be learned (`require_usable_classes`). Otherwise all of them are kept: a box as it is written, or four NaN
-            where it is not four numbers; an image once for each content.
+            be learned (`require_usable_classes`). Otherwise all of these are kept: a box as written, or as four NaN if
+            it is not four numbers; an image once for each content.
 
     Raises:
-        DataError: naming file, line and column: a column is missing, misspelt or ambiguous, or a cell is empty or
-            impossible; and whatever `strict` refuses.
+        DataError: a column is missing, misspelt or ambiguous, or a cell is empty or impossible; also whatever `strict`
+            refuses. The message names file, line and column.
     """
     path = Path(path)
     if "submission" in path.name.lower():
@@ -119,13 +121,13 @@ def read_manifest(path: str | Path, *, strict: bool = True) -> LabelledImages:
 
 
 def image_paths(path: str | Path) -> Iterator[str]:
-    """Yield the column ``image`` of a CSV file, one path after the other, relative to the file's folder or absolute.
+    """Yield the paths in the column ``image`` of a CSV file, joined to the file's folder unless they are absolute.
 
-    Other columns need not be there: for images that are to be predicted nothing else is known. Nothing is held in
-    memory, however long the file.
+    Other columns are not required: for images to be predicted, nothing else is known. The file is streamed, so its
+    length does not matter for memory.
 
     Raises:
-        DataError: the file cannot be read as CSV, or has no such column, or a cell of it is empty.
+        DataError: the file cannot be read as CSV, has no such column, or a cell of this column is empty.
     """
     path = Path(path)
     finder = ImageFinder(path.absolute().parent)
@@ -161,7 +163,7 @@ def columns_of(path: Path) -> list[str]:
 
 @contextmanager
 def opened_table(path: Path) -> Iterator[Table]:
-    """Open a table; what is wrong with the file is a DataError that names it, also while its rows are read."""
+    """Open a table; faults of the file, including those met while reading rows, become a DataError that names it."""
     try:
         with path.open(newline="", encoding=encoding_of(path)) as stream:
             yield read_table(path, stream, lambda header: len(set(header).intersection(COLUMNS)))
@@ -172,7 +174,7 @@ def opened_table(path: Path) -> Iterator[Table]:
 
 
 def _unique(path: Path, found: Iterable[Entry], *, strict: bool) -> list[tuple[str, Entry]]:
-    """Return the entries with their samples' names, in the file's order, without exact repetitions."""
+    """Return the entries with the names of their samples, in the file's order, without exact repetitions."""
     entries: dict[str, Entry] = {}
     others: list[tuple[str, Entry]] = []
     base = path.absolute().parent
@@ -216,7 +218,7 @@ def _pairs(respelt: dict[str, str]) -> str:
 
 
 def _beside(manifest: Path, image: str) -> str:
-    """Return ``str(manifest.parent / image)``; of a plain name without a `Path`, whose parts Python would keep."""
+    """Return ``str(manifest.parent / image)``; plain names bypass `Path`, whose parts Python would keep in memory."""
     odd = "./" in image or "//" in image or image.endswith(("/", "/."))
     if odd or os.sep != "/" or os.path.isabs(image):  # noqa: PTH117 (a million rows)
         return str(manifest.parent / image)
@@ -225,7 +227,7 @@ def _beside(manifest: Path, image: str) -> str:
 
 
 def _sample_name(base: Path, image: str) -> str:
-    """Return the stable name of an image: relative to the manifest's folder where it lies below it."""
+    """Return the stable name of an image: its path relative to the manifest's folder if it lies below it."""
     if os.path.isabs(image):  # noqa: PTH117 (a million rows)
         full = Path(image)
         return (full.relative_to(base) if full.is_relative_to(base) else full).as_posix()

@@ -1,4 +1,4 @@
-"""What the columns of a manifest are, found out before anything is read from it."""
+"""What the columns of a manifest hold, determined before any row is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tlaam.data.table import Table, fault, listed
 from tlaam.errors import DataError, did_you_mean
 
 _SEVERAL = ("labels", "tags", "categories", "genres", "attributes")
-"""What a column of several labels an image is called."""
+"""Names of columns that hold several labels per image."""
 
 
 @dataclass
@@ -23,16 +23,16 @@ class Plan:
     """Where the parts of an entry stand in a row.
 
     Attributes:
-        width: columns that the header names.
-        image: place of the path.
-        label: place of the label; None where classes are columns of their own.
-        classes: these columns, and their places.
-        split: place of the column ``split``.
-        marks: how other columns name splits, and their places.
-        group: place of the group.
-        box: places of the four numbers; empty where there are none.
+        width: number of columns that the header names.
+        image: position of the path.
+        label: position of the label; None if classes are columns of their own.
+        classes: these columns, and their positions.
+        split: position of the column ``split``.
+        marks: how other columns name splits, and their positions.
+        group: position of the group.
+        box: positions of the four numbers; empty if there are none.
         comma: whether numbers may have a decimal comma.
-        notes: what was taken for what.
+        notes: what was read as what.
     """
 
     width: int
@@ -48,14 +48,14 @@ class Plan:
 
 
 def plan_of(path: Path, table: Table) -> Plan:
-    """Return what the columns are; those that are not called as ours are looked at, to the end of the table.
+    """Determine what the columns hold; columns with other names than ours are surveyed to the end of the table.
 
     Raises:
         DataError: a column is missing, misspelt or named twice, or may be one of several things.
     """
     header = table.header
     watched = _Watched(path, table)
-    if "labels" in header and "label" not in header:  # a slip, unless it is meant so
+    if "labels" in header and "label" not in header:  # a slip, unless the cells do hold several labels
         deque(watched.rows(), maxlen=0)
         _raise(watched.fault)
     _check_header(path, header)
@@ -108,10 +108,10 @@ def plan_of(path: Path, table: Table) -> Plan:
 
 
 class _Watched:
-    """The rows of a table as they are surveyed, watched for several labels in a cell of a column that is called so.
+    """The rows of a table during the survey, watched for several labels in a cell of a column such as ``labels``.
 
     Attributes:
-        fault: the first of them; None where there is none.
+        fault: the first such cell, as an error; None if there is none.
     """
 
     def __init__(self, path: Path, table: Table) -> None:
@@ -131,10 +131,10 @@ class _Watched:
 
 
 def other_name(path: Path, wanted: str, header: Sequence[str]) -> str | None:
-    """Return the column that stands for ``image`` or ``label`` under another name; None where there is none.
+    """Return the column that stands for ``image`` or ``label`` under another name, or None if there is none.
 
     Raises:
-        DataError: there are several.
+        DataError: several columns do.
     """
     try:
         return taken_for(wanted, header)
@@ -149,7 +149,7 @@ def _check_header(path: Path, header: list[str]) -> None:
     if repeated:
         raise fault(path, 1, f"column '{repeated}' is named twice", "Keep one of them.")
     missing = [name for name in COLUMNS if name not in header]
-    # Other columns are the user's own, but one that is nearly ours is a slip, and ignoring it would lose its content.
+    # Other columns are the user's own, but a name close to one of ours is a slip; ignoring it would lose its content.
     for name in (name for name in header if name and name not in COLUMNS):
         if get_close_matches(name, missing, n=1, cutoff=0.8):
             hint = did_you_mean(name, missing).strip()

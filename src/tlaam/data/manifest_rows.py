@@ -1,4 +1,4 @@
-"""The rows of a manifest as entries, each cell checked: a fault names the line and the column."""
+"""The rows of a manifest as entries, with every cell checked: a fault names the line and the column."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BOXES_IN_LABELS = "The boxes in column 'label' are not read; those in x_min, y_
 
 
 class Entry(NamedTuple):
-    """What one line says of one image."""
+    """What one line says about one image."""
 
     line: int
     image: str
@@ -37,14 +37,14 @@ class Entry(NamedTuple):
 def entries(
     path: Path, rows: Iterable[tuple[int, list[str]]], plan: Plan, finder: ImageFinder, *, strict: bool
 ) -> Iterator[Entry]:
-    """Yield the checked rows, one by one, so that a long file costs no more memory than its entries.
+    """Yield the checked rows one at a time, so that a long file takes no more memory than its entries.
 
     Args:
-        path: of the manifest, for messages.
-        rows: each with its line.
-        plan: where what stands in them.
-        finder: of the images.
-        strict: as of `tlaam.data.manifest.read_manifest`.
+        path: path of the manifest, for messages.
+        rows: the rows, each with its line number.
+        plan: where the parts of an entry stand in a row.
+        finder: finds the images.
+        strict: see `tlaam.data.manifest.read_manifest`.
 
     Raises:
         DataError: a cell is empty or impossible.
@@ -66,7 +66,7 @@ def entries(
 
 
 def file_of(path: Path, line: int, image: str, finder: ImageFinder, *, strict: bool) -> str:
-    """Return the path of the image that a cell means; the cell's own where nothing is there."""
+    """Return the path of the image that a cell means, or the cell itself if no file is found."""
     if is_address(image):
         raise fault(path, line, f"column 'image' holds the address '{image}'", "Download the images, and name files.")
     if not image.isascii():
@@ -127,7 +127,7 @@ def _split(path: Path, line: int, cell: str) -> Split:
 
 
 def _box(path: Path, line: int, cells: list[str], comma: bool, *, strict: bool) -> Box | None:
-    """Return the box of four cells, or None where all are empty."""
+    """Return the box in four cells, or None if all are empty."""
     if comma and any("," in cell for cell in cells):
         cells = [cell.replace(",", ".") for cell in cells]
     try:
@@ -146,7 +146,7 @@ def _box(path: Path, line: int, cells: list[str], comma: bool, *, strict: bool) 
 
 
 def _box_fault(path: Path, line: int, texts: list[str]) -> DataError:
-    """Find out what is wrong with four cells that are no box."""
+    """Return an error that says what is wrong with four cells that are not a box."""
     values = []
     for column, text in zip(BOX, texts, strict=True):
         try:

@@ -1,4 +1,4 @@
-"""What to say of images that a table lists and that are not there."""
+"""Messages about images that a table lists but that do not exist."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LISTS = {
     "label-studio": _BESIDE,
     "cvat": _BESIDE,
 }
-"""Where images of a kind of table or list are looked for."""
+"""Where the images of each kind of table or list are looked for."""
 
 
 def note_on_missing(images: LabelledImages, unreadable: Sequence[Sample]) -> str:
-    """Say where images were looked for if most of those that a manifest lists are not there; else an empty text."""
+    """Return where images were looked for, if most of those that a table lists are missing; else an empty string."""
     missing = [sample for sample in unreadable if not os.path.lexists(sample.path)]
     if images.kind not in _LISTS or len(missing) * 2 <= len(images.samples):
         return ""
@@ -33,12 +33,12 @@ def note_on_missing(images: LabelledImages, unreadable: Sequence[Sample]) -> str
 
 
 def file_instead(path: Path) -> str:
-    """Say which image of the same name and another ending lies where one is missing; an empty text where none does."""
+    """Return a note on an image with the name of a missing one but another suffix; an empty string if there is none."""
     if os.path.lexists(path):
         return ""
     try:
         beside = sorted(entry.name for entry in path.parent.iterdir() if is_image_name(entry.name))
-    except (OSError, ValueError):  # no folder, or a name that none can have
+    except (OSError, ValueError):  # no such folder, or an impossible name
         return ""
     other = next((name for name in beside if folded_name(Path(name).stem) == folded_name(path.stem)), "")
     return f" There is '{other}'." if other else ""

@@ -1,4 +1,4 @@
-"""Class names as they are compared and kept: composed (NFC), and without characters that nobody sees."""
+"""Class names as they are compared and stored: composed (NFC), and without invisible characters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from tlaam.errors import DataError
 from tlaam.utils.text import printable
 
-_UNSEEN = frozenset(("\u034f", *map(chr, range(0xFE00, 0xFE10))))  # joiner and variants, which Unicode calls marks
+_UNSEEN = frozenset(("\u034f", *map(chr, range(0xFE00, 0xFE10))))  # joiner and variation selectors (Unicode marks)
 
 
 def clean_name(text: str) -> str:
-    """Return a name in NFC, without format characters and surrounding space; every kind of space is a plain one.
+    """Return a name in NFC, without format characters and surrounding space; every kind of space becomes a plain one.
 
-    Two names that look alike are then equal, whichever system wrote them. A name of nothing else stays as it is.
+    Names that look alike are then equal, whichever system wrote them. A name that would become empty stays unchanged.
 
     >>> clean_name("cr\\u00adow\\u200b ")
     'crow'
@@ -32,12 +32,12 @@ def clean_name(text: str) -> str:
 
 
 def folded_name(text: str) -> str:
-    """Return what names have in common that differ in letter case and in what `clean_name` evens out."""
+    """Return a key that is the same for names that differ only in letter case or in what `clean_name` normalises."""
     return clean_name(text).casefold()
 
 
 def spelt_in_several_ways(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the clean names that occur under several spellings, each with these as they can be printed."""
+    """Return the clean names that occur under several spellings, each with its spellings in printable form."""
     spellings: defaultdict[str, set[str]] = defaultdict(set)
     for name in names:
         spellings[clean_name(name)].add(name)
@@ -45,10 +45,10 @@ def spelt_in_several_ways(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def require_text(name: str, where: object) -> None:
-    """Check that a class's name is text that files can keep.
+    """Check that a class name is text that files can store.
 
     Raises:
-        DataError: it holds bytes that are no text, or was read in a locale that takes UTF-8 for something else.
+        DataError: it holds bytes that are not text, or was read in a locale that misinterprets UTF-8.
     """
     try:
         written = os.fsencode(name).decode("utf-8")

@@ -1,1 +1,1 @@
-"""How well a trained model names and finds."""
+"""Evaluation: how well a trained model classifies and localises."""

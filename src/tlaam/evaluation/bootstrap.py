@@ -1,4 +1,4 @@
-"""Whether one system is really better than another: paired bootstrap over images and seeds."""
+"""Whether one system is really better than another: a paired bootstrap over images and seeds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Difference:
     """How much better the first of two systems is.
 
     Attributes:
-        mean: the first's mean minus the second's.
-        low, high: percentile interval of it.
-        level: share of the bootstrap's differences that the interval holds.
+        mean: the first system's mean minus the second's.
+        low, high: percentile interval of the difference.
+        level: share of the bootstrap differences that lie in the interval.
     """
 
     mean: float
@@ -39,23 +39,24 @@ def paired_bootstrap(
 ) -> Difference:
     """Return the difference of two systems' means with its percentile interval (Efron and Tibshirani 1993).
 
-    Images are drawn with replacement, the same ones for both systems, since both were measured on the same images; the
-    seeds of each system are drawn with replacement independently, since a seed of one has nothing to do with that of
-    the other, unless both are answers of the same runs. The interval thus covers other test images and other training
-    runs.
+    Images are drawn with replacement, the same ones for both systems, because both were measured on the same images.
+    The seeds of each system are drawn with replacement independently, because a seed of one system is unrelated to the
+    seeds of the other, unless both systems are answers of the same runs. The interval thus covers other test images and
+    other training runs.
 
     Args:
-        first: a number for each seed and image (1 where the answer was right, or an IoU), ``(seeds, images)``.
-        second: of the other system, ``(seeds', images)``, the same images in the same order.
-        same_runs: row by row, both were measured on one run (two branches of it): the same runs are drawn for both.
-        groups: of each image, ``(images,)``; whole groups are drawn, since the answers for two images of one animal say
-            hardly more than one of them. By default each image is a group of its own.
-        resamples: how often to draw.
-        level: share of the differences between the interval's ends.
-        seed: of the draws.
+        first: one number per seed and image (1 for a right answer, or an IoU), ``(seeds, images)``.
+        second: the same for the other system, ``(seeds', images)``, with the same images in the same order.
+        same_runs: whether row i of both was measured on the same run (two branches of it); the same runs are then drawn
+            for both.
+        groups: the group of each image, ``(images,)``. Whole groups are drawn, because the answers for two images of
+            one animal say hardly more than one of them. By default each image is a group of its own.
+        resamples: number of draws.
+        level: share of the differences that lies between the ends of the interval.
+        seed: seed of the draws.
 
     Raises:
-        DataError: the shapes do not match (in seeds too, of the same runs), or there is nothing to draw from.
+        DataError: the shapes do not match (with `same_runs`, also in seeds), or there is nothing to draw from.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or 0 in (*first.shape, *second.shape):
         raise DataError(
@@ -74,11 +75,11 @@ def paired_bootstrap(
     random = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for draw in range(resamples):
-        # How often each image is drawn; weights cost less than gathering the images.
+        # How often each image is drawn: weights are cheaper than gathering the images.
         weights = np.bincount(random.integers(count, size=count), minlength=count)[group_of]
         drawn_a = random.integers(len(a), size=len(a))
         drawn_b = drawn_a if same_runs else random.integers(len(b), size=len(b))
         differences[draw] = (a[drawn_a].mean(0) - b[drawn_b].mean(0)) @ weights / weights.sum()
-    # Sums of shares come out a rounding error beside zero; an interval that ends at zero must not seem to exclude it.
+    # Sums of shares may miss zero by a rounding error; an interval that ends at zero must not seem to exclude it.
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2]).round(12) + 0.0
     return Difference(float(a.mean() - b.mean()), float(low), float(high), level)

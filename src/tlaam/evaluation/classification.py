@@ -14,22 +14,24 @@ from tlaam.errors import DataError
 
 CALIBRATION_BINS = 15
 EQUAL_BINS, LEAST_IN_BIN = 10, 20
-"""Of `debiased_calibration_error`: bins, and images in each, for which there are fewer bins."""
+"""For `debiased_calibration_error`: the number of bins, and the smallest number of images per bin; with few images,
+fewer bins are used."""
 # Probabilities computed under bf16 sum to one only to about three digits.
 SUM_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class ClassificationReport:
-    """Measures of one branch over one split; shares lie between 0 and 1.
+    """Measures of one branch on one split; shares lie between 0 and 1.
 
     Attributes:
-        images: how many images were measured.
+        images: number of images measured.
         top1: share of images whose highest-scoring class is the label.
-        top5: share of images whose label is among the five (or C, where fewer) highest-scoring classes.
+        top5: share of images whose label is among the five highest-scoring classes (or C, if there are fewer).
         macro_f1: mean F1 over the classes that occur among the labels or the predictions.
         ece: expected calibration error, see `expected_calibration_error`.
-        debiased_calibration_error: root mean square without what chance adds, see `debiased_calibration_error`.
+        debiased_calibration_error: root mean square calibration error without the part due to chance, see
+            `debiased_calibration_error`.
         per_class: for each class name its ``precision``, ``recall``, ``f1`` (0 where undefined) and ``support``.
         confusion: ``(C, C)`` int64, how often class [row] was taken for class [column].
     """
@@ -52,7 +54,7 @@ class ClassificationReport:
 def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> ClassificationReport:
     """Measure class probabilities against labels.
 
-    Among equal probabilities the class with the lower index ranks first, in top-1 as in top-5.
+    Classes with equal probabilities are ranked by index, lower first, in both top-1 and top-5.
 
     Args:
         probabilities: ``(N, C)`` floating point, each row non-negative with sum 1.
@@ -60,7 +62,7 @@ def classification_report(probabilities: Tensor, labels: Tensor, classes: Sequen
         classes: the C class names.
 
     Raises:
-        DataError: no image, fewer than two classes, repeated names, shapes or values that do not fit.
+        DataError: there are no images, fewer than two classes or repeated names, or shapes or values do not fit.
     """
     _check(probabilities, labels, classes)
     probabilities, labels = probabilities.detach().cpu().double(), labels.detach().cpu().long()
@@ -94,9 +96,9 @@ def calibration_bins(
     """Return mean confidence, accuracy and number of images of each bin that is not empty.
 
     Args:
-        confidences: as of `expected_calibration_error`.
-        correct: likewise.
-        bins: likewise.
+        confidences: see `expected_calibration_error`.
+        correct: see `expected_calibration_error`.
+        bins: see `expected_calibration_error`.
     """
     index = _bin_of(confidences.to(torch.float64), bins)
     found = []
@@ -114,9 +116,9 @@ def _bin_of(confidences: Tensor, bins: int) -> Tensor:
 def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int = CALIBRATION_BINS) -> float:
     """Return the gap between confidence and accuracy, averaged over bins weighted by their counts.
 
-    ``ECE = Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|`` with equal-width bins ``((b-1)/bins, b/bins]``
-    (Guo et al. 2017, arXiv 1706.04599, equation 3). torchmetrics' function is not used: it puts a confidence of
-    exactly 1 into a bin of its own and applies a softmax when rounding has carried a probability past 1.
+    ``ECE = Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|`` with equal-width bins ``((b-1)/bins, b/bins]`` (Guo et al.
+    2017, arXiv 1706.04599, equation 3). The torchmetrics function is not used, because it puts a confidence of exactly
+    1 into a bin of its own and applies a softmax if rounding has carried a probability past 1.
 
     Args:
         confidences: ``(N,)`` probability of the predicted class, N ≥ 1.
@@ -132,20 +134,22 @@ def expected_calibration_error(confidences: Tensor, correct: Tensor, bins: int =
 
 
 def debiased_calibration_error(confidences: Tensor, correct: Tensor) -> float:
-    """Return the root mean square gap between confidence and accuracy, without what chance adds.
+    """Return the root mean square gap between confidence and accuracy, without the part due to chance.
 
-    A perfectly calibrated model has gaps in every bin, by chance, whose absolute values an ECE adds up: 0.05 of 243
-    images. This is the root of `squared_calibration_error`, which is 0 on average then; below 0 it is 0.
+    By chance, even a perfectly calibrated model has a gap in every bin. An ECE adds up their absolute values: 0.05 for
+    243 images. This measure is the square root of `squared_calibration_error`, which is 0 on average for such a model;
+    if that is negative, the result is 0.
     """
     return math.sqrt(max(0.0, squared_calibration_error(confidences, correct)))
 
 
 def squared_calibration_error(confidences: Tensor, correct: Tensor) -> float:
-    """Return an unbiased estimate of the squared calibration error, which chance may carry below 0; average this.
+    """Return an unbiased estimate of the squared calibration error; chance may make it negative. Average this one.
 
-    ``Σ_b |B_b|/N · mean over pairs i ≠ j of B_b of r_i r_j``, ``r = correct - confidence``, over bins of equally many
-    images: ``E[r_i r_j] = E[r]²`` where ``mean(r)²`` would be larger by ``Var[r]/|B_b|``. The debiased estimator of
-    Kumar, Liang and Ma 2019, arXiv 1909.10155, for scores that differ within a bin. Equal confidences share a bin.
+    ``Σ_b |B_b|/N · mean over pairs i ≠ j of B_b of r_i r_j``, ``r = correct - confidence``, over bins with equally many
+    images: ``E[r_i r_j] = E[r]²`` where ``mean(r)²`` would be larger by ``Var[r]/|B_b|``. This is the debiased
+    estimator of Kumar, Liang and Ma 2019, arXiv 1909.10155, for scores that differ within a bin. Equal confidences
+    share a bin.
 
     Args:
         confidences: ``(N,)`` probability of the predicted class, N ≥ 1.
@@ -169,14 +173,14 @@ def squared_calibration_error(confidences: Tensor, correct: Tensor) -> float:
 
 
 def _label_ranks(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return ``(N,)``: how many classes stand before the label, 0 for the best."""
+    """Return the rank of each label ``(N,)``: the number of classes before it, 0 for the best."""
     own = probabilities.gather(1, labels[:, None])  # [N, 1]
     lower_index = torch.arange(probabilities.shape[1], device=labels.device) < labels[:, None]  # [N, C]
     return ((probabilities > own) | ((probabilities == own) & lower_index)).sum(dim=1)
 
 
 def _precision_recall_f1(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return three ``(C,)`` float64 tensors; a ratio without anything to count is 0."""
+    """Return three ``(C,)`` float64 tensors; a ratio with nothing to count is 0."""
     counts = confusion.to(torch.float64)
     hits, actual, predicted = counts.diagonal(), counts.sum(dim=1), counts.sum(dim=0)
     return (
@@ -202,7 +206,7 @@ def _check(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> Non
         raise DataError("There is no image to measure: choose a split that holds at least one.")
     if labels.is_floating_point() or labels.min() < 0 or labels.max() >= count:
         raise DataError(f"Labels must be integers from 0 to {count - 1}; received {labels.min()} to {labels.max()}.")
-    # Comparisons with NaN are false, so this also refuses it.
+    # Comparisons with NaN are false, so this also refuses NaN.
     fits = (probabilities >= 0).all() and ((probabilities.double().sum(dim=1) - 1).abs() <= SUM_TOLERANCE).all()
     if not fits:
         raise DataError("Probabilities must be non-negative and sum to 1 in each row; apply a softmax to scores first.")

@@ -1,4 +1,4 @@
-"""Which classes are taken for each other."""
+"""Pairs of classes that the model confuses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class MixedUp:
     """Two classes, and how often one was taken for the other.
 
     Attributes:
-        first, second: the classes, the more often mistaken one first.
-        forth: how many images of `first` were taken for `second`.
-        back: how many of `second` for `first`.
-        example: the mistake among them that the model was surest of.
-        other: an image of the class that `example` was taken for: the right answer the model was surest of, else any;
-            None where that class has no image.
+        first, second: the classes; the one that is mistaken more often comes first.
+        forth: number of images of `first` taken for `second`.
+        back: number of images of `second` taken for `first`.
+        example: the mistake among these with the highest score.
+        other: an image of the class that `example` was taken for: the right answer with the highest score, else any
+            image; None if that class has no image.
     """
 
     first: int
@@ -32,12 +32,12 @@ class MixedUp:
 
     @property
     def count(self) -> int:
-        """How many images were mistaken between the two."""
+        """Number of images mistaken between the two."""
         return self.forth + self.back
 
 
 def mixed_up(results: Sequence[ImageResult]) -> list[MixedUp]:
-    """Return all pairs of classes of which any image was taken for the other, most often mistaken ones first."""
+    """Return all pairs of classes with images taken for the other class, the most often mistaken pairs first."""
     mistakes = Counter((r.label, r.predicted[FINAL_BRANCH]) for r in results if r.predicted[FINAL_BRANCH] != r.label)
     pairs = []
     for first, second in {tuple(sorted(pair)) for pair in mistakes}:

@@ -1,4 +1,4 @@
-"""Measuring a model on a data set, through the same path that predicts."""
+"""Measures a model on a data set, through the same path as prediction."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     answers: PredictionCache | None = None,
 ) -> EvaluationReport:
-    """Measure every branch and the fusion, and boxes, part windows and heat maps where the data says what is true.
+    """Measure every branch and the fusion, and boxes, part windows and heat maps if the data has ground truth for them.
 
-    Where `torch.distributed` is set up, each process answers for its share of the images, and all return the same.
+    If `torch.distributed` is set up, each process answers for its share of the images, and all return the same report.
 
     Args:
-        engine: a model, in PyTorch or ONNX alike (`tlaam.inference.engine.load_engine`).
-        data: a data set, or where it lies.
-        split: what to measure on; by default the test split, else the validation split (the one that training held out,
-            where this is the data it was trained on), else all images.
-        skip_unreadable: measure without images that cannot be read instead of refusing.
-        progress: called with (images done, images in all), the validation images of `_threshold_images` among them.
-        answers: the engine's answers so far; what is in there is not asked again.
+        engine: a model in PyTorch or ONNX (`tlaam.inference.engine.load_engine`).
+        data: a data set, or its path.
+        split: the split to measure on; by default the test split, else the validation split (the one that training held
+            out, if this is the data that the model was trained on), else all images.
+        skip_unreadable: leave out images that cannot be read instead of raising an error.
+        progress: called with (images done, images in all), including the validation images of `_threshold_images`.
+        answers: the engine's answers so far; these images are not computed again.
 
     Raises:
-        DataError: a class is unknown to the model, the split is empty, an image cannot be read, a mask cannot be read
-            or has another size than its image, or the run's own data set has changed, so that what it has seen is not
-            known.
-        ModelError: the model knows a single class, of which there is nothing to measure.
-        RunError: a record of the run is damaged, so that what it has seen is not known.
+        DataError: the model does not know a class, the split is empty, an image cannot be read, a mask cannot be read
+            or differs in size from its image, or the run's own data set has changed, so that it is not known which
+            images the model has seen.
+        ModelError: the model knows only one class, so there is nothing to measure.
+        RunError: a record of the run is damaged, so that it is not known which images the model has seen.
     """
     if len(engine.classes) < 2:
         where = "The model" if engine.origin is None else f"The model in {engine.origin}"
         raise ModelError(f"{where} knows one class alone, '{engine.classes[0]}': it is always right, or always wrong.")
-    # What one could not learn from (a single class, say) can still be measured.
+    # Data that cannot be trained on (a single class, for example) can still be measured.
     images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
     seen = trained_on(engine)
     learnt_from = seen is not None and seen.is_of(images)
@@ -110,10 +110,10 @@ def evaluate(
 
 
 def trained_on(engine: Engine) -> TrainingData | None:
-    """Return what a model was trained on, as far as its run folder or its file says; None where neither does.
+    """Return what a model was trained on, from its run folder or its file; None if neither states it.
 
     Raises:
-        ModelError: what the file says is no such record.
+        ModelError: the file's record is invalid.
         RunError: a record of the run is damaged.
     """
     if engine.origin is not None and engine.origin.is_dir():
@@ -128,7 +128,7 @@ def trained_on(engine: Engine) -> TrainingData | None:
 
 
 def _threshold_images(images: LabelledImages, measured: Split) -> list[Sample]:
-    """Return the images by whose boxes a threshold may be chosen: validation images, if others are measured."""
+    """Return the images whose boxes may choose a threshold: the validation images, if another split is measured."""
     if measured == "val" or not any(sample.box is not None for sample in images.split(measured)):
         return []
     return [sample for sample in images.split("val") if sample.box is not None]
@@ -205,13 +205,13 @@ def _report(
 
 
 def _box_doubt(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> str:
-    """Say why the true boxes seem to be of another size than the images; an empty text where they do not."""
+    """Say why the true boxes seem to belong to another image size; empty if they do not."""
     boxed = [(s.box, p.size) for s, p in zip(samples, predictions, strict=True) if s.box is not None]
     return doubt_of_scale([box for box, _ in boxed], [size for _, size in boxed])
 
 
 def _heatmaps(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> HeatmapReport | None:
-    """Measure the heat maps of those images that could be read; None where none of them has a box."""
+    """Measure the heat maps of the images that could be read; None if none of them has a box."""
     read = [row for row in zip(samples, predictions, strict=True) if row[1].error is None]
     if not read:
         return None
@@ -223,7 +223,7 @@ def _heatmaps(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> H
 
 
 def _parts(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> PartReport | None:
-    """Measure the part windows; None without a part level, or where no image has a known visible part."""
+    """Measure the part windows; None without a part level, or if no image has a known visible part."""
     windows, around, keypoints = [], [], []
     for sample, prediction in zip(samples, predictions, strict=True):
         if prediction.part_boxes is not None:
@@ -236,7 +236,7 @@ def _parts(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Part
 
 
 def _masks(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> MaskReport | None:
-    """Measure the heat maps by pixels; None where no image has a mask."""
+    """Measure the heat maps by pixels; None if no image has a mask."""
     heatmaps, masks = [], []
     for sample, prediction in zip(samples, predictions, strict=True):
         if sample.mask is not None and prediction.heatmap is not None:
@@ -262,8 +262,11 @@ def _require_possible_boxes(samples: Sequence[Sample]) -> None:
 
 
 def labels_of_model(images: LabelledImages, samples: Sequence[Sample], classes: Sequence[str]) -> list[int]:
-    """Return each sample's label as the model counts classes; by name, so that a subset or other order is right."""
-    index = {clean_name(name): number for number, name in enumerate(classes)}  # as data are read since 0.2
+    """Return each sample's label in the model's class order.
+
+    Classes are matched by name, so the data may have a subset of them or another order.
+    """
+    index = {clean_name(name): number for number, name in enumerate(classes)}  # names are cleaned like this since 0.2
     index |= {name: number for number, name in enumerate(classes)}
     for name in (images.classes[label] for label in sorted({sample.label for sample in samples})):
         if name not in index:

@@ -1,4 +1,4 @@
-"""How well heat maps, rather than boxes, point at the object (docs/json.md): MaxBoxAcc and the pointing game."""
+"""How well heat maps, rather than boxes, point at the object: MaxBoxAcc and the pointing game (docs/json.md)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class HeatmapReport:
     """Measures of heat maps over the images that have a true box.
 
     Attributes:
-        accuracy: how often boxes drawn on the maps are right, at every threshold.
-        pointing_game: share of images whose heat map's maximum lies inside the true box.
-        validation: how often boxes drawn on the maps of validation images are right, at every threshold; None where
-            there are no such images with boxes.
+        accuracy: how often boxes drawn from the maps are right, at every threshold.
+        pointing_game: share of images whose heat map has its maximum inside the true box.
+        validation: how often boxes drawn from the maps of validation images are right, at every threshold; None if no
+            validation images with boxes were used.
     """
 
     accuracy: BoxAccuracy = field(repr=False)
@@ -42,12 +42,12 @@ def heatmap_report(heatmaps: Sequence[NDArray[np.floating]], true_boxes: Tensor,
     """Measure heat maps by the protocol of `tlaam.evaluation.wsol` and by the pointing game.
 
     Args:
-        heatmaps: N maps ``(h, w)`` over the whole image.
-        true_boxes: ``(N, 4)`` xyxy in pixels of the image; rows of NaN where an image has none.
+        heatmaps: N maps ``(h, w)`` of the whole image.
+        true_boxes: ``(N, 4)`` xyxy in pixels of the image; rows of NaN for images without a box.
         sizes: ``(N, 2)`` width and height of each image in pixels.
 
     Returns:
-        The report, or None when no image has a true box.
+        The report, or None if no image has a true box.
     """
     true, size = true_boxes.double().numpy(), sizes.double().numpy()
     known = np.flatnonzero(np.isfinite(true).all(1))
@@ -55,7 +55,7 @@ def heatmap_report(heatmaps: Sequence[NDArray[np.floating]], true_boxes: Tensor,
         return None
     fine = [score_map(heatmaps[image]) for image in known.tolist()]
     true, size = true[known], size[known]
-    # A cell at the map's edge is as high up to the image's edge: the middle of what is highest is meant.
+    # Upsampling makes an edge cell equally high up to the image's edge, so the middle of all maxima is taken.
     peaks = [np.argwhere(heatmap == heatmap.max()).mean(axis=0) for heatmap in fine]
     points = torch.tensor([[x + 0.5, y + 0.5] for y, x in peaks], dtype=torch.float64) * torch.from_numpy(size) / SIDE
     pointed = pointing_game(points, torch.from_numpy(true))

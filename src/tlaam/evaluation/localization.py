@@ -1,7 +1,7 @@
-"""How well predicted boxes match the true ones, beside two boxes that need no model (docs/json.md).
+"""How well predicted boxes match the true ones, compared with two boxes that need no model (docs/json.md).
 
-All boxes are ``(x0, y0, x1, y1)`` in pixels of the image they lie in, x1 and y1 exclusive. A row of NaN among the true
-boxes says that the image has none; such images are left out of every measure.
+All boxes are ``(x0, y0, x1, y1)`` in pixels of their image, x1 and y1 exclusive. A row of NaN among the true boxes
+means that the image has none; such images are left out of every measure.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class LocalizationReport:
     """Measures of one set of boxes over the images that have a true box; shares lie between 0 and 1.
 
     Attributes:
-        images: how many images have a true box.
+        images: number of images with a true box.
         mean_iou: mean intersection over union.
         gt_known: for each level of `IOU_LEVELS` the share of images whose IoU reaches it, whatever class was predicted.
         top1_loc: share of images whose IoU reaches 0.5 and whose predicted class is right.
-        trivial: the same measures of the boxes of `trivial_boxes`; empty in their own reports.
+        trivial: the same measures for the boxes of `trivial_boxes`; empty in their own reports.
     """
 
     images: int
@@ -37,26 +37,26 @@ class LocalizationReport:
     trivial: Mapping[str, LocalizationReport] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float]:
-        """Return the measures of these boxes alone, under the names of the JSON contract."""
+        """Return the measures of these boxes only, under the names of the JSON contract."""
         shares = {f"gt_known_{level}": share for level, share in self.gt_known.items()}
         return {"mean_iou": self.mean_iou, **shares, "top1_loc_0.5": self.top1_loc}
 
     def summary(self) -> dict[str, float | dict[str, dict[str, float]]]:
-        """Return `measures` and, under ``trivial``, the same of each trivial box."""
+        """Return `measures` and, under ``trivial``, the measures of each trivial box."""
         return {**self.measures(), "trivial": {name: report.measures() for name, report in self.trivial.items()}}
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of each box with the other of the same row.
+    """Return the intersection over union of each box with the box in the same row of the other tensor.
 
-    (`torchvision.ops.box_iou` compares every box with every other, N² values where N are wanted.)
+    (`torchvision.ops.box_iou` compares every box with every other, which gives N² values where N are needed.)
 
     Args:
         boxes: ``(N, 4)`` xyxy.
-        others: ``(N, 4)`` xyxy, pixels of the same images.
+        others: ``(N, 4)`` xyxy, in pixels of the same images.
 
     Returns:
-        ``(N,)`` floating point; 0 where neither box has an area. NaN coordinates give NaN.
+        ``(N,)`` floating point; 0 if neither box has an area. NaN coordinates give NaN.
     """
     low = torch.maximum(boxes[:, :2], others[:, :2])
     high = torch.minimum(boxes[:, 2:], others[:, 2:])
@@ -66,15 +66,15 @@ def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def trivial_boxes(sizes: Tensor) -> dict[str, Tensor]:
-    """Return the boxes every localiser has to beat: the whole image, and the centre of it.
+    """Return the boxes that every localiser has to beat: the whole image and its centre.
 
     Args:
-        sizes: ``(N, 2)`` width and height of each image, pixels.
+        sizes: ``(N, 2)`` width and height of each image in pixels.
 
     Returns:
         ``full`` and ``center_0.7`` (0.7 of the width and of the height), each ``(N, 4)`` xyxy.
     """
-    sizes = sizes * 1.0  # whole numbers become floating point, floating point keeps its precision
+    sizes = sizes * 1.0  # integers become floating point, floating point keeps its precision
     margin = sizes * (1 - CENTER_SHARE) / 2
     return {
         "full": torch.cat([torch.zeros_like(sizes), sizes], dim=1),
@@ -83,16 +83,16 @@ def trivial_boxes(sizes: Tensor) -> dict[str, Tensor]:
 
 
 def localization_report(boxes: Tensor, true_boxes: Tensor, correct: Tensor, sizes: Tensor) -> LocalizationReport | None:
-    """Measure one predicted box per image, and the trivial boxes beside it.
+    """Measure one predicted box per image, and the trivial boxes for comparison.
 
     Args:
-        boxes: ``(N, 4)`` predicted, xyxy, finite.
-        true_boxes: ``(N, 4)`` xyxy; rows of NaN where an image has none.
+        boxes: ``(N, 4)`` predicted boxes, xyxy, finite.
+        true_boxes: ``(N, 4)`` xyxy; rows of NaN for images without a box.
         correct: ``(N,)`` bool, whether the predicted class is the label (the same for all boxes compared).
-        sizes: ``(N, 2)`` width and height of each image, pixels.
+        sizes: ``(N, 2)`` width and height of each image in pixels.
 
     Returns:
-        The report, or None when no image has a true box.
+        The report, or None if no image has a true box.
 
     Raises:
         DataError: shapes differ, a predicted box is not finite, or a true box is neither finite nor wholly NaN.
@@ -119,14 +119,15 @@ def localization_report(boxes: Tensor, true_boxes: Tensor, correct: Tensor, size
 def pointing_game(points: Tensor, true_boxes: Tensor) -> float | None:
     """Return the share of points that lie inside the true box.
 
-    The pointing game of Zhang et al. 2016 (arXiv 1608.00507) without its tolerance of 15 pixels around the object.
+    This is the pointing game of Zhang et al. 2016 (arXiv 1608.00507) without its tolerance of 15 pixels around the
+    object.
 
     Args:
-        points: ``(N, 2)`` x and y of each heat map's maximum, pixels of the image.
-        true_boxes: ``(N, 4)`` xyxy; rows of NaN where an image has none.
+        points: ``(N, 2)`` x and y of each heat map's maximum, in pixels of the image.
+        true_boxes: ``(N, 4)`` xyxy; rows of NaN for images without a box.
 
     Returns:
-        The share, or None when no image has a true box.
+        The share, or None if no image has a true box.
 
     Raises:
         DataError: shapes differ, or a true box is neither finite nor wholly NaN.
@@ -169,5 +170,5 @@ def _known(true_boxes: Tensor) -> Tensor:
 
 
 def _area(low: Tensor, high: Tensor) -> Tensor:
-    """Return ``(N,)`` areas between ``(N, 2)`` corners; 0 for a box turned inside out."""
+    """Return ``(N,)`` areas between ``(N, 2)`` corners; 0 for a box with swapped corners."""
     return (high - low).clamp(min=0).prod(dim=1)

@@ -1,4 +1,4 @@
-"""How probable a model held what is true."""
+"""The negative log-likelihood of the true classes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 LEAST = 1e-12
-"""Probabilities below are taken for it: one answer of probability 0 would make every mean infinite."""
+"""Lower probabilities are clipped to this value: a single probability of 0 would make every mean infinite."""
 
 
 def log_loss(label_scores: Sequence[float]) -> float:
-    """Return the mean negative log-likelihood in nats, ``-1/N Σ log p_i``; 0 at best.
+    """Return the mean negative log-likelihood in nats, ``-1/N Σ log p_i``; the best value is 0.
 
     Args:
-        label_scores: ``(N,)`` probability that each image's own class was given, N ≥ 1.
+        label_scores: ``(N,)`` probability given to each image's true class, N ≥ 1.
 
     >>> round(log_loss([1.0, 0.5]), 4)
     0.3466

@@ -1,4 +1,4 @@
-"""How well heat maps mark the object's pixels where real masks say which they are: PxAP (Choe et al. 2020)."""
+"""How well heat maps mark the object's pixels, measured against true masks: PxAP (Choe et al. 2020)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tlaam.errors import DataError
 from tlaam.evaluation.wsol import SIDE, PixelScores
 
 UNKNOWN = 255
-"""Marks pixels of a mask that nobody knows about; they do not count."""
+"""Marks pixels of a mask whose meaning is unknown; they do not count."""
 CENTER_SIGMA = 0.25
-"""Standard deviation of the trivial map, a Gaussian in the image's middle, as a share of the image's sides."""
+"""Standard deviation of the trivial map, a Gaussian at the centre of the image, as a share of the image's sides."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class MaskReport:
     """Measures of heat maps over the images that have a mask.
 
     Attributes:
-        images: how many those are.
+        images: number of images with a mask.
         pxap: pixel average precision of the heat maps, over all pixels of all images.
-        center_pxap: that of the same Gaussian in the middle of every image, which needs no model.
+        center_pxap: pixel average precision of the same Gaussian at the centre of every image, which needs no model.
     """
 
     images: int
@@ -33,24 +33,24 @@ class MaskReport:
     center_pxap: float
 
     def summary(self) -> dict[str, int | float | dict[str, dict[str, float]]]:
-        """Return everything under the names of the JSON contract."""
+        """Return all measures under the names of the JSON contract."""
         return {"images": self.images, "pxap": self.pxap, "trivial": {"center": {"pxap": self.center_pxap}}}
 
 
 def mask_report(
     heatmaps: Iterable[NDArray[np.floating]], masks: Iterable[tuple[Sample, tuple[int, int]]]
 ) -> MaskReport | None:
-    """Measure heat maps by the masks of their images, one image at a time.
+    """Measure heat maps against the masks of their images, one image at a time.
 
     Args:
-        heatmaps: N maps ``(h, w)`` over the whole image, of any range.
-        masks: of each image the sample, which has a mask, and the picture's (width, height), see `measured_mask`.
+        heatmaps: N maps ``(h, w)`` of the whole image, with any range of values.
+        masks: for each image the sample, which has a mask, and the picture's (width, height), see `measured_mask`.
 
     Returns:
-        The report, or None when there is no image.
+        The report, or None if there is no image.
 
     Raises:
-        DataError: a mask cannot be read or has another size than its image, or none of them shows any object.
+        DataError: a mask cannot be read or differs in size from its image, or no mask shows an object.
     """
     across = (np.arange(SIDE) + 0.5) / SIDE - 0.5
     center = np.exp(-(across[:, None] ** 2 + across**2) / (2 * CENTER_SIGMA**2))
@@ -64,16 +64,16 @@ def mask_report(
 
 
 def measured_mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask as it is measured: ``(224, 224)``, 1 where the object is, 0 where it is not, else `UNKNOWN`.
+    """Return a mask as it is measured: ``(224, 224)``, 1 for the object, 0 for the background, else `UNKNOWN`.
 
-    It is brought to this size by taking the nearest pixel towards the upper left, as wsolevaluation does.
+    The mask is resized by taking the nearest pixel towards the upper left, as wsolevaluation does.
 
     Args:
         sample: an image with a mask.
-        size: width and height of its picture in pixels, upright.
+        size: width and height of its upright picture in pixels.
 
     Raises:
-        DataError: the mask cannot be read, or has another size than the image.
+        DataError: the mask cannot be read, or differs in size from the image.
     """
     mask = sample.mask
     assert mask is not None

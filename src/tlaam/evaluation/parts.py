@@ -1,9 +1,9 @@
-"""How well part windows point at annotated parts, beside equally large windows that looked at nothing.
+"""How well part windows point at annotated parts, compared with equally large windows that need no model.
 
 In the pointing game of Zhang et al. 2016 (arXiv 1608.00507) a method hits if the maximum of its map lies within the
-object, or at most 15 pixels from it. Part windows name no part and have an extent, so here, without a tolerance, a
-window hits if any annotated part lies in it. Large windows hit by chance; hence the second share, of the parts that are
-in any window, and the same two shares of windows that need no model.
+object, or at most 15 pixels from it. Part windows do not name a part and have an extent. A window therefore hits if any
+annotated part lies in it, without a tolerance. Large windows hit by chance. The report therefore also has the share of
+parts that are in any window, and the same two shares for windows that need no model.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from tlaam.data.sample import Point
 from tlaam.errors import DataError
 
 PLACES = 32
-"""Along each axis, how many places stand for all those that a window at random can have."""
+"""Number of positions along each axis that stand for all possible positions of a random window."""
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """Measures of part windows over the images of which some visible part is annotated.
+    """Measures of part windows over the images with at least one annotated visible part.
 
     Attributes:
-        images: how many such images there are.
-        hit: share of the windows, of all images, that at least one annotated part lies in.
+        images: number of such images.
+        hit: share of the windows, of all images, that contain at least one annotated part.
         recall: share of the annotated visible parts, of all images, that lie in at least one window.
-        trivial: the same for as many equally large windows within the object's box, as it was found: ``random``, the
-            expected shares for windows anywhere in it, each by itself; ``center``, all in its middle. Empty in their
-            own reports.
+        trivial: the same for as many equally large windows within the object box that the model found: ``random``, the
+            expected shares for windows placed anywhere in it independently; ``center``, all windows in its middle.
+            Empty in their own reports.
     """
 
     images: int
@@ -42,11 +42,11 @@ class PartReport:
     trivial: Mapping[str, PartReport] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float]:
-        """Return the two shares of these windows alone, under the names of the JSON contract."""
+        """Return the two shares of these windows only, under the names of the JSON contract."""
         return {"hit": self.hit, "recall": self.recall}
 
     def summary(self) -> dict[str, int | float | dict[str, dict[str, float]]]:
-        """Return everything under the names of the JSON contract."""
+        """Return all measures under the names of the JSON contract."""
         trivial = {name: report.measures() for name, report in self.trivial.items()}
         return {"images": self.images, **self.measures(), "trivial": trivial}
 
@@ -54,19 +54,20 @@ class PartReport:
 def part_report(
     windows: Sequence[Floats], object_boxes: Sequence[Floats], keypoints: Sequence[Sequence[Point] | None]
 ) -> PartReport | None:
-    """Measure the part windows of images, and two trivial arrangements of equally large ones.
+    """Measure the part windows of images, and two trivial arrangements of equally large windows.
 
     Args:
-        windows: of each image ``(N, 4)`` xyxy in pixels of the image, N ≥ 1.
-        object_boxes: of each image ``(4,)`` xyxy, where the object was found; trivial windows are put there.
-        keypoints: (x, y) of each image's visible parts in the same pixels; None where they are not known. Images
-            without any do not count.
+        windows: for each image ``(N, 4)`` xyxy in pixels of the image, N ≥ 1.
+        object_boxes: for each image ``(4,)`` xyxy, the object box that the model found; trivial windows are placed in
+            it.
+        keypoints: (x, y) of each image's visible parts in the same pixels; None if they are not known. Images without
+            any do not count.
 
     Returns:
-        The report, or None when no image has a known visible part.
+        The report, or None if no image has a known visible part.
 
     Raises:
-        DataError: the numbers of images differ, or something has another shape.
+        DataError: the numbers of images differ, or an array has another shape.
     """
     if not len(windows) == len(object_boxes) == len(keypoints):
         raise DataError(
@@ -94,14 +95,17 @@ def part_report(
 
 @dataclass(frozen=True)
 class _Shares:
-    """Of one image, for each window the chance that it hits ``(N,)``, and for each part that it is seen ``(K,)``."""
+    """For one image: the probability that each window hits, ``(N,)``, and that each part is seen, ``(K,)``."""
 
     hit: Floats
     seen: Floats
 
 
 def _at(corners: Floats, boxes: Floats, points: Floats) -> _Shares:
-    """Return the chances of windows as large as `boxes` ``(N, 4)`` with equally likely corners ``(N, places, 2)``."""
+    """Return the probabilities for windows as large as `boxes` ``(N, 4)``.
+
+    All corners ``(N, places, 2)`` of a window are equally likely.
+    """
     low, size = corners[:, :, None], (boxes[:, 2:] - boxes[:, :2])[:, None, None]
     inside = np.all((points >= low) & (points < low + size), axis=3)  # [N, places, K]
     return _Shares(inside.any(axis=2).mean(1), 1 - (1 - inside.mean(1)).prod(0))
@@ -110,7 +114,7 @@ def _at(corners: Floats, boxes: Floats, points: Floats) -> _Shares:
 def _all_corners(around: Floats, sizes: Floats) -> Floats:
     """Return the corners ``(N, PLACES², 2)`` that windows of `sizes` ``(N, 2)`` can have within a box ``(4,)``.
 
-    A window that is longer than the box is anywhere where it covers the box's whole length.
+    A window that is longer than the box may be anywhere that covers the box's whole length.
     """
     steps = (np.arange(PLACES) + 0.5) / PLACES
     shares = np.stack(np.meshgrid(steps, steps), axis=2).reshape(-1, 2)

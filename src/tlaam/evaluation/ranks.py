@@ -17,11 +17,12 @@ class RankResult(NamedTuple):
     """How images were answered at one rank.
 
     Attributes:
-        rank: its name.
-        images: of a class whose taxon is known at this rank.
-        accuracy: share of these whose most probable taxon is right, however probable; None where there are none.
-        answers: images that were answered at this rank and no deeper one.
-        right: of these, how many rightly.
+        rank: name of the rank.
+        images: number of images of a class whose taxon is known at this rank.
+        accuracy: share of these whose most probable taxon is right, however probable it is; None if there are no such
+            images.
+        answers: number of images answered at this rank and at no deeper one.
+        right: number of these answers that are right.
     """
 
     rank: str
@@ -33,12 +34,12 @@ class RankResult(NamedTuple):
 
 @dataclass(frozen=True)
 class RankReport:
-    """What a promise came to.
+    """Whether a promise held, and what it cost.
 
     Attributes:
-        promise: share of answers that were to be right.
-        images: how many images were asked about.
-        ranks: the deepest first.
+        promise: share of answers that should be right.
+        images: number of images to answer.
+        ranks: results by rank, the deepest first.
     """
 
     promise: float
@@ -47,17 +48,17 @@ class RankReport:
 
     @property
     def answers(self) -> int:
-        """Images that were answered at any rank."""
+        """Number of images answered at any rank."""
         return sum(rank.answers for rank in self.ranks)
 
     @property
     def right(self) -> int:
-        """Of these, how many rightly."""
+        """Number of these answers that are right."""
         return sum(rank.right for rank in self.ranks)
 
     @property
     def kept(self) -> float | None:
-        """Share of the answers that are right; None without any."""
+        """Share of the answers that are right; None without answers."""
         return self.right / self.answers if self.answers else None
 
     @property
@@ -67,11 +68,11 @@ class RankReport:
 
     @property
     def held(self) -> bool:
-        """Whether these images do not contradict the promise."""
+        """Whether these images are consistent with the promise."""
         return self.upper is None or self.upper >= self.promise
 
     def summary(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the report as plain values."""
         return {
             "promise": self.promise,
             "answers": self.answers,
@@ -83,7 +84,7 @@ class RankReport:
         }
 
     def lines(self) -> str:
-        """Return it as lines for a terminal."""
+        """Return the report as lines for a terminal."""
         width = max(len(rank.rank) for rank in self.ranks)
         lines = []
         for rank in self.ranks:
@@ -101,12 +102,12 @@ def rank_report(
     probabilities: NDArray[np.floating[Any]],
     labels: Sequence[int],
 ) -> RankReport:
-    """Return what answers came to.
+    """Measure answers that were given by a promise.
 
     Args:
-        answering: how they were given, by a promise.
-        answers: of N images.
-        probabilities: of the classes, ``(N, C)``.
+        answering: how the answers were given; it must have a promise.
+        answers: the answers for N images.
+        probabilities: probabilities of the classes, ``(N, C)``.
         labels: index of each image's class, ``(N,)``.
     """
     assert answering.promise is not None

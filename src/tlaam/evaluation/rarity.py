@@ -1,4 +1,4 @@
-"""How well rare and frequent classes are told, where training had unequally many images of them."""
+"""How well rare and frequent classes are recognised if the training images were unbalanced."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 from tlaam.data.skew import SKEWED
 
 BANDS: tuple[tuple[str, float], ...] = (("rare", 0.25), ("less frequent", 0.5), ("frequent", 1.0))
-"""Names of bands, and most training images of a class in them, as a share of the largest class's."""
+"""Names of bands, each with the largest number of training images per class, as a share of the largest class's."""
 
 
 class Band(NamedTuple):
-    """Classes of about equally many training images.
+    """Classes with similar numbers of training images.
 
     Attributes:
-        name: of `BANDS`.
-        classes: how many there are, of which something was measured.
-        fewest, most: their training images.
-        images: how many were measured.
-        recall: mean of the classes' shares of right answers.
-        f1: mean of the classes' F1.
+        name: name of the band, from `BANDS`.
+        classes: number of classes with measured images.
+        fewest, most: smallest and largest number of training images of these classes.
+        images: number of images measured.
+        recall: mean recall of the classes.
+        f1: mean F1 of the classes.
     """
 
     name: str
@@ -33,12 +33,14 @@ class Band(NamedTuple):
 
 
 def bands_of(counts: Mapping[str, int], per_class: Mapping[str, Mapping[str, Any]]) -> tuple[Band, ...]:
-    """Return what classes come to by their training images, the rarest first; nothing where training was not skewed.
+    """Return the measures of classes by their numbers of training images, the rarest band first.
+
+    The result is empty if the training images were not skewed.
 
     Args:
         counts: training images by class name; classes that had none are left out.
-        per_class: ``recall``, ``f1`` and ``support`` by class name (`ClassificationReport.per_class`); classes of which
-            nothing was measured are left out.
+        per_class: ``recall``, ``f1`` and ``support`` by class name (`ClassificationReport.per_class`); classes without
+            measured images are left out.
     """
     learnt = {name: count for name, count in counts.items() if count}
     if not learnt or max(learnt.values()) < SKEWED * min(learnt.values()):

@@ -18,7 +18,7 @@ from tlaam.evaluation.rarity import Band, lines_of
 from tlaam.reference.ood_detector import Verdict
 
 BEST_EPOCH = "Best-epoch protocol: the epoch was chosen on these very images, so the figures flatter."
-"""What every output says of such a measurement."""
+"""The text that every output shows for such a measurement."""
 
 _CLASSIFICATION_TITLES = {
     "top1": "top-1 %",
@@ -43,12 +43,12 @@ class ImageResult:
 
     Attributes:
         name: the image within its data set.
-        label: its class, as the model counts.
+        label: its class, by the model's class index.
         predicted: the most probable class by branch.
         score: probability of the fused answer.
-        iou: intersection over union of the found with the true box; None where either is missing.
-        verdict: what the model says of its answer; None of a model without a reference index (docs/strangers.md).
-        label_score: probability that the fused answer gives its class; NaN where it is not known.
+        iou: intersection over union of the predicted and the true box; None if either is missing.
+        verdict: the model's verdict on its answer; None for a model without a reference index (docs/strangers.md).
+        label_score: probability that the fused answer gives to the true class; NaN if it is not known.
     """
 
     name: str
@@ -62,29 +62,29 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
         data: name of the data set.
         split: the split measured.
-        images: how many images were measured.
+        images: number of images measured.
         classes: class names, in the order of the confusion matrix.
         classification: a report for each of `BRANCHES` that the model has; ``fused`` always.
-        localization: measures of the object boxes, or None where the data has no boxes.
-        heatmaps: measures of the heat maps, or None likewise.
-        parts: measures of the part windows, or None where the data has no part locations or the model no parts.
-        masks: measures of the heat maps by masks, or None where the data has none or the model draws no maps.
-        per_image: how each image was answered, in the data set's order; what paired comparisons need.
-        selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), so that the figures
-            flatter.
-        images_with_boxes: how many images have a true box, whether or not the model draws one.
-        precision: the arithmetic it was measured in, ``32-true`` or ``bf16-mixed``, of an exported file ``fp32``,
-            ``fp16`` or ``int8``; empty where it is not known.
-        box_doubt: why the true boxes seem to be of smaller copies of the images (`tlaam.data.boxes`); else empty.
-        seconds: time spent on reading and answering, loading the model not; 0 where it was not measured.
-        ranks: accuracy by rank and what the promise came to; None where nothing was promised.
-        rarity: how well rare and frequent classes are told, the rarest first; empty where training had about equally
-            many images of each, or it is not known how many.
+        localization: measures of the object boxes, or None if the data has no boxes.
+        heatmaps: measures of the heat maps, or None if the data has no boxes.
+        parts: measures of the part windows, or None if the data has no part locations or the model no parts.
+        masks: measures of the heat maps by masks, or None if the data has none or the model draws no maps.
+        per_image: how each image was answered, in the data set's order, as paired comparisons need it.
+        selected_on_these: whether the run chose its epoch on this very split (``select_on=test``), which makes the
+            figures flattering.
+        images_with_boxes: number of images with a true box, whether or not the model draws boxes.
+        precision: the numerical precision of the measurement, ``32-true`` or ``bf16-mixed``, for an exported file
+            ``fp32``, ``fp16`` or ``int8``; empty if it is not known.
+        box_doubt: why the true boxes seem to belong to smaller copies of the images (`tlaam.data.boxes`); else empty.
+        seconds: time spent on reading and answering, without loading the model; 0 if it was not measured.
+        ranks: accuracy by rank and whether the promise held; None if nothing was promised.
+        rarity: how well rare and frequent classes are recognised, the rarest first; empty if training had about equally
+            many images of each class, or their numbers are not known.
     """
 
     data: str
@@ -114,8 +114,8 @@ class EvaluationReport:
         """Return the report as plain values, ready for strict JSON.
 
         ``classification``, ``localization``, ``parts`` and ``masks`` follow the documented contract (the latter three
-        are left out where there is nothing to measure); ``per_class`` is given for every branch, ``confusion``
-        (rows the true class, columns the predicted one) for the fused prediction.
+        are left out if there is nothing to measure). ``per_class`` is given for every branch, and ``confusion`` (rows
+        are the true classes, columns the predicted ones) for the fused prediction.
         """
         final = self.classification[FINAL_BRANCH]
         values: dict[str, Any] = {
@@ -147,7 +147,7 @@ class EvaluationReport:
         return values
 
     def table(self) -> str:
-        """Return the report as lines of plain ASCII text (given an ASCII data set name), without a trailing newline."""
+        """Return the report as lines of ASCII text (for an ASCII data set name), without a trailing newline."""
         rows = {name: self.classification[name].summary() for name in self._branches()}
         heading = f"{self.data}, {self.split} split: {self.images} images, {len(self.classes)} classes"
         heading += f", measured in {self.precision}" if self.precision else ""
@@ -204,7 +204,7 @@ def _parts_line(parts: PartReport) -> str:
 
 
 def _text_table(corner: str, titles: Mapping[str, str], rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay out shares as percentages: names flush left, numbers flush right under their titles."""
+    """Lay out shares as percentages: names are left-aligned, numbers right-aligned under their titles."""
     first = max(map(len, [corner, *rows]))
     lines = ["  ".join([corner.ljust(first), *titles.values()])]
     lines.append("  ".join("-" * width for width in [first, *map(len, titles.values())]))

@@ -1,1 +1,1 @@
-"""From a trained model to one ONNX file that answers the same."""
+"""Export of a trained model to one ONNX file that gives the same answers."""

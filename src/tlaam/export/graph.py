@@ -1,4 +1,4 @@
-"""What is exported: from a photograph's pixels to answers in its pixels, all of it tensor arithmetic."""
+"""The exported computation, from the pixels of a photograph to answers in its pixels, all in tensor operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tlaam.models.localizers.foreground import Foreground
 
 
 class Input(nn.Module):
-    """The way in: photographs as they were decoded become input images.
+    """First stage: decoded photographs to input images.
 
     Args:
         size: side P of the input images.
@@ -23,13 +23,13 @@ class Input(nn.Module):
         self.size = size
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Squash photographs of one size.
+        """Squash photographs of the same size.
 
         Args:
             photos: uint8 RGB ``(B, H, W, 3)``, upright.
 
         Returns:
-            uint8 input images ``(B, 3, P, P)``, and ``(W, H, W, H) / P``: what boxes on them are to be multiplied by.
+            uint8 input images ``(B, 3, P, P)``, and ``(W, H, W, H) / P``, the factor that scales boxes on them back.
         """
         height, width = photos.shape[1:3]
         one = torch.ones(1, device=photos.device)
@@ -38,10 +38,10 @@ class Input(nn.Module):
 
 
 class Answers(nn.Module):
-    """The rest of the way: input images become answers.
+    """Second stage: input images to answers.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
     """
 
     def __init__(self, network: Architecture) -> None:
@@ -49,12 +49,12 @@ class Answers(nn.Module):
         self.network = network
 
     def forward(self, inputs: Tensor, scale: Tensor, boxes: Tensor | None = None) -> dict[str, Tensor]:
-        """Answer for input images ``(B, 3, P, P)``, boxes multiplied by `scale` ``(4,)``, as `PhotoModel` does.
+        """Answer for input images ``(B, 3, P, P)`` like `PhotoModel`, with boxes multiplied by `scale` ``(4,)``.
 
         Args:
             inputs: uint8.
-            scale: as of `Input`.
-            boxes: as of `PhotoModel`, of a network that `takes_boxes`.
+            scale: see `Input`.
+            boxes: see `PhotoModel`; only for a network that `takes_boxes`.
         """
         output = self.network(inputs) if boxes is None else self.network(inputs, boxes=boxes / scale)
         branches = {f"{name}_probabilities": rows for name, rows in output.branch_probabilities().items()}
@@ -79,10 +79,10 @@ class Answers(nn.Module):
 
 
 class PhotoModel(nn.Module):
-    """A network that takes photographs as they were decoded: what the whole file computes.
+    """A network that takes decoded photographs: the computation of the whole exported file.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         source_size: side P of the input image that photographs are squashed to.
     """
 
@@ -91,20 +91,20 @@ class PhotoModel(nn.Module):
         self.input_image, self.answers = Input(source_size), Answers(network)
 
     def forward(self, photos: Tensor, boxes: Tensor | None = None) -> dict[str, Tensor]:
-        """Answer for a batch of photographs of one size.
+        """Answer for a batch of photographs of the same size.
 
         Args:
             photos: uint8 RGB ``(B, H, W, 3)``, upright.
-            boxes: where the objects are, ``(B, 4)`` xyxy in pixels of the photographs; the network finds them where a
-                box has no width, and by default everywhere.
+            boxes: object boxes, ``(B, 4)`` xyxy in pixels of the photographs. Where a box has zero width, and by
+                default for all photographs, the network finds the object.
 
         Returns:
-            By name, those that the model has: ``probabilities`` ``(B, C)``, the fused ones; ``raw_probabilities``,
-            ``object_probabilities`` and ``parts_probabilities`` ``(B, C)``; ``heatmaps`` ``(B, h, w)``, not
-            normalised, over the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes`` ``(B, N, 4)``, xyxy
-            in pixels of the photograph, x1/y1 exclusive; ``objects`` ``(B, M, 7)``: of each of the largest components
-            of the foreground its box, share of the picture, largest and mean probability; ``embeddings`` ``(B, E)``;
-            ``pooled`` ``(B, V, K)``, the branches' pooled features, which classifiers are learnt on. All float32.
+            A dict with those of the following outputs that the model has, all float32. ``probabilities`` ``(B, C)``,
+            fused; ``raw_probabilities``, ``object_probabilities`` and ``parts_probabilities`` ``(B, C)``; ``heatmaps``
+            ``(B, h, w)``, not normalised, covering the whole photograph; ``object_boxes`` ``(B, 4)`` and ``part_boxes``
+            ``(B, N, 4)``, xyxy in pixels of the photograph, x1/y1 exclusive; ``objects`` ``(B, M, 7)``: for each of the
+            largest foreground components its box, share of the picture, maximum and mean probability; ``embeddings``
+            ``(B, E)``; ``pooled`` ``(B, V, K)``, the branches' pooled features, from which classifiers are learned.
         """
         answers: dict[str, Tensor] = self.answers(*self.input_image(photos), boxes)
         return answers

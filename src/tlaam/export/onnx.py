@@ -1,4 +1,4 @@
-"""Writing a trained model as one ONNX file, once ONNX Runtime has answered from it as PyTorch does."""
+"""Writing a trained model as one ONNX file after checking that ONNX Runtime gives the same answers as PyTorch."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 TRIED = "2.14"
-"""Oldest PyTorch that exporting is tested with. That of 2.6 cannot express these networks."""
+"""Oldest PyTorch version that exporting is tested with. PyTorch 2.6 cannot export these networks."""
 INPUT = "photos"
 BOXES = "boxes"
 COMPARED = 64
-"""Most photographs that answers are compared on, where nothing else is said."""
+"""Default maximum number of photographs to compare answers on."""
 CALIBRATION_IMAGES = 32
-"""Training images that int8 reads the activations' ranges from, where no others are given."""
-_LARGEST = 2**31 - 1  # bytes of one protobuf message
+"""Default number of training images for calibrating the activation ranges for int8."""
+_LARGEST = 2**31 - 1  # maximum size of a protobuf message in bytes
 _BATCH = torch.export.Dim("batch", min=1, max=65535)
 
 
@@ -72,25 +72,25 @@ def export_onnx(
     calibration: Sequence[Image] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Precision, Parity]:
-    """Write the model of a run as one ONNX file, from uint8 photographs to boxes in their pixels.
+    """Write the model of a run as one ONNX file that maps uint8 photographs to boxes in their pixels.
 
-    The figures by which the file was accepted are written beside it, ``model.parity.json`` for ``model.onnx``, and the
-    run's reference index, where it has one, as ``model.gallery.npz``.
+    The figures on which the file was accepted are written beside it (``model.parity.json`` for ``model.onnx``), and so
+    is the run's reference index, if it has one (``model.gallery.npz``).
 
     Args:
-        model: a run folder, or its engine; the network is loaded for it, as it was trained.
-        out: the file; one that is there is replaced, if the new one is good.
-        images: on which ONNX Runtime and PyTorch have to agree.
-        precision: of the backbone. Whatever is asked for, the float32 file is made and compared first.
-        calibration: for int8, images from which the activations' ranges are read: not those that are compared.
-        progress: told how many images of how many have been compared.
+        model: a run folder, or its engine; the network is loaded as it was trained.
+        out: the file to write; an existing file is replaced only if the new one passes the comparison.
+        images: images on which ONNX Runtime and PyTorch have to agree.
+        precision: precision of the backbone. The float32 file is always made and compared first.
+        calibration: for int8, images to calibrate the activation ranges on; other images than those compared.
+        progress: called with (images compared, images in all).
 
     Returns:
-        The comparisons: of float32, and of the precision that was asked for.
+        The comparisons of the float32 file and of the requested precision.
 
     Raises:
-        ExportError: a package is missing, the model cannot be expressed, or the file would not answer as the model
-            does; then nothing is written.
+        ExportError: a package is missing, the model cannot be exported, or the file's answers differ from the model's.
+            Then nothing is written.
         DataError: an image cannot be read.
         ModelError: the run holds no usable model, or its reference index is damaged.
     """
@@ -120,13 +120,13 @@ def export_onnx(
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported, and how closely it answers.
+    """The result of an export and how closely its answers match.
 
     Attributes:
         file: the ONNX file.
-        figures: the file of the comparisons' figures.
-        index: the reference index beside it; None where the run has none.
-        parities: the comparisons, by precision.
+        figures: the file with the figures of the comparisons.
+        index: the reference index beside it; None if the run has none.
+        parities: the comparisons by precision.
         seen_in_training: whether answers were compared on images that the model was trained on.
     """
 
@@ -149,19 +149,19 @@ def export_run(
     data: LabelledImages | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Export:
-    """Export a run, compared on images of its own where none are given.
+    """Export a run, by default comparing answers on the run's own images.
 
     Args:
-        model, out, precision, progress: as of `export_onnx`.
+        model, out, precision, progress: see `export_onnx`.
         images: files, folders and patterns of photographs to compare answers on; by default the run's own.
-        split: of the run's own images; by default its validation images, or else its training images.
-        count: most photographs that are compared.
-        calibration: photographs that int8 reads the activations' ranges from; by default `CALIBRATION_IMAGES` of the
-            run's training images.
-        data: what the run was trained on, where it does not lie any more where it lay.
+        split: split of the run's own images; by default its validation images, or else its training images.
+        count: maximum number of photographs to compare.
+        calibration: photographs to calibrate the activation ranges for int8 on; by default `CALIBRATION_IMAGES` of
+            the run's training images.
+        data: the data that the run was trained on, if it is no longer at its original location.
 
     Raises:
-        ExportError, DataError, ModelError: as of `export_onnx`.
+        ExportError, DataError, ModelError: see `export_onnx`.
     """
     require_packages()
     run = _origin_of(model)
@@ -185,15 +185,15 @@ def _contents(
     index: ReferenceIndex | None,
     seen: TrainingData | None,
 ) -> dict[Precision, bytes]:
-    """Return the bytes of the float32 file, and of that of another precision where one is asked for.
+    """Return the bytes of the float32 file and, if another precision is requested, of the file of that precision.
 
     Raises:
-        ExportError: the model cannot be expressed, or int8 lacks images to read ranges from.
+        ExportError: the model cannot be exported, or int8 lacks images for calibration.
     """
     if precision == "int8" and not calibration:
         raise ExportError("int8 needs photographs to read the activations' ranges from; give some by --calibration.")
     proto = to_onnx(model)
-    inside = backbone_nodes(proto, Answers(model.network))  # by notes that a finished file lacks
+    inside = backbone_nodes(proto, Answers(model.network))  # needs the metadata that a finished file lacks
     contents: dict[Precision, bytes] = {"fp32": finished(proto, model, "fp32", index, seen)}
     if precision == "fp16":
         contents["fp16"] = finished(to_fp16(proto, inside), model, "fp16", index, seen)
@@ -220,12 +220,12 @@ def _figures(precision: Precision, found: Mapping[Precision, Parity]) -> dict[st
 
 
 def parity_file(out: Path) -> Path:
-    """Return where the figures of a comparison stand: ``model.parity.json`` beside ``model.onnx``."""
+    """Return the file for the figures of the comparison: ``model.parity.json`` beside ``model.onnx``."""
     return out.with_name(f"{out.stem}.parity.json")
 
 
 def _unfolded(model: Engine | Path | str) -> Engine:
-    """Return an engine whose network is on the CPU as it was trained, nothing folded, with its reference index.
+    """Return an engine with its reference index and the network on the CPU as it was trained, with nothing folded.
 
     Raises:
         ExportError: the model is an exported file already.
@@ -239,11 +239,11 @@ def _unfolded(model: Engine | Path | str) -> Engine:
 
 
 def _origin_of(model: Engine | Path | str) -> Path:
-    """Return the folder that a model lies in.
+    """Return the folder that a model is in.
 
     Raises:
         ExportError: it is an exported file already, or was not loaded from a folder.
-        ModelError: it is on the hub and cannot be had.
+        ModelError: it is on the hub and cannot be downloaded.
     """
     origin = model.origin if isinstance(model, Engine) else local_folder(model)
     if origin is None:
@@ -254,20 +254,20 @@ def _origin_of(model: Engine | Path | str) -> Path:
 
 
 def require_packages() -> None:
-    """Check that what exporting needs is installed.
+    """Check that the packages needed for exporting are installed.
 
     Raises:
-        ExportError: it is not.
+        ExportError: a package is missing.
     """
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ExportError(f"exporting needs {', '.join(missing)}: pip install {' '.join(missing)}.")
 
 
 def to_onnx(model: TorchModel) -> onnx.ModelProto:
-    """Return a model as an ONNX graph, not yet `finished`; inputs and outputs as of `PhotoModel.forward`.
+    """Return a model as an ONNX graph, not yet `finished`; for inputs and outputs see `PhotoModel.forward`.
 
     Raises:
-        ExportError: the model needs what a graph cannot express.
+        ExportError: the model needs something that a graph cannot express.
     """
     import onnx
 
@@ -280,17 +280,17 @@ def to_onnx(model: TorchModel) -> onnx.ModelProto:
         names = list(answers(inputs, scale, *boxes))
     free = ({0: _BATCH}, None, *({0: _BATCH} for _ in boxes))
     back = _traced(answers, (inputs, scale, *boxes), ("inputs", "scale", *(BOXES for _ in boxes)), names, free)
-    # Prefixed, since both count their values from 0.
+    # Add a prefix to avoid name clashes: both graphs number their values from 0.
     onnx.compose.add_prefix(back, "answers/", rename_inputs=False, rename_outputs=False, inplace=True)
     proto = onnx.compose.merge_models(_input_image_graph(size), back, [(name, name) for name in ("inputs", "scale")])
-    del proto.opset_import[1:]  # merging names the one operator set twice
+    del proto.opset_import[1:]  # merging lists the same operator set twice
     if model.takes_boxes:
         _let_boxes_be_left_out(proto)
     return proto
 
 
 def _let_boxes_be_left_out(proto: onnx.ModelProto) -> None:
-    """Give the input of boxes a value for when it is not given, one box without width for all photographs."""
+    """Make the input of boxes optional: by default, one box of zero width applies to all photographs."""
     import onnx
 
     graph, one = proto.graph, f"{BOXES}_of_one"
@@ -315,7 +315,7 @@ def _let_boxes_be_left_out(proto: onnx.ModelProto) -> None:
 
 @cache
 def _input_image_graph(size: int) -> onnx.ModelProto:
-    """Return the graph of `Input image`, for itself: where height and width are free, tracing takes long."""
+    """Return the graph of `Input`, traced separately and cached: with free height and width, tracing takes long."""
     free = {0: _BATCH, 1: torch.export.Dim("height", min=1, max=65535), 2: torch.export.Dim("width", min=1, max=65535)}
     photos = torch.zeros(2, size, size + 8, 3, dtype=torch.uint8)
     return _traced(Input(size).eval(), (photos,), (INPUT,), ("inputs", "scale"), (free,))
@@ -324,10 +324,10 @@ def _input_image_graph(size: int) -> onnx.ModelProto:
 def _traced(
     module: nn.Module, example: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], free: Any
 ) -> onnx.ModelProto:
-    """Return the graph of a module, with names for its inputs and outputs; `free` says which axes are.
+    """Return the graph of a module, with names for its inputs and outputs; `free` specifies the dynamic axes.
 
     Raises:
-        ExportError: it has none.
+        ExportError: the module cannot be exported.
     """
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -342,7 +342,7 @@ def _traced(
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # the exporter passes on whatever stopped it
+    except Exception as error:  # the exporter raises whatever stopped it
         fault = " ".join(str(error).split())[-200:]
         older = torch.__version__ < TRIED
         hint = f" Here is PyTorch {torch.__version__}; exporting is tested with {TRIED}: install a newer one."
@@ -351,7 +351,7 @@ def _traced(
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    if not proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter would pass that over
+    if not proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter does not report this
         raise ExportError("this model cannot be expressed as an ONNX graph: it fixes the number of images in a batch.")
     return proto
 
@@ -363,20 +363,20 @@ def finished(
     index: ReferenceIndex | None = None,
     seen: TrainingData | None = None,
 ) -> bytes:
-    """Return the bytes of the file: the graph with what it says of itself, and without the makers' notes and leftovers.
+    """Return the bytes of the file: the graph with the model's metadata, without exporter notes and unused constants.
 
-    Notes are longer than some graphs, and hold paths of this machine; leftovers are constants that no node reads, of
-    each of which ONNX Runtime warns whoever loads the file.
+    The exporter's notes can be longer than the graph and contain paths of this machine. Unused constants make ONNX
+    Runtime print a warning for each of them whenever the file is loaded.
 
     Raises:
-        ExportError: it would be too large for one file.
+        ExportError: the file would exceed the maximum size of one ONNX file.
     """
     import onnx
 
     drop_unread(proto.graph)
     inputs = {given.name for given in proto.graph.input}
     if BOXES not in inputs and any(constant.name == BOXES for constant in proto.graph.initializer):
-        # An input that is a constant, too, may be left out. Not before: tools that convert graphs stumble over it.
+        # An input that is also a constant is optional. Add it only now: tools that convert graphs cannot handle it.
         boxes = onnx.helper.make_tensor_value_info(BOXES, onnx.TensorProto.FLOAT, ["boxes", 4])
         proto.graph.input.append(boxes)
     for node in proto.graph.node:
@@ -387,7 +387,7 @@ def finished(
     for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
     del proto.graph.metadata_props[:], proto.opset_import[1:]
-    proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # all that the nodes use
+    proto.opset_import[0].CopyFrom(onnx.helper.make_opsetid("", OPSET))  # the only operator set that the nodes use
     proto.producer_name, proto.producer_version = "tlaam", __version__
     facts = metadata(model, precision, index, seen)
     del proto.metadata_props[:]
@@ -400,7 +400,7 @@ def finished(
 def metadata(
     model: TorchModel, precision: Precision, index: ReferenceIndex | None = None, seen: TrainingData | None = None
 ) -> dict[str, str]:
-    """Return what the file says of itself, texts by name; all but version, precision, boxes and gallery are JSON."""
+    """Return the file's metadata as texts by name; all but version, precision, boxes and gallery are JSON."""
     facts: dict[str, Any] = {
         "classes": list(model.classes),
         "preprocessing": {
@@ -419,7 +419,7 @@ def metadata(
         facts["training_data"] = seen.to_dict()
     texts = {"tlaam_version": __version__, "precision": precision}
     texts["boxes"] = "told" if model.takes_boxes else "cut"
-    if index is not None:  # by the names of version 0.1.0, which reads these files too
+    if index is not None:  # with the names of version 0.1.0, which reads these files too
         texts["gallery"] = digest_of(to_bytes(index))
         if (detector := index.detector.to_text()) is not None:
             texts["familiarity"] = detector

@@ -1,4 +1,4 @@
-"""Whether ONNX Runtime answers from an exported file as PyTorch does from the model, on real images."""
+"""Checks on real images that an exported file in ONNX Runtime gives the same answers as the model in PyTorch."""
 
 from __future__ import annotations
 
@@ -24,37 +24,38 @@ from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import TrainingData, with_the_runs_splits
 
 PROBABILITY = 1e-3
-"""Largest difference of two probabilities that counts as agreement."""
+"""Maximum difference between two probabilities that counts as agreement."""
 EMBEDDING = 1e-3
-"""Largest 1 - cosine of two embeddings that counts as agreement."""
+"""Maximum 1 - cosine of two embeddings that counts as agreement."""
 PIXEL = 1.0
-"""Largest difference of two boxes' edges: in pixels of the photograph, or of the input image where these are larger."""
+"""Maximum difference between box edges that counts as agreement, in pixels of the photograph or of the input image,
+whichever are larger."""
 SAME_BOXES, SAME_TOP1 = 0.99, 0.995
-"""Least shares of images."""
+"""Minimum shares of images."""
 SAME_TOP1_REDUCED = 0.9
-"""Of a file of reduced precision: with a smaller share of images something else is wrong than rounding."""
+"""Minimum for a file of reduced precision: a smaller share indicates an error other than rounding."""
 
 Image = str | Path | Sample
-"""What answers are compared on: a file, or a sample of a data set."""
+"""An image to compare answers on: a file, or a sample of a data set."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far ONNX Runtime's answers are from PyTorch's.
+    """How much ONNX Runtime's answers differ from PyTorch's.
 
     Attributes:
-        precision: of the file.
-        images: how many were compared, each with as much as the model answers.
-        raw_difference: largest difference of two probabilities of the raw branch, over all images.
-        probability_difference: of any branch or the fusion, over the images whose boxes agree: where a box moved,
-            another crop was looked at.
+        precision: precision of the file.
+        images: number of images compared, each on all outputs of the model.
+        raw_difference: maximum difference between two probabilities of the raw branch, over all images.
+        probability_difference: maximum over all branches and the fusion, for images whose boxes agree: if a box moved,
+            the network looked at a different crop.
         same_boxes: share of images whose boxes all agree within a pixel; 1 for a model without boxes.
-        object_iou: mean intersection over union of the object's two boxes; 1 for a model without boxes.
-        same_top1: share of images whose most probable class is the same.
-        top1: share of images that the file names rightly; None where their classes are not known.
-        pytorch_top1: share of the same images that PyTorch names rightly.
-        embedding_difference: largest 1 - cosine of two embeddings, over the images whose boxes agree; None for a model
-            that gives none.
+        object_iou: mean intersection over union of the two object boxes; 1 for a model without boxes.
+        same_top1: share of images with the same most probable class.
+        top1: share of images that the file classifies correctly; None if their classes are not known.
+        pytorch_top1: share of the same images that PyTorch classifies correctly.
+        embedding_difference: maximum 1 - cosine of two embeddings, for images whose boxes agree; None for a model
+            without embeddings.
     """
 
     precision: Precision
@@ -69,12 +70,12 @@ class Parity:
     embedding_difference: float | None
 
     def faults(self) -> list[str]:
-        """Return what lies outside the tolerances; nothing where the answers agree."""
+        """Return the deviations outside the tolerances; empty if the answers agree."""
         if self.precision != "fp32":
             return _too_few("top-1", self.same_top1, SAME_TOP1_REDUCED)
         faults = []
         for name, found in (("raw", self.raw_difference), ("any branch's", self.probability_difference)):
-            if not found <= PROBABILITY:  # a NaN is no agreement
+            if not found <= PROBABILITY:  # written so that NaN fails, too
                 faults.append(f"{name} probabilities differ by up to {found:.2g}, allowed is {PROBABILITY:g}")
         if self.embedding_difference is not None and not self.embedding_difference <= EMBEDDING:
             faults.append(f"embeddings differ by up to {self.embedding_difference:.2g}, allowed is {EMBEDDING:g}")
@@ -107,18 +108,18 @@ def compare(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Precision, Parity]:
-    """Ask all the same of each image: PyTorch by the way of `tlaam predict`, ONNX Runtime by its photograph's pixels.
+    """Compare all answers for each image: PyTorch's by the path of `tlaam predict`, ONNX Runtime's from the photograph.
 
-    A JPEG file much larger than the input image is decoded at a reduced size, as for prediction; both get that.
+    A JPEG file much larger than the input image is decoded at a reduced size, as for prediction, for both of them.
 
     Args:
-        model: on the CPU.
-        contents: the bytes of ONNX files.
-        images: at least one.
-        progress: told how many have been compared.
+        model: the PyTorch model, on the CPU.
+        contents: the bytes of the ONNX files by precision.
+        images: at least one image.
+        progress: called with (images compared, images in all).
 
     Returns:
-        For each file, what came of it.
+        The comparison for each file.
 
     Raises:
         ExportError: there is no image.
@@ -145,7 +146,7 @@ def compare(
 
 
 class _Tally:
-    """One file's answers, beside PyTorch's."""
+    """Collects the differences between one file's answers and PyTorch's."""
 
     def __init__(self, precision: Precision, content: bytes) -> None:
         self.model = OnnxModel(Path(f"the {precision} file"), content)
@@ -161,7 +162,7 @@ class _Tally:
     def add(
         self, photo: NDArray[np.uint8], expected: Mapping[str, NDArray[Any]], pixel: float, label: int | None
     ) -> None:
-        """Ask of one photograph ``(H, W, 3)``; boxes are the same if no edge is more than `pixel` away."""
+        """Compare one photograph ``(H, W, 3)``; boxes agree if no edge is more than `pixel` away."""
         found = _by_output(self.model.answer_photos(photo[None]))
         differences = {name: float(np.abs(found[name] - values).max()) for name, values in expected.items()}
         best = int(found["probabilities"].argmax())
@@ -178,7 +179,7 @@ class _Tally:
             self.right.append(best == label)
 
     def parity(self, pytorch_right: Sequence[bool]) -> Parity:
-        """Return the figures."""
+        """Return the figures collected so far."""
         return Parity(
             precision=self.precision,
             images=len(self.raw),
@@ -194,7 +195,7 @@ class _Tally:
 
 
 def _cosine(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Return the cosine of the angle between two vectors ``(E,)``, 1 of two that are both 0."""
+    """Return the cosine of the angle between two vectors ``(E,)``; 1 if both are zero."""
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / lengths if lengths > 0 else float(np.array_equal(first, second))
 
@@ -211,11 +212,11 @@ def photograph(given: Image, source_size: int, depth: Depth | None = None) -> PI
 
     Args:
         given: a file, or a sample of a data set.
-        source_size: of the model.
-        depth: of the model. [a sample's own]
+        source_size: input image size of the model.
+        depth: black and white levels of the model. [the sample's own]
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the image cannot be read.
     """
     if isinstance(given, Sample):
         return load_for_input(given if depth is None else replace(given, depth=depth), source_size)[0]
@@ -225,19 +226,19 @@ def photograph(given: Image, source_size: int, depth: Depth | None = None) -> PI
 def images_to_compare(
     run: Path, given: Sequence[str], count: int, split: Split | None = None, own: LabelledImages | None = None
 ) -> list[Image]:
-    """Return at most `count` images, evenly from all.
+    """Return at most `count` images, spread evenly over all.
 
     Args:
-        run: a run folder; its data is only opened where no image is given.
+        run: a run folder; its data is opened only if no images are given.
         given: files, folders and patterns.
-        count: how many.
-        split: of the run's data, where no image is given; by default its validation images, or else its training
+        count: maximum number of images.
+        split: split of the run's data if no images are given; by default its validation images, or else its training
             images.
-        own: the run's data, where they do not lie any more where they lay.
+        own: the run's data, if it is no longer at its original location.
 
     Raises:
         DataError: a folder or pattern holds no image.
-        ExportError: none is given, and the run's data cannot be opened.
+        ExportError: no images are given, and the run's data cannot be opened.
     """
     if given:
         found: Sequence[Image] = find_images(given)
@@ -256,7 +257,7 @@ def images_to_compare(
 
 
 def _by_output(answers: Answers) -> dict[str, NDArray[Any]]:
-    """Return the answers for a single image by the names of a file's outputs; heat maps are not compared."""
+    """Return the answers for a single image, keyed like the file's outputs; heat maps are not compared."""
     fields = {
         "object_boxes": answers.object_boxes, "part_boxes": answers.part_boxes, "embeddings": answers.embeddings,
     }  # fmt: skip

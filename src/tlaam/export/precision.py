@@ -1,7 +1,7 @@
 """Smaller and faster files: the backbone in float16, or in 8-bit integers (static, per channel, QDQ).
 
-Only what stands inside a backbone is touched. The input image, heat maps, masks, boxes, crops and classifiers stay in
-float32, so that what moves a box is the features' own rounding alone.
+Only nodes inside a backbone are converted. The input image, heat maps, masks, boxes, crops and classifiers stay in
+float32, so that boxes can only move because of the rounding of the features.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _IDLE = 1e-5
-"""Largest weight of a channel, as a share of its bias, at which it is nothing beside it."""
+"""A channel is negligible if its largest weight, relative to its bias, is below this."""
 _FOLLOWING = {"Clip", "Relu", "LeakyRelu", "Sigmoid", "MaxPool", "GlobalAveragePool"}
-"""What is computed in integers where it follows something that is."""
+"""Operators that are computed in integers if their input is."""
 
 
 def backbone_nodes(proto: onnx.ModelProto, module: nn.Module) -> set[str]:
-    """Return the names of the nodes that were made of timm networks inside backbones.
+    """Return the names of the nodes that come from timm networks inside backbones.
 
     Args:
-        proto: what the exporter made of `module`; it notes where each node came from.
+        proto: the exporter's output for `module`, which records where each node came from.
         module: the exported module.
     """
     networks = [f"{name}.network" for name, child in module.named_modules() if isinstance(child, Backbone)]
@@ -48,7 +48,7 @@ def backbone_nodes(proto: onnx.ModelProto, module: nn.Module) -> set[str]:
 
 
 def to_fp16(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelProto:
-    """Return a model whose nodes `inside` compute in float16; inputs and outputs stay as they are."""
+    """Return a model that computes the nodes `inside` in float16; inputs and outputs keep their types."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     outside = [node.name for node in proto.graph.node if node.name not in inside]
@@ -56,12 +56,12 @@ def to_fp16(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelProto:
 
 
 def to_int8(proto: onnx.ModelProto, inside: set[str], photos: Iterable[NDArray[np.uint8]]) -> onnx.ModelProto:
-    """Return a model whose convolutions and linear layers `inside`, and what stands between them, are quantised.
+    """Return a model with the convolutions and linear layers `inside`, and what lies between them, quantised.
 
     Args:
         proto: the float32 model.
         inside: names of the nodes that may be quantised.
-        photos: photographs ``(H, W, 3)`` from which the activations' ranges are read.
+        photos: photographs ``(H, W, 3)`` for calibrating the activation ranges.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -94,10 +94,10 @@ def to_int8(proto: onnx.ModelProto, inside: set[str], photos: Iterable[NDArray[n
 
 
 def _clear_idle_channels(graph: onnx.GraphProto) -> None:
-    """Set weights of convolutions' channels to 0 that are nothing beside their bias (channels that pretraining left).
+    """Zero the weights of convolution channels that are negligible beside their bias (unused since pretraining).
 
-    The quantiser would rescale them until the bias fits into 32 bits, for each view differently, and so keep as many
-    copies of all the layer's weights.
+    The quantiser would rescale them until the bias fits into 32 bits. It would do so differently for each view, and
+    thus keep as many copies of all the layer's weights.
     """
     from onnx import numpy_helper
 
@@ -113,9 +113,9 @@ def _clear_idle_channels(graph: onnx.GraphProto) -> None:
 
 
 def with_equal_constants_once(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model in which constants of the same type, shape and values are one.
+    """Return a model in which constants of equal type, shape and values are shared.
 
-    Where views share their statistics, folding makes the same weights for each of them.
+    If views share their statistics, folding creates the same weights for each of them.
     """
     from onnx import numpy_helper
 
@@ -136,9 +136,9 @@ def with_equal_constants_once(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _quantisable(graph: onnx.GraphProto, inside: set[str]) -> set[str]:
-    """Return which nodes `inside` are quantised: those with weights, and what follows convolutions up to the next."""
+    """Return the nodes `inside` to quantise: those with weights, and what follows convolutions up to the next one."""
     constants = {tensor.name for tensor in graph.initializer}
-    integer: set[str] = set()  # tensors that come from quantised nodes
+    integer: set[str] = set()  # outputs of quantised nodes
     chosen = set()
     for node in graph.node:  # in topological order
         if node.name not in inside:
@@ -162,7 +162,7 @@ def _quantisable(graph: onnx.GraphProto, inside: set[str]) -> set[str]:
 
 
 def _with_pooling_nodes(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelProto:
-    """Return a model in which means over height and width are GlobalAveragePool, which has an integer form."""
+    """Return a model that computes means over height and width with GlobalAveragePool, which has an integer version."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -186,7 +186,7 @@ def _with_pooling_nodes(proto: onnx.ModelProto, inside: set[str]) -> onnx.ModelP
 
 
 def _with_folded_norms(proto: onnx.ModelProto, file: Path) -> onnx.ModelProto:
-    """Return a model with batch normalisation folded into convolutions, by way of a file that may be written."""
+    """Return a model with batch normalisation folded into convolutions; `file` is used as a temporary file."""
     import onnx
     import onnxruntime
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -197,7 +197,7 @@ def _with_folded_norms(proto: onnx.ModelProto, file: Path) -> onnx.ModelProto:
     options.log_severity_level = 3
     onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     folded = onnx.load(file)
-    add_pre_process_metadata(folded)  # or the quantiser would ask for what has just been done
+    add_pre_process_metadata(folded)  # otherwise the quantiser would ask for this preprocessing
     return folded
 
 

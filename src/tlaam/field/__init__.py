@@ -1,1 +1,1 @@
-"""From the memory card to the spreadsheet: tables, sidecars, sorted folders and a page of answers. Without PyTorch."""
+"""From memory card to spreadsheet: tables, sidecars, sorted folders and a page of answers. Works without PyTorch."""

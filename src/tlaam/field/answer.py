@@ -1,4 +1,4 @@
-"""What is kept of one file: its objects with their names, and when, where and by which camera it was taken."""
+"""The answer kept for each file: its objects with their names, and when, where and with which camera it was taken."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class FoundObject:
 
     Attributes:
         names: most probable names with their probabilities, best first; at least one.
-        rank: deepest taxonomic rank that is sure enough; empty where there is none, or nothing is promised.
-        box: xyxy in pixels of the photograph, x1 and y1 exclusive; None where no object was looked for.
-        verdict: of this object, as of `Answer`; None for that of the answer.
-        similarity: likewise.
-        taxon: what it is at `rank`; empty likewise.
-        lineage: the taxa by rank, from `rank` upwards.
+        rank: deepest taxonomic rank that is sure enough; empty if there is none or nothing is promised.
+        box: xyxy in pixels of the photograph, x1 and y1 exclusive; None if no object was looked for.
+        verdict: verdict of this object, see `Answer`; None to use the answer's verdict.
+        similarity: similarity of this object; used only if `verdict` is not None.
+        taxon: the taxon at `rank`; empty if `rank` is.
+        lineage: the taxa as pairs of rank and name, from `rank` upwards.
     """
 
     names: tuple[tuple[str, float], ...]
@@ -49,17 +49,17 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one file, or why nothing is.
+    """The answer for one file, or the error that prevented it.
 
     Attributes:
-        file: the path, as it was asked for or found in a folder.
-        objects: what was found, the clearest first; none with an error.
-        verdict: ``sure``, ``unsure`` or ``stranger``, of the first object; ``nothing found`` where objects were looked
-            for and there is none; empty where the model cannot tell.
-        similarity: as of `tlaam.inference.prediction.Prediction`.
-        size: ``(width, height)`` in pixels; None where it is not known.
-        shot: when, where and by which camera.
-        error: why there is no answer; empty where there is one.
+        file: the path as given or as found in a folder.
+        objects: the objects found, clearest first; empty if there is an error.
+        verdict: ``sure``, ``unsure`` or ``stranger``, of the first object; ``nothing found`` if objects were looked for
+            and there is none; empty if the model cannot tell.
+        similarity: see `tlaam.inference.prediction.Prediction`.
+        size: ``(width, height)`` in pixels; None if unknown.
+        shot: when, where and with which camera the photograph was taken.
+        error: why there is no answer; empty if there is one.
     """
 
     file: str
@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def label(self) -> str:
-        """The name of the clearest object; empty where there is none."""
+        """The name of the clearest object; empty if there is none."""
         return self.objects[0].label if self.objects else ""
 
     def verdict_of(self, found: FoundObject) -> str:
@@ -80,22 +80,22 @@ class Answer:
         return self.verdict if found.verdict is None else found.verdict
 
     def similarity_of(self, found: FoundObject) -> float | None:
-        """Return how much one of the objects looks like what the model learnt from."""
+        """Return the similarity of one of the objects to the training data."""
         return self.similarity if found.verdict is None else found.similarity
 
 
 def described(prediction: Prediction) -> dict[str, Any]:
-    """Return what a line of JSON holds besides, so that it is still known when the photograph has gone elsewhere."""
+    """Return the photograph's own data for a JSON line, so that it stays known after the photograph has been moved."""
     width, height = prediction.size
     shot = Shot() if prediction.error is not None else read_shot(prediction.path)
     return {"photo": {"width": width or None, "height": height or None, **asdict(shot)}}
 
 
 def answer_of(record: Mapping[str, Any]) -> Answer:
-    """Return the answer that a line of ``predict --json`` or ``--into`` holds.
+    """Return the answer stored in a line of ``predict --json`` or ``--into``.
 
-    A line with ``objects``, each of the form of a line's own answer, holds several, or none. Where it lacks ``photo``,
-    as those that were written for no table, the photograph is looked at.
+    A line with ``objects`` holds several objects or none; each has the same form as a line's own answer. If a line
+    lacks ``photo``, as do lines that were not written for a table, the photograph itself is read.
     """
     several = record.get("objects")
     objects = [{**record, "verdict": None}] if several is None else several

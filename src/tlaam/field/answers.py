@@ -1,4 +1,4 @@
-"""The answers of ``predict --into FOLDER``, read one by one from its files."""
+"""The answers of ``predict --into FOLDER``, read one by one from their files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tlaam.utils.reading import read_text
 
 
 class Answers(Iterable[Answer]):
-    """The answers in a folder, in the order of the images asked for; nothing is held in memory.
+    """The answers in a folder, in the order of the input images; they are read lazily, not held in memory.
 
     Args:
-        folder: what ``--into`` was given.
+        folder: the folder given to ``--into``.
 
     Attributes:
-        plan: of what images and which model they are.
-        shard_size: images a file.
+        plan: identifies the images and the model of these answers.
+        shard_size: number of images per file.
 
     Raises:
-        RunError: the folder holds none.
+        RunError: the folder holds no answers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,18 +49,18 @@ class Answers(Iterable[Answer]):
 
     @property
     def are_ranked(self) -> bool:
-        """Whether answers are given by ranks."""
+        """Whether answers are given by taxonomic rank."""
         return self.plan.get("answering") is not None
 
     def __iter__(self) -> Iterator[Answer]:
         return (answer_of(record) for record in self.records())
 
     def paths(self) -> Iterator[str]:
-        """Yield the images' paths."""
+        """Yield the paths of the images."""
         return (record["path"] for record in self.records())
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows as they are written.
+        """Yield the rows as stored.
 
         Raises:
             RunError: a file is missing or damaged.
@@ -73,7 +73,7 @@ def records_of(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of one file of answers.
 
     Raises:
-        RunError: it is missing or damaged.
+        RunError: the file is missing or damaged.
     """
     try:
         if file.suffix == ".parquet":
@@ -96,7 +96,7 @@ def _table(file: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     for row in rows:
         row["predictions"] = row["predictions"] or []
-        for name in ("objects", "lineage"):  # JSON, since a table has one form for all
+        for name in ("objects", "lineage"):  # stored as JSON, since all rows of a table share one schema
             if isinstance(row.get(name), str):
                 row[name] = json.loads(row[name])
     return rows

@@ -1,4 +1,4 @@
-"""One HTML file in which answers are looked at and corrected; it asks the network for nothing."""
+"""A self-contained HTML file for reviewing and correcting answers; it loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tlaam.field.timelapse import relative, shares
 from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.text import valid_text
 
-_SIDE = 150  # pixels of a picture
+_SIDE = 150  # maximum side of a picture in pixels
 
 
 def write_page(
@@ -28,14 +28,14 @@ def write_page(
     where: Where = Path,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the page, whole or not at all, an answer at a time.
+    """Write the page atomically, one answer at a time.
 
     Args:
-        path: the file.
-        answers: what it is to show.
-        base: the folder that paths are shown from; corrections name whole paths.
-        identity: what tells these answers from others: the browser keeps corrections under it.
-        where: says where a photograph lies now.
+        path: the file to write.
+        answers: the answers to show.
+        base: the folder that displayed paths are relative to; corrections use full paths.
+        identity: identifies this set of answers; the browser stores corrections under it.
+        where: returns the current location of a photograph.
         progress: called after each answer.
 
     Raises:
@@ -77,7 +77,7 @@ def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:
 
 
 def _other(found: FoundObject, answer: Answer) -> dict[str, Any]:
-    """Return what is shown of an object beside the first."""
+    """Return the data shown for an object other than the first."""
     box = None if found.box is None else shares(found.box, answer.size)
     return {"name": valid_text(found.label), "probability": round(found.probability, 4), "box": box}
 
@@ -87,7 +87,7 @@ def _uri(place: Path) -> str:
 
 
 def _json(value: object) -> str:
-    """Return JSON that stands in an HTML page as it is, whatever names hold."""
+    """Return JSON that is safe to embed in an HTML page, whatever names contain."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -97,7 +97,7 @@ def _template() -> str:
         (files / f"answers.{ending}").read_text(encoding="utf-8") for ending in ("html", "css", "js")
     )
     for mark, text in (("STYLE", style), ("SCRIPT", script)):
-        # `answers.html` names each mark twice: in the policy, which lets this text alone run, and where the text goes.
+        # `answers.html` has each mark twice: in the policy, which allows only this text to run, and as its placeholder.
         page = page.replace(f"SHA-OF-{mark}", f"sha256-{_digest(text)}").replace(f">{mark}<", f">{text}<")
     return page
 

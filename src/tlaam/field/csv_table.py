@@ -1,4 +1,4 @@
-"""A CSV file that grows as answers come: what a kill left of it is gone on with behind the last whole answer."""
+"""A CSV file that grows with the answers; after an interruption, writing resumes behind the last whole answer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tlaam.utils.text import safe_cell, valid_text
 
 
 class CsvTable:
-    """An open table, to which the answers of one piece of work are given in order, each time from the first on.
+    """An open table that takes the answers of one job in order, always starting from the first one.
 
-    What the file holds already is compared with them, and not written again.
+    Rows that the file already holds are compared with the new ones and not written again.
     """
 
     def __init__(self, path: Path, *, ranked: bool = False) -> None:
@@ -29,16 +29,16 @@ class CsvTable:
         self._put(_encoded([columns_of(ranked=ranked)]))
 
     def add(self, answer: Answer) -> None:
-        """Write the rows of one file, all or, after a kill, perhaps a part that the next attempt completes.
+        """Write the rows of one file. If the process is killed, the next attempt completes them.
 
         Raises:
-            RunError: the file holds something else in this place.
-            OSError: it cannot be written.
+            RunError: the file holds different content at this place.
+            OSError: the file cannot be written.
         """
         self._put(_encoded(rows_of(answer, ranked=self._ranked)))
 
     def finish(self) -> None:
-        """Have what was added on the disk.
+        """Flush everything that was added to disk.
 
         Raises:
             RunError: the file holds more than was added.
@@ -71,15 +71,15 @@ class CsvTable:
 
 @contextmanager
 def csv_table(path: Path, *, ranked: bool = False) -> Iterator[CsvTable]:
-    """Open the table at `path`, new or begun.
+    """Open the table at `path`, new or partly written.
 
     Args:
         path: the file.
-        ranked: answers are given by ranks.
+        ranked: whether answers are given by taxonomic rank.
 
     Raises:
-        RunError: the file is something else.
-        OSError: it cannot be opened.
+        RunError: the file holds something else.
+        OSError: the file cannot be opened.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     table = CsvTable(path, ranked=ranked)

@@ -1,4 +1,4 @@
-"""When, with which camera and where a photograph was taken, as far as it says so itself; nothing of it is trusted."""
+"""When, where and with which camera a photograph was taken, read from its metadata; no value is trusted."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tlaam.data.images import load_exif
 from tlaam.errors import DataError
 
 _MAKE, _MODEL = 0x010F, 0x0110
-# When it was taken, when it was made digital, when the file was changed; each with its fraction of a second and offset.
+# Tags for the time taken, the time digitised and the time the file was changed, each with its subsecond and offset tag.
 _TIMES = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))
 _LATITUDE, _LONGITUDE, _STATUS = (1, 2), (3, 4), 9
 _TIME = re.compile(r"(\d{4})[:-](\d{2})[:-](\d{2})[ T](\d{2}):(\d{2}):(\d{2})")
 _OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
-_LONGEST = 100  # characters of a camera's name
+_LONGEST = 100  # maximum length of a camera name in characters
 
 
 @dataclass(frozen=True)
 class Shot:
-    """What a photograph says of itself.
+    """The capture data in a photograph's metadata.
 
     Attributes:
-        time: ISO 8601 by the camera's clock, with fractions of a second and the offset from UTC where they are stated.
-        camera: maker and model.
+        time: ISO 8601 by the camera's clock, with fractions of a second and the offset from UTC if stated.
+        camera: make and model.
         latitude, longitude: decimal degrees, north and east positive.
     """
 
@@ -39,20 +39,20 @@ class Shot:
 
 
 def read_shot(path: str | Path) -> Shot:
-    """Return what the EXIF metadata of a photograph say; nothing where there are none, or the file cannot be read."""
+    """Return the EXIF metadata of a photograph; empty if there is none or the file cannot be read."""
     try:
         exif = load_exif(path)
     except DataError:
         return Shot()
     place = exif.place
     latitude, longitude = _degrees(place, *_LATITUDE, "NS", 90), _degrees(place, *_LONGITUDE, "EW", 180)
-    if latitude is None or longitude is None or _text(place.get(_STATUS)) == "V":  # V: the receiver knew no place
+    if latitude is None or longitude is None or _text(place.get(_STATUS)) == "V":  # V: the receiver had no GPS fix
         latitude = longitude = None
     return Shot(_time({**exif.image, **exif.shot}), _camera(exif.image), latitude, longitude)
 
 
 def _text(value: object) -> str:
-    """Return a tag's text in one line; nothing of what is no text."""
+    """Return a tag's text on one line; empty if the tag is not text."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     if not isinstance(text, str):
         return ""
@@ -72,7 +72,7 @@ def _time(tags: Mapping[int, Any]) -> str | None:
             continue
         try:
             stated = datetime(*map(int, found.groups())).isoformat()  # type: ignore[arg-type]
-        except ValueError:  # 0000:00:00, or the 31st of June
+        except ValueError:  # for example 0000:00:00, or the 31st of June
             continue
         digits, zone = _text(tags.get(fraction)), _OFFSET.fullmatch(_text(tags.get(offset)))
         part = f".{digits[:9]}" if digits.isascii() and digits.isdigit() else ""

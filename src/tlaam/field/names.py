@@ -1,4 +1,4 @@
-"""Names for folders and files that mean the same on Windows, macOS and Linux, whatever a class is called."""
+"""Folder and file names that are safe on Windows, macOS and Linux, whatever a class is called."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _FORBIDDEN = frozenset('<>:"/\\|?*')
 _RESERVED = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"))
 )
-_LONGEST = 80  # bytes, of which file systems allow 255; paths of 260 characters are Windows's limit
+_LONGEST = 80  # bytes; file systems allow 255 per name, but Windows limits a path to 260 characters
 _DIGITS = 8
 
 
 def safe_name(name: str) -> str:
-    """Return a name for a folder or file; one that had to be altered ends in a checksum, so that none are mixed up.
+    """Return a safe folder or file name; altered names end in a checksum so that they stay distinct.
 
     >>> safe_name("jay"), safe_name("../jay"), safe_name("con")
     ('jay', 'jay~9aff332c', 'con~1143da2b')
@@ -31,13 +31,13 @@ def safe_name(name: str) -> str:
 
 
 class FolderNames:
-    """Folders of classes: two classes whose names differ in case alone do not share one."""
+    """Folder names of classes, distinct even for classes whose names differ only in case."""
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
 
     def of(self, label: str) -> str:
-        """Return the folder of a class."""
+        """Return the folder name of a class."""
         name = safe_name(label)
         if self._labels.setdefault(name.casefold(), label) != label:
             name = f"{name}~{checksum(valid_text(label).encode())[:_DIGITS]}"

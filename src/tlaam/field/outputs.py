@@ -1,4 +1,4 @@
-"""All that is made of answers at the end: a workbook, a page, Timelapse's file, sidecars, sorted photographs."""
+"""All outputs made from finished answers: a workbook, a page, a Timelapse file, sidecars and sorted photographs."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from tlaam.utils.text import printable
 
 Say = Callable[[str], None]
 Progress = Callable[[str], Callable[[], None]]
-"""Given what is being made, returns what is called after each answer."""
+"""Takes the name of the output being written and returns a function to call after each answer."""
 
-_NAMED = 20  # faults of a kind that are said one by one
+_NAMED = 20  # maximum number of faults of one kind that are reported individually
 _THEN = "give the same command again."
 BESIDE = Path()
-"""Of `Outputs.sidecars`: each beside its photograph."""
+"""Value of `Outputs.sidecars` that puts each sidecar beside its photograph."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is wanted; None for what is not.
+    """The requested outputs; None for those not requested.
 
     Attributes:
-        csv, xlsx, timelapse, page, jsonl: files.
+        csv, xlsx, timelapse, page, jsonl: files to write.
         sidecars: folder for XMP sidecars, or `BESIDE`.
-        naming, root: of the sidecars' files and of their keywords.
-        sort_into: folder for one folder a class.
-        mode: how files come there.
+        naming, root: naming scheme of the sidecar files, and root of their hierarchical keywords.
+        sort_into: folder that gets one subfolder per class.
+        mode: how files get there: copied, linked or moved.
     """
 
     csv: Path | None = None
@@ -57,23 +57,23 @@ class Outputs:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether anything is."""
+        """Whether any output is requested."""
         wanted = (self.csv, self.xlsx, self.timelapse, self.page, self.sidecars, self.sort_into)
         return any(path is not None for path in wanted)
 
     @property
     def answers(self) -> Path | None:
-        """The folder in which answers are kept where none is given: beside the first file; None where there is none."""
+        """The default folder for answers, beside the first output; None if there is no output to place it beside."""
         first = next((path for path in (self.csv, self.xlsx, self.page, self.timelapse) if path is not None), None)
         first = first or self.sort_into
         return None if first is None else first.with_name(f"{first.name}.answers")
 
     def require_possible(self, inputs: Iterable[str | Path]) -> None:
-        """Refuse, before anything is done, what cannot be done or would spoil the photographs.
+        """Refuse, before anything is done, what is impossible or would damage the photographs.
 
         Raises:
-            ConfigError: says what.
-            MissingPackageError: XlsxWriter is wanted, and not installed.
+            ConfigError: the outputs cannot be written as requested; the message says why.
+            MissingPackageError: an Excel workbook is requested and XlsxWriter is not installed.
         """
         if self.xlsx is not None:
             require_xlsxwriter()
@@ -91,12 +91,12 @@ class Outputs:
 
 
 def identity_of(answers: Answers) -> str:
-    """Return what tells answers from those for other images or by another model."""
+    """Return an identifier that tells answers apart from those for other images or by another model."""
     return checksum(json.dumps([answers.plan.get(name) for name in ("of", "model", "classes")]).encode())[:16]
 
 
 def places_of(answers: Answers, outputs: Outputs) -> dict[str, Path]:
-    """Return where those photographs lie now that an earlier call of this command has moved."""
+    """Return the current locations of photographs that an earlier call of this command has moved."""
     if outputs.sort_into is None or outputs.mode != "move" or not outputs.sort_into.is_dir():
         return {}
     log = log_of(outputs.sort_into, identity_of(answers), "move")
@@ -113,37 +113,39 @@ def places_of(answers: Answers, outputs: Outputs) -> dict[str, Path]:
 
 
 def base_of(inputs: Iterable[str | Path], answers: Answers) -> Path:
-    """Return the folder that paths are given from: the one that was asked for, else the deepest that holds all."""
+    """Return the folder that paths are relative to: the input folder, else the deepest one that holds all images."""
     given = [Path(each) for each in inputs]
     if len(given) == 1 and given[0].is_dir():
         return given[0].absolute()
     common: str | None = None
     for path in answers.paths():
-        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (a million of them)
+        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 (pathlib is slow for a million paths)
         try:
             common = folder if common is None else os.path.commonpath((common, folder))
-        except ValueError:  # on several drives
+        except ValueError:  # the paths are on several drives
             return Path(Path(path).anchor)
     return Path(common or ".").absolute()
 
 
 def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Path], *, model: str, say: Say,
                   progress: Progress) -> int:  # fmt: skip
-    """Write all that is wanted; a file is whole or not there, and what is done already is not done again.
+    """Write all requested outputs. Finished work is not repeated.
+
+    Files are written atomically, except that the CSV table grows row by row (see `tlaam.field.csv_table`).
 
     Args:
-        outputs: what is wanted.
-        answers: of what.
-        inputs: what images were asked for.
-        model: its name.
-        say: called with a line for all that is made, and for all that cannot be.
-        progress: as its type says.
+        outputs: the requested outputs.
+        answers: the answers to write.
+        inputs: the input images or folders.
+        model: name of the model.
+        say: called with a message for each output written and each fault.
+        progress: see `Progress`.
 
     Returns:
-        How many files could not be dealt with.
+        The number of files that could not be processed.
 
     Raises:
-        TlaamError: of the things themselves.
+        TlaamError: an output cannot be written; see the function that writes it.
         OSError: a file cannot be written.
     """
     moved = places_of(answers, outputs)
@@ -178,7 +180,7 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
 
 
 def write_csv(path: Path, answers: Iterable[Answer], *, ranked: bool = False) -> None:
-    """Write the table of all answers, or what it lacks; `ranked`, where they are given by ranks."""
+    """Write the table of all answers, or complete it; `ranked` if answers are given by taxonomic rank."""
     with full_disk_named(path.parent, _THEN), csv_table(path, ranked=ranked) as table:
         for answer in answers:
             table.add(answer)
@@ -226,7 +228,7 @@ def _say_sorted(outputs: Outputs, done: Sorted, say: Say) -> int:
 
 
 def _say_faults(faults: list[str], say: Say) -> int:
-    """Say the first of many, and how many there are; return the number."""
+    """Report the first few faults and how many there are; return their number."""
     for fault in faults[:_NAMED]:
         say(printable(fault))
     if len(faults) > _NAMED:

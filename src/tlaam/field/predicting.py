@@ -1,4 +1,4 @@
-"""Answer for a whole card: answers into a folder that a kill cannot spoil, a table beside them, then all the rest."""
+"""Predict a whole memory card: answers go to a crash-safe folder, with a growing table beside them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tlaam.inference.shards import PLAN, Summary, checksum_of_images, predict_in
 from tlaam.utils.work_sharing import Share
 
 CARD_SHARD = 100
-"""Images a file of answers, by which a table grows; a kill loses so many at most."""
+"""Number of images per file of answers, and so per extension of the table; an interruption loses at most this many."""
 
 
 def predict_card(
@@ -35,21 +35,21 @@ def predict_card(
     progress: Callable[[int, int], None],
     say: Callable[[str], None],
 ) -> Summary:
-    """Answer for images as `tlaam.inference.shards.predict_into` does, and fill the table as answers come.
+    """Predict images like `tlaam.inference.shards.predict_into`, and extend the CSV table as answers come.
 
-    Photographs that an earlier call of the same command has moved away count as there, so that it can be completed.
+    Photographs that an earlier call of the same command has moved count as present, so that the call can be completed.
 
     Args:
-        outputs: what is wanted of the answers.
-        photo_facts: keep with each answer what its photograph says of itself.
-        folder, engine, inputs, top_k, kind, shard_size, share, progress, say: as of `predict_into`.
+        outputs: the requested outputs.
+        photo_facts: store each photograph's own metadata with its answer.
+        folder, engine, inputs, top_k, kind, shard_size, share, progress, say: see `predict_into`.
 
     Raises:
-        RunError, DataError, MissingPackageError: as of `predict_into`; or the table holds something else.
+        RunError, DataError, MissingPackageError: see `predict_into`. RunError also if the table holds something else.
     """
     if moved_since := _moved_since(folder, engine, inputs, outputs):
         return Summary(moved_since, 0, moved_since, 0)
-    alone = share.world_size == 1  # else the parts of others are not there yet
+    alone = share.world_size == 1  # otherwise the parts of other processes are not there yet
     ranked = engine.answering is not None
     with csv_table(outputs.csv, ranked=ranked) if outputs.csv is not None and alone else nullcontext() as table:
 
@@ -65,7 +65,7 @@ def predict_card(
 
 
 def _moved_since(folder: Path, engine: Engine, inputs: Sequence[str], outputs: Outputs) -> int:
-    """Return how many images these answers are of where all that are missing were moved by this command; else 0."""
+    """Return the number of answered images if this command has moved all those that are missing; else 0."""
     if outputs.mode != "move" or not (folder / PLAN).exists():
         return 0
     answers = Answers(folder)
@@ -76,7 +76,7 @@ def _moved_since(folder: Path, engine: Engine, inputs: Sequence[str], outputs: O
         return 0
     try:
         there = set(iter_images(inputs))
-    except DataError:  # none is left
+    except DataError:  # no image is left
         there = set()
     answered = list(answers.paths())
     if there - set(answered) or checksum_of_images(answered) != answers.plan.get("of"):

@@ -1,4 +1,4 @@
-"""Rows of tables: one an object, so that a file has one or more; a file without an object has one as well."""
+"""Table rows, one per object: a file has one row or more, and a file without an object also has one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ COLUMNS = (
     "file", "time", "camera", "latitude", "longitude", "object", "label", "rank", "probability", "verdict",
     "similarity", "x0", "y0", "x1", "y1", "second", "second_probability", "width", "height", "error",
 )  # fmt: skip
-"""``object`` counts the objects of a file from 1; it is empty where there is none. ``x0`` to ``y1`` are its box in
-pixels of the photograph, ``second`` the next most probable name."""
+"""``object`` numbers the objects of a file from 1; it is empty if there is none. ``x0`` to ``y1`` are its box in pixels
+of the photograph, ``second`` is the next most probable name."""
 TAXA = ("taxon", "lineage")
-"""Columns behind ``rank`` where answers are given by ranks: what the object is at that rank, and the taxa from there
-upwards, as ``genus: Corvus; family: Corvidae``."""
+"""Columns after ``rank`` if answers are given by taxonomic rank: the object's taxon at that rank, and the taxa from
+there upwards, such as ``genus: Corvus; family: Corvidae``."""
 
 
 def columns_of(*, ranked: bool) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def columns_of(*, ranked: bool) -> tuple[str, ...]:
 
 
 def rows_of(answer: Answer, *, ranked: bool = False) -> Iterator[tuple[Cell, ...]]:
-    """Yield the rows of one file, by `columns_of`; None where there is nothing."""
+    """Yield the rows of one file with the columns of `columns_of`; None for empty cells."""
     columns, shot = columns_of(ranked=ranked), answer.shot
     width, height = answer.size or (None, None)
     of_file: dict[str, Cell] = {

@@ -1,4 +1,4 @@
-"""Photographs into one folder a class, by their answers; a log beside them lets `tlaam.field.undo` put all back."""
+"""Sorting photographs into one folder per class by their answers; a log lets `tlaam.field.undo` restore everything."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tlaam.field.xmp import sidecar_of
 from tlaam.utils.atomic import remove_leftovers
 from tlaam.utils.lock import locked
 
-_BATCH = 32  # entries that share one wait for the disk
+_BATCH = 32  # number of answers per fsync of the log
 LOCK = ".tlaam-sorting.lock"
-"""Name of the file that keeps other processes out of a folder."""
+"""Name of the lock file that keeps other processes out of a folder."""
 
 
 @dataclass
 class Sorted:
-    """What was done.
+    """The result of a sorting.
 
     Attributes:
-        log: what ``tlaam undo`` takes.
-        photographs: how many lie in their folders now.
-        left: how many stay where they are: they have no answer, or are no file of their own any more.
-        faults: what could not be done, a line each.
+        log: the file to give to ``tlaam undo``.
+        photographs: number of photographs now in their folders.
+        left: number left where they are, because they have no answer or are no longer regular files.
+        faults: what could not be done, one line each.
     """
 
     log: Path
@@ -46,10 +46,10 @@ def logs_in(folder: Path) -> Iterator[Log]:
 
 
 def log_of(folder: Path, answers: str, mode: Mode) -> Log | None:
-    """Return the log of sorting these answers in this way that was not undone; None where there is none.
+    """Return the log of sorting these answers in this mode that has not been undone; None if there is none.
 
     Raises:
-        RunError: it was begun to be undone, or a log is damaged.
+        RunError: undoing it has begun, or a log is damaged.
     """
     for log in logs_in(folder):
         if log.answers == answers and log.mode == mode and not log.is_undone:
@@ -67,19 +67,19 @@ def sort_into(
     *,
     progress: Callable[[], None] = lambda: None,
 ) -> Sorted:
-    """Bring photographs to ``folder/<class>/``. The same call, made again after a kill, completes it.
+    """Put photographs into ``folder/<class>/``. Repeating an interrupted call completes it.
 
-    Sidecars beside a photograph go along with it. Nothing is overwritten: where names collide, a number is added.
+    Sidecars beside a photograph go along with it. Nothing is overwritten: if names collide, a number is added.
 
     Args:
-        folder: made where it is missing.
-        answers: which photographs, and by which name.
-        name: what tells these answers from others.
-        mode: copy, give a second name (a hard link), or move.
+        folder: the target folder; created if it is missing.
+        answers: the photographs and their class names.
+        name: identifies this set of answers.
+        mode: copy, link (a hard link, a second name of the same file) or move.
         progress: called after each answer.
 
     Raises:
-        RunError: another process works there, or a log is damaged, or the disk is full.
+        RunError: another process is working in the folder, a log is damaged, or the disk is full.
         OSError: the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ class _Sorting:
         stream = iter(answers)
         while batch := list(islice(stream, _BATCH)):
             groups = [self._meant(answer) for answer in batch]
-            self._writer.settle()  # before anything is done
+            self._writer.settle()  # before any file is touched
             for group in groups:
                 self._carry_out(group)
                 progress()
@@ -119,7 +119,7 @@ class _Sorting:
         return self._done
 
     def _meant(self, answer: Answer) -> list[Entry]:
-        """Note what is going to be done for one answer; what was noted before is gone on with."""
+        """Log the intended actions for one answer; if they are in the log already, continue with those."""
         known = [entry for entry in self._known.get(answer.file, []) if entry.state != "void"]
         folder = self._folder(answer.label) if answer.label or answer.objects else ""
         if known:
@@ -151,7 +151,7 @@ class _Sorting:
             while entry.state == "meant":
                 try:
                     put(entry.source, self._log.target(entry), self._log.mode, self._log.part(entry))
-                except OccupiedError:  # it came after the name was chosen
+                except OccupiedError:  # the file appeared after the name was chosen
                     entry = self._elsewhere(entry)
                     continue
                 except FileNotFoundError as error:
@@ -167,7 +167,7 @@ class _Sorting:
             self._done.photographs += entry.state == "done" and place == 0
 
     def _elsewhere(self, entry: Entry) -> Entry:
-        """Note another target for a file whose name was taken meanwhile."""
+        """Log another target for a file whose name has been taken in the meantime."""
         entry.state = "void"
         self._writer.write({"void": entry.number})
         folder = entry.target.partition("/")[0]
@@ -179,7 +179,7 @@ class _Sorting:
         return other
 
     def _folder(self, label: str) -> str:
-        """Return the folder of a class, which is made where it is missing."""
+        """Return the folder of a class; create it if it is missing."""
         name = self._names.of(label)
         path = self._log.folder / name
         if not path.is_dir():
@@ -191,7 +191,7 @@ class _Sorting:
         return name
 
     def _free(self, folder: str, photo: Path, sources: list[Path]) -> list[str]:
-        """Return targets that nothing has: those of a photograph and its sidecars, all with one number."""
+        """Return unused targets for a photograph and its sidecars, all with the same number."""
         stem = safe_name(photo.stem)
         for number in count(1):
             start = stem if number == 1 else f"{stem}-{number}"
@@ -204,7 +204,7 @@ class _Sorting:
         raise AssertionError("there are more numbers than files")
 
     def _companions(self, photo: Path) -> list[Path]:
-        """Return the sidecars that belong to a photograph alone."""
+        """Return the sidecars that belong to this photograph only."""
         if self._siblings is None or self._siblings[0] != photo.parent:
             stems: dict[str, int] = {}
             for path in photo.parent.iterdir():

@@ -1,6 +1,6 @@
-"""The log of a sorting: what is going to be done, written before it is done, and what is done. JSON lines.
+"""The log of a sorting in JSON lines: each action is written down before it is done, and again once it is done.
 
-A last line that a kill cut off counts as not written.
+A last line that is incomplete because the process was killed counts as not written.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ VERSION = 1
 
 @dataclass
 class Entry:
-    """One file on its way.
+    """One file to be sorted.
 
     Attributes:
-        number: of the entry in its log, from 0.
-        source: where the file was; absolute.
-        target: where it goes, below the folder of the log.
-        image: the path in the answers; of a file that goes along, as a sidecar, that of its photograph.
-        state: ``meant``, ``done``, ``void`` where another file had the name, ``undone``, or ``kept`` where
-            it could not be.
+        number: number of the entry in its log, from 0.
+        source: original location of the file; absolute.
+        target: destination, relative to the folder of the log.
+        image: the photograph's path in the answers; for an accompanying file such as a sidecar, that of its photograph.
+        state: ``meant``, ``done``, ``void`` if another file had the name, ``undone``, or ``kept`` if it could not be
+            undone.
     """
 
     number: int
@@ -44,16 +44,16 @@ class Entry:
 
 @dataclass
 class Log:
-    """A log that was read.
+    """The content of a log file.
 
     Attributes:
-        path: its file.
+        path: the log file.
         mode: how files are sorted.
-        answers: of which answers.
-        entries: by number.
-        folders: below the log's folder, which were made for the sorting.
-        being_undone: whether it was begun to be undone.
-        size: bytes of whole lines.
+        answers: identifies the answers that were sorted.
+        entries: the entries in order of their numbers.
+        folders: folders created for the sorting, relative to the log's folder.
+        being_undone: whether undoing it has begun.
+        size: length of the complete lines in bytes.
     """
 
     path: Path
@@ -66,20 +66,20 @@ class Log:
 
     @property
     def folder(self) -> Path:
-        """What files are sorted into."""
+        """The folder that files are sorted into."""
         return self.path.absolute().parent
 
     @property
     def is_undone(self) -> bool:
-        """Whether nothing is left to be put back, as far as it can be."""
+        """Whether nothing is left to undo, apart from files that could not be put back."""
         return all(entry.state in ("undone", "kept", "void") for entry in self.entries)
 
     def target(self, entry: Entry) -> Path:
-        """Return where the file of an entry goes."""
+        """Return the destination of an entry's file."""
         return self.folder / entry.target
 
     def part(self, entry: Entry) -> Path:
-        """Return where its copy grows."""
+        """Return the temporary path under which the entry's copy is written."""
         return self.target(entry).parent / f".tlaam-{entry.number}.part"
 
 
@@ -87,8 +87,8 @@ def read_log(path: Path) -> Log:
     """Read a log.
 
     Raises:
-        RunError: it is none, or damaged, or leads out of its folder.
-        OSError: it cannot be read.
+        RunError: the file is not a log, is damaged, or names paths outside its folder.
+        OSError: the file cannot be read.
     """
     require_regular(path)
     log: Log | None = None
@@ -113,7 +113,7 @@ def read_log(path: Path) -> Log:
 
 
 class Writer:
-    """Appends to a log. What was given is on the disk after `settle`."""
+    """Appends to a log. Everything written is on disk once `settle` returns."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -123,14 +123,14 @@ class Writer:
         self._stream.write(json.dumps(values).encode("ascii") + b"\n")
 
     def settle(self) -> None:
-        """Wait until all that was written is on the disk."""
+        """Wait until everything written is on disk."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
 
 @contextmanager
 def new_log(path: Path, mode: Mode, answers: str) -> Iterator[tuple[Log, Writer]]:
-    """Begin a log at a path where there is nothing."""
+    """Start a new log at an unused path."""
     head = json.dumps({"log": NAME, "version": VERSION, "mode": mode, "answers": answers}) + "\n"
     write_text(path, head)
     with continued(Log(path, mode, answers, size=len(head))) as opened:
@@ -139,7 +139,7 @@ def new_log(path: Path, mode: Mode, answers: str) -> Iterator[tuple[Log, Writer]
 
 @contextmanager
 def continued(log: Log) -> Iterator[tuple[Log, Writer]]:
-    """Go on with a log behind its last whole line."""
+    """Continue a log after its last complete line."""
     with log.path.open("r+b") as stream, _named(log.path):
         stream.truncate(log.size)
         stream.seek(log.size)
@@ -153,7 +153,7 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise WriteError(path, error, "give the same command again.") from error  # of the log's own stream
+        raise WriteError(path, error, "give the same command again.") from error  # from the log's own stream
 
 
 def _begun(path: Path, values: dict[str, Any]) -> Log:

@@ -1,4 +1,4 @@
-"""Small pictures of photographs for tables and pages."""
+"""Thumbnails of photographs for tables and pages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tlaam.data.images import load_image
 from tlaam.errors import DataError
 
 Where = Callable[[str], Path]
-"""Where a file of an answer lies now, which may have been moved since."""
+"""Returns the current location of a file named in an answer, which may have been moved since."""
 
 
 def thumbnail(path: Path, side: int) -> tuple[bytes, int, int] | None:
-    """Return a photograph as a small JPEG file with its width and height; None where it cannot be read.
+    """Return a photograph as a small JPEG file with its width and height; None if it cannot be read.
 
     Args:
         path: the photograph.
-        side: pixels of the longer side, at most.
+        side: maximum length of the longer side in pixels.
     """
     try:
         image = load_image(path, max_side=side)

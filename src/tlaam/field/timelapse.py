@@ -1,6 +1,7 @@
-"""Recognitions for Timelapse and other programs that read MegaDetector's results, in that format's version 1.3.
+"""Recognition files for Timelapse and other programs that read version 1.3 of MegaDetector's output format.
 
-https://lila.science/megadetector-output-format describes it: boxes are shares of width and height, names are numbered.
+https://lila.science/megadetector-output-format describes it: boxes are fractions of width and height, and names are
+numbered.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tlaam.utils.text import valid_text
 VERSION = "1.3"
 ANIMAL, STRANGER = "1", "4"
 CATEGORIES = {ANIMAL: "animal", "2": "person", "3": "vehicle", STRANGER: "stranger"}
-"""What a detection is of: 1 to 3 as MegaDetector counts, 4 what does not look like anything the model learnt from."""
+"""Detection categories: 1 to 3 as in MegaDetector, 4 for what looks unlike anything in the training data."""
 
 _THEN = "give the same command again."
 _WHOLE = [0.0, 0.0, 1.0, 1.0]
@@ -31,12 +32,12 @@ def write_timelapse(
     model: str,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write the file, whole or not at all, an answer at a time.
+    """Write the file atomically, one answer at a time.
 
     Args:
-        path: the file; Timelapse looks for it in the folder of the photographs.
-        answers: what it is to hold.
-        base: the folder that the photographs' paths are relative to; one outside it keeps its whole path.
+        path: the file to write; Timelapse looks for it in the folder of the photographs.
+        answers: the answers to write.
+        base: the folder that the photographs' paths are relative to; a photograph outside it keeps its full path.
         model: name of the model.
         progress: called after each answer.
 
@@ -72,18 +73,18 @@ def _image(answer: Answer, base: Path, numbers: dict[str, str]) -> dict[str, Any
 
 
 def relative(file: str, base: Path) -> str:
-    """Return a path from a folder, with forward slashes; the whole path of a file outside it."""
+    """Return a file's path relative to a folder, with forward slashes; the full path if it lies outside."""
     path = Path(file).absolute()
     return (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
 
 
 def _number(name: str, numbers: dict[str, str]) -> str:
-    """Return the number of a name, which a new name gets now; a name may not be blank there."""
+    """Return the number of a name, assigning one to a new name; the format does not allow blank names."""
     return numbers.setdefault(valid_text(name) if name.strip() else "(blank)", str(len(numbers)))
 
 
 def shares(box: Box | None, size: tuple[int, int] | None) -> list[float]:
-    """Return a box as x, y, width and height in shares of the photograph; the whole photograph where there is none."""
+    """Return a box as x, y, width and height in fractions of the photograph; without a box, the whole photograph."""
     if box is None or size is None:
         return [*_WHOLE]
     width, height = size

@@ -1,8 +1,8 @@
-"""Bring one file to another place, so that a kill at any moment leaves it whole in one of the two.
+"""Transferring one file so that an interruption at any moment leaves it whole in one of the two places.
 
-Nothing is ever overwritten: the new name is taken by an empty file first, which fails where there is one, and the whole
-file then replaces that empty one at once. So what a kill leaves is told without a note: a whole file, an empty one, or
-none. The same call, made again, completes it.
+Nothing is ever overwritten. The new name is first reserved with an empty file, which fails if the name exists; then the
+complete file replaces the empty one atomically. So the state after an interruption is clear without any record: the
+target is a complete file, an empty one, or missing. Repeating the same call completes it.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _LINKLESS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EN
 
 
 class OccupiedError(RunError):
-    """Another file has the name that was meant for this one."""
+    """Another file has the intended name."""
 
 
 def put(source: Path, target: Path, mode: Mode, part: Path) -> None:
-    """Bring a file to `target`, or complete what was begun.
+    """Bring a file to `target`, or complete an interrupted transfer.
 
     Args:
         source: a regular file.
-        target: in a folder that is there.
-        mode: leave the file where it is, too, as two files or as two names of one; or not.
-        part: where a copy grows, on the same disk as `target`.
+        target: destination in an existing folder.
+        mode: copy, link (a second name of the same file) or move.
+        part: temporary path for a copy, on the same disk as `target`.
 
     Raises:
-        OccupiedError: another file is there.
-        RunError: the file is in neither place; or a link is not possible.
-        OSError: the system refused.
+        OccupiedError: another file exists at `target`.
+        RunError: the file is in neither place, or it cannot be linked.
+        OSError: the operating system refused.
     """
     if mode == "link":
         _link(source, target)
@@ -53,7 +53,7 @@ def put(source: Path, target: Path, mode: Mode, part: Path) -> None:
     elif os.path.lexists(source):
         if _is_reserved(source, target):
             _rename(source, target, part)
-        elif os.path.lexists(source):  # a copy to another disk that was complete
+        elif os.path.lexists(source):  # the copy to another disk is complete
             source.unlink()
     elif not os.path.lexists(target):
         raise RunError(f"'{source}' is gone, and not at '{target}'.")
@@ -65,10 +65,10 @@ def same_content(one: Path, other: Path) -> bool:
 
 
 def _is_reserved(source: Path, target: Path) -> bool:
-    """Take the name `target` for a file to come; return False where the file is there already.
+    """Reserve the name `target` for a file; return False if the file is already there.
 
     Raises:
-        OccupiedError: another file is there.
+        OccupiedError: another file exists at `target`.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -88,12 +88,12 @@ def _rename(source: Path, target: Path, part: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         _copy(source, target, part)
-        sync_folder(target.parent)  # the name of the copy outlives a power cut before the original goes
+        sync_folder(target.parent)  # make the copy's name survive a power cut before the original is removed
         source.unlink()
 
 
 def _copy(source: Path, target: Path, part: Path) -> None:
-    """Copy a file over an empty one, once what is on the disk has the checksum of what was read."""
+    """Copy a file over an empty one after checking that the checksum on disk matches what was read."""
     with source.open("rb") as reading, part.open("wb") as writing:
 
         def pieces() -> Iterator[bytes]:
@@ -106,7 +106,7 @@ def _copy(source: Path, target: Path, part: Path) -> None:
         os.fsync(writing.fileno())
     if file_checksum(part) != read:
         raise RunError(f"the copy of '{source}' is not what was read; check the disk of '{target.parent}'.")
-    with suppress(OSError):  # of a disk that keeps no times or rights
+    with suppress(OSError):  # the disk may not store times or permissions
         shutil.copystat(source, part)
     part.replace(target)
 

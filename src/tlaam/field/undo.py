@@ -1,4 +1,4 @@
-"""Put back what was sorted, by its log. The same call, made again after a kill, completes it."""
+"""Undo a sorting by means of its log. Repeating an interrupted call completes it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _BATCH = 32
 
 @dataclass
 class Undone:
-    """What was done.
+    """The result of undoing a sorting.
 
     Attributes:
-        files: how many were put back or, of copies and links, removed now.
-        before: how many had been already.
-        kept: what stays as it is, with the reason, a line each.
+        files: number of files put back or, for copies and links, removed by this call.
+        before: number of files that earlier calls had already undone.
+        kept: files that were left as they are, with the reason, one line each.
     """
 
     files: int = 0
@@ -33,19 +33,19 @@ class Undone:
 
 
 def undo(path: Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Undone:
-    """Put moved files back where they were, and remove copies and links whose originals are as they were.
+    """Put moved files back where they were, and remove copies and links whose originals are unchanged.
 
-    Nothing is overwritten, and nothing removed that is not there a second time.
+    Nothing is overwritten, and no file is removed unless it exists a second time.
 
     Args:
-        path: a log of a sorting, in the folder that was sorted into.
-        progress: told how many files of all are dealt with.
+        path: the log of a sorting, in the folder that was sorted into.
+        progress: called with (files done, files in all).
 
     Raises:
-        RunError: the log is none or damaged, or another process works there.
-        OSError: it cannot be read or written.
+        RunError: the file is not a log or is damaged, or another process is working in the folder.
+        OSError: a file cannot be read or written.
     """
-    read_log(path)  # before anything is written beside it
+    read_log(path)  # check the log before writing anything beside it
     with locked(path.absolute().parent / LOCK, path.parent), continued(read_log(path)) as (log, writer):
         done = Undone()
         if not log.being_undone:
@@ -66,13 +66,13 @@ def undo(path: Path, *, progress: Callable[[int, int], None] = lambda done, tota
             progress(number, len(log.entries))
         writer.settle()
         for name in reversed(log.folders):
-            with suppress(OSError):  # it holds something else, too
+            with suppress(OSError):  # the folder holds other files, too
                 (log.folder / name).rmdir()
     return done
 
 
 def _kept(log: Log, entry: Entry) -> str:
-    """Undo one entry; return why it stays as it is, or nothing."""
+    """Undo one entry; return the reason if it is left as it is, else an empty string."""
     target = log.target(entry)
     with suppress(FileNotFoundError):
         log.part(entry).unlink()
@@ -89,7 +89,7 @@ def _moved_back(log: Log, entry: Entry, target: Path) -> str:
     if not os.path.lexists(target):
         return "" if os.path.lexists(source) else f"'{target}' is gone, and '{source}' is not there either."
     if entry.state == "meant" and target.stat().st_size == 0 and os.path.lexists(source) and source.stat().st_size:
-        target.unlink()  # the name alone had been taken
+        target.unlink()  # an empty file that only reserved the name
         return ""
     source.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -108,7 +108,7 @@ def _removed(log: Log, entry: Entry, target: Path) -> str:
     if not source.is_file():
         return f"'{target}' stays: '{source}' is gone, so that it may be the last copy."
     if entry.state == "meant" and target.stat().st_size == 0 and log.mode == "copy":
-        target.unlink()  # the name alone had been taken
+        target.unlink()  # an empty file that only reserved the name
         return ""
     if target.samefile(source) if log.mode == "link" else same_content(source, target):
         target.unlink()

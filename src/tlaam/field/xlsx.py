@@ -1,4 +1,4 @@
-"""An Excel workbook of answers, with a small picture in each row."""
+"""An Excel workbook of answers, with a thumbnail in each row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.extras import install_hint
 from tlaam.utils.text import valid_text
 
-_ROWS = 1_048_576  # of a sheet
-_LONGEST = 32_767  # characters of a cell
-_SIDE = 96  # pixels of a picture
+_ROWS = 1_048_576  # maximum number of rows per sheet
+_LONGEST = 32_767  # maximum number of characters per cell
+_SIDE = 96  # maximum side of a thumbnail in pixels
 _WIDTHS = {"file": 44, "time": 26, "camera": 20, "label": 24, "second": 20, "error": 50}
 
 
@@ -42,21 +42,21 @@ def write_xlsx(
     where: Where = Path,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a workbook, whole or not at all: a row an object under `columns_of`, its photograph before it.
+    """Write a workbook atomically: one row per object with the columns of `columns_of`, after its photograph.
 
-    All text is text: nothing is a formula or a link. Rows are written as they come, so that only the small pictures are
-    held in memory.
+    All text is written as plain text, never as a formula or link. Rows are written as they come, so only the thumbnails
+    are held in memory.
 
     Args:
-        path: the file.
-        answers: what it is to hold.
-        ranked: they are given by ranks.
-        where: says where a photograph lies now.
+        path: the file to write.
+        answers: the answers to write.
+        ranked: whether answers are given by taxonomic rank.
+        where: returns the current location of a photograph.
         progress: called after each answer.
 
     Raises:
         MissingPackageError: XlsxWriter is not installed.
-        ConfigError: there are more rows than a sheet has.
+        ConfigError: there are more rows than fit on a sheet.
         RunError: the disk is full.
         OSError: the file cannot be written.
     """
@@ -109,7 +109,7 @@ def _write(sheet: Any, row: int, column: int, value: Cell, form: Any) -> None:
 
 
 def _close(book: Any, xlsxwriter: Any) -> None:
-    """Write the file; what the system refused is raised as itself."""
+    """Write the file; re-raise the underlying OSError if the system refuses."""
     try:
         book.close()
     except xlsxwriter.exceptions.FileCreateError as error:

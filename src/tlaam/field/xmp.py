@@ -1,4 +1,4 @@
-"""Keywords beside photographs: XMP sidecars, which keep every byte that other programs have written into them."""
+"""Keywords in XMP sidecars beside photographs; everything that other programs wrote is kept byte for byte."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tlaam.utils.reading import require_regular
 from tlaam.utils.text import valid_text
 
 Naming = Literal["stem", "full"]
-"""``stem``: photo.xmp, as Lightroom and Adobe's Bridge name them; ``full``: photo.jpg.xmp, as digiKam and darktable."""
+"""``stem``: photo.xmp, as in Lightroom and Adobe Bridge; ``full``: photo.jpg.xmp, as in digiKam and darktable."""
 
 ROOT = "tlaam"
 LARGEST = 1 << 24
-"""Bytes of a sidecar that is read."""
+"""Maximum size of a sidecar in bytes."""
 
 
 def sidecar_of(photo: Path, naming: Naming) -> Path:
-    """Return where the sidecar of a photograph lies, or is to lie; one that is called .XMP is found, too."""
+    """Return the path of a photograph's sidecar, existing or new; an existing file with suffix .XMP is found, too."""
     start = photo.stem if naming == "stem" else photo.name
     usual, loud = photo.with_name(f"{start}.xmp"), photo.with_name(f"{start}.XMP")
     return loud if not usual.exists() and loud.exists() else usual
 
 
 def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]:
-    """Return flat keywords and hierarchical ones, levels divided by ``|``; none where there is no answer.
+    """Return flat and hierarchical keywords, with levels separated by ``|``; empty if there is no answer.
 
-    Names that can be relied on stand below the root; ``unsure`` ones a level deeper, and a ``stranger`` gets no name.
+    Reliable names are placed directly below the root and ``unsure`` ones a level deeper; a ``stranger`` gets no name.
 
     >>> from tlaam.field.answer import FoundObject
     >>> keywords_of(Answer("a.jpg", (FoundObject((("jay", 0.9),)),), "unsure"))
@@ -50,19 +50,19 @@ def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]
 
 
 def write_sidecar(sidecar: Path, flat: Sequence[str], deep: Sequence[str], *, based_on: Path | None = None) -> bool:
-    """Add keywords to a sidecar, or write a new one; whole or not at all.
+    """Add keywords to a sidecar, or write a new one; the file is written atomically.
 
     Args:
         sidecar: the file.
         flat, deep: keywords for ``dc:subject`` and ``lr:hierarchicalSubject``.
-        based_on: a sidecar elsewhere whose content a new one begins with.
+        based_on: a sidecar elsewhere whose content a new one starts from.
 
     Returns:
-        Whether the file was written: not where it has all keywords already.
+        Whether the file was written; False if it already has all keywords.
 
     Raises:
-        DataError: there is a sidecar that is not understood; it is left as it is.
-        OSError: it cannot be read or written.
+        DataError: an existing sidecar cannot be parsed; it is left as it is.
+        OSError: the file cannot be read or written.
     """
     source = next((path for path in (sidecar, based_on) if path is not None and path.exists()), None)
     before = None
@@ -81,7 +81,7 @@ def write_sidecar(sidecar: Path, flat: Sequence[str], deep: Sequence[str], *, ba
 
 
 def _level(name: str) -> str:
-    """Return a name as one level of a keyword: XML has no control characters, and ``|`` divides levels."""
+    """Return a name as one level of a keyword: XML forbids control characters, and ``|`` separates levels."""
     text = valid_text(name).replace("|", "_")
     text = "".join(c if c >= " " and c not in "\x7f\ufffe\uffff" else " " for c in text)
     return " ".join(text.split()) or "_"

@@ -1,7 +1,7 @@
-"""Put keywords into the XML of a sidecar by inserting text: all that is there stays, byte for byte.
+"""Adding keywords to the XML of a sidecar by inserting text: existing content is kept byte for byte.
 
-A parser that answers with objects would lose comments, the order of attributes and the prefixes that other programs
-chose. Here it only says where in the file things stand.
+Parsing into objects and serialising again would lose comments, the order of attributes and the prefixes chosen by other
+programs. Here, the parser only reports positions in the file.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _NEW = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def with_keywords(content: bytes | None, flat: Sequence[str], deep: Sequence[str]) -> bytes:
-    """Return a sidecar's content with keywords added that it lacks; a new sidecar for None.
+    """Return a sidecar's content with the missing keywords added; a new sidecar for None.
 
     Args:
         content: UTF-8.
-        flat: for ``dc:subject``.
-        deep: for ``lr:hierarchicalSubject``.
+        flat: keywords for ``dc:subject``.
+        deep: keywords for ``lr:hierarchicalSubject``.
 
     Raises:
-        DataError: the content is no XMP that this understands; the message says why.
+        DataError: the content is not XMP that this parser understands; the message says why.
     """
     before = _NEW.encode() if content is None else content
     layout = _Layout(before)
@@ -70,14 +70,14 @@ def with_keywords(content: bytes | None, flat: Sequence[str], deep: Sequence[str
 
 @dataclass
 class _List:
-    """The keywords of one property, and where in the file its list ends."""
+    """The keywords of one property, and the position in the file where its list ends."""
 
     end: int = -1
     words: list[str] = field(default_factory=list)
 
 
 class _Layout:
-    """Where in a sidecar its lists of keywords and the end of its RDF stand."""
+    """The positions in a sidecar of its keyword lists and of the end of its RDF."""
 
     def __init__(self, content: bytes) -> None:
         self.lists: dict[str, _List] = {}
@@ -149,7 +149,7 @@ class _Layout:
             self.end = self._parser.CurrentByteIndex
 
     def _inside(self) -> _List | None:
-        """Return the list whose entry this is."""
+        """Return the list that the current entry belongs to."""
         if len(self._path) < 3 or self._path[-2] not in _BAGS:
             return None
         name = _PROPERTIES.get(self._path[-3])

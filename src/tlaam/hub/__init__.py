@@ -1,1 +1,1 @@
-"""Models on the Hugging Face hub: their names, getting them, describing them and sending them there."""
+"""Models on the Hugging Face hub: their names, and downloading them."""

@@ -1,4 +1,4 @@
-"""The hub's own client, kept quiet, and not waited for while offline."""
+"""Quiet use of the hub's own client, without long waits when offline."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not all are
 )
 
 _PATIENCE = 20.0
-"""Seconds that the hub has for its first answer; the download itself may take as long as it does."""
+"""Timeout in seconds for the hub's first answer; the download itself may take as long as it needs."""
 
 
 def hub_answers() -> bool:
-    """Ask the hub once, through whatever proxy its client uses; the client itself would ask for about a minute."""
+    """Ask the hub once, through whatever proxy its client uses; the client itself would retry for about a minute."""
     try:
         get_session().head(hub.ENDPOINT, timeout=_PATIENCE)
-    except Exception:  # the client's kinds of exceptions differ between its releases
+    except Exception:  # the client's exception types differ between its releases
         return False
     return True
 
 
 @contextmanager
 def quiet_hub(*, offline: bool) -> Iterator[None]:
-    """Keep the hub client's log of retries to itself, and its bars where the error stream is no terminal; `offline`,
-    let it look into its cache only."""
+    """Suppress the hub client's log of retries, and its progress bars if stderr is not a terminal; if `offline`, let
+    it use only its cache."""
     logger = logging.getLogger("huggingface_hub")
     before = hub.HF_HUB_OFFLINE, logger.level
     hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
@@ -49,5 +49,5 @@ def quiet_hub(*, offline: bool) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an exception says, in one line of at most 200 characters, without a full stop."""
+    """Return an exception's message on one line of at most 200 characters, without a full stop."""
     return (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")

@@ -1,7 +1,7 @@
-"""Getting a model from the Hugging Face hub: weights, description and reference index, and nothing else.
+"""Downloading a model from the Hugging Face hub: weights, description and reference index, and nothing else.
 
-None of these is code, and no code runs because of them: the weights are safetensors, the description is JSON that may
-only name what is installed here already, and the index is arrays that are read by their bytes.
+None of these files is code or makes any code run: the weights are safetensors, the description is JSON that can only
+refer to what is already installed, and the index consists of arrays that are read from their bytes.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tlaam.utils.reading import read_text
 
 FILES = ("model.safetensors", "config.json")
 MORE = ("gallery.npz",)
-"""What a repository need not hold."""
+"""Optional files of a repository."""
 
 
 def model_folder(name_or_folder: str | Path, revision: str | None = None) -> Path:
-    """Return where a model lies; one on the Hugging Face hub is downloaded by `huggingface_hub.snapshot_download`.
+    """Return the folder of a model; one on the Hugging Face hub is downloaded by `huggingface_hub.snapshot_download`.
 
-    Of a repository ``model.safetensors``, ``config.json`` and ``gallery.npz`` alone are downloaded, into the client's
-    own cache, which is used while offline.
+    Only ``model.safetensors``, ``config.json`` and ``gallery.npz`` of a repository are downloaded, into the client's
+    own cache, which also serves offline.
 
     Args:
-        name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) is always the hub's, a `Path` or text that
-            begins with ``./``, ``../`` or ``/`` always a folder. Other text, ``owner/name``, is the folder where there
-            is one, else the hub's.
+        name_or_folder: ``hf://owner/name`` (or ``hf://owner/name@revision``) always refers to the hub; a `Path`, or
+            text that begins with ``./``, ``../`` or ``/``, always to a folder. Other text, ``owner/name``, refers to
+            that folder if it exists, else to the hub.
         revision: a branch, tag or commit of the repository; by default its main branch.
 
     Raises:
-        ModelError: there is no such repository or revision, it is gated or private, or the hub is offline and no copy
-            lies here.
+        ModelError: there is no such repository or revision, it is gated or private, or the hub is offline and there is
+            no local copy.
         MissingPackageError: the hub's client is not installed.
     """
     if isinstance(name_or_folder, str) and not Path(name_or_folder).exists() and is_repository(name_or_folder):
@@ -45,10 +45,10 @@ def model_folder(name_or_folder: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(model: str | Path, revision: str | None = None) -> Path:
-    """Return where a model lies: a path as it is, of ``hf://owner/name`` the folder that it was downloaded to.
+    """Return the folder of a model: a path as it is, and for ``hf://owner/name`` the folder it is downloaded to.
 
     Raises:
-        ModelError: as of `model_folder`.
+        ModelError: see `model_folder`.
         MissingPackageError: a hub name is given, and the hub's client is not installed.
     """
     return _snapshot(hub_name(model, revision)) if is_hub_name(model) else Path(model)
@@ -69,7 +69,7 @@ def _snapshot(name: HubName, hint: str = "") -> Path:
                     name.repository, revision=name.revision, allow_patterns=[*FILES, *MORE], endpoint=hub.ENDPOINT
                 )
             )
-    except Exception as error:  # the client's kinds of exceptions differ between its releases
+    except Exception as error:  # the client's exception types differ between its releases
         raise ModelError(_fault(name, error) + hint) from error
     if missing := [file for file in FILES if not (folder / file).is_file()]:
         raise ModelError(f"{name} holds no model of tlaam: {' and '.join(missing)} missing.")
@@ -78,13 +78,13 @@ def _snapshot(name: HubName, hint: str = "") -> Path:
 
 
 def _fault(name: HubName, error: Exception) -> str:
-    """Say why a model cannot be had, and what to do."""
+    """Say why a model cannot be downloaded, and what to do."""
     import huggingface_hub.constants as hub
-    from huggingface_hub import utils as kinds  # in older releases they stand here alone
+    from huggingface_hub import utils as kinds  # older releases have the exceptions only here
 
     from tlaam.hub.client import first_line
 
-    if isinstance(error, kinds.GatedRepoError):  # type: ignore[attr-defined]  # not marked as exported, nor the others
+    if isinstance(error, kinds.GatedRepoError):  # type: ignore[attr-defined]  # not marked as exported, like the others
         return (
             f"{name} is gated: accept its terms at {hub.ENDPOINT}/{name.repository}, then log in (hf auth login, or "
             "HF_TOKEN)."
@@ -106,7 +106,7 @@ def _fault(name: HubName, error: Exception) -> str:
 
 
 def _require_description(name: HubName, file: Path) -> None:
-    """Refuse a description that is none, by the hub's name; what else is wrong with it, `load_model` says."""
+    """Refuse an invalid description, naming it as on the hub; `load_model` reports other faults."""
     try:
         description = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:

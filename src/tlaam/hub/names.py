@@ -1,6 +1,6 @@
-"""How a model on the hub is named where a folder or file may stand as well: ``hf://owner/name``.
+"""Names of models on the hub in places that also take a folder or file: ``hf://owner/name``.
 
-No path is spelt so: a folder ``hf:`` of one's own is reached by one slash, or by ``./hf:/``.
+No path needs to be written like this: a local folder named ``hf:`` can be given with a single slash or as ``./hf:/``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-
 
 
 class HubName(NamedTuple):
-    """A repository ``owner/name`` on the hub, and a branch, tag or commit of it; None for its main branch."""
+    """A repository ``owner/name`` on the hub and a branch, tag or commit of it; None for its main branch."""
 
     repository: str
     revision: str | None = None
@@ -27,7 +27,7 @@ class HubName(NamedTuple):
 
 
 def is_hub_name(model: object) -> bool:
-    """Return whether a model is given as text that begins as hub names do; a `Path` never is."""
+    """Return whether a model is given as text that starts like a hub name; a `Path` never is."""
     return isinstance(model, str) and model.startswith(PREFIX)
 
 
@@ -37,14 +37,14 @@ def is_repository(text: str) -> bool:
 
 
 def hub_name(model: str | Path, revision: str | None = None) -> HubName:
-    """Take ``hf://owner/name``, ``hf://owner/name@revision`` or ``owner/name`` apart.
+    """Parse ``hf://owner/name``, ``hf://owner/name@revision`` or ``owner/name``.
 
     Args:
         model: the name.
-        revision: a branch, tag or commit, where the name has none of its own.
+        revision: a branch, tag or commit, for a name without its own.
 
     Raises:
-        ModelError: the name is none, or two revisions are given.
+        ModelError: the name is invalid, or two different revisions are given.
     """
     repository, at, own = str(model).removeprefix(PREFIX).partition("@")
     if not is_repository(repository) or (at and not own):

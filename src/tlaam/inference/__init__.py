@@ -1,1 +1,1 @@
-"""The one way in which a trained model answers: PyTorch and ONNX behind one protocol."""
+"""Inference: the only way to a prediction, with PyTorch and ONNX behind one protocol."""

@@ -1,4 +1,4 @@
-"""How an engine is asked to answer: at which ranks, how sure, and among which classes."""
+"""How to make an engine answer at certain ranks, with a certain promise and among certain classes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ def answer_by(
     only: Path | str | Iterable[str] | None = None,
     prior: Path | str | Mapping[str, float] | None = None,
 ) -> None:
-    """Let an engine answer so from now on; without any of it, as its model does by itself.
+    """Let an engine answer by these rules from now on; without any argument, it answers as its model does by default.
 
     Args:
-        engine: of a model that keeps answers for images that it had not seen, where something is promised.
-        taxonomy: a file as of `read_taxonomy`; by default the one that the model was trained with, where it was.
-        promise: share of answers that are right; by default 0.95 where a taxonomy is given, or the model promises that
-            by itself.
-        only: names of classes or taxa that live where the images are from, or a file of them.
-        prior: how common each class is there beside how often it was seen in training, or a file of that.
+        engine: if something is promised, the engine of a model that keeps its answers for held-out images.
+        taxonomy: a file, see `read_taxonomy`; by default the taxonomy that the model was trained with, if any.
+        promise: share of answers that are to be right; by default 0.95 if a taxonomy is given or the model makes a
+            promise by default.
+        only: names of classes or taxa that live where the images were taken, or a file of them.
+        prior: how common each class is there, relative to how often it was seen in training, or a file of these
+            weights.
 
     Raises:
         ConfigError: the promise is impossible.
         DataError: a file cannot be used, or there are too few held-out answers for the promise.
-        InputError: something is given as what it cannot be.
+        InputError: an argument has the wrong type.
     """
     if taxonomy is None and promise is None and only is None and prior is None:
         return

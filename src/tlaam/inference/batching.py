@@ -1,4 +1,4 @@
-"""Images in batches, read by threads ahead of the one that answers."""
+"""Batches of images, read ahead by threads while the main thread answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _Read = TypeVar("_Read")
 def read_ahead(
     given: Iterable[_Given], read: Callable[[_Given], _Read], *, batch_size: int, workers: int
 ) -> Iterator[list[_Read]]:
-    """Yield what `read` makes of each thing given, in order, in lists of `batch_size`, the last one shorter.
+    """Yield the results of `read` for all items, in order, in lists of `batch_size`; the last list may be shorter.
 
     Args:
-        given: of any length; never more than two batches are held.
-        read: called by several threads; what it raises is raised here.
-        batch_size: items of a list.
-        workers: threads.
+        given: the items, any number of them; at most two batches are held in memory.
+        read: called from several threads; its exceptions are raised here.
+        batch_size: items per list.
+        workers: number of threads.
 
     >>> list(read_ahead([1, 2, 3], lambda value: 10 * value, batch_size=2, workers=1))
     [[10, 20], [30]]

@@ -1,4 +1,4 @@
-"""What images look like to a model, as vectors: the embeddings that look-alikes and strangers are found by."""
+"""Embeddings of images: the vectors by which look-alikes and out-of-distribution images are found."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tlaam.inference.prediction import Prediction
 
 
 def embedded(engine: Engine, images: Iterable[object]) -> Iterator[Prediction]:
-    """Yield a prediction an image, in order, each with its embedding or with the error that it cannot be read.
+    """Yield one prediction per image, in order, each with its embedding or with the error why it cannot be read.
 
     Args:
-        engine: as it was afterwards.
-        images: as of `Engine.predict`; of any length.
+        engine: computes the embeddings; its settings are restored afterwards.
+        images: see `Engine.predict`; of any length.
 
     Raises:
         ModelError: the model gives no embeddings.
-        InputError: an image in memory is none.
+        InputError: an object in memory is not an image.
     """
     before, engine.embeddings = engine.embeddings, True
     try:

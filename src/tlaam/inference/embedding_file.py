@@ -1,4 +1,4 @@
-"""Files of embeddings, ``.npz`` or ``.parquet``, written row by row: memory holds names and labels, not vectors."""
+"""Files of embeddings, ``.npz`` or ``.parquet``, written row by row: memory holds names and labels but no vectors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tlaam.utils.atomic import full_disk_named
 
 KINDS = (".npz", ".parquet")
 _ROWS = 1024
-"""Of a Parquet file's row group."""
+"""Rows per row group of a Parquet file."""
 
 
 class Row(NamedTuple):
-    """An image in a file of embeddings.
+    """One image in a file of embeddings.
 
     Attributes:
-        name: its path as it was given, or its name in the data set.
+        name: its path as given, or its name in the data set.
         predicted: the most probable class.
-        score: its probability.
+        score: the probability of that class.
         embedding: ``(E,)``.
-        label: its class in a data set; None of an image without one.
-        split: the part of the data set that it belongs to; None likewise.
+        label: its class in the data set; None for an image outside a data set.
+        split: the split that it belongs to; None for an image outside a data set.
     """
 
     name: str
@@ -52,8 +52,8 @@ def require_kind(path: Path) -> None:
     """Check that a file of this name can be written.
 
     Raises:
-        ConfigError: its name ends in something else, or it is a folder.
-        MissingPackageError: it is to be Parquet, and pyarrow is not installed.
+        ConfigError: the name has another ending, or it is a folder.
+        MissingPackageError: it is a Parquet file, and pyarrow is not installed.
     """
     if path.suffix.lower() not in KINDS:
         raise ConfigError(f"'{path}' ends in '{path.suffix}'; a file of embeddings ends in {' or '.join(KINDS)}.")
@@ -68,19 +68,21 @@ def require_kind(path: Path) -> None:
 
 @contextmanager
 def embedding_file(path: Path, *, labelled: bool) -> Iterator[_Writer]:
-    """Yield what takes rows; the file appears, or replaces an older one, when the block ends without an exception.
+    """Yield a writer for rows; the file appears when the block ends without an exception.
 
-    The arrays of an ``.npz`` are ``names``, ``predicted``, ``scores``, of a data set ``labels`` and ``splits``, and
-    ``embeddings`` ``(N, E)``, float32; `numpy.load` reads them without ``allow_pickle``. The columns of a Parquet file
-    are ``name``, ``predicted``, ``score``, ``label``, ``split`` and ``embedding``, a list of fixed size. Without a row
-    there is no file.
+    An existing file is replaced. If no row was added, no file is written.
+
+    The arrays of an ``.npz`` file are ``names``, ``predicted``, ``scores``, for a data set ``labels`` and ``splits``,
+    and ``embeddings`` ``(N, E)``, float32. `numpy.load` reads them without ``allow_pickle``. The columns of a Parquet
+    file are ``name``, ``predicted``, ``score``, for a data set ``label`` and ``split``, and ``embedding``, a list of
+    fixed size.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        labelled: rows have label and split.
+        path: the file; its folder is created if it does not exist.
+        labelled: whether rows have a label and a split.
 
     Raises:
-        ConfigError, MissingPackageError: as of `require_kind`.
+        ConfigError, MissingPackageError: see `require_kind`.
         RunError: the disk is full.
     """
     require_kind(path)
@@ -101,7 +103,7 @@ def embedding_file(path: Path, *, labelled: bool) -> Iterator[_Writer]:
 
 
 class _Npz:
-    """Vectors go to a file without a name until their number is known."""
+    """Writer of an ``.npz`` file. Vectors go to an unnamed temporary file until their number is known."""
 
     def __init__(self, path: Path, labelled: bool) -> None:
         self._path, self._width = path, 0
@@ -142,7 +144,7 @@ class _Npz:
 
 
 class _Parquet:
-    """A row group at a time."""
+    """Writer of a Parquet file, one row group at a time."""
 
     def __init__(self, path: Path, labelled: bool) -> None:
         self._path, self._labelled = path, labelled
@@ -190,7 +192,7 @@ class _Parquet:
 
 
 def _texts(values: Sequence[str]) -> Any:
-    """Return a column of text; bytes of a file name that are no UTF-8 are written as escapes."""
+    """Return a column of text; bytes of a file name that are not valid UTF-8 are written as escapes."""
     import pyarrow as pa
 
     return pa.array([value.encode("utf-8", "backslashreplace").decode() for value in values], pa.string())

@@ -1,4 +1,4 @@
-"""The engine: images in, predictions out, whatever the model is computed by. The one path of every answer."""
+"""The engine turns images into predictions, whatever computes the model. Every prediction takes this path."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
     import torch
 
 _CLOSEST = 0.25
-"""Smallest share of a photograph's side that still gets as many pixels as the input image."""
+"""Smallest share of a photograph's side that still gets as many pixels as the input image has."""
 
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An image as the network takes it, or why it cannot be read.
+    """An image in the form that the network takes, or the reason why it cannot be read.
 
     Attributes:
-        path: as of `Prediction`.
+        path: see `Prediction`.
         size: ``(width, height)`` of the photograph.
         pixels: the input image, uint8 ``(3, P, P)``; None with an error.
-        error: why there is none.
-        source: as of `Prediction`.
-        boxes: of an engine that is given them, where its objects are, ``(n, 4)`` xyxy in pixels of the photograph.
+        error: why there is no input image.
+        source: see `Prediction`.
+        boxes: where its objects are, ``(n, 4)`` xyxy in pixels of the photograph, if the engine is given boxes.
     """
 
     path: str
@@ -65,29 +65,29 @@ class Engine:
     """A model that answers for images.
 
     Args:
-        model: ready to answer.
-        index: the reference index to show look-alikes from and to tell what is out of distribution by; by default the
-            model's own, where it has one.
-        batch_size: images a pass.
+        model: a model that is ready to answer.
+        index: the reference index that shows look-alikes and detects out-of-distribution images; by default the model's
+            own, if it has one.
+        batch_size: images per pass.
         workers: threads that read and decode images while the network computes; 0 counts as 1.
-        embeddings: give each prediction its embedding, index or not.
+        embeddings: give each prediction its embedding, with or without an index.
         pooled: give each prediction the pooled features of its branches.
-        keep_images: keep each image as it was decoded for the network, in `Prediction.source`, for drawing on it. It
-            may be reduced: both sides keep at least the input image's pixels.
-        origin: the folder or file that the model was loaded from; None of one that was not.
+        keep_images: keep each image, as decoded for the network, in `Prediction.source`, for drawing on it. The image
+            may be reduced: both sides keep at least as many pixels as the input image has.
+        origin: the folder or file that the model was loaded from; None if it was not loaded from one.
 
     Attributes:
-        detector: tells what is out of distribution; None where nothing is known of what the model learnt from.
-        held_out: what the model answered for images that it had not seen; None where it keeps none.
-        taxonomy: that the model was trained with; None of any other.
-        answering: at which ranks, how sure and among which classes; None for the most probable class alone.
-        objects: how many objects of an image are named at most; None for one, which is taken to be there.
-        boxes: where the objects are; None where they are to be found.
-        answered: images answered for so far.
-        seconds: time spent on them, reading included, loading the model not.
+        detector: detects out-of-distribution images; None if nothing is known about the training images.
+        held_out: what the model answered for held-out images; None if it keeps no such answers.
+        taxonomy: the taxonomy that the model was trained with; None if it was trained without one.
+        answering: at which ranks, how sure and among which classes to answer; None to give the most probable class.
+        objects: the largest number of objects to name per image; None to assume one object.
+        boxes: where the objects are; None if the model is to find them.
+        answered: number of images answered for so far.
+        seconds: time spent on them, including reading but not loading the model.
 
     Raises:
-        ModelError: the index is of another model.
+        ModelError: the index belongs to another model.
     """
 
     def __init__(
@@ -118,19 +118,19 @@ class Engine:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, by index."""
+        """Class names, in index order."""
         return self.model.classes
 
     @property
     def tells_strangers(self) -> bool:
-        """Whether it can say that an image is out of distribution; else no answer is ever called sure."""
+        """Whether it can detect out-of-distribution images; if not, no answer is ever called sure."""
         return self.detector is not None and self.detector.tells_strangers
 
     def use_index(self, index: ReferenceIndex) -> None:
-        """Answer by another reference index from now on.
+        """Use another reference index from now on.
 
         Raises:
-            ModelError: it is of another model.
+            ModelError: the index belongs to another model.
         """
         if index.classes != self.model.classes:
             raise ModelError(
@@ -142,18 +142,18 @@ class Engine:
         self.use_answering(Answering.own(index.taxonomy, index.held_out))
 
     def use_answering(self, answering: Answering | None) -> None:
-        """Answer so from now on (`tlaam.inference.answering.answer_by`)."""
+        """Answer in this way from now on (`tlaam.inference.answering.answer_by`)."""
         self.answering = answering
 
     def use_objects(self, most: int | None = None, boxes: GivenBoxes | None = None) -> None:
-        """Name several objects of an image from now on, or by default one.
+        """Name several objects per image from now on; without arguments, name one.
 
         Args:
-            most: how many at most; one that is neither large nor sure enough is none.
-            boxes: where they are; by default they are found.
+            most: the largest number of objects; objects that are not large or not sure enough do not count.
+            boxes: where they are; by default the model finds them.
 
         Raises:
-            ModelError: the model cannot find several, or was exported before it could be told where they are.
+            ModelError: the model cannot find several objects, or was exported by a version without given boxes.
         """
         if boxes is not None:
             _ = self.model.takes_boxes
@@ -163,13 +163,13 @@ class Engine:
         self.objects, self.boxes = most, boxes
 
     def predict(self, images: Iterable[object]) -> Iterator[Prediction]:
-        """Yield one prediction an image, in order; a file that cannot be read yields its error, never an answer.
+        """Yield one prediction per image, in order; a file that cannot be read gives an error, never an answer.
 
         Args:
             images: paths of image files, samples of a data set, or images in memory (`tlaam.data.in_memory`).
 
         Raises:
-            InputError: an image in memory is none.
+            InputError: an object in memory is not an image.
         """
         began = time.perf_counter()
         numbered = ((number, image) for number, image in enumerate(images))
@@ -182,15 +182,15 @@ class Engine:
             began = time.perf_counter()
 
     def read(self, given: object, name: str | None = None, number: int = 0) -> ReadImage:
-        """Read one image as the network takes it, or why it cannot be read. Several threads may.
+        """Read one image in the form that the network takes, or say why it cannot be read. This is thread-safe.
 
         Args:
-            given: as of `predict`.
-            name: what to call an image in memory.
-            number: its place among the images asked for.
+            given: an image, see `predict`.
+            name: name for an image in memory.
+            number: position of the image among those to predict.
 
         Raises:
-            InputError: an image in memory is none; the message says what is accepted.
+            InputError: an object in memory is not an image; the message says what is accepted.
         """
         side = self.model.source_size
         if not isinstance(given, (str, Path, Sample, Member, ImageBytes)):
@@ -200,7 +200,7 @@ class Engine:
         source = Path(given) if isinstance(given, str) else given
         path = str(source.source if isinstance(source, Sample) else source)
         if isinstance(source, Sample) and source.depth != self.model.depth:
-            source = replace(source, depth=self.model.depth)  # whatever it lies among, as the model learnt
+            source = replace(source, depth=self.model.depth)  # read at the model's levels, whatever data set it is in
         try:
             image, size = load_for_input(source, side, depth=self.model.depth)
         except TlaamError as error:
@@ -209,7 +209,7 @@ class Engine:
         return self._boxed(ReadImage(path, size, to_input(image, side), source=kept), path, number)
 
     def answer(self, batch: Sequence[ReadImage]) -> list[Prediction]:
-        """Answer for images that `read` returned, in one pass. One thread at a time may."""
+        """Answer for images that `read` returned, in one batch. Only one thread at a time may call this."""
         readable = [read for read in batch if read.pixels is not None]
         if not readable:
             return [_unread(read) for read in batch]
@@ -219,19 +219,19 @@ class Engine:
         return self._answer_whole(batch, readable)
 
     def _answer_whole(self, batch: Sequence[ReadImage], readable: Sequence[ReadImage]) -> list[Prediction]:
-        """Answer for the one object of each image."""
+        """Answer for the single object of each image."""
         inputs = np.stack([read.pixels for read in readable if read.pixels is not None])
         answers = map(self._settled, self._unpack(self._asked(inputs), readable))
         return [_unread(read) if read.pixels is None else next(answers) for read in batch]
 
     def _asked(self, inputs: NDArray[np.uint8], *boxes: Floats) -> Answers:
-        """Return the model's answers, with features only where they are to be given."""
+        """Return the model's answers, with pooled features only if they are requested."""
         return self.model.answer(inputs, *boxes, pooled=True) if self.pooled else self.model.answer(inputs, *boxes)
 
     def look_alikes(self, prediction: Prediction, k: int = 5) -> list[LookAlike]:
-        """Return the k training images of the index that look most like a predicted one, the most alike first.
+        """Return the k training images of the index that look most like a predicted image, the most alike first.
 
-        There are none without an index.
+        Without an index, the list is empty.
 
         Raises:
             DataError: the prediction has an error.
@@ -244,15 +244,15 @@ class Engine:
         return self.index.nearest(prediction.embedding, k)
 
     def with_verdict(self, prediction: Prediction) -> Prediction:
-        """Return a prediction that was made before there was an index, with what the index says of it."""
+        """Return a prediction that was made before there was an index, with a verdict by the index."""
         if self.answering is not None and self.answering.residents is not None:
-            return prediction  # its probabilities are not the model's any more
+            return prediction  # its probabilities are no longer the model's own
         if self.detector is None or prediction.embedding is None or prediction.score is None:
             return prediction
         return self._judged(prediction, float(self.detector.similarity(prediction.embedding[None])[0]))
 
     def _answer_several(self, batch: Sequence[ReadImage]) -> list[Prediction]:
-        """Answer for the objects of each of some readable images."""
+        """Answer for the objects in each of several readable images."""
         with ThreadPoolExecutor(self.workers) as readers:
             opened = dict(enumerate(readers.map(self._photograph, batch)))
         faults = {row: fault for row, fault in opened.items() if isinstance(fault, str)}
@@ -266,7 +266,7 @@ class Engine:
         return [answers[row] for row in range(len(batch))]
 
     def _boxes_in(self, batch: Sequence[ReadImage], photographs: Mapping[int, Photograph]) -> dict[int, Floats]:
-        """Return where the objects of photographs are, as given or as found, by their rows in the batch."""
+        """Return the given or found boxes of the objects in photographs, by row of the batch."""
         if self.boxes is not None:
             return {row: _of(batch[row].boxes)[: self.objects] for row in photographs}
         several = list(photographs.values())
@@ -274,7 +274,7 @@ class Engine:
         return dict(zip(photographs, found, strict=True))
 
     def _of_lone_objects(self, batch: Sequence[ReadImage], boxes: Mapping[int, Floats]) -> dict[int, Prediction]:
-        """Answer for photographs in which one object was found: they are its surroundings, and asked so."""
+        """Answer for photographs with exactly one found object: the whole photograph is its surroundings."""
         rows = [] if self.boxes is not None else [row for row, found in boxes.items() if len(found) == 1]
         if not rows:
             return {}
@@ -288,7 +288,7 @@ class Engine:
     def _named_in(
         self, batch: Sequence[ReadImage], photographs: Mapping[int, Photograph], boxes: Mapping[int, Floats]
     ) -> dict[int, list[Prediction]]:
-        """Name what is in each box of some photographs, a batch a pass."""
+        """Name what is in each box of several photographs, one batch per pass."""
         named: dict[int, list[Prediction]] = {row: [] for row in boxes}
         asked = [(row, box) for row, of_row in boxes.items() for box in of_row]
         for start in range(0, len(asked), self.batch_size):
@@ -304,7 +304,7 @@ class Engine:
     def _named(
         self, reads: Sequence[ReadImage], photographs: Sequence[Photograph], boxes: Sequence[Floats]
     ) -> list[Prediction]:
-        """Name what is in a box of each of some photographs, in one pass."""
+        """Name what is in one box per photograph, in one pass."""
         side, told = self.model.source_size, self.model.takes_boxes
         pairs = list(zip(photographs, boxes, strict=True))
         cuts = [surroundings(box, photograph.size) if told else box for photograph, box in pairs]
@@ -320,7 +320,7 @@ class Engine:
         ]
 
     def _photograph(self, read: ReadImage) -> Photograph | str:
-        """Return a photograph with the pixels that its parts need, or why it cannot be read any more."""
+        """Return a photograph with enough pixels for its parts, or the reason why it can no longer be read."""
         if isinstance(read.source, Image.Image):
             return Photograph(read.source, read.size)
         assert read.source is not None
@@ -341,7 +341,7 @@ class Engine:
         return Photograph(image, size)
 
     def _boxed(self, read: ReadImage, path: str, number: int) -> ReadImage:
-        """Return an image with the boxes that are given for it, or why they cannot be used."""
+        """Return an image with the boxes given for it, or with the reason why they cannot be used."""
         if self.boxes is None:
             return read
         try:
@@ -354,7 +354,7 @@ class Engine:
         return checked if checked.error is not None else self._judged(checked, checked.similarity)
 
     def _judged(self, prediction: Prediction, similarity: float | None) -> Prediction:
-        """Return a prediction with what is said of it, by the model's own probabilities."""
+        """Return a prediction with its verdict and its answer by ranks, from the model's own probabilities."""
         answering, outside = self.answering, None
         probabilities = prediction.probabilities
         answer = None if answering is None else answering.answer(probabilities["fused"])
@@ -381,7 +381,13 @@ class Engine:
     def _unpack(
         self, answers: Answers, batch: Sequence[ReadImage], cuts: Sequence[Floats] | None = None
     ) -> Iterator[Prediction]:
-        """Yield answers, boxes in pixels of the photographs; `cuts` are the parts ``(4,)`` of them that were seen."""
+        """Yield the answers, with boxes in pixels of the photographs.
+
+        Args:
+            answers: the model's answers.
+            batch: the images that they belong to.
+            cuts: the parts ``(4,)`` of the photographs that the model saw; by default the whole photographs.
+        """
         heatmaps, objects, parts = answers.heatmaps, answers.object_boxes, answers.part_boxes
         side, embeddings = self.model.source_size, answers.embeddings
         similarity = self.detector.similarity(embeddings) if self.detector and embeddings is not None else None
@@ -419,27 +425,27 @@ def load_engine(
     embeddings: bool = False,
     keep_images: bool = False,
 ) -> Engine:
-    """Load a model with what lies beside it, ready to answer.
+    """Load a model and its reference index, ready to answer.
 
-    Where its reference index lies with it (``gallery.npz`` in a run folder, ``model.gallery.npz`` beside
-    ``model.onnx``), answers say how alike an image is to what was learnt from, and `Engine.look_alikes` finds training
-    images. An ONNX file alone tells what is out of distribution, too.
+    If the reference index is stored with the model (``gallery.npz`` in a run folder, ``model.gallery.npz`` beside
+    ``model.onnx``), answers say how similar an image is to the training images, and `Engine.look_alikes` finds training
+    images. An ONNX file can detect out-of-distribution images even without its index.
 
     Args:
         model: a run folder, an ONNX file that ``tlaam export`` wrote, the name of a model on the Hugging Face hub,
-            ``hf://owner/name`` (`tlaam.hub.download`), or one that is loaded already.
-        device: where to compute; by default the GPU where there is one. An ONNX file is computed on the CPU.
-        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 where the device has instructions for it. An ONNX
+            ``hf://owner/name`` (`tlaam.hub.download`), or a model that is already loaded.
+        device: where to compute; by default the GPU if there is one. An ONNX file is computed on the CPU.
+        precision: ``32-true`` or ``bf16-mixed``; by default bfloat16 if the device has instructions for it. An ONNX
             file computes as it was exported.
-        compiled: compile the network before it answers (`tlaam.inference.pytorch.compile_for_answers`): minutes at the
-            first batch, less time for each one after. Not of an ONNX file.
-        find_index: read the reference index that lies with the model; else answers come without.
-        keep_trained: keep the network as it was trained beside the one that answers, for export.
-        index, batch_size, workers, embeddings, keep_images: as of `Engine`.
+        compiled: compile the network before it answers (`tlaam.inference.pytorch.compile_for_answers`). The first batch
+            then takes minutes, and each later one less time. Not for an ONNX file.
+        find_index: read the reference index stored with the model; if False, answers come without it.
+        keep_trained: keep the network as trained beside the one that answers, for export.
+        index, batch_size, workers, embeddings, keep_images: see `Engine`.
 
     Raises:
-        ModelError: the folder holds no usable model, the file is none, it is not computed on that device, or its
-            reference index is damaged or another model's.
+        ModelError: the folder holds no usable model, the file is not a model, the file cannot be computed on that
+            device, or the reference index is damaged or belongs to another model.
         MissingPackageError: a run folder or a name is given, and PyTorch is not installed.
     """
     if isinstance(model, Engine):
@@ -460,7 +466,7 @@ def load_engine(
 
 
 def _require_possible(batch_size: int, workers: int, precision: str | None) -> None:
-    """Refuse options that would lose images, or that nothing answers in.
+    """Refuse options that would lose images, or a precision that no backend supports.
 
     Raises:
         ConfigError: one of them is impossible.
@@ -484,13 +490,13 @@ def _loaded(path: Path) -> Backend:
 
 
 def _index_of(path: Path, model: Backend) -> ReferenceIndex | None:
-    """Return the reference index that lies with a model; None where there is none.
+    """Return the reference index that is stored with a model; None if there is none.
 
     Raises:
-        ModelError: it is damaged, or not that of this ONNX file.
+        ModelError: the index is damaged, or does not belong to this ONNX file.
     """
     file = index_file_of(path)
-    digest = getattr(model, "index_digest", None)  # a file says which index is its own; a run folder holds its own
+    digest = getattr(model, "index_digest", None)  # a file states its index's digest; a run folder contains its index
     if not file.exists() or (digest is None and not path.is_dir()):
         return None
     index = read_index(file)
@@ -506,7 +512,7 @@ def _unread(read: ReadImage) -> Prediction:
 
 
 def _joined(read: ReadImage, model: Backend, objects: Sequence[Prediction]) -> Prediction:
-    """Return the answer for an image with several objects: that for the first, with all of them."""
+    """Return the answer for an image with several objects: that for the first object, with the list of all."""
     if faulty := [answer for answer in objects if answer.error is not None]:
         return faulty[0]
     if not objects:
@@ -522,7 +528,7 @@ def _of(boxes: Floats | None) -> Floats:
 
 
 def _finite(answer: Prediction) -> Prediction:
-    """Return an answer; a non-finite output becomes an error, as of a model whose weights are damaged."""
+    """Return an answer, or an error if an output is not finite, as for a model with damaged weights."""
     told: dict[str, Floats | None] = {
         f"probabilities of branch '{name}'": values for name, values in answer.probabilities.items()
     }

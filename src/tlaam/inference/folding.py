@@ -1,7 +1,7 @@
-"""Batch normalisation folded into the convolutions before it: the same answers, for a network that only answers.
+"""Batch normalisation folded into the preceding convolutions: the same answers, for inference only.
 
-With fixed statistics a normalisation is a scale and a shift a channel, which the convolution can do by its own weights
-and bias. What is saved is a pass over every feature map; on a CPU that is up to a fifth of a network's time.
+With fixed statistics, a normalisation is a scale and a shift per channel, which the convolution can apply through its
+own weights and bias. This saves a pass over every feature map; on a CPU that is up to a fifth of a network's time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class FoldedConv2d(HasViews):
 
     Args:
         conv: the convolution.
-        norm: the normalisation that follows it; where views have statistics of their own, weights are kept for each.
+        norm: the normalisation that follows it; if views have their own statistics, weights are kept for each view.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | ViewNorm2d) -> None:
         super().__init__()
-        self.same = isinstance(conv, Conv2dSame)  # pads as TensorFlow does, by the input's size
+        self.same = isinstance(conv, Conv2dSame)  # pads as TensorFlow does, depending on the input's size
         self.kernel_size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
         self.dilation, self.groups = conv.dilation, conv.groups
         weight = conv.weight.detach().double()
@@ -39,20 +39,20 @@ class FoldedConv2d(HasViews):
             if norm.bias is not None:
                 shift = shift + norm.bias.detach().double()
             folded = weight * scale[:, None, None, None]
-            # A buffer a view: memory formats know four axes.
+            # One buffer per view, because memory formats are defined for four axes.
             self.register_buffer(f"weight_{view}", folded.to(conv.weight.dtype).contiguous(memory_format=_layout(conv)))
             self.register_buffer(f"bias_{view}", shift.to(conv.weight.dtype))
         self.views = len(means)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve and normalise ``(B, C, H, W)`` by the statistics of the present view."""
+        """Convolve and normalise ``(B, C, H, W)`` with the statistics of the current view."""
         if self.same:
             x = pad_same(x, self.kernel_size, self.stride, self.dilation)
         return functional.conv2d(x, *self.of_view(), self.stride, self.padding, self.dilation, self.groups)
 
     def of_view(self) -> tuple[Tensor, Tensor]:
-        """Return weight ``(O, I, h, w)`` and bias ``(O,)`` of the present view."""
-        view = min(self.view, self.views - 1)  # where all views share their statistics there is one
+        """Return weight ``(O, I, h, w)`` and bias ``(O,)`` of the current view."""
+        view = min(self.view, self.views - 1)  # there is only one if all views share their statistics
         return getattr(self, f"weight_{view}"), getattr(self, f"bias_{view}")
 
 
@@ -72,15 +72,15 @@ def _layout(conv: nn.Conv2d) -> torch.memory_format:
 def fold_norms(network: nn.Module, image_size: int = 64) -> int:
     """Fold the batch normalisations of a timm network into the convolutions before them, in place.
 
-    Which belongs to which is seen on a run of noise, and whether the network still answers as before is tried on
-    another, for each view: if not, it is left as it was.
+    A pass of noise shows which normalisation belongs to which convolution. Further passes check, for each view, that
+    the network's answers do not change; if they do, it stays as it was.
 
     Args:
-        network: in evaluation mode; it must not be trained afterwards.
-        image_size: side of the images to try it on; any that the network takes.
+        network: a network in evaluation mode; it must not be trained afterwards.
+        image_size: side of the images to try it on; any size that the network takes.
 
     Returns:
-        How many were folded; 0 for a network that normalises otherwise.
+        The number of normalisations folded; 0 for a network that normalises in another way.
     """
     if not any(has_statistics(module) for module in network.modules()):
         return 0
@@ -98,16 +98,16 @@ def fold_norms(network: nn.Module, image_size: int = 64) -> int:
 
 
 def replace_if_same(network: nn.Module, successors: dict[nn.Module, nn.Module], x: Tensor, views: int) -> bool:
-    """Replace modules of a timm network in place, unless its maps of an image change by more than rounding.
+    """Replace modules of a timm network in place, unless its feature maps change by more than rounding.
 
     Args:
-        network: in evaluation mode.
-        successors: by the modules they replace.
-        x: the image, ``(1, 3, S, S)``.
-        views: how many views to try.
+        network: a network in evaluation mode.
+        successors: new modules, by the modules that they replace.
+        x: the image to compute the maps of, ``(1, 3, S, S)``.
+        views: number of views to try.
 
     Returns:
-        Whether they were replaced.
+        Whether the modules were replaced.
     """
     before = [maps_of(network, x, view) for view in range(views)]
     _replace(network, successors)

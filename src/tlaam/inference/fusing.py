@@ -1,10 +1,10 @@
-"""Convolutions that apply their activation as they write, with weights in the processor's own layout: for a CPU.
+"""Convolutions fused with their activations, with weights in the processor's own layout, for inference on a CPU.
 
-PyTorch asks oneDNN for a convolution, which rearranges the weights each time, and passes over its output again for the
-activation. oneDNN can do both at once; PyTorch's own compiler has it do so, by the operators used here. They are
-private to PyTorch, and some processors lack the instructions for some precisions: each is tried on a small convolution
-first. Where it fails, or a network answers differently, the network stays as it was. What it buys beside folding alone
-is in docs/speed.md.
+PyTorch calls oneDNN for a convolution, which rearranges the weights each time, and then makes a second pass over the
+output for the activation. oneDNN can do both at once. PyTorch's own compiler uses this through the operators used here.
+They are private to PyTorch, and some processors lack the instructions for some precisions, so each operator is first
+tried on a small convolution. If that fails, or the network's answers change, the network stays as it was. docs/speed.md
+says what fusing gains over folding alone.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tlaam.models.norm_pairs import noise_for
 
 
 class Activation(NamedTuple):
-    """An activation as oneDNN names it, with its numbers."""
+    """An activation by its oneDNN name, with its parameters."""
 
     name: str = "none"
     numbers: tuple[float, ...] = ()
 
 
 class FusedConv2d(nn.Module):
-    """A folded convolution and the activation that follows it, in one call of oneDNN.
+    """A folded convolution and the activation that follows it, in one oneDNN call.
 
-    Weights are rearranged at the first pass of each view, for maps of that size; other sizes are computed too. Where
-    gradients are asked for, and in graphs, the two follow one another as before.
+    Weights are rearranged at the first pass of each view, for feature maps of that size; other sizes still work. If
+    gradients are needed, and in compiled graphs, the two are computed one after the other as before.
 
     Args:
         conv: the convolution, on the CPU.
-        act: what follows it.
+        act: the activation that follows it.
     """
 
     def __init__(self, conv: FoldedConv2d, act: nn.Module) -> None:
@@ -48,7 +48,7 @@ class FusedConv2d(nn.Module):
         self._packed: dict[int, tuple[Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``(B, C, H, W)`` by the weights of the present view, and activate, in the weights' precision."""
+        """Convolve ``(B, C, H, W)`` with the weights of the current view, and activate, in the weights' precision."""
         if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
             plain: Tensor = self.act(self.conv(x))
             return plain
@@ -62,33 +62,33 @@ class FusedConv2d(nn.Module):
 
     def _arranged(self, weight: Tensor, shape: torch.Size) -> Tensor:
         source, arranged = self._packed.get(self.conv.view, (None, None))
-        if source is not weight or arranged is None:  # weights that moved or changed their precision are new tensors
+        if source is not weight or arranged is None:  # weights that moved or changed precision are new tensors
             conv = self.conv
             arranged = _reordered(weight, conv, shape)
             self._packed[conv.view] = (weight, arranged)
         return arranged
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": {}}  # what oneDNN has arranged cannot be copied, only made again
+        return {**self.__dict__, "_packed": {}}  # oneDNN's rearranged weights cannot be copied, only made again
 
 
 def fuse_activations(network: nn.Module, image_size: int = 64, dtype: torch.dtype = torch.float32) -> int:
-    """Let the folded convolutions of a timm network be computed together with what activates them, in place.
+    """Fuse the folded convolutions of a timm network with their activations, in place.
 
-    Which activation belongs to which convolution is seen on a run of noise, and whether the network still answers as
-    before is tried for each view: if not, it is left as it was.
+    A pass of noise shows which activation belongs to which convolution. Further passes check, for each view, that the
+    network's answers do not change; if they do, it stays as it was.
 
     Args:
-        network: after `tlaam.inference.folding.fold_norms`, in float32 on the CPU.
-        image_size: side of the images to try it on; any that the network takes.
-        dtype: of the weights that it is to answer with.
+        network: a network after `tlaam.inference.folding.fold_norms`, in float32 on the CPU.
+        image_size: side of the images to try it on; any size that the network takes.
+        dtype: precision of the weights that it will answer with.
 
     Returns:
-        How many convolutions were replaced, those that nothing activates too; 0 where oneDNN cannot do it in that
-        precision on this processor.
+        The number of convolutions replaced, including those without an activation; 0 if oneDNN does not support this in
+        that precision on this processor.
     """
     convolutions = [m for m in network.modules() if isinstance(m, FoldedConv2d) and not isinstance(m.padding, str)]
-    if not convolutions or not all(map(_available, {torch.float32, dtype})):  # tried in float32 below
+    if not convolutions or not all(map(_available, {torch.float32, dtype})):  # the check below runs in float32
         return 0
     noise = noise_for(network, image_size)
     activations = _activations(network, convolutions, noise)
@@ -103,8 +103,8 @@ def fuse_activations(network: nn.Module, image_size: int = 64, dtype: torch.dtyp
 
 
 def _activation(module: nn.Module) -> Activation | None:
-    """Return how oneDNN names what a module does, or None of one that it does not know."""
-    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
+    """Return a module's activation as oneDNN names it, or None if oneDNN does not know it."""
+    if isinstance(module, nn.Hardtanh):  # includes ReLU6
         return Activation("hardtanh", (float(module.min_val), float(module.max_val)))
     return {
         nn.Identity: Activation(),
@@ -115,8 +115,8 @@ def _activation(module: nn.Module) -> Activation | None:
 
 
 def _activations(network: nn.Module, convolutions: list[FoldedConv2d], x: Tensor) -> dict[FoldedConv2d, nn.Module]:
-    """Return the activations that take what a convolution puts out, both called once as x passes."""
-    # By identity of the output, which is kept so that it stays unique; with its version, for what is changed in place.
+    """Return the activation that follows each convolution, if both are called exactly once in a pass of `x`."""
+    # Keyed by the output's id; the output is kept so that its id stays unique. Its version reveals in-place changes.
     made: dict[int, tuple[FoldedConv2d, Tensor, int]] = {}
     pairs: dict[FoldedConv2d, nn.Module] = {}
     calls: dict[nn.Module, int] = {}
@@ -136,7 +136,7 @@ def _activations(network: nn.Module, convolutions: list[FoldedConv2d], x: Tensor
         made[id(output)] = (module, output, output._version)
 
     kinds = [m for m in network.modules() if _activation(m) is not None and not isinstance(m, nn.Identity)]
-    kinds = [m for m in kinds if not m._forward_hooks and not m._forward_pre_hooks]  # who listens is to go on hearing
+    kinds = [m for m in kinds if not m._forward_hooks and not m._forward_pre_hooks]  # hooks must keep firing
     handles = [module.register_forward_pre_hook(watch(module)) for module in [*convolutions, *kinds]]
     handles += [conv.register_forward_hook(convolved) for conv in convolutions if not conv._forward_hooks]
     try:
@@ -149,7 +149,7 @@ def _activations(network: nn.Module, convolutions: list[FoldedConv2d], x: Tensor
 
 
 def _reordered(weight: Tensor, conv: nn.Conv2d | FoldedConv2d, shape: torch.Size) -> Tensor:
-    """Return a convolution's weights in the layout that oneDNN wants for maps of a shape."""
+    """Return a convolution's weights in oneDNN's preferred layout for feature maps of a shape."""
     arranged: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
         weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(shape)
     )
@@ -159,7 +159,7 @@ def _reordered(weight: Tensor, conv: nn.Conv2d | FoldedConv2d, shape: torch.Size
 def _convolved(
     x: Tensor, weight: Tensor, bias: Tensor, conv: nn.Conv2d | FoldedConv2d, activation: Activation
 ) -> Tensor:
-    """Return maps convolved by `_reordered` weights and activated."""
+    """Convolve feature maps with `_reordered` weights, activate them, and return them."""
     output: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups, activation.name,
         list(activation.numbers), "",
@@ -169,7 +169,7 @@ def _convolved(
 
 @cache
 def _available(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN fuses in this precision on this processor, tried on a convolution of eight channels."""
+    """Return whether oneDNN can fuse in this precision on this processor; tried on a convolution of eight channels."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     conv = nn.Conv2d(8, 8, 3, padding=1, dtype=dtype).requires_grad_(False)
@@ -177,6 +177,6 @@ def _available(dtype: torch.dtype) -> bool:
     try:
         assert conv.bias is not None
         _convolved(x, _reordered(conv.weight, conv, x.shape), conv.bias, conv, Activation("relu"))
-    except (AttributeError, RuntimeError):  # operators that are missing, and instructions that are
+    except (AttributeError, RuntimeError):  # missing operators or missing instructions
         return False
     return True

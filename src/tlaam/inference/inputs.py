@@ -1,4 +1,4 @@
-"""Which images are meant: files, folders, patterns and CSV manifests as image paths, one by one."""
+"""Which images are meant: resolves files, folders, patterns and CSV manifests to image paths, one by one."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from tlaam.errors import DataError
 
 
 def find_images(inputs: str | Path | Iterable[str | Path]) -> list[str]:
-    """Return what `iter_images` yields, as a list."""
+    """Return the paths that `iter_images` yields, as a list."""
     return list(iter_images(inputs))
 
 
 def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
-    """Turn files, folders (searched to the bottom), glob patterns and CSV manifests (their column ``image``) into image
-    paths: inputs in the order given, what a folder or pattern holds sorted by name, what a manifest names one by one.
-    One path alone may be given as it is.
+    """Turn files, folders, glob patterns and CSV manifests into image paths.
+
+    Inputs are processed in the given order. The images in a folder (searched recursively) or matching a pattern are
+    sorted by name. A manifest's images (its column ``image``) come in its own order. A single path need not be in a
+    list.
 
     Folders are searched as for training: hidden files and folders and ``__MACOSX`` inside them are left out, links are
-    followed, and broken ones count. A file is taken as it is, so that a wrong one gets its error.
+    followed, and broken links count. A file is passed on unchecked, so that an unsuitable one gets its own error.
 
     Args:
         inputs: the paths and patterns.
 
     Raises:
-        DataError: a folder or pattern holds no image, a folder cannot be listed, or a manifest cannot be read.
+        DataError: a folder or pattern contains no image, a folder cannot be listed, or a manifest cannot be read.
     """
     for given in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         path = Path(given)
@@ -59,7 +61,7 @@ def iter_images(inputs: str | Path | Iterable[str | Path]) -> Iterator[str]:
 
 
 def left_out_of_inputs(inputs: str | Path | Iterable[str | Path]) -> list[str]:
-    """Return what the folders among inputs hold that `iter_images` does not yield, a line each.
+    """Return what the given folders contain that `iter_images` does not yield, one line per folder.
 
     Raises:
         OSError: a folder cannot be listed.
@@ -70,15 +72,15 @@ def left_out_of_inputs(inputs: str | Path | Iterable[str | Path]) -> list[str]:
 
 
 def names_several(given: str | Path) -> bool:
-    """Return whether a path stands for several images: a folder, a pattern that is no file's name, or a manifest."""
+    """Return whether a path stands for several images: a folder, a manifest, or a pattern that is not a file name."""
     path = Path(given)
     is_folder, is_there = _kind_of(path)
     return is_folder or path.suffix.lower() in (".csv", ".tsv") or (not is_there and glob.has_magic(str(given)))
 
 
 def _kind_of(path: Path) -> tuple[bool, bool]:
-    """Return whether a path is a folder, and whether it is there; one that the system refuses counts as a file."""
+    """Return whether a path is a folder, and whether it exists; a path that the system refuses counts as a file."""
     try:
         return path.is_dir(), path.exists()
-    except (OSError, ValueError):  # a name that is too long, or a folder on the way that may not be entered
+    except (OSError, ValueError):  # the name is too long, or a parent folder cannot be entered
         return False, True

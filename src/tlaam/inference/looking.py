@@ -1,4 +1,4 @@
-"""How an engine is asked to look for several objects, or to name what is in given boxes."""
+"""How to make an engine look for several objects, or name what is in given boxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACCEPTED = (
     "the path of a file of boxes, an array (n, 4) of x0, y0, x1, y1 in pixels for one image, or a list of such arrays, "
     "one an image"
 )
-"""What boxes can be, in words for messages."""
+"""The accepted forms of boxes, in words for messages."""
 
 
 def look_for(
@@ -26,20 +26,20 @@ def look_for(
     boxes: Any = None,
     least: float | None = None,
 ) -> None:
-    """Let an engine name several objects of an image from now on; without any of it, one.
+    """Let an engine name several objects per image from now on; without any argument, it names one.
 
     Args:
-        engine: of a model that can.
-        objects: ``all``, or how many at most.
-        boxes: where they are: the path of a file (`tlaam.data.given_boxes.read_boxes`), a list an image of boxes
-            ``(n, 4)`` xyxy in pixels, or boxes that were read already. By default they are found.
-        least: of a file of boxes with confidences, the least that counts. [0.2]
+        engine: the engine of a model that supports this.
+        objects: ``all``, or the largest number of objects.
+        boxes: where they are: the path of a file (`tlaam.data.given_boxes.read_boxes`), a list with the boxes
+            ``(n, 4)`` xyxy in pixels of each image, or boxes that were read already. By default the model finds them.
+        least: the lowest confidence that counts, for a file of boxes with confidences. [0.2]
 
     Raises:
         ConfigError: the number is impossible.
         DataError: the file cannot be used.
-        InputError: boxes are given as what they cannot be.
-        ModelError: the model cannot find several, or was exported before it could.
+        InputError: boxes are given in a form that is not accepted.
+        ModelError: the model cannot find several objects, or was exported by a version that could not.
     """
     if objects is not None and objects != "all" and (isinstance(objects, bool) or not isinstance(objects, int)):
         raise ConfigError(f"objects is {objects!r}; it must be 'all' or a whole number above 0.")
@@ -57,7 +57,7 @@ def look_for(
 
 
 def one_image(boxes: Any) -> Any:
-    """Return the boxes of one image as those of several that are one."""
+    """Return the boxes of one image as a list for a single image."""
     return None if boxes is None else [boxes]
 
 

@@ -1,8 +1,8 @@
-"""Several objects in a photograph: where they are, and what of the photograph is looked at to name each.
+"""Several objects in a photograph: where they are, and which part of the photograph to look at to name each.
 
-An object is found in two looks. The first, at the whole photograph, gives the components of the foreground that may be
-objects; the second looks closely at each, in a cut around it, which parts those that ran together and boxes them more
-tightly. docs/field.md says what the numbers were chosen on.
+Objects are found in two passes. The first pass, over the whole photograph, finds the components of the foreground that
+may be objects. The second pass looks at a crop around each of them. It separates objects whose components had merged,
+and gives tighter boxes. docs/field.md says what the constants were chosen on.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from tlaam.data.input_image import input_to_image, to_input
 from tlaam.inference.backend import Backend, Floats
 
 LEAST = 0.004
-"""Share of the photograph that a component covers at least."""
+"""Smallest share of the photograph that a component must cover."""
 LEAST_BOX = 0.01
-"""The same of an object's box: of what is smaller, the map has too few cells to tell."""
+"""The same for an object's box: below this size, the map has too few cells to decide."""
 CLOSER = 0.4
-"""Share of its sides by which a component is widened on each side for the second look."""
+"""Share of its width and height by which a component is widened on each side for the second pass."""
 PERHAPS, SURE = 0.5, 0.8
-"""Of how sure the foreground is, the largest probability at the first look times the mean at the second: least value of
-each object, and of the surest object of a photograph that shows any."""
+"""Thresholds on the foreground confidence, the largest probability in the first pass times the mean in the second: the
+minimum for every object, and for the surest object of a photograph that shows any."""
 SURROUNDINGS = 0.35
-"""Share of an object's longer side that is seen around it on each side where it is one of several."""
+"""Share of an object's longer side that is included around it on each side if it is one of several."""
 SAME, INSIDE = 0.5, 0.7
-"""Of two boxes of one object: more than that intersection over union, or that share of the smaller one in the other."""
+"""Two boxes are of the same object if their intersection over union is larger than the first value, or if more than the
+second share of the smaller one lies in the other."""
 
 
 class Photograph:
-    """A decoded photograph, of whose pixels parts are made input images.
+    """A decoded photograph whose parts can be turned into input images.
 
     Args:
-        image: RGB, perhaps reduced.
-        size: ``(width, height)`` of the photograph itself, in whose pixels boxes are.
+        image: RGB, possibly reduced.
+        size: ``(width, height)`` of the original photograph, whose pixels boxes refer to.
     """
 
     def __init__(self, image: Image.Image, size: tuple[int, int]) -> None:
@@ -44,23 +45,23 @@ class Photograph:
         self._scale = np.array([image.width / size[0], image.height / size[1]] * 2)
 
     def input_of(self, cut: Floats, side: int) -> NDArray[np.uint8]:
-        """Return the input image ``(3, P, P)`` of a part ``(4,)`` xyxy."""
+        """Return the input image ``(3, P, P)`` of a part of the photograph, ``(4,)`` xyxy."""
         limits = np.array([*self.image.size] * 2, dtype=np.float64)
         x0, y0, x1, y1 = (float(value) for value in np.clip(cut * self._scale, 0, limits))
         return to_input(self.image, side, (x0, y0, x1, y1))
 
 
 def found_in(model: Backend, photographs: Sequence[Photograph], *, most: int, batch_size: int) -> list[Floats]:
-    """Return where objects are in each photograph, ``(n, 4)`` xyxy in its pixels, the largest first, at most `most`.
+    """Return the boxes of the objects in each photograph, ``(n, 4)`` xyxy in its pixels, the largest first.
 
     Args:
-        model: that finds several (`Backend.require_objects`).
-        photographs: decoded so that a small part still has pixels enough.
-        most: objects of a photograph.
-        batch_size: images a pass.
+        model: a model that finds several objects (`Backend.require_objects`).
+        photographs: photographs decoded so that a small part still has enough pixels.
+        most: largest number of objects per photograph.
+        batch_size: images per pass.
 
     Raises:
-        ModelError: as of `Backend.find`.
+        ModelError: see `Backend.find`.
     """
     wholes = [np.array([0.0, 0.0, *photograph.size]) for photograph in photographs]
     first = _looked_at(model, list(zip(photographs, wholes, strict=True)), batch_size)
@@ -80,17 +81,17 @@ def found_in(model: Backend, photographs: Sequence[Photograph], *, most: int, ba
 
 
 def widened(box: Floats, margin: float, size: tuple[int, int]) -> Floats:
-    """Add `margin` of its side on each side of a box ``(4,)``, within an image of ``(width, height)``."""
+    """Widen a box ``(4,)`` by `margin` of its width or height on each side, within an image of ``(width, height)``."""
     by = margin * np.tile(box[2:] - box[:2], 2) * np.array([-1, -1, 1, 1])
     wide: Floats = np.clip(box + by, 0, np.array([*size] * 2, dtype=np.float64))
     return wide
 
 
 def surroundings(box: Floats, size: tuple[int, int]) -> Floats:
-    """Return what is seen of a photograph of ``(width, height)`` where a box ``(4,)`` in it is to be named.
+    """Return the part of a photograph of ``(width, height)`` that is shown to the model to name a box ``(4,)``.
 
-    `SURROUNDINGS` of its longer side on each side: so that the object is as large in it as objects are in photographs
-    that show one, and neighbours are mostly out of sight.
+    It adds `SURROUNDINGS` of the box's longer side on each side. The object is then as large in the part as objects are
+    in photographs of a single one, and neighbours are mostly out of sight.
     """
     by = SURROUNDINGS * float((box[2:] - box[:2]).max())
     cut: Floats = np.clip(box + by * np.array([-1, -1, 1, 1]), 0, np.array([*size] * 2, dtype=np.float64))
@@ -98,7 +99,7 @@ def surroundings(box: Floats, size: tuple[int, int]) -> Floats:
 
 
 class _Components:
-    """What was found in one cut, boxes in pixels of the photograph; `size` is the cut's area in them."""
+    """Components found in one crop. Boxes are in pixels of the photograph; `size` is the crop's area in pixels."""
 
     def __init__(self, boxes: Floats, areas: Floats, peaks: Floats, means: Floats, size: float) -> None:
         self.boxes, self.areas, self.peaks, self.means, self.size = boxes, areas, peaks, means, size
@@ -120,7 +121,7 @@ def _looked_at(model: Backend, cuts: Sequence[tuple[Photograph, Floats]], batch_
 
 
 def _settled(found: list[tuple[Floats, float, float]], size: tuple[int, int], most: int) -> Floats:
-    """Return the boxes ``(n, 4)`` of those that are objects: large and sure enough, and none twice."""
+    """Return the boxes ``(n, 4)`` of the objects: large enough, sure enough, and without duplicates."""
     if not any(sure >= SURE for *_, sure in found):
         return np.zeros((0, 4))
     least = LEAST_BOX * size[0] * size[1]

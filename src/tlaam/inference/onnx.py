@@ -1,4 +1,4 @@
-"""Inferring on ONNX Runtime: a model in one file, without PyTorch; docs/export.md says what the file holds."""
+"""Inference with ONNX Runtime: a model in one file, without PyTorch. docs/export.md describes the file."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from tlaam.utils.checksums import checksum
 
 _INPUT, _BOXES, _OBJECTS = "photos", "boxes", "objects"
 POOLED = "pooled"
-"""Name of the output of the branches' pooled features, by which a file can be taught a class."""
+"""Name of the output with the branches' pooled features, which are needed to teach a file a new class."""
 _BRANCHES = {
     "raw": "raw_probabilities",
     "object": "object_probabilities",
     "parts": "parts_probabilities",
     "fused": "probabilities",
 }
-"""Names of the outputs by the branches' names."""
+"""Output names by branch name."""
 _DRAWS_NO_MAPS = ("none", "center", "full")
-"""Localisers whose boxes do not come from what the image shows."""
+"""Localisers whose boxes do not depend on the image's content."""
 
 
 class OnnxModel:
     """A model that ``tlaam export`` wrote, on the CPU.
 
-    The input image is made by Pillow, as for a run; the file's own squashing leaves it as it is.
+    Pillow makes the input image, as for a run. The resizing inside the file then leaves it unchanged.
 
     Args:
         path: the file.
-        content: its bytes, where they are at hand. [read from the file]
+        content: its bytes, if they have been read already. [read from the file]
 
     Attributes:
-        classes: class names, by index.
+        classes: class names, in index order.
         source_size: side P of the input image.
-        detector: tells what is out of distribution; None where the file brings none.
-        index_digest: of the reference index that was written beside it; None where none was.
+        detector: detects out-of-distribution images; None if the file has none.
+        index_digest: digest of the reference index that was written beside the file; None if there was none.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
-        draws_maps: as of `tlaam.inference.backend.Backend`.
-        held_out, taxonomy: as of `tlaam.inference.onnx_file.ModelFile`.
-        training_data: as of `tlaam.inference.onnx_file.ModelFile`.
+        depth: black and white levels for images of more than 8 bits, those of the training images.
+        draws_maps: see `tlaam.inference.backend.Backend`.
+        held_out, taxonomy: see `tlaam.inference.onnx_file.ModelFile`.
+        training_data: see `tlaam.inference.onnx_file.ModelFile`.
 
     Raises:
-        ModelError: it is no such file (`read_model_file`), or ONNX Runtime cannot use it.
+        ModelError: the file is not such a model (`read_model_file`), or ONNX Runtime cannot use it.
     """
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
@@ -65,7 +65,7 @@ class OnnxModel:
         self.checksum = checksum(file.content)
         self._session = _session(path, file.content)
         self._path_alone = onnxruntime.RunOptions()
-        self._path_alone.only_execute_path_to_fetches = True  # what nobody asked for is not computed
+        self._path_alone.only_execute_path_to_fetches = True  # outputs that were not requested are not computed
         self._shapes = _shapes(len(self.classes))
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if [(each.name, each.type) for each in inputs] != [(_INPUT, "tensor(uint8)")] or not _fits(
@@ -86,7 +86,7 @@ class OnnxModel:
         self.draws_maps = "heatmaps" in self._outputs and file.localizer not in _DRAWS_NO_MAPS
 
     def ready(self, device: Any, precision: Precision | None) -> OnnxModel:
-        """See `tlaam.inference.backend.Backend`; it is itself.
+        """See `tlaam.inference.backend.Backend`; returns the model itself.
 
         Raises:
             ModelError: the device is not the CPU, or a precision is given.
@@ -98,11 +98,11 @@ class OnnxModel:
         return self
 
     def with_trained(self, trained: Any) -> OnnxModel:
-        """See `tlaam.inference.backend.Backend`; it is itself."""
+        """See `tlaam.inference.backend.Backend`; returns the model itself."""
         return self
 
     def compiled(self, batch_size: int) -> OnnxModel:
-        """Raise `ModelError`: ONNX Runtime has its own ways to be fast, which it always takes."""
+        """Raise `ModelError`: ONNX Runtime always applies its own optimisations."""
         raise ModelError(f"{self.path} is not for PyTorch to compile; leave --compile out, or give the run folder.")
 
     @property
@@ -125,10 +125,10 @@ class OnnxModel:
             raise ModelError(FINDS_ONE)
 
     def find(self, inputs: NDArray[np.uint8]) -> Objects:
-        """See `tlaam.inference.backend.Backend`; of the graph only what finds is computed.
+        """See `tlaam.inference.backend.Backend`; computes only the part of the graph that finds objects.
 
         Raises:
-            ModelError, MemoryError: as of `answer_photos`.
+            ModelError, MemoryError: see `answer_photos`.
         """
         values = self._run([_OBJECTS], {_INPUT: _photos(inputs)})[_OBJECTS]
         return Objects(values[..., :4], values[..., 4], values[..., 5], values[..., 6])
@@ -137,20 +137,20 @@ class OnnxModel:
         """See `tlaam.inference.backend.Backend`.
 
         Raises:
-            ModelError, MemoryError: as of `answer_photos`.
+            ModelError, MemoryError: see `answer_photos`.
         """
         return self.answer_photos(_photos(inputs), boxes, pooled=pooled)
 
     def answer_photos(self, photos: NDArray[np.uint8], boxes: Floats | None = None, *, pooled: bool = False) -> Answers:
-        """Answer for photographs of one size as they were decoded, uint8 RGB ``(B, H, W, 3)``; boxes in their pixels.
+        """Answer for decoded photographs of one size, uint8 RGB ``(B, H, W, 3)``; boxes are in their pixels.
 
         Args:
             photos: the photographs.
-            boxes: where their objects are, ``(B, 4)``, of a file that `takes_boxes`; by default the model finds them.
-            pooled: give the branches' features, too, where the file has them.
+            boxes: where their objects are, ``(B, 4)``, for a file that `takes_boxes`; by default the model finds them.
+            pooled: also return the branches' features, if the file has them.
 
         Raises:
-            ModelError: the file cannot be computed, or answers what its metadata do not say.
+            ModelError: the file cannot be computed, or its answers contradict its metadata.
             MemoryError: the batch needs more memory than there is.
         """
         told = {} if boxes is None else {_BOXES: np.ascontiguousarray(boxes, dtype=np.float32)}
@@ -168,7 +168,7 @@ class OnnxModel:
     def _run(self, outputs: list[str], given: dict[str, NDArray[Any]]) -> dict[str, Floats]:
         try:
             values = self._session.run(outputs, given, self._path_alone)
-        except Exception as error:  # whatever a kernel raises
+        except Exception as error:  # kernels may raise anything
             if "allocate memory" in str(error):
                 raise MemoryError(_one_line(error)) from error
             raise ModelError(f"{self.path} cannot be computed by ONNX Runtime: {_one_line(error)}") from error
@@ -189,19 +189,19 @@ class OnnxModel:
 
 def _session(path: Path, content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised as well
-    # By itself the runtime would take bytes that look like its own format for that, which nobody has looked through.
+    options.log_severity_level = 4  # errors are raised as well
+    # By default, the runtime would accept bytes that look like its own format, which `read_model_file` does not check.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     threads = os.environ.get("OMP_NUM_THREADS", "")  # PyTorch obeys it too
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # one class for each of the runtime's status codes
+    except Exception as error:  # each status code of the runtime has its own class
         raise ModelError(f"{path} cannot be opened by ONNX Runtime: {_one_line(error)}") from error
 
 
 def _shapes(classes: int) -> dict[str, tuple[int | None, ...]]:
-    """Return the shapes of what a file may answer, without the batch's axis; None is any number."""
+    """Return the shapes of the possible outputs, without the batch axis; None stands for any number."""
     return {
         **{name: (classes,) for name in _BRANCHES.values()},
         "heatmaps": (None, None),
@@ -218,7 +218,7 @@ def _photos(inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fits(shape: Sequence[int | str | None], expected: Sequence[int | None]) -> bool:
-    """Whether a shape, whose free axes are texts or None, can be the expected one."""
+    """Return whether a shape, whose free axes are strings or None, is compatible with the expected one."""
     return len(shape) == len(expected) and all(
         wanted is None or not isinstance(found, int) or found == wanted
         for found, wanted in zip(shape, expected, strict=True)

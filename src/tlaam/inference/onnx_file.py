@@ -1,7 +1,7 @@
-"""An exported file, looked through before a runtime sees it: it is data from somewhere else.
+"""Checks of an exported file before a runtime opens it, because it is untrusted data.
 
-ONNX Runtime would follow what the file says to other files, some releases to any place of the disk or of the memory. So
-the protobuf messages are walked here, and whatever points out of the file is refused, wherever it stands.
+ONNX Runtime would follow references to other files, some releases to any place on the disk or in memory. The protobuf
+messages are therefore walked here, and anything that points outside the file is refused, wherever it occurs.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.checksums import checksum_of
 
 MAX_BYTES = 2**31 - 1
-"""Of a file: what one protobuf message can hold."""
+"""Largest file in bytes: what one protobuf message can hold."""
 CHECKSUM = "sha256"
-"""Name of the entry of the metadata that holds a file's `checksum`; files of older versions have none."""
+"""Name of the metadata entry with a file's `checksum`; files from older versions have none."""
 MAX_METADATA = 1 << 24
-"""Bytes of all that a file says of itself."""
+"""Largest size of all metadata of a file, in bytes."""
 SOURCE_SIZES = range(32, 4097)
-"""Sides of the input image that are believed."""
+"""Accepted sides of the input image."""
 
 _Part = TypeVar("_Part")
 
-# Field numbers of onnx.proto: which messages hold others that may hold tensors.
+# Field numbers of onnx.proto: which messages contain others that may contain tensors.
 _HELD = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -55,23 +55,24 @@ _DEFAULT_BOXES = b"\x42\x05boxes"  # the name (field 8) of a tensor
 
 @dataclass(frozen=True)
 class ModelFile:
-    """An exported file whose facts are sound.
+    """A checked exported file.
 
     Attributes:
-        content: its bytes, which point to nothing outside them.
-        classes: class names, by index.
+        content: its bytes, which refer to nothing outside the file.
+        classes: class names, in index order.
         source_size: side P of the input image.
-        detector: tells what is out of distribution; None where the file brings none.
-        index_digest: of the reference index that was written beside it; None where none was.
+        detector: detects out-of-distribution images; None if the file has none.
+        index_digest: digest of the reference index that was written beside the file; None if there was none.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        localizer: the setting; None where the file does not say.
-        training_data: what the splits of its training data are cut again by (`tlaam.runs.splits`), not looked at yet;
-            None where the file does not say.
-        depth: black and white of images of more than 8 bits; files of versions that took all for 16 bits do not say.
-        held_out: what the model answered for images that it had not seen; None where the file brings none.
-        taxonomy: of the classes; None of a model that was trained without.
-        boxes: how it answers for given boxes: ``told``, by an input of the graph, or ``cut``, by images that are cut
-            out; None where it was exported before there was a way.
+        localizer: the setting `localizer`; None if the file does not state it.
+        training_data: the record from which the splits of its training data can be made again (`tlaam.runs.splits`),
+            not checked yet; None if the file does not state it.
+        depth: black and white levels for images of more than 8 bits; files from versions that took all of these for 16
+            bits do not state them.
+        held_out: what the model answered for held-out images; None if the file has no such answers.
+        taxonomy: the taxonomy of the classes; None if the model was trained without one.
+        boxes: how the model answers for given boxes: ``told``, through an input of the graph, or ``cut``, from cropped
+            images; None if it was exported before either was supported.
     """
 
     content: bytes = field(repr=False)
@@ -89,10 +90,11 @@ class ModelFile:
 
 
 def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
-    """Read a file that ``tlaam export`` wrote, or its bytes where they are at hand.
+    """Read a file that ``tlaam export`` wrote, or check its bytes if they have been read already.
 
     Raises:
-        ModelError: it is missing, too large or not ONNX, points outside itself, or was not written by tlaam.
+        ModelError: the file is missing, too large or not ONNX, refers to data outside itself, or was not written by
+            tlaam.
     """
     content = _read(path) if content is None else content
     try:
@@ -133,12 +135,12 @@ def read_model_file(path: Path, content: bytes | None = None) -> ModelFile:
 
 
 def default_boxes_name_at(content: bytes) -> int:
-    """Return where a file of whose graph `boxes` may be left out holds the name of their value for then.
+    """Return the position, in a file whose graph has optional `boxes`, of the name of their default value.
 
-    With another name there, boxes are an input that has to be given, as of runtimes that know no other inputs.
+    With another name there, boxes become a required input, which suits runtimes that do not support optional inputs.
 
     Raises:
-        ValueError: the bytes hold it not once.
+        ValueError: the bytes do not contain the name exactly once.
     """
     if content.count(_DEFAULT_BOXES) != 1:
         raise ValueError("it names the value of boxes that are left out not once")
@@ -163,17 +165,17 @@ def _part(path: Path, metadata: dict[str, bytes], name: str, read: Callable[[str
         return None
     try:
         return read(metadata[name].decode())
-    except (ValueError, OverflowError, RecursionError) as error:  # what is no JSON or no base64 is a ValueError too
+    except (ValueError, OverflowError, RecursionError) as error:  # invalid JSON or base64 raises a ValueError too
         raise ModelError(f"{path}: '{name}' of its metadata cannot be used: {str(error)[:100]}.") from error
 
 
 def model_checksum(content: bytes) -> str:
-    """Return the SHA-256 of all that a file holds but for the entry of its metadata that says it (`CHECKSUM`).
+    """Return the SHA-256 of a file's content without the metadata entry that stores it (`CHECKSUM`).
 
-    It tells damage, not forgery: whoever alters a file can alter the entry too.
+    It detects damage, not forgery: whoever alters a file can alter the entry too.
 
     Raises:
-        ValueError, IndexError: these bytes are no ONNX file.
+        ValueError, IndexError: the bytes are not an ONNX file.
     """
     return checksum_of(_summed(content))
 
@@ -207,16 +209,16 @@ def _read(path: Path) -> bytes:
 
 
 def _metadata(path: Path, content: memoryview) -> dict[str, bytes]:
-    """Return what the model says of itself by name, once all of it has been walked.
+    """Return the model's metadata by name, after walking the whole file.
 
     Raises:
-        ModelError: a tensor's data lie outside the file, or the metadata are too large.
-        ValueError, IndexError: these bytes are no such message.
+        ModelError: a tensor's data are outside the file, or the metadata are too large.
+        ValueError, IndexError: the bytes are not such a message.
     """
     entries = [value for number, value in _fields(content) if number == _METADATA and isinstance(value, memoryview)]
     if not any(number == _GRAPH for number, _ in _fields(content)):
         raise ValueError("no graph")
-    pending = [("model", content)]  # a list, not recursion: a file can nest as deep as it is long
+    pending = [("model", content)]  # a list instead of recursion: nesting can be as deep as the file is long
     while pending:
         kind, message = pending.pop()
         for number, value in _fields(message):
@@ -233,10 +235,12 @@ def _metadata(path: Path, content: memoryview) -> dict[str, bytes]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview | None]]:
-    """Yield a message's fields: number and value, an int or the bytes; None stands for 4 or 8 bytes of a number.
+    """Yield a message's fields as number and value: an int or bytes; None stands for a fixed-size number.
+
+    A fixed-size number has 4 or 8 bytes.
 
     Raises:
-        ValueError, IndexError: these bytes are no message, or one with groups, which ONNX does not have.
+        ValueError, IndexError: the bytes are not a message, or one with groups, which ONNX does not use.
     """
     at, end = 0, len(message)
     while at < end:
@@ -261,7 +265,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview | None]
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a number of 7 bits a byte, the lowest first, and where the next thing begins."""
+    """Return a number encoded in 7 bits per byte, lowest bits first, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = message[at]

@@ -1,6 +1,6 @@
-"""What makes a graph a file of ours: no constant that nothing reads, and what it says of itself, with a checksum.
+"""Finishing an exported graph: unread constants are removed, and metadata with a checksum are added.
 
-It needs the package onnx, which reading a file does without.
+This needs the package onnx, which reading a file does not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def seal(proto: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:
-    """Return a file's bytes: a graph with texts by name in the place of those it has, and with their checksum."""
+    """Return the bytes of a file: the graph with its metadata replaced by `texts`, and their checksum."""
     import onnx
 
     facts = {name: text for name, text in texts.items() if name != CHECKSUM}
@@ -26,7 +26,7 @@ def seal(proto: onnx.ModelProto, texts: Mapping[str, str]) -> bytes:
 
 
 def drop_unread(graph: onnx.GraphProto) -> set[str]:
-    """Remove constants that no node of the graph, or of the graphs within its nodes, reads; return what is read."""
+    """Remove constants that no node of the graph or of its nested graphs reads; return the names that are read."""
     read = {output.name for output in graph.output}
     for node in graph.node:
         read.update(node.input)

@@ -1,4 +1,4 @@
-"""What a model says of an image: names, probabilities, and what the network looked at."""
+"""Predictions: names, probabilities, and what the network looked at."""
 
 from __future__ import annotations
 
@@ -33,52 +33,56 @@ VERDICTS: dict[Verdict, str] = {
     "unsure": "unsure",
     "stranger": "unlike what the model learnt from",
 }
-"""What people read of `Prediction.verdict`, where there is an answer."""
+"""The text shown for `Prediction.verdict` if there is an answer."""
 
 NOTHING: Verdict = "nothing found"
-"""`Prediction.verdict` where objects were looked for and none is large and sure enough: then there is no answer."""
+"""`Prediction.verdict` if several objects were looked for and none is large and sure enough; there is then no
+answer."""
 
 TELLS_NO_STRANGERS = (
     "this model cannot tell images of something else: of whatever image, it names the most probable of its classes"
 )
-"""What people read where there is no verdict, so that a high probability is not taken for one."""
+"""The text shown if there is no verdict, so that a high probability is not taken for one."""
 
 COLUMNS = ("path", "label", "score", "verdict", "similarity", "x0", "y0", "x1", "y1", "second", "second_score", "error")
-"""Of a table of predictions: ``x0`` to ``y1`` are the object box in pixels of the image, ``second`` the next class."""
+"""Columns of a table of predictions. ``x0`` to ``y1`` are the object box in pixels of the image; ``second`` is the
+second most probable class."""
 
 Source = Sample | Path | Member | ImageBytes | Image.Image
-"""What an image was given as."""
+"""The forms in which an image can be given."""
 
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What the model says of one image, or why it says nothing.
+    """The model's answer for one image, or the reason why there is none.
 
     Attributes:
-        path: the image, as it was asked for; of one in memory its number or the file it was opened from.
-        error: why there is no answer; None when there is one. Then every other field below is empty.
+        path: the path of the image as it was given; for an image in memory, its number or the file that it was opened
+            from.
+        error: why there is no answer; None if there is one. With an error, all fields below except `source` are empty.
         size: ``(width, height)`` of the image in pixels.
-        classes: class names, by index.
+        classes: class names, in index order.
         probabilities: by branch (``raw``, ``object``, ``parts``, ``fused``), each ``(C,)``; branches that the model
             does not have are absent.
-        heatmap: the localiser's map on the whole image, ``(h, w)``, not normalised; None without an object level.
+        heatmap: the localiser's map of the whole image, ``(h, w)``, not normalised; None without an object level.
         object_box: ``(4,)`` xyxy in pixels of the image, x1 and y1 exclusive; None without an object level.
-        part_boxes: ``(N, 4)`` xyxy likewise; None without a part level.
-        similarity: how much the image looks like those that the model learnt from, the cosine to the nearest class;
-            None without a reference index (docs/strangers.md).
-        verdict: whether the answer is ``sure`` or ``unsure``, or the image a ``stranger``; None without an index, or
-            with one that cannot tell strangers. ``nothing found`` of an image without an object, where objects were
-            looked for (docs/field.md): then there are no probabilities and no boxes.
-        answer: at the deepest rank that is sure enough for the promise; None where nothing is promised
+        part_boxes: ``(N, 4)``, in the same form; None without a part level.
+        similarity: how much the image looks like the training images, as the cosine to the nearest class (see
+            `OODDetector.similarity`); None without a reference index (docs/strangers.md).
+        verdict: ``sure`` or ``unsure`` for the answer, or ``stranger`` if the image is out of distribution; None
+            without an index, or with one that cannot detect strangers. ``nothing found`` if several objects were looked
+            for and there is none (docs/field.md); there are then no probabilities and no boxes.
+        answer: the answer at the deepest rank that is sure enough for the promise; None if nothing is promised
             (docs/field-taxonomy.md).
-        outside: the class that was more probable than all others together and does not live here, and its probability
-            before the others shared it out; None without one.
-        objects: where several were looked for, a prediction for each, the largest first or as their boxes were given;
-            the fields above are those of the first. None where one object was taken to be there.
-        embedding: ``(E,)``, what look-alikes are found by; None without an index, unless it was asked for.
-        pooled: features of its V branches, ``(V, K)``; None unless they were asked for.
-        source: the image itself, or where it lies.
-        depth: black and white that it was read by, where it has more than 8 bits and does not declare them.
+        outside: the class that was more probable than all others together but does not live here, and its probability
+            before it was redistributed to the others; None if there is no such class.
+        objects: if several objects were looked for, one prediction per object, the largest first or in the order of the
+            given boxes; the fields above are those of the first one. None if one object was assumed.
+        embedding: ``(E,)``, the vector that look-alikes are found by; None without an index, unless it was requested.
+        pooled: features of its V branches, ``(V, K)``; None unless they were requested.
+        source: the image itself, or where it is stored.
+        depth: black and white levels that the image was read with, if it has more than 8 bits and does not declare
+            them.
     """
 
     path: str
@@ -111,17 +115,17 @@ class Prediction:
 
     @property
     def rank(self) -> str | None:
-        """The deepest rank that is sure enough for the promise; None where none is, or nothing is promised."""
+        """The deepest rank that is sure enough for the promise; None if there is none, or if nothing is promised."""
         return None if self.answer is None else self.answer.rank
 
     @property
     def taxon(self) -> str | None:
-        """What the image shows at `rank`; None likewise."""
+        """What the image shows at `rank`; None if `rank` is None."""
         return None if self.answer is None else self.answer.taxon
 
     @property
     def lineage(self) -> dict[str, str]:
-        """The taxa by rank from `rank` upwards; empty likewise."""
+        """The taxa by rank, from `rank` upwards; empty if `rank` is None."""
         return {} if self.answer is None else dict(self.answer.lineage)
 
     @property
@@ -138,12 +142,12 @@ class Prediction:
 
     @property
     def doubt(self) -> str:
-        """What people read of an answer that is not sure; nothing of one that is, or where nothing is known."""
+        """The text shown for an answer that is not sure; empty if the answer is sure or there is no verdict."""
         return "" if self.verdict in (None, "sure") else VERDICTS.get(self.verdict, self.verdict)
 
     @property
     def is_unjudged(self) -> bool:
-        """Whether there is an answer of which nothing says that it can be relied on (`TELLS_NO_STRANGERS`)."""
+        """Whether there is an answer but nothing says whether it can be relied on (`TELLS_NO_STRANGERS`)."""
         return self.error is None and self.verdict is None
 
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
@@ -160,9 +164,10 @@ class Prediction:
         return [(self.classes[i], float(scores[i])) for i in order]
 
     def to_dict(self, k: int = 5) -> dict[str, Any]:
-        """Return one line of ``predict --json``: plain values, boxes as ``[x0, y0, x1, y1]`` in pixels of the file.
+        """Return the object of one line of ``predict --json``: plain values, boxes as ``[x0, y0, x1, y1]`` in pixels.
 
-        ``confidence`` and ``familiarity`` are former names of ``verdict`` and ``similarity``.
+        Pixels are those of the image file. ``confidence`` and ``familiarity`` are former names of ``verdict`` and
+        ``similarity``.
 
         >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
         >>> sorted(answer.to_dict(1)["predictions"][0])
@@ -183,7 +188,7 @@ class Prediction:
         }
 
     def _of_object(self, k: int) -> dict[str, Any]:
-        """Return what stands in the list of objects for one of them."""
+        """Return the entry of this prediction in the list of objects."""
         similarity = None if self.similarity is None else round(self.similarity, 4)
         judged = {"verdict": self.verdict, "similarity": similarity}
         return {**self._named(k), **judged, **self._ranked(), **self._boxes()}
@@ -201,7 +206,7 @@ class Prediction:
         }
 
     def _ranked(self) -> dict[str, Any]:
-        """Return what is said by ranks and of classes that do not live here, where it was asked for."""
+        """Return the answer by ranks and the class that does not live here, if they were requested."""
         values: dict[str, Any] = {}
         if self.answer is not None:
             share = self.answer.probability
@@ -216,7 +221,7 @@ class Prediction:
         return values
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of a table, by `COLUMNS`: one an object, where several were looked for and there are some.
+        """Return rows of a table with `COLUMNS`: one per object if several were looked for and found, else one.
 
         >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
         >>> answer.to_rows() == [answer.to_row()]
@@ -225,7 +230,7 @@ class Prediction:
         return [found.to_row() for found in self.objects or (self,)]
 
     def to_row(self) -> dict[str, Any]:
-        """Return one row of a table, by `COLUMNS`; None where there is nothing.
+        """Return one row of a table with `COLUMNS`; missing values are None.
 
         >>> tlaam.load("runs/birds").predict("photos/jay/1.png").to_row()["label"] in ("crow", "jay", "wren")
         True
@@ -240,10 +245,10 @@ class Prediction:
         return dict(zip(COLUMNS, values, strict=True))
 
     def image(self) -> Image.Image:
-        """Return the image, RGB and upright; one that lies in a file is decoded again.
+        """Return the image, RGB and upright; an image in a file is decoded again.
 
         Raises:
-            DataError: it cannot be read any more, or this prediction does not know it.
+            DataError: the image can no longer be read, or this prediction does not know it.
 
         >>> tlaam.load("runs/birds").predict("photos/jay/1.png").image().size
         (64, 48)
@@ -258,19 +263,19 @@ class Prediction:
         """Draw the image with boxes, its heat map, the object and the parts, with names and probabilities.
 
         Args:
-            label: the true class, where it is known.
+            label: the true class, if it is known.
             true_box: the true box in pixels of the image, drawn dashed.
-            height: of the pictures in pixels.
+            height: height of the pictures in pixels.
 
         Raises:
-            DataError: there is an error instead of an answer, or the image cannot be read any more.
+            DataError: there is an error instead of an answer, or the image can no longer be read.
 
         >>> tlaam.load("runs/birds").predict("photos/jay/1.png").plot(label="jay").mode
         'RGB'
         """
         self._require_answer()
         (name, probability), *others = self.top(3)
-        # Doubt comes before the name: this is what is read first, and often alone.
+        # Doubt comes before the name: people read this first, and often nothing else.
         doubt = "most probable: " if self.is_unjudged else f"{self.doubt}: " if self.doubt else ""
         subtitle = " · ".join(f"{other} {per_cent(share, 0)}" for other, share in others)
         if label is not None:
@@ -284,14 +289,14 @@ class Prediction:
         )  # fmt: skip
 
     def views(self, *, true_box: Box | None = None, side: int = 320) -> dict[str, Image.Image]:
-        """Return the image with boxes, its heat map, the object and the parts as pictures of their own, by name.
+        """Return the image with boxes, its heat map, the object and the parts as separate pictures, by name.
 
         Args:
             true_box: the true box in pixels of the image, drawn dashed.
-            side: pixels of a picture's longer side.
+            side: length of a picture's longer side in pixels.
 
         Raises:
-            DataError: as of `plot`.
+            DataError: see `plot`.
 
         >>> sorted(tlaam.load("runs/birds").predict("photos/jay/1.png").views())
         ['boxes', 'heat map', 'object', 'parts']
@@ -303,10 +308,10 @@ class Prediction:
         )
 
     def save_plot(self, path: str | Path) -> None:
-        """Write `plot` as a PNG file that is whole or not there; an older one is replaced.
+        """Write `plot` as a PNG file, atomically; an existing file is replaced.
 
         Raises:
-            DataError: as of `plot`.
+            DataError: see `plot`.
             RunError: the disk is full.
             OSError: the file cannot be written.
 
@@ -327,7 +332,7 @@ class Prediction:
         return f"Prediction({self.path!r}, {self.label!r}, score={score}, verdict={self.verdict!r}, object_box={box})"
 
     def _repr_html_(self) -> str:
-        """Show itself in a notebook: the plot, or the error."""
+        """Return HTML for a notebook: the plot, or the error."""
         if self.error is not None:
             return f"<p>{html.escape(self.error)}</p>"
         try:
@@ -346,7 +351,7 @@ class Prediction:
             raise DataError(f"there is nothing to show of '{self.path}': {self.verdict}")
 
     def _others_on(self, image: Image.Image) -> list[tuple[Box, str]]:
-        """Return boxes in an image's pixels, and names, of the objects behind the first."""
+        """Return the boxes, in pixels of an image, and the names of all objects after the first."""
         x, y = image.width / self.size[0], image.height / self.size[1]
         found = []
         for other in (self.objects or ())[1:]:
@@ -356,9 +361,9 @@ class Prediction:
         return found
 
     def _drawn_on(self, true_box: Box | None) -> tuple[Image.Image, Box | None, list[Box], Box | None]:
-        """Return the image, the object box, the part boxes and the true box in the pixels that it has."""
+        """Return the image, and the object box, the part boxes and the true box in its pixels."""
         image = self.image()
-        # An image that was kept from prediction may have been decoded at a reduced size.
+        # An image kept from the prediction may have been decoded at a reduced size.
         x, y = image.width / self.size[0], image.height / self.size[1]
 
         def scaled(values: Iterable[SupportsFloat]) -> Box:
@@ -374,14 +379,13 @@ class Prediction:
 
 
 class Predictions(list[Prediction]):
-    """Predictions in the order of the images asked for."""
+    """Predictions in the order of the given images."""
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return a table as CSV, a row an image or object under `COLUMNS`.
+        """Return a table with `COLUMNS` as CSV, with one row per image or object.
 
-        With a path, write it there, whole or not at all.
-
-        Text that a spreadsheet program would compute gets an apostrophe (`tlaam.utils.text.safe_cell`).
+        If `path` is given, the table is also written there, atomically. Text that a spreadsheet program would evaluate
+        gets an apostrophe (`tlaam.utils.text.safe_cell`).
 
         Raises:
             RunError: the disk is full.
@@ -406,7 +410,7 @@ class Predictions(list[Prediction]):
         return text
 
     def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame`, a row an image or object under `COLUMNS`.
+        """Return a `pandas.DataFrame` with `COLUMNS`, with one row per image or object.
 
         Raises:
             MissingPackageError: pandas is not installed.
@@ -423,7 +427,7 @@ class Predictions(list[Prediction]):
         return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
-        """Show itself in a notebook: a table."""
+        """Return HTML for a notebook: a table."""
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(_shown(value))}</td>" for value in row.values()) + "</tr>"
             for prediction in self
@@ -433,7 +437,7 @@ class Predictions(list[Prediction]):
 
 
 def _unjudged(predictions: Iterable[Prediction]) -> str:
-    """Return a paragraph that says so where there are answers without a verdict."""
+    """Return a warning paragraph if some answers have no verdict."""
     if not any(prediction.is_unjudged for prediction in predictions):
         return ""
     return f"<p>{TELLS_NO_STRANGERS[0].upper()}{TELLS_NO_STRANGERS[1:]}.</p>"

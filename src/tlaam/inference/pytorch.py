@@ -1,4 +1,4 @@
-"""Inferring on PyTorch: the one way in which a trained network is asked, while training, evaluating and predicting."""
+"""Inference with PyTorch: the only path through a trained network, for training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _Network = TypeVar("_Network", bound=Architecture)
 
 
 def infer(network: Architecture, images: Tensor, boxes: Tensor | None = None) -> TLAAMOutput:
-    """Answer for a batch of input images, in evaluation mode, without gradients; the network's mode is put back.
+    """Answer for a batch of input images, in evaluation mode and without gradients; the network's mode is restored.
 
     Args:
         network: the model, on its device.
         images: uint8 input images ``(B, 3, P, P)`` (`tlaam.data.input_image.to_input`), on any device.
-        boxes: where their objects are, ``(B, 4)`` xyxy in their pixels, of a network that `takes_boxes`; by default the
-            network finds them.
+        boxes: where their objects are, ``(B, 4)`` xyxy in pixels of the input images, for a network that `takes_boxes`;
+            by default the network finds them.
 
     Returns:
-        The network's record, in float32, boxes in pixels of the input image.
+        The network's output in float32, with boxes in pixels of the input image.
     """
     was_training, device = network.training, network.mean.device
     network.eval()
@@ -53,11 +53,11 @@ def infer(network: Architecture, images: Tensor, boxes: Tensor | None = None) ->
 
 
 def best_precision(device: torch.device | str) -> Precision:
-    """Return the arithmetic that is fastest on a device: bfloat16 where the device has it, else float32.
+    """Return the fastest precision on a device: bfloat16 if the device supports it, else float32.
 
-    Answers in bfloat16 are not quite those in float32: docs/speed.md says how many boxes and names move.
-    On a CPU that means AVX512-BF16 or AMX instructions: where they are emulated, float32 is faster. It is known from
-    what the device is, not by trying, so that the same machine always answers the same.
+    Answers in bfloat16 differ slightly from those in float32: docs/speed.md says how many boxes and names change. On a
+    CPU, support means AVX512-BF16 or AMX instructions; where bfloat16 is emulated, float32 is faster. The choice
+    depends on the device's capabilities, not on a trial, so the same machine always gives the same answers.
     """
     if torch.device(device).type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
@@ -68,20 +68,23 @@ def best_precision(device: torch.device | str) -> Precision:
 
 
 def prepared(network: _Network, device: torch.device | str, precision: Precision = "32-true") -> _Network:
-    """Return a copy of a network for answering alone: on the device, channels-last, normalisations folded, on a CPU
-    activations too.
+    """Return a copy of a network for inference only.
+
+    The copy is on the device, in channels-last layout, with its normalisations folded and, on a CPU, its activations
+    fused.
 
     Args:
-        network: in evaluation mode; it stays as it is.
+        network: a network in evaluation mode; it does not change.
         device: where to answer.
-        precision: with ``bf16-mixed`` the backbone's weights become bfloat16; it is to be asked under autocast
-            (`asked_in`). Scores, masks, components and boxes are computed in float32 from what it puts out.
+        precision: with ``bf16-mixed`` the backbone's weights become bfloat16, and the copy must be called under
+            autocast (`asked_in`). Scores, masks, components and boxes are computed in float32 from the backbone's
+            output.
     """
     kind = torch.device(device).type
     on_cpu = kind == "cpu"
     weights = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     ready: _Network = copy.deepcopy(network).eval()
-    if kind != "cuda":  # others may lack the float64 in which normalisations are folded
+    if kind != "cuda":  # other devices may lack float64, in which normalisations are folded
         ready.cpu()
     for backbone in [module for module in ready.modules() if isinstance(module, Backbone)]:
         fold_norms(backbone.network, backbone.image_size)
@@ -95,10 +98,10 @@ def prepared(network: _Network, device: torch.device | str, precision: Precision
 
 
 def compile_for_answers(network: Architecture) -> None:
-    """Let a network that is `prepared` be compiled as one graph at its first answer, in place; that takes minutes.
+    """Compile a `prepared` network as one graph, in place; this happens at its first answer and takes minutes.
 
-    Answers then take batches of one size: each other size would be compiled anew. On a GPU the graph is replayed as a
-    CUDA graph; on a CPU its weights become constants.
+    From then on, all batches should have one size, because each other size would be compiled again. On a GPU, the graph
+    is replayed as a CUDA graph. On a CPU, its weights become constants.
     """
     if network.mean.device.type == "cuda":
         network.compile(fullgraph=True, dynamic=False, mode="reduce-overhead")
@@ -107,7 +110,7 @@ def compile_for_answers(network: Architecture) -> None:
 
 
 def asked_in(device: torch.device | str, precision: Precision) -> torch.autocast:
-    """Return the context in which a network that is `prepared` for a precision answers."""
+    """Return the context in which a network `prepared` for a precision must be called."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
@@ -116,16 +119,16 @@ class TorchModel:
     """A model ready to answer.
 
     Attributes:
-        network: in evaluation mode.
-        config: the settings it was built from.
-        classes: class names, by index.
-        source_size: side of the input image that its images are brought to.
-        precision: the arithmetic it answers in.
-        batch_size: the only number of input images that the network takes; None where any number will do.
+        network: the network, in evaluation mode.
+        config: the settings that it was built from.
+        classes: class names, in index order.
+        source_size: side of the input image that images are resized to.
+        precision: the precision that it computes in.
+        batch_size: the only number of input images that the network takes; None if it takes any number.
         checksum: SHA-256 of the file of its weights.
-        index: the reference index that came with it; None where it came without one.
-        trained: of a copy that is `ready`, the model that it was made from, where that is kept.
-        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
+        index: the reference index that came with it; None if it came without one.
+        trained: for a copy made by `ready`, the model that it was made from, if that is kept.
+        depth: black and white levels for images of more than 8 bits, those of the training images.
     """
 
     network: Architecture
@@ -137,37 +140,40 @@ class TorchModel:
     checksum: str = ""
     index: ReferenceIndex | None = None
     trained: TorchModel | None = None
-    depth: Depth = Depth()  # noqa: RUF009 (it cannot change)
+    depth: Depth = Depth()  # noqa: RUF009 (it is immutable)
 
     @property
     def draws_maps(self) -> bool:
-        """Whether its heat maps and object boxes come from what the image shows, so that both can be measured."""
+        """Whether its heat maps and object boxes depend on the image's content, so that both can be measured."""
         return self.network.draws_maps
 
     @property
     def detector(self) -> OODDetector | None:
-        """The index's detector."""
+        """The out-of-distribution detector of the index; None without an index."""
         return None if self.index is None else self.index.detector
 
     def ready(self, device: torch.device | str | None = None, precision: Precision | None = None) -> TorchModel:
-        """Return a copy that answers fast (`prepared`) and is not to be trained.
+        """Return a copy that answers fast (`prepared`) and must not be trained.
 
         Args:
-            device: by default the GPU where there is one.
-            precision: by default what is fastest there (`best_precision`).
+            device: by default the GPU if there is one.
+            precision: by default the fastest one on the device (`best_precision`).
         """
         device = _usable(device)
         precision = precision or best_precision(device)
         return replace(self, network=prepared(self.network, device, precision), precision=precision)
 
     def with_trained(self, trained: TorchModel) -> TorchModel:
-        """Return it with the model that it was made `ready` from, which export needs: its own network is folded."""
+        """Return a copy that keeps the model it was made `ready` from.
+
+        Export needs that model, because the network of this one is folded.
+        """
         return replace(self, trained=trained)
 
     def compiled(self, batch_size: int) -> TorchModel:
-        """Return it compiled for batches of up to this size (`compile_for_answers`).
+        """Return a copy that is compiled for batches of up to this size (`compile_for_answers`).
 
-        It must be `ready`, and compiles at its first answer, for minutes.
+        The model must be `ready`. It compiles at its first answer, which takes minutes.
         """
         compile_for_answers(self.network)
         return replace(self, batch_size=batch_size)
@@ -213,10 +219,10 @@ class TorchModel:
 
 
 def _usable(device: torch.device | str | None) -> torch.device:
-    """Return a device that can be computed on; by default the GPU where there is one.
+    """Return a device that can be computed on; by default the GPU if there is one.
 
     Raises:
-        ModelError: there is no such device here.
+        ModelError: this machine has no such device.
     """
     if device is None:
         return default_device()

@@ -1,9 +1,9 @@
-"""Predicting any number of images into files of a thousand each, by one process or many, that a kill cannot spoil.
+"""Predicting any number of images into files of a thousand each, in one or many processes, safe against kills.
 
-Each file holds the answers for one run of consecutive images and appears whole or not at all. What is there is not done
-again, so the same command, given again after a kill, finishes the work: no row is lost, none comes twice. Beside each
-file lies its checksum, hidden; a file that was damaged since is made anew. Processes share the files between them by
-number, so they need not know of each other.
+Each file holds the answers for consecutive images and is written atomically. Existing files are not computed again, so
+repeating the command after a kill finishes the work: no row is lost and none occurs twice. Each file has a hidden
+checksum file beside it; a file that was damaged since is computed again. Processes divide the files among them by
+number and need no communication.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tlaam.utils.work_sharing import Share
 Format = Literal["jsonl", "parquet"]
 SHARD = 1000
 PLAN = "plan.json"
-"""Name of the file that says of what images and which model the answers in a folder are."""
+"""Name of the file that records which images and which model the answers in a folder belong to."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Summary:
     """What a process did.
 
     Attributes:
-        images: how many there are in all.
-        predicted: how many images this process has answered for now.
-        found: how many it had answered for before.
-        failures: how many of those it has looked at now could not be read.
+        images: total number of images.
+        predicted: number of images that this process answered for in this call.
+        found: number of its images that were answered for before.
+        failures: number of images in this call that could not be read.
     """
 
     images: int
@@ -64,29 +64,30 @@ def predict_into(
     describe: Callable[[Prediction], dict[str, Any]] = lambda prediction: {},
     done_with: Callable[[Path], None] = lambda file: None,
 ) -> Summary:
-    """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, `shard_size` rows each.
+    """Predict images into ``part-000000.jsonl`` (or ``.parquet``) and so on, with `shard_size` rows each.
 
-    Rows are those of ``predict --json`` with the image's number, ``row``, counted from 0 over all images.
+    Rows are those of ``predict --json`` plus the image's number, ``row``, counted from 0 over all images.
 
     Args:
-        folder: where the files go; one that holds some of the same work is continued.
-        engine: answers; another model's work is not continued.
-        inputs: files, folders, patterns and CSV manifests (`iter_images`), gone through twice, never held in memory.
-        top_k: classes an image.
-        kind: of files.
-        shard_size: images a file.
-        share: which files are this process's; by default as torchrun or SLURM say, else all.
-        progress: told how many images of all this process has passed.
-        say: called with a line for each file that is found damaged, and made anew, and with one on pictures of a type
-            that is not read.
-        describe: says what a row holds besides.
-        done_with: called with each file of this process, in order, once it is there.
+        folder: where the files go; a folder with part of the same work is continued.
+        engine: computes the answers; the work of another model is not continued.
+        inputs: files, folders, patterns and CSV manifests (`iter_images`). They are iterated twice and never held in
+            memory.
+        top_k: number of classes per image.
+        kind: format of the files.
+        shard_size: images per file.
+        share: which files belong to this process; by default as torchrun or SLURM define it, else all.
+        progress: called with (images passed by this process, images in all).
+        say: called with one line of text for each damaged file that is computed again, and for pictures of a type that
+            is not read.
+        describe: returns additional fields for a row.
+        done_with: called with each file of this process, in order, once it exists.
 
     Raises:
-        RunError: the folder holds the predictions of other images, another model or other options, or another process
-            of the same number works there; or the disk is full.
-        DataError: a folder or pattern holds no image, or a manifest is none.
-        MissingPackageError: Parquet is wanted, and pyarrow is not installed.
+        RunError: the folder holds the predictions of other images, another model or other options, another process of
+            the same number works there, or the disk is full.
+        DataError: a folder or pattern contains no image, or a manifest cannot be used.
+        MissingPackageError: Parquet is requested, and pyarrow is not installed.
     """
     share = share or Share.of_environment()
     folder = Path(folder)
@@ -126,7 +127,7 @@ def predict_into(
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write a file of answers and, before it, its checksum as ``sha256sum`` does, so that no file is without."""
+    """Write a file of answers, and before it its checksum in the format of ``sha256sum``, so that no file lacks one."""
     for path in (sidecar_path(file), file):
         remove_leftovers(file.parent, path.name)
     write_text(sidecar_path(file), sidecar(file.name, content))
@@ -134,7 +135,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _is_intact(file: Path, say: Callable[[str], None]) -> bool:
-    """Return whether a file of answers is there as it was written; older versions wrote no checksum."""
+    """Return whether a file of answers exists unchanged; older versions wrote no checksum."""
     try:
         content = file.read_bytes()
     except FileNotFoundError:
@@ -162,7 +163,7 @@ def _settle_plan(
     kind: Format,
     shard_size: int,
 ) -> int:
-    """Note what is done here, or check that it is what was begun here; return the number of images."""
+    """Record the plan of the work, or check it against the existing one; return the number of images."""
     count, of = _counted(iter_images(inputs))
     plan = {
         "images": count,
@@ -188,7 +189,7 @@ def _settle_plan(
     if not isinstance(begun, dict):
         raise RunError(f"{path} is damaged; give a new folder.")
     others = {"images": "images", "of": "images", "model": "model", "classes": "model"}
-    for name in ("precision", "model"):  # older versions did not always note them
+    for name in ("precision", "model"):  # older versions did not always record them
         begun[name] = plan[name] if begun.get(name) is None else begun[name]
     differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
     if differing:
@@ -200,7 +201,7 @@ def _settle_plan(
 
 
 def checksum_of_images(images: Iterable[str]) -> str:
-    """Return what stands in a folder's plan for images, by their paths in order."""
+    """Return the checksum of images, by their paths in order, that a folder's plan stores."""
     return _counted(images)[1]
 
 
@@ -255,7 +256,7 @@ def _parquet(rows: list[dict[str, Any]], ranked: bool) -> bytes:
         for name, kind in (*taxa, ("lineage", pa.string()), ("outside", top.value_type)):
             schema = schema.append(pa.field(name, kind))
         rows = [{**row, "lineage": json.dumps(row["lineage"])} if "lineage" in row else row for row in rows]
-    # Parquet's text is UTF-8; bytes of a file name that are none are written as JSON writes them.
+    # Parquet's text is UTF-8; other bytes in a file name are written as JSON escapes.
     safe = json.loads(json.dumps(rows).encode("ascii"), object_hook=_valid_text)
     stream = io.BytesIO()
     pyarrow.parquet.write_table(pa.Table.from_pylist(safe, schema=schema), stream)

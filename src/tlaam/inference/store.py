@@ -31,7 +31,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 FORMAT = 1
 _CHECKSUM = "weights_sha256"
 _LARGE = 500_000_000
-"""Most parameters of a network that is built without asking whether the weights can be its own: 2 GB."""
+"""Most parameters (2 GB) of a network that is built without checking whether the weights can belong to it."""
 
 
 def save_model(
@@ -43,15 +43,16 @@ def save_model(
     *,
     started_from: Mapping[str, str] | None = None,
 ) -> None:
-    """Write weights and description into a folder, the description last, so that its presence means a whole model.
+    """Write weights and description into a folder; the description comes last, so its presence means a whole model.
 
     Args:
-        folder: made where it is missing.
+        folder: created if it does not exist.
         model: the network.
-        config: the settings it was built from.
-        classes: class names, by index.
-        depth: black and white of images of more than 8 bits, as of the images that it learnt from.
-        started_from: name and checksum of the trained model that its training started from; None of any other.
+        config: the settings that it was built from.
+        classes: class names, in index order.
+        depth: black and white levels for images of more than 8 bits, those of the training images.
+        started_from: name and checksum of the trained model that training started from; None if it did not start from
+            one.
 
     Raises:
         RunError: the disk is full.
@@ -82,17 +83,19 @@ def save_model(
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchModel:
-    """Read a model from a run folder (or any folder that `save_model` wrote).
+    """Read a model from a run folder, or from any folder that `save_model` wrote.
+
+    Nothing that its files name is imported.
 
     Raises:
-        ModelError: there is no model, or it is damaged or of an unknown format, or names a module that is not
-            registered here. Nothing that its files name is imported.
+        ModelError: there is no model, it is damaged or of an unknown format, or it names a module that is not
+            registered here.
     """
     folder = Path(folder)
     description = _read_description(folder)
     _require_registered(folder, description)
     try:
-        # Models written before views had statistics of their own do not say that they share them.
+        # Models written before views had their own statistics do not state that they share them.
         config = Config.from_nested({"model": {"norm_statistics": "shared", **description["model"]}}).model
         if config.source_size is None:
             raise TypeError("source_size is missing")
@@ -105,12 +108,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
         network = build_model(config, len(classes), load_pretrained=False)
     except (ConfigError, ModelError) as error:
         raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error}") from error
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # settings no run wrote
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:  # settings of no run
         raise ModelError(f"{folder / DESCRIPTION} describes a model that cannot be built: {error!r:.200}") from error
     try:
         require_regular(folder / WEIGHTS)
         network.load_state_dict(load_file(folder / WEIGHTS))
-        found = _checked_weights(folder, description)  # of what is well-formed: it takes time by the file's size
+        found = _checked_weights(folder, description)  # only for a well-formed file, because large files take long
     except FileNotFoundError as error:
         raise ModelError(
             f"{folder} has no {WEIGHTS}; the run may not have finished (tlaam train --resume {folder})."
@@ -125,12 +128,12 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> TorchM
 
 
 def folder_of(model: Path) -> Path:
-    """Return the folder of a model that is given by its weights, ``model.safetensors``; any other path as it is."""
+    """Return a model's folder if `model` is its weights, ``model.safetensors``; return any other path unchanged."""
     return model.parent if model.is_file() and model.name == WEIGHTS else model
 
 
 def require_intact(folder: Path) -> None:
-    """Check, without building it, that a model is there and as `save_model` wrote it.
+    """Check, without building it, that a model exists and is unchanged since `save_model` wrote it.
 
     Raises:
         ModelError: it is missing or damaged.
@@ -143,7 +146,10 @@ def require_intact(folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> str:
-    """Keep a description that was altered, perhaps by hand, before it is written anew; return what to say of it."""
+    """Rename an altered description before a new one is written; return a message about it.
+
+    The description may have been edited by hand.
+    """
     description = folder / DESCRIPTION
     try:
         _read_description(folder)
@@ -155,9 +161,9 @@ def set_aside(folder: Path) -> str:
 
 
 def _checked_weights(folder: Path, description: dict[str, Any]) -> str:
-    """Return the weights' checksum; others than the description's, which would answer too, are refused."""
+    """Return the weights' checksum; refuse weights that do not match the description, although they would load."""
     found = file_checksum(folder / WEIGHTS)
-    if description.get(_CHECKSUM, found) != found:  # old descriptions do not say
+    if description.get(_CHECKSUM, found) != found:  # old descriptions do not state it
         raise ModelError(
             f"{folder / WEIGHTS} is damaged or of another model: its checksum is not the one in {DESCRIPTION}. Copy "
             f"the model anew; a run that was stopped while it wrote it is mended by tlaam train --resume {folder}."
@@ -166,7 +172,7 @@ def _checked_weights(folder: Path, description: dict[str, Any]) -> str:
 
 
 def _require_of_size(folder: Path, config: ModelConfig) -> None:
-    """Refuse a description of a network far larger than its weights, before memory is taken for it."""
+    """Refuse a description of a network far larger than its weights before memory is allocated for it."""
     try:
         require_regular(folder / WEIGHTS)
         with safe_open(folder / WEIGHTS, "pt") as weights:
@@ -183,7 +189,7 @@ def _require_of_size(folder: Path, config: ModelConfig) -> None:
         TypeError,
         ValueError,
     ):
-        return  # what is wrong is said where the network is built or its weights are read
+        return  # building the network or reading its weights reports the error
     if described > max(_LARGE, 2 * held):
         raise ModelError(
             f"{folder / WEIGHTS} is of another model: it holds {held:,} numbers, and the backbone "
@@ -211,7 +217,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(read_text(folder / DESCRIPTION))
     except FileNotFoundError as error:
-        begun = (folder / "config.yaml").exists()  # a run's settings are written as it begins
+        begun = (folder / "config.yaml").exists()  # a run writes its settings when it begins
         remedy = (
             f"finish the run with tlaam train --resume {folder}"
             if begun
@@ -234,7 +240,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 
 
 def _require_registered(folder: Path, description: dict[str, Any]) -> None:
-    """Refuse a model of a module that only its maker's machine or process knew, and say what brings it."""
+    """Refuse a model with a module that was only registered elsewhere, and say where the module comes from."""
     model, brought = description.get("model"), description.get("registered_by")
     if not isinstance(model, dict):
         return

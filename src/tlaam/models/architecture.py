@@ -1,7 +1,7 @@
-"""What every network of the project offers: to the trainer, to `tlaam.inference.pytorch.infer`, to files.
+"""The interface of every network: used by the trainer, by `tlaam.inference.pytorch.infer` and in saved files.
 
-TL-AAM is one (`tlaam.models.network`); the systems that it is compared with and that share none of its modules are
-others, a file each, registered in `tlaam.config.registry`.
+TL-AAM is one of these networks (`tlaam.models.network`). The others are the systems that it is compared with and that
+share none of its modules. Each has its own file and is registered in `tlaam.config.registry`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Architecture(nn.Module):
-    """Base of the networks.
+    """Base class of the networks.
 
     Args:
-        backbone: makes feature maps of the raw image, and knows how images are normalised.
-        image_size: side S of the images as the network sees them.
+        backbone: computes feature maps of the raw image, and knows how images are normalised.
+        image_size: side S of the network's input images, in pixels.
     """
 
     mean: Tensor
@@ -34,12 +34,12 @@ class Architecture(nn.Module):
 
     @property
     def draws_maps(self) -> bool:
-        """Whether its heat maps and object boxes come from what the image shows, so that both can be measured."""
+        """Whether heat maps and object boxes depend on the image content, so that both can be evaluated."""
         return False
 
     @property
     def takes_boxes(self) -> bool:
-        """Whether `forward` takes ``boxes``, where the objects are; else boxes are cut out before."""
+        """Whether `forward` accepts object ``boxes``; if not, images are cropped to the boxes beforehand."""
         return False
 
     @property
@@ -49,14 +49,14 @@ class Architecture(nn.Module):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is to be known of its backbone before it is trained, a sentence each."""
+        """Notes about the backbone that the user should read before training, one sentence each."""
         return tuple(self.backbone.remarks)
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.image_size = image_size
-        # Buffers, so that the model can never meet pixels that were normalised for another one.
+        # Buffers, so that the model never receives pixels that were normalised for another one.
         self.register_buffer("mean", torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).reshape(1, 3, 1, 1))
 
@@ -66,26 +66,26 @@ class Architecture(nn.Module):
         Args:
             images: source images I, RGB, ``(B, 3, P, P')``; uint8, or floating point in [0, 1]. Every crop is cut
                 from them, so P above S keeps detail.
-            labels: long ``(B,)``, while training.
-            raw_only: one of the first epochs of training (`raw_epochs`): of what is more than the raw image, only what
-                has to be shown its task runs.
+            labels: long ``(B,)``, during training.
+            raw_only: whether this is one of the first epochs of training (`raw_epochs`). Beyond the raw branch, only
+                modules that first have to learn their task run.
 
         Returns:
-            The record of scores, heat maps and boxes; boxes in pixels of `images`.
+            Logits, heat maps and boxes; boxes are in pixels of `images`.
         """
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
-        """Be told in which epoch training begins or goes on; for networks that learn in turns.
+        """Prepare for the epoch in which training starts or continues; for networks that learn in turns.
 
         Args:
             epoch: number of the epoch, from 0.
-            epochs: how many there are.
-            raw_only: what `forward` will be given in it.
+            epochs: total number of epochs.
+            raw_only: the value that `forward` will receive in this epoch.
         """
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that start from nothing: by default classifiers' and channel attention's."""
+        """Yield the parameters that are trained from scratch: by default classifiers' and channel attention's."""
         for name, module in self.named_children():
             if name.startswith("classifier"):
                 yield from module.parameters()
@@ -94,14 +94,14 @@ class Architecture(nn.Module):
                 yield from module.parameters()
 
     def localizer_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters of a part that learns where the object is from a loss of its own."""
+        """Yield the parameters of a module that learns from its own loss where the object is."""
         yield from ()
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone was trained to see them.
+        """Normalise images ``(B, 3, P, P')``, uint8 or in [0, 1], as the backbone's pretrained weights expect.
 
-        They lie in memory as crops are read fastest: as `tlaam.models.crops.by_columns` lays them; in graphs, as they
-        came.
+        The result has the memory layout of `tlaam.models.crops.by_columns`, from which crops are read fastest. In
+        graphs, the input's layout is kept.
         """
         in_graph = torch.compiler.is_compiling()
         pixels, shape = (images, (3, 1, 1)) if in_graph else (by_columns(images), (3,))
@@ -114,16 +114,16 @@ class Architecture(nn.Module):
 
 
 class TakesTurns(Architecture):
-    """A network whose attention and whose classification learn in turns, each with the other as it is.
+    """A network that trains attention and classification in turns, each while the other is frozen.
 
-    Two epochs of classification are followed by one of attention, but the last epoch is always classification's, so
-    that classifiers end with what attention shows them. In the first epochs (``raw_only``) both learn: attention is
-    shown its task.
+    Two epochs of classification are followed by one of attention. The last epoch always trains classification, so
+    that the classifiers adapt to the final attention. In the first epochs (``raw_only``) both are trained, and
+    attention is taught its task.
 
     Attributes:
-        attention: name of the child module that learns in attention's turn.
-        attention_turn: whether it is attention's turn. Then everything else is frozen, normalises by its running
-            statistics and drops nothing out.
+        attention: name of the child module that is trained in the attention turn.
+        attention_turn: whether it is the attention turn. Then everything else is frozen, uses running statistics for
+            normalisation and applies no dropout.
     """
 
     attention: str
@@ -131,14 +131,14 @@ class TakesTurns(Architecture):
     cycle = 3
 
     def begin_epoch(self, epoch: int, epochs: int, raw_only: bool) -> None:
-        """Give the epoch to attention or to classification; to both if `raw_only`."""
+        """Train attention or classification in this epoch, or both if `raw_only`."""
         self.attention_turn = not raw_only and epoch % self.cycle == self.cycle - 1 and epoch < epochs - 1
         for name, child in self.named_children():
             child.requires_grad_(raw_only or (name == self.attention) is self.attention_turn)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; while it is attention's turn, training is attention's alone."""
+        """Set the mode; in the attention turn, only the attention module is put into training mode."""
         super().train(mode)
         if mode and self.attention_turn:
             for name, child in self.named_children():
@@ -146,6 +146,6 @@ class TakesTurns(Architecture):
         return self
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the classifiers' and attention's parameters."""
+        """Yield the parameters of the classifiers and of the attention module."""
         yield from super().head_parameters()
         yield from self.get_submodule(self.attention).parameters()

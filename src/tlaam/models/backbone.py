@@ -1,4 +1,4 @@
-"""Any timm network as a maker of feature maps ``(B, K, H, W)`` (docs/how-it-works.md, 1)."""
+"""Any timm network as an extractor of feature maps ``(B, K, H, W)`` (docs/how-it-works.md, 1)."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from tlaam.models.norm import select_view, statistics_kept
 from tlaam.models.pooled_norm import PooledNorm, at_each_position
 from tlaam.models.timm_network import INSTEAD, Tail, create, fault, take_off_tail
 
-# ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" stands
-# between where channel attention follows a whole stage.
+# ResNet's layer4.2, EfficientNet's blocks.6.0, ConvNeXt's and Swin's stages.3.blocks.1, RegNet's s4.b7; "stage" is
+# inserted in the name where channel attention follows a whole stage.
 _BLOCK = re.compile(r"layer\d\.\d+|blocks\.\d+(\.stage)?\.\d+|(stages|layers)\.\d+(\.stage)?\.blocks\.\d+|s\d\.b\d+")
 _ROW_OF_BLOCKS = re.compile(r"blocks\.\d+")
 
 
 class Backbone(nn.Module):
-    """A timm network without its head; its last map always comes out as ``(B, K, H, W)``.
+    """A timm network without its head; its last feature map is always ``(B, K, H, W)``.
 
-    Channels-last maps (Swin) are turned, patch tokens (ViT, DeiT, DINOv2/v3) are laid back into their grid with class
-    and register tokens left out. The norm of a network that normalises after pooling (ConvNeXt, BEiT, EVA-02) is laid
-    over the map (`tlaam.models.pooled_norm`), so that pooling and one linear layer may follow.
+    Channels-last maps (Swin) are permuted. Patch tokens (ViT, DeiT, DINOv2/v3) are rearranged into their grid, without
+    class and register tokens. If a network normalises after pooling (ConvNeXt, BEiT, EVA-02), its norm is applied to
+    the map (`tlaam.models.pooled_norm`), so that pooling and one linear layer can follow.
 
     Args:
         name: a timm model name, with or without a pretrained tag.
-        image_size: side of the input it is built for; other sizes are taken too (positions are interpolated).
+        image_size: side of the input it is built for; other sizes are accepted too (position embeddings are
+            interpolated).
 
     Attributes:
         name, image_size: as given.
         channels: K.
-        mean, std: the preprocessing its pretrained weights expect, RGB in [0, 1].
-        norm_name: what timm calls the norm behind pooling; empty where there is none.
-        remarks: what is to be said of it before it trains: that the map's mean is not timm's own features, and why;
-            which weights of a file were taken.
-        recompute: whether a training pass makes its activations again in the backward pass instead of keeping them, so
+        mean, std: the normalisation that its pretrained weights expect, for RGB in [0, 1].
+        norm_name: timm's name of the norm after pooling; empty if there is none.
+        remarks: notes to show before training: that the map's mean differs from timm's own features, and why; which
+            weights of a file were used.
+        recompute: whether a training pass recomputes its activations in the backward pass instead of keeping them, so
             that memory holds those of one pass at a time.
 
     Raises:
-        ModelError: timm has no such model, or it cannot be built as a maker of feature maps.
+        ModelError: timm has no such model, or it cannot be built as an extractor of feature maps.
     """
 
     def __init__(self, name: str, image_size: int = 224) -> None:
@@ -76,7 +77,7 @@ class Backbone(nn.Module):
 
         Args:
             x: the images.
-            view: whose statistics batch normalisation uses, where `split_statistics` gave each view its own.
+            view: the view whose batch normalisation statistics are used, if `split_statistics` gave each view its own.
         """
         features: Tensor = self._passed(self._features, x, view)
         return features
@@ -84,11 +85,11 @@ class Backbone(nn.Module):
     def pyramid(self, x: Tensor, view: int = 0) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Map normalised images to the last feature map and, in the same pass, the maps of the last two resolutions.
 
-        A network of one resolution (ViT) gives the map at two thirds of its depth and that of its last block; one whose
-        stages timm does not list gives its last map alone.
+        A network with a single resolution (ViT) returns the maps at two thirds of its depth and of its last block. A
+        network whose stages timm does not list returns its last map alone.
 
         Returns:
-            What `forward` returns, and maps ``(B, K_i, h_i, w_i)``, finer first.
+            The result of `forward`, and maps ``(B, K_i, h_i, w_i)``, finer first.
         """
         if not self._pyramid_indices:
             features = self(x, view)
@@ -108,7 +109,7 @@ class Backbone(nn.Module):
         return self._as_map(features, x), tuple(maps)
 
     def _passed(self, run: Callable[[Tensor, int], Any], x: Tensor, view: int) -> Any:
-        """Run a pass; its activations are kept for the backward pass, or made again then."""
+        """Run a forward pass; its activations are kept for the backward pass or recomputed there."""
         listening = any(tap.x is not None for tap in self._taps.values())
         if not self.recompute or listening or not (self.training and torch.is_grad_enabled()):
             return run(x, view)
@@ -118,7 +119,7 @@ class Backbone(nn.Module):
 
     @property
     def _pyramid_indices(self) -> tuple[int, ...]:
-        """Return which of timm's listed stages make the pyramid, finer first; none where it lists too few."""
+        """Return the indices in timm's list of the stages that form the pyramid, finer first; empty if too few."""
         stages = getattr(self.network, "feature_info", None)
         if not hasattr(self.network, "forward_intermediates") or not isinstance(stages, list) or len(stages) < 2:
             return ()
@@ -127,9 +128,9 @@ class Backbone(nn.Module):
         return (finer[-1] if finer else (2 * len(stages) - 1) // 3, len(stages) - 1)
 
     def earlier_block(self) -> str | None:
-        """Return the name of the block before the last one (AOLM's second look); None where blocks are not known."""
+        """Return the name of the block before the last one (AOLM's second map); None if the blocks are not known."""
         blocks = [name for name, _ in self.network.named_modules() if _BLOCK.fullmatch(name)]
-        if not blocks:  # ViT's blocks stand in one row
+        if not blocks:  # ViT has a single sequence of blocks
             blocks = [name for name, _ in self.network.named_modules() if _ROW_OF_BLOCKS.fullmatch(name)]
         return blocks[-2] if len(blocks) > 1 else None
 
@@ -142,7 +143,7 @@ class Backbone(nn.Module):
         return normalised
 
     def _tokens_to_map(self, tokens: Tensor, x: Tensor) -> Tensor:
-        """Lay tokens ``(B, prefix + H·W, K)`` back into ``(B, K, H, W)``, class and register tokens left out."""
+        """Rearrange tokens ``(B, prefix + H·W, K)`` into ``(B, K, H, W)``, without class and register tokens."""
         prefix = getattr(self.network, "num_prefix_tokens", None)
         tokens = tokens[:, int(prefix or 0) :]
         embed: Any = getattr(self.network, "patch_embed", None)
@@ -150,7 +151,7 @@ class Backbone(nn.Module):
             rows, columns = embed.dynamic_feat_size((x.shape[2], x.shape[3]))
         else:
             rows = columns = math.isqrt(tokens.shape[1])
-            if prefix is None and 0 < tokens.shape[1] - rows * columns <= 2:  # CoaT does not say that it has one
+            if prefix is None and 0 < tokens.shape[1] - rows * columns <= 2:  # CoaT does not declare its class token
                 tokens = tokens[:, tokens.shape[1] - rows * columns :]
         if rows * columns != tokens.shape[1] or rows * columns == 0:
             raise ModelError(
@@ -161,17 +162,17 @@ class Backbone(nn.Module):
 
     @contextmanager
     def capture(self, layer: str, x: Tensor, *, leaf: bool = True) -> Iterator[list[Tensor]]:
-        """Keep the output of one module while x passes through, as part of the graph.
+        """Record the output of one module during the forward pass of x, as part of the graph.
 
-        Where the output carries no graph (frozen weights, evaluation) it is made a leaf that gradients stop at.
+        If the output has no graph (frozen weights, evaluation), it becomes a leaf at which gradients stop.
 
         Args:
             layer: dotted name of a module of the timm network, e.g. ``layer3`` or ``blocks.4``.
-            x: the images that will be passed, for the token grid's shape.
-            leaf: whether gradients by it will be asked for.
+            x: the images that will be passed; they determine the shape of the token grid.
+            leaf: whether gradients with respect to the output will be requested.
 
         Yields:
-            A list that receives one map ``(B, C, H, W)`` a forward pass.
+            A list that receives one map ``(B, C, H, W)`` per forward pass.
 
         Raises:
             ModelError: there is no such module.
@@ -184,7 +185,7 @@ class Backbone(nn.Module):
             tap.x, tap.maps = None, []
 
     def watch(self, layer: str) -> _Tap:
-        """Put up what `capture` listens by: before a network is compiled, since a graph cannot.
+        """Register the hook that `capture` uses: before a network is compiled, since a graph cannot register one.
 
         Raises:
             ModelError: there is no such module.
@@ -199,7 +200,7 @@ class Backbone(nn.Module):
 
 
 class _Tap:
-    """A forward hook that keeps a module's output while `x`, what passes, is set; a class, so that it can be copied."""
+    """A forward hook that keeps a module's output while `x`, the current input, is set; as a class it can be copied."""
 
     def __init__(self, backbone: Backbone, layer: str) -> None:
         self.backbone, self.layer = backbone, layer
@@ -215,7 +216,7 @@ class _Tap:
                 f"heatmap_layer '{self.layer}' of {self.backbone.name} puts out no map; choose a stage or block."
             )
         output = output.detach().requires_grad_() if self.leaf and not output.requires_grad else output
-        # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the way back.
+        # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the inverse layout.
         if output.ndim == 3:
             maps = self.backbone._tokens_to_map(output, self.x)
             self.maps.append(maps)
@@ -237,7 +238,7 @@ def _is_channels_last(network: nn.Module, features: Tensor) -> bool:
 
 
 def _difference(name: str, tail: Tail, features: Tensor) -> str:
-    """Return a line that says why the mean of a map is not what timm classifies by; empty where it is."""
+    """Return a sentence on why the mean of a map differs from the features that timm classifies; empty if equal."""
     pooled, own = features.mean((2, 3)), tail.pooled
     if own is None or (own.shape == pooled.shape and torch.allclose(pooled, own, rtol=1e-3, atol=1e-4)):
         return ""
@@ -252,7 +253,7 @@ def _difference(name: str, tail: Tail, features: Tensor) -> str:
 
 
 def _norm_as_saved(backbone: Backbone, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Answer as a model that is loaded did, if 0.1.0 saved it: ConvNeXt normalised each position, others none."""
+    """Restore how a model saved by version 0.1.0 worked: ConvNeXt normalised each position, other networks none."""
     if not isinstance(backbone.pooled_norm, PooledNorm) or getattr(backbone.pooled_norm.norm, "weight", None) is None:
         return
     if f"{prefix}pooled_norm.norm.weight" not in state:
@@ -262,15 +263,15 @@ def _norm_as_saved(backbone: Backbone, state: dict[str, Tensor], prefix: str, *_
 
 
 def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -> tuple[int, int, int]:
-    """Return (K, H, W) of the map that images of this side give, by running one blank image in evaluation mode.
+    """Return (K, H, W) of the map for images of this size, by running one blank image in evaluation mode.
 
     Args:
         backbone: the network.
         image_size: side of the image.
-        layer: a module whose map shall be explained as well; it is checked, its shape is not returned.
+        layer: a module whose map is to be explained too; it is only checked, its shape is not returned.
 
     Raises:
-        ModelError: the network cannot take this size, or the layer gives no map.
+        ModelError: the network does not accept this size, or the layer outputs no map.
     """
     was_training = backbone.training
     blank = next(backbone.parameters()).new_zeros(1, 3, image_size, image_size)
@@ -285,7 +286,7 @@ def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -
                     raise ModelError(f"heatmap_layer '{layer}' runs {len(maps)} times a pass; it must run once.")
     except ModelError:
         raise
-    except Exception as error:  # each family refuses a size in its own way
+    except Exception as error:  # each family rejects a size in its own way
         raise ModelError(f"{backbone.name} cannot take {image_size} pixel images: {fault(error)}.") from error
     finally:
         backbone.train(was_training)
@@ -293,7 +294,7 @@ def probe_shape(backbone: Backbone, image_size: int, layer: str | None = None) -
 
 
 def pyramid_channels(backbone: Backbone, image_size: int) -> tuple[int, ...]:
-    """Return the channels of `Backbone.pyramid`'s maps, finer first, by running one blank image."""
+    """Return the number of channels of each map of `Backbone.pyramid`, finer first, by running one blank image."""
     was_training = backbone.training
     blank = next(backbone.parameters()).new_zeros(1, 3, image_size, image_size)
     try:

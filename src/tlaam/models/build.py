@@ -1,4 +1,4 @@
-"""From settings to a model: what `tlaam.config.registry` names, put together. No network itself knows the settings."""
+"""Build a model from settings and the modules in `tlaam.config.registry`; no network itself knows the settings."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tlaam.models.pretrained import load_pretrained as load_weights
 
 
 def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool = True) -> Architecture:
-    """Build the network that settings describe.
+    """Build the network that the settings describe.
 
     Args:
-        config: resolved settings; `backbone` and `image_size` are needed, `part_size` is half the input by default.
+        config: resolved settings; `backbone` and `image_size` are required, `part_size` is half the input by default.
         num_classes: C.
-        load_pretrained: start from `config.pretrained`'s weights; False leaves random ones, to be overwritten.
+        load_pretrained: start from the weights of `config.pretrained`; False leaves random ones, to be overwritten.
 
     Raises:
-        ModelError: the backbone is unknown, does not fit the sizes, or its weights cannot be had; or a module that the
-            settings name is not registered.
+        ModelError: the backbone is unknown, does not fit the sizes, or its weights are not available; or a module named
+            in the settings is not registered.
 
     >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
     >>> build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96)).probabilities.shape
@@ -50,12 +50,12 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
 
 
 def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], classes: int) -> TLAAM:
-    """Make `TLAAM` by settings, with the localiser and part proposer that they name."""
+    """Create a `TLAAM` from settings, with the localiser and part proposer that they name."""
     backbone = make_backbone()
     size = backbone.image_size
     raw_size = raw_side(size, config.raw_scale or 1.0)
     part_size = config.part_size or size // 2
-    # A backbone that cannot do what is asked says so now, not in the third epoch.
+    # A backbone that cannot do what is asked should fail now, not in the third epoch.
     channels, _, _ = probe_shape(backbone, size, config.heatmap_layer)
     if raw_size != size:
         try:
@@ -70,7 +70,7 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
     classifier = start_small(LinearHead(channels, classes, drop=config.drop_rate))
     localizer: Localizer | None = None
     if config.localizer != "none":
-        # Settings that were not resolved leave it open; OAAM is the one that needs no pretrained weights.
+        # Unresolved settings leave the localiser open; OAAM is the one that needs no pretrained weights.
         config = config.model_copy(update={"localizer": config.localizer or "oaam"})
         localizer = _made("localizer", str(config.localizer), config, backbone)
     parts: PartProposer | None = None
@@ -115,17 +115,18 @@ def _backbone(config: ModelConfig, name: str, image_size: int, load_pretrained: 
 
 
 _MAKERS = {"architecture": "from_backbones", "localizer": "for_backbone", "parts": "for_backbone"}
-"""Class methods that are given a backbone, or what makes one."""
+"""Class methods that receive a backbone, or a function that creates one."""
 
 
 def _made(kind: Kind, name: str, config: ModelConfig, *context: Any, **further: Any) -> Any:
-    """Make what is registered under a name.
+    """Create the module that is registered under a name.
 
     Args:
-        kind, name: of the registration.
-        config: the settings its arguments come from.
-        context: what else there is: the backbone; or what makes one, and the number of classes; or the channels.
-        further: arguments that are no settings.
+        kind, name: kind and name of the registration.
+        config: the settings that its arguments come from.
+        context: further input: the backbone; or a function that creates one, and the number of classes; or the number
+            of channels.
+        further: arguments that are not settings.
     """
     make, registered = maker(kind, name), find(kind, name)
     assert registered is not None
@@ -135,7 +136,7 @@ def _made(kind: Kind, name: str, config: ModelConfig, *context: Any, **further: 
     for argument, option in (registered.settings or {}).items():
         value = getattr(config, option)
         value = registered.defaults.get(option) if value is None else value
-        if value is not None:  # what is left open is the argument's own default
+        if value is not None:  # otherwise the argument's own default applies
             arguments[argument] = value
     if (with_context := getattr(make, _MAKERS.get(kind, ""), None)) is not None:
         return with_context(*context, **arguments)
@@ -143,13 +144,13 @@ def _made(kind: Kind, name: str, config: ModelConfig, *context: Any, **further: 
 
 
 def memory_format(device: torch.device | str) -> torch.memory_format:
-    """Return the order in which convolutions are computed fastest on a device, and rightly.
+    """Return the memory format in which convolutions are computed fastest, and correctly, on a device.
 
-    On MPS, the gradients of batch normalisation were wrong for channels-last tensors (PyTorch's issue 175189).
+    On MPS, the gradients of batch normalisation were wrong for channels-last tensors (PyTorch issue 175189).
     """
     return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
 
 
 def default_device() -> torch.device:
-    """Return the CUDA GPU where there is one, else the CPU; MPS, which nobody has tried, is to be named."""
+    """Return the CUDA GPU if there is one, else the CPU; MPS is untested and must be requested by name."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

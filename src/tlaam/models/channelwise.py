@@ -1,9 +1,9 @@
-"""What channel attention does with whole feature maps: the mean of each channel, and a weight for each.
+"""The operations of channel attention on whole feature maps: the mean of each channel, and a weight for each.
 
-Both are simple, and both pass over all of a map, so on a CPU they can cost as much as convolutions: PyTorch sums
-reduced precision through a copy in float32, and spells the gradient of a mean out place by place. These do the same
+Both are simple, but both read the whole map, so on a CPU they can cost as much as convolutions: PyTorch sums reduced
+precision through a float32 copy, and writes out the gradient of a mean for every position. These functions do the same
 arithmetic without such copies. In a graph (`torch.compile`, export) they are the plain operations, which a compiler
-joins by itself.
+fuses by itself.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch.nn import functional
 
 
 def spatial_mean(x: Tensor) -> Tensor:
-    """Return the mean of each channel over all places, ``(B, C)`` of ``(B, C, H, W)``, in float32 at least.
+    """Return the mean of each channel of ``(B, C, H, W)`` over all positions, ``(B, C)``, in at least float32.
 
-    On a CPU the mean of a bfloat16 map, summed in float32, is rounded to bfloat16 once.
+    On a CPU, the mean of a bfloat16 map is summed in float32 and rounded to bfloat16 once.
     """
     if torch.compiler.is_compiling():
         return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
@@ -27,7 +27,7 @@ def spatial_mean(x: Tensor) -> Tensor:
 
 
 def weigh_channels(x: Tensor, weights: Tensor) -> Tensor:
-    """Return each channel of a map times its weight, in the map's precision.
+    """Multiply each channel of a map by its weight, in the map's precision.
 
     Args:
         x: ``(B, C, H, W)``.
@@ -48,7 +48,7 @@ class _SpatialMean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         places = ctx.shape[2] * ctx.shape[3]
-        # A view of (B, C) numbers: nothing of the map's size is written.
+        # A view of (B, C) numbers: no tensor of the map's size is allocated.
         each: Tensor = (gradient / places).to(ctx.dtype)[:, :, None, None].expand(ctx.shape)
         return each
 

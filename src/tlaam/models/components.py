@@ -1,4 +1,4 @@
-"""Several objects in one map: its largest components, each with its box and how sure the map is of it."""
+"""Several objects in one map: its largest components, each with its box and its confidence."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tlaam.models.localization import heatmap_mask, label_components, mask_boxes
 
 
 class Components(NamedTuple):
-    """The M largest components of each of B maps of probabilities, the largest first.
+    """The M largest components of each of B probability maps, the largest first.
 
     Attributes:
         boxes: ``(B, M, 4)`` xyxy, x1/y1 exclusive, in pixels of the image that the map covers.
-        areas: share of the map that each covers, ``(B, M)``; 0 where there are fewer components than M.
+        areas: share of the map that each covers, ``(B, M)``; 0 if there are fewer components than M.
         peaks: largest probability in each, ``(B, M)``; 0 likewise.
         means: mean probability in each, ``(B, M)``; 0 likewise.
     """
@@ -29,13 +29,13 @@ class Components(NamedTuple):
 def map_components(
     heatmaps: Tensor, size: tuple[int, int], *, threshold: float | Tensor, most: int, upsample: int = 1
 ) -> Components:
-    """Return the largest 8-connected components of cells above a threshold; batched, without a look at the values.
+    """Return the largest 8-connected components of cells above a threshold; batched, independent of the values.
 
     Args:
         heatmaps: probabilities ``(B, H, W)``.
         size: ``(height, width)`` in pixels of the image that the map covers.
         threshold: probability above which a cell counts.
-        most: M.
+        most: M, the number of components.
         upsample: factor of bilinear upsampling before the threshold.
     """
     maps = upsample_heatmap(heatmaps, upsample)
@@ -45,7 +45,7 @@ def map_components(
     labels, values = label_components(masks).reshape(batch, cells), maps.reshape(batch, 1, cells)
     counts = torch.zeros(batch, cells + most, dtype=torch.long, device=masks.device)
     counts = counts.scatter_add(1, labels, torch.ones_like(labels))
-    counts[:, 0] = 0  # label 0 is what no mask covers
+    counts[:, 0] = 0  # label 0 is the background
     # One key orders by area, then by label (larger label: earlier in raster order).
     key = counts * (cells + most) + torch.arange(cells + most, device=masks.device)
     chosen = key.topk(most, dim=1).indices  # [B, M]

@@ -1,4 +1,4 @@
-"""Cutting boxes out of source images and resizing them to the network's input, in one batched operation."""
+"""Crop boxes from source images and resize them to the network's input size, in one batched operation."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from torch import Tensor
 from torch.nn import functional
 
 _BLOCK = 16
-"""Most output pixels that are made by one product of matrices, of the few input pixels that they see."""
+"""Maximum number of output pixels that one matrix product computes from the few input pixels that they depend on."""
 
 
 def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 1.0) -> Tensor:
-    """Cut N boxes out of each image and resize them to squares (the aspect is not kept, docs/how-it-works.md, 3).
+    """Crop N boxes from each image and resize them to squares (the aspect ratio is not kept, docs/how-it-works.md, 3).
 
-    Each output pixel is the mean of n×n bilinear samples spread evenly over its share of the box, with n large enough
-    that no source pixel is skipped however much a box shrinks: antialiasing that needs no decision an image. A box
-    that is the whole image, on an image n times the output, comes out as the exact n×n block means.
+    Each output pixel is the mean of n×n bilinear samples spread evenly over its share of the box. n is large enough
+    that no source pixel is skipped, however much a box shrinks, so antialiasing needs no decision per image. If the box
+    is the whole image and the image is n times the size of the output, the result is the exact n×n block means.
 
     Args:
         images: source images, ``(B, 3, P, P')``, floating point.
         boxes: ``(B, N, 4)`` xyxy in pixels of the images, x1/y1 exclusive.
         size: side of the output in pixels.
-        reach: largest share of the image's side that a box can span; a smaller one saves samples.
+        reach: largest share of the image's side that a box can span; a smaller value saves samples.
 
     Returns:
-        ``(B * N, 3, size, size)`` in channels-last memory, images' dtype, box n of image b at row ``b * N + n``. No
-        gradient to the boxes.
+        ``(B * N, 3, size, size)`` in channels-last memory format and the images' dtype; box n of image b is at row
+        ``b * N + n``. No gradient flows to the boxes.
     """
     samples = max(1, math.ceil(max(images.shape[2:]) * reach / size - 1e-6))
     exact = torch.promote_types(images.dtype, torch.float32)
@@ -41,7 +41,7 @@ def crop_and_resize(images: Tensor, boxes: Tensor, size: int, *, reach: float = 
 def resize_whole(images: Tensor, size: int) -> Tensor:
     """Resize whole images ``(B, 3, P, P')`` to ``(B, 3, size, size)`` as `crop_and_resize` would.
 
-    In a graph, where n×n pixels go to each of the output, their means are taken directly, without sampling.
+    In a graph, if each output pixel covers exactly n×n source pixels, their mean is taken directly, without sampling.
     """
     height, width = images.shape[2:]
     if torch.compiler.is_compiling() and height == width and height % size == 0:
@@ -52,16 +52,16 @@ def resize_whole(images: Tensor, size: int) -> Tensor:
 def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
     """Sample each image at the crossings of columns and rows that need not be evenly spaced.
 
-    Between two columns or rows as many samples are averaged as an even sampling needs to skip no source pixel.
+    Between two columns or rows, as many samples are averaged as even sampling would need to skip no source pixel.
 
     Args:
         images: ``(B, 3, P, P')``, floating point.
-        x: of the columns, ``(B, size)``, shares of the width, rising.
-        y: of the rows, ``(B, size)``, shares of the height, rising.
+        x: positions of the columns, ``(B, size)``, as shares of the width, increasing.
+        y: positions of the rows, ``(B, size)``, as shares of the height, increasing.
         size: side of the output in pixels.
 
     Returns:
-        ``(B, 3, size, size)``, images' dtype.
+        ``(B, 3, size, size)``, in the images' dtype.
     """
     samples = max(1, math.ceil(max(images.shape[2:]) / size - 1e-6))
     height, width = images.shape[2:]
@@ -70,7 +70,7 @@ def sample_grid(images: Tensor, x: Tensor, y: Tensor, size: int) -> Tensor:
 
 
 def _between(positions: Tensor, samples: int) -> Tensor:
-    """Return `samples` positions ``(B, size · samples)`` around each of ``(B, size)``, half way to its neighbours."""
+    """Return `samples` positions around each of ``(B, size)``, half way to its neighbours: ``(B, size · samples)``."""
     middles = (positions[:, 1:] + positions[:, :-1]) / 2
     first, last = 2 * positions[:, :1] - middles[:, :1], 2 * positions[:, -1:] - middles[:, -1:]
     edges = torch.cat([first, middles, last], dim=1)[..., None]  # [B, size + 1, 1]
@@ -85,18 +85,18 @@ def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, reach: float | 
     sampling at every crossing.
 
     Args:
-        images: ``(B, 3, P, P')``; without a copy where memory runs as `by_columns` lays it.
-        x: with pixel centres at + 0.5; beyond the edge the outermost pixel counts.
+        images: ``(B, 3, P, P')``; not copied if they have the memory layout of `by_columns`.
+        x: with pixel centres at + 0.5; beyond the edge, the outermost pixel is used.
         y: likewise.
-        samples: how many are averaged along each axis.
-        reach: the largest share of the sides that evenly spaced x and y span; None where they are not evenly spaced.
+        samples: number of samples averaged along each axis.
+        reach: the largest share of the sides that evenly spaced x and y span; None if they are not evenly spaced.
 
     Returns:
-        ``(B * N, 3, fine / samples, fine / samples)``, images' dtype; channels-last, but in graphs.
+        ``(B * N, 3, fine / samples, fine / samples)``, in the images' dtype; channels-last, except in graphs.
     """
     channels, height, width = images.shape[1:]
     size = x.shape[2] // samples
-    # What is no number would be an index from anywhere; a network that has diverged says so by its loss.
+    # NaN would become an arbitrary index; that a network has diverged shows in its loss.
     x = (x - 0.5).nan_to_num(0.0).clamp(0.0, width - 1.0)
     y = (y - 0.5).nan_to_num(0.0).clamp(0.0, height - 1.0)
     if torch.compiler.is_compiling():
@@ -108,20 +108,20 @@ def _sampled(images: Tensor, x: Tensor, y: Tensor, samples: int, reach: float | 
 
 
 def by_columns(images: Tensor) -> Tensor:
-    """Return images ``(B, 3, P, P')`` as contiguous ``(B, P', P, 3)``: the memory that crops are read from fastest."""
+    """Return images ``(B, 3, P, P')`` as contiguous ``(B, P', P, 3)``, the layout from which crops are read fastest."""
     return images.permute(0, 3, 2, 1).contiguous()
 
 
 def _taps(positions: Tensor, length: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return which rows each output is made of, and by which weights.
+    """Return the rows that each output is computed from, and their weights.
 
     Args:
-        positions: of the samples, ``(B, N, outputs · samples)``, from 0 to `length` - 1.
+        positions: positions of the samples, ``(B, N, outputs · samples)``, from 0 to `length` - 1.
         length: number of rows.
-        samples: how many are averaged into an output.
+        samples: number of samples averaged into one output.
 
     Returns:
-        long and floating point ``(B, N · outputs, 2 · samples)``.
+        Rows (long) and weights (floating point), both ``(B, N · outputs, 2 · samples)``.
     """
     left = positions.floor().clamp(max=max(length - 2.0, 0.0))
     share = (positions - left).reshape(positions.shape[0], -1, samples)
@@ -142,16 +142,16 @@ def _weighted_rows(pictures: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _sampled_by_products(images: Tensor, x: Tensor, y: Tensor, samples: int, reach: float | None) -> Tensor:
-    """Do what `_sampled` does, for graphs: ONNX has no weighted bags, but fast products of matrices.
+    """Do the same as `_sampled`, for graphs: ONNX has no weighted embedding bags, but fast matrix products.
 
-    Along y first and along x last, so that values move in whole rows: runtimes turn matrices of three-channel pixels
-    slowly.
+    Samples along y first and along x last, so that values move in whole rows: runtimes are slow to transpose matrices
+    of three-channel pixels.
 
     Args:
         images: ``(B, 3, P, P')``.
-        x: of the samples, ``(B, N, fine)``, from 0 to P' - 1.
+        x: positions of the samples, ``(B, N, fine)``, from 0 to P' - 1.
         y: likewise, from 0 to P - 1.
-        samples, reach: as of `_sampled`.
+        samples, reach: see `_sampled`.
     """
     channels, width, size = images.shape[1], images.shape[3], x.shape[2] // samples
     low = _resampled(images.transpose(1, 2).flatten(2), y, samples, reach)  # [B, N, size, 3 * P']
@@ -165,13 +165,13 @@ def _sampled_by_products(images: Tensor, x: Tensor, y: Tensor, samples: int, rea
 
 
 def _resampled(pictures: Tensor, positions: Tensor, samples: int, reach: float | None) -> Tensor:
-    """Do what `_taps` and `_weighted_rows` do, by products of small matrices with the few rows that they see.
+    """Do the same as `_taps` and `_weighted_rows`, by products of small matrices with the few rows that they need.
 
     Args:
         pictures: ``(B, P, M)``.
         positions: ``(B, N, outputs · samples)``, from 0 to P - 1.
-        samples: how many are averaged into an output.
-        reach: the largest share of P that evenly spaced positions span. Then blocks of them see but a few rows.
+        samples: number of samples averaged into one output.
+        reach: the largest share of P that evenly spaced positions span. Each block of them then needs only a few rows.
 
     Returns:
         ``(B, N, outputs, M)``.
@@ -195,14 +195,14 @@ def _resampled(pictures: Tensor, positions: Tensor, samples: int, reach: float |
 def whole_image_boxes(images: Tensor) -> Tensor:
     """Return the box ``(0, 0, P', P)`` of each image of ``(B, 3, P, P')``, float32 ``(B, 4)``."""
     height, width = images.shape[2:]
-    # Filled on the device: a tensor made from numbers would be copied there, and the host would wait.
+    # Filled on the device: a tensor created from numbers would be copied there, and the host would wait.
     boxes = torch.zeros(images.shape[0], 4, device=images.device)
     boxes[:, 2], boxes[:, 3] = width, height
     return boxes
 
 
 def compose_boxes(inner: Tensor, outer: Tensor, size: int) -> Tensor:
-    """Express boxes that lie in a crop in the pixels of the image that the crop was cut from.
+    """Convert boxes from pixels of a crop to pixels of the image that the crop was cut from.
 
     Args:
         inner: ``(B, N, 4)`` xyxy in pixels of the crop, which is ``size × size``.

@@ -1,14 +1,15 @@
-"""OAAM's heat map (docs/how-it-works.md, 2): which places of a feature map raised the score of a class.
+"""OAAM's heat map (docs/how-it-works.md, 2): which positions of a feature map raise the score of a class.
 
-The weights are Grad-CAM++'s (Chattopadhay et al. 2018, arXiv 1710.11063), summed over ReLU of the gradient as the
-source states. With g = ∂Y^c/∂A:
+The weights are those of Grad-CAM++ (Chattopadhay et al. 2018, arXiv 1710.11063), summed over the ReLU of the gradient
+as the paper states. With g = ∂Y^c/∂A:
 
     α_ij^k = g² / (2 g² + Σ_ab A_ab^k · g³)        (0 where g = 0)
     w_k    = Σ_ij α_ij^k · ReLU(g_ij^k)
     L_ij   = ReLU( Σ_k w_k · A_ij^k )
 
-Where A feeds global average pooling and one linear layer V, g = V_ck/(HW) everywhere and w_k collapses to
-ReLU(V_ck) / (2 + V_ck · Ā_k): no backward pass, no hooks. Any other case goes through autograd, by the same function.
+If A feeds global average pooling and one linear layer V, g = V_ck/(HW) everywhere and w_k simplifies to
+ReLU(V_ck) / (2 + V_ck · Ā_k), which needs no backward pass and no hooks. Any other case uses autograd with the same
+formulas.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class LinearHead(nn.Linear):
     Args:
         channels: K.
         classes: C.
-        drop: dropout of the pooled features while training.
+        drop: dropout of the pooled features during training.
     """
 
     def __init__(self, channels: int, classes: int, *, drop: float = 0.0) -> None:
@@ -38,7 +39,7 @@ class LinearHead(nn.Linear):
         self.drop = drop
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features ``(B, K, H, W)`` to scores ``(B, C)``, in float32 at least, under autocast too."""
+        """Map features ``(B, K, H, W)`` to logits ``(B, C)``, in at least float32, also under autocast."""
         device = features.device.type
         if torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -46,7 +47,7 @@ class LinearHead(nn.Linear):
         return self._scores(features)
 
     def pooled(self, features: Tensor) -> Tensor:
-        """Return Ā ``(B, K)`` of features ``(B, K, H, W)``, in float32 at least, under autocast too."""
+        """Return Ā ``(B, K)`` of features ``(B, K, H, W)``, in at least float32, also under autocast."""
         return spatial_mean(features).to(self.weight.dtype)
 
     def _scores(self, features: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def start_small(network: _Network) -> _Network:
-    """Give every classifier in a network small weights and no bias, in place, and return the network."""
+    """Initialise every classifier in a network with small weights and zero bias, in place; return the network."""
     for module in network.modules():
         if isinstance(module, LinearHead):
             nn.init.trunc_normal_(module.weight, std=0.01)
@@ -66,16 +67,16 @@ def start_small(network: _Network) -> _Network:
 
 
 def object_heatmap(features: Tensor, classes: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return OAAM's heat map of one class an image.
+    """Return OAAM's heat map of one class per image.
 
     Args:
         features: A, ``(B, K, H, W)``.
         classes: class index c of each image, long ``(B,)``.
-        head: what makes scores ``(B, C)`` of the features. A `LinearHead` takes the exact closed form; anything else
+        head: maps the features to scores ``(B, C)``. For a `LinearHead` the exact closed form is used; anything else
             is differentiated.
 
     Returns:
-        L, ``(B, H, W)``, not negative, not normalised, without gradient, computed in float32 at least.
+        L, ``(B, H, W)``, non-negative, not normalised, without gradient, computed in at least float32.
     """
     if isinstance(head, LinearHead):
         return closed_form_heatmap(features, classes, head.weight)
@@ -86,7 +87,7 @@ def object_heatmap(features: Tensor, classes: Tensor, head: Callable[[Tensor], T
 
 
 def closed_form_heatmap(features: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
-    """Return the heat map where scores are ``weight · mean(features) + b``; exact, needs no gradient.
+    """Return the heat map for scores ``weight · mean(features) + b``; exact, needs no gradient.
 
     Args:
         features: A, ``(B, K, H, W)``.
@@ -94,12 +95,12 @@ def closed_form_heatmap(features: Tensor, classes: Tensor, weight: Tensor) -> Te
         weight: V, ``(C, K)``.
 
     Returns:
-        L, ``(B, H, W)``, in float32 at least, also under autocast.
+        L, ``(B, H, W)``, in at least float32, also under autocast.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features.detach())
         class_weight = weight.detach().to(features.dtype)[classes]  # V_c, (B, K)
-        # α is 0 where g = 0, and ReLU(0) = 0 in the numerator says the same.
+        # α is 0 where g = 0; ReLU(0) = 0 in the numerator has the same effect.
         channel_weights = class_weight.relu() / _away_from_zero(2 + class_weight * features.mean((2, 3)))
         return _weighted_sum(features, channel_weights)
 
@@ -114,7 +115,7 @@ def autograd_heatmap(features: Tensor, scores: Tensor, classes: Tensor, *, retai
         retain_graph: keep the graph for a later backward pass.
 
     Returns:
-        L, ``(B, H, W)``, detached, in float32 at least.
+        L, ``(B, H, W)``, detached, in at least float32.
 
     Raises:
         ModelError: the scores do not depend on the features through a graph.
@@ -129,7 +130,7 @@ def autograd_heatmap(features: Tensor, scores: Tensor, classes: Tensor, *, retai
 
 
 def class_gradient(features: Tensor, scores: Tensor, classes: Tensor, *, retain_graph: bool = True) -> Tensor:
-    """Return g = ∂Y^c/∂A of one class an image, in A's shape; arguments and errors as of `autograd_heatmap`."""
+    """Return g = ∂Y^c/∂A of one class per image, in A's shape; see `autograd_heatmap` for arguments and errors."""
     if not scores.requires_grad:
         raise ModelError(
             "the scores carry no graph, so no gradient flows back to the feature map; "
@@ -146,12 +147,12 @@ def _weighted_sum(features: Tensor, channel_weights: Tensor) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return `x`, half precision as float32."""
+    """Return `x`, converted to float32 if its precision is lower."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _away_from_zero(x: Tensor) -> Tensor:
-    """Keep a denominator's sign and its distance from zero, so that one channel cannot make a map infinite.
+    """Keep a denominator away from zero without changing its sign, so that one channel cannot make a map infinite.
 
     Negative activations (GELU, SiLU networks) can bring 2 + V·Ā to zero, where the definition has a pole.
     """

@@ -1,8 +1,8 @@
-"""Convolutions that apply the fixed normalisation behind them by their own weights, while both are trained.
+"""Convolutions that apply the fixed normalisation after them through their own weights, while both are trained.
 
-With fixed statistics a normalisation is a scale and a shift a channel. Weights that are scaled before they are used
-give the same maps and the same gradients as maps that are scaled afterwards, and save two passes over every map: on a
-CPU a tenth of a training step's time (docs/speed.md).
+With fixed statistics, a normalisation is one scale and one shift per channel. Scaling the weights before the
+convolution gives the same maps and the same gradients as scaling the maps afterwards, and saves two passes over every
+map: on a CPU, a tenth of the time of a training step (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tlaam.models.norm_pairs import TOLERANCE, maps_of, noise_for, norm_pairs
 
 
 class JoinedConv2d(nn.Conv2d):
-    """A convolution that normalises its output too; the normalisation behind it only drops and activates.
+    """A convolution that also normalises its output; the normalisation after it only applies dropout and activation.
 
     Its parameters and those of the normalisation keep their places and names.
     """
 
-    _norm: tuple[FixedNorm2d]  # in a tuple, so that it is not this module's child as well
+    _norm: tuple[FixedNorm2d]  # in a tuple, so that it is not registered as this module's child too
     _same: bool
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,17 +37,17 @@ class JoinedConv2d(nn.Conv2d):
 
 
 def join_norms(network: nn.Module, image_size: int = 64) -> int:
-    """Let the convolutions of a timm network do the work of the fixed normalisations behind them, in place.
+    """Make the convolutions of a timm network apply the fixed normalisations after them, in place.
 
-    Which belongs to which is seen on a run of noise, and whether the network still answers as before is tried: if not,
-    it is left as it was.
+    Running the network on noise shows which normalisation belongs to which convolution. If the network's output then
+    changes, it is left as it was.
 
     Args:
-        network: in any mode, which it keeps.
-        image_size: side of the images to try it on; any that the network takes.
+        network: in any mode, which is kept.
+        image_size: side of the test image; any size that the network accepts.
 
     Returns:
-        How many were joined; 0 for a network whose statistics are not fixed.
+        The number of normalisations joined; 0 for a network whose statistics are not fixed.
     """
     if not any(isinstance(module, FixedNorm2d) for module in network.modules()):
         return 0

@@ -1,4 +1,4 @@
-"""The joint classifier: one linear layer on the pooled features of all branches together (docs/how-it-works.md, 6)."""
+"""The joint classifier: a linear layer on the pooled features of all branches together (docs/how-it-works.md, 6)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 
 class JointHead(nn.Linear):
-    """W, ``(C, V·K)``, on the branches' pooled features one behind the other: Y = W [Ā_raw; Ā_object; Ā_parts] + b.
+    """W, ``(C, V·K)``, on the branches' concatenated pooled features: Y = W [Ā_raw; Ā_object; Ā_parts] + b.
 
-    It is linear, so that each branch's share of a score can be read off. It starts with small weights and no bias.
+    It is linear, so that each branch's share of a score can be read off. It starts with small weights and zero bias.
 
     Args:
         channels: K.
-        views: V, the branches: the raw image, the object where there is an object level, the parts' mean likewise.
+        views: V, the number of branches: the raw image, the object if there is an object level, and the parts' mean if
+            there is a part level.
         classes: C.
     """
 
@@ -25,12 +26,12 @@ class JointHead(nn.Linear):
 
     @torch.no_grad()
     def cool(self, temperature: float) -> None:
-        """Divide all scores by a temperature, which changes no answer, only how sure it is."""
+        """Divide all logits by a temperature, which changes the confidence but not the predicted class."""
         self.weight.div_(temperature)
         self.bias.div_(temperature)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Map pooled features ``(B, V, K)`` to scores ``(B, C)``, in float32 at least, under autocast too."""
+        """Map pooled features ``(B, V, K)`` to logits ``(B, C)``, in at least float32, also under autocast."""
         together = pooled.flatten(1)
         device = together.device.type
         if torch.is_autocast_enabled(device):

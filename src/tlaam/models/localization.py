@@ -2,8 +2,8 @@
 
 See docs/how-it-works.md, 2.
 
-No step loops over images, copies to the host or depends on data in its control flow, so the whole of it can be
-captured in a graph and exported.
+No step loops over images, copies to the host or has control flow that depends on data, so all of it can be captured in
+a graph and exported.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ def upsample_heatmap(heatmaps: Tensor, factor: int) -> Tensor:
 
 
 def heatmap_mask(heatmaps: Tensor, threshold: float | Tensor = 1.0, rule: ThresholdRule = "mean") -> Tensor:
-    """Mask the cells above a threshold that each map sets for itself.
+    """Mask the cells above a threshold that may depend on each map's mean or maximum.
 
     Args:
-        heatmaps: ``(B, H, W)``, not negative. Values that are not finite count as 0.
+        heatmaps: ``(B, H, W)``, non-negative. Values that are not finite count as 0.
         threshold: multiple of the map's mean (``mean``; 1 is AOLM's rule), fraction of its maximum (``max``), or the
             same value for all maps (``value``; for maps that are probabilities).
         rule: what `threshold` multiplies.
 
     Returns:
-        bool ``(B, H, W)``. A flat map gives all cells or none (its mean may be rounded); either way the whole image.
+        bool ``(B, H, W)``. A flat map gives all cells or none (its mean may be rounded); either way its box is the
+        whole image.
     """
     heatmaps = torch.where(heatmaps.isfinite(), heatmaps, torch.zeros_like(heatmaps))
     if rule == "value":
@@ -48,11 +49,11 @@ def heatmap_mask(heatmaps: Tensor, threshold: float | Tensor = 1.0, rule: Thresh
 def label_components(masks: Tensor) -> Tensor:
     """Label the 8-connected components of each mask.
 
-    Cells within a block of 2×2 touch each other, so blocks are what is joined. At first each block is a tree; in each
-    round every tree hooks onto the largest of the trees that touch it (after Borůvka 1926), and pointer jumping
-    (Shiloach and Vishkin 1982) flattens what has grown. Two trees that chose each other are the only circle that can
-    arise: in a longer one the tree that the largest chose touches the largest too, and would have chosen it. So every
-    tree that touches another is joined to one in each round, their number halves, and the rounds are known beforehand.
+    Cells within a 2×2 block touch each other, so the algorithm joins blocks. At first each block is a tree. In each
+    round, every tree hooks onto the largest of the trees that touch it (after Borůvka 1926), and pointer jumping
+    (Shiloach and Vishkin 1982) flattens the result. Two trees that chose each other are the only possible cycle: in a
+    longer one, the tree that the largest chose also touches the largest, and would have chosen it. So every tree that
+    touches another is joined to one in each round, their number halves, and the number of rounds is known in advance.
 
     Args:
         masks: bool ``(B, H, W)``.
@@ -83,8 +84,8 @@ def _block_edges(masks: Tensor, rows: int, columns: int) -> Tensor:
 
     Args:
         masks: bool ``(B, H, W)``.
-        rows: of blocks.
-        columns: of blocks.
+        rows: number of rows of blocks.
+        columns: number of columns of blocks.
     """
     _, height, width = masks.shape
     cells = functional.pad(masks, (2, 2 * columns - width + 2, 2, 2 * rows - height + 2))  # a rim of empty blocks
@@ -96,7 +97,7 @@ def _block_edges(masks: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _around(grid: Tensor) -> Tensor:
-    """Return the 3×3 surroundings of a grid ``(B, rows + 2, columns + 2)``'s inner cells, in raster order.
+    """Return the 3×3 neighbourhoods of the inner cells of a grid ``(B, rows + 2, columns + 2)``, in raster order.
 
     Returns:
         ``(B, rows, columns, 9)``.
@@ -105,20 +106,20 @@ def _around(grid: Tensor) -> Tensor:
 
 
 def _join(roots: Tensor, own: Tensor, edges: Tensor, chain: int) -> Tensor:
-    """Hook every tree onto the largest that touches it and flatten the result, at most `chain` trees in a row.
+    """Hook every tree onto the largest that touches it and flatten the result, chains of at most `chain` trees.
 
     Args:
-        roots: of each block, ``(B, blocks)``.
+        roots: root of each block, ``(B, blocks)``.
         own: the blocks' numbers, in the same shape.
         edges: see `_block_edges`.
-        chain: most trees that there can be.
+        chain: maximum possible number of trees.
     """
     grid = roots.reshape(-1, *edges.shape[1:3])
     near = _around(functional.pad(grid, (1, 1, 1, 1), value=-1))
     touching = torch.where(edges & (near != grid[..., None]), near, -1).amax(3).flatten(1)
     hook = torch.full_like(roots, -1).scatter_reduce(1, roots, touching, reduce="amax")
     back = hook.gather(1, hook.clamp(min=0))
-    stays = (hook < 0) | ((back == own) & (own > hook))  # of two that chose each other the larger stays a root
+    stays = (hook < 0) | ((back == own) & (own > hook))  # of two that chose each other, the larger stays a root
     parent = torch.where(stays, own, hook)
     for _ in range(math.ceil(math.log2(max(chain, 2)))):
         parent = parent.gather(1, parent)
@@ -126,20 +127,20 @@ def _join(roots: Tensor, own: Tensor, edges: Tensor, chain: int) -> Tensor:
 
 
 def largest_component(masks: Tensor) -> Tensor:
-    """Keep each mask's largest 8-connected component; of equally large ones the first in raster order.
+    """Keep each mask's largest 8-connected component; of equally large ones, the first in raster order.
 
     Args:
         masks: bool ``(B, H, W)``.
 
     Returns:
-        bool ``(B, H, W)``; all False where the mask is empty.
+        bool ``(B, H, W)``; all False if the mask is empty.
     """
     batch, height, width = masks.shape
     cells = height * width
     labels = label_components(masks).reshape(batch, cells)
     areas = torch.zeros(batch, cells + 1, dtype=torch.long, device=masks.device)
     areas = areas.scatter_add(1, labels, torch.ones_like(labels))
-    areas[:, 0] = 0  # label 0 is what no mask covers
+    areas[:, 0] = 0  # label 0 is the background
     # One key orders by area, then by label (larger label: earlier in raster order).
     key = areas * (cells + 1) + torch.arange(cells + 1, device=masks.device)
     largest = key.argmax(1, keepdim=True)
@@ -154,7 +155,7 @@ def mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
         size: ``(height, width)`` in pixels of the image that the mask covers.
 
     Returns:
-        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image where the mask is empty.
+        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image if the mask is empty.
     """
     _, height, width = masks.shape
     x0, x1 = _extent(masks.any(1))
@@ -162,13 +163,13 @@ def mask_boxes(masks: Tensor, size: tuple[int, int]) -> Tensor:
     x, y = size[1] / width, size[0] / height
     found = masks.any(2).any(1)  # an empty mask has no extent; its box is the whole image
     x1, y1 = x1.where(found, width) * x, y1.where(found, height) * y
-    # Rounded, the last cell may end a hair beyond the image.
+    # Because of rounding, the last cell may end slightly beyond the image.
     boxes = [x0.where(found, 0) * x, y0.where(found, 0) * y, x1.clamp(max=size[1]), y1.clamp(max=size[0])]
     return torch.stack(boxes, dim=1)
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """Return first and one past last index that is True along dim 1, float32 ``(B,)`` each."""
+    """Return the first True index along dim 1 and the last one plus 1, float32 ``(B,)`` each."""
     length = occupied.shape[1]
     index = torch.arange(length, device=occupied.device, dtype=torch.float32)
     first = torch.where(occupied, index, float(length)).amin(1)
@@ -194,14 +195,14 @@ def heatmap_boxes(
         upsample: factor of bilinear upsampling before the threshold.
 
     Returns:
-        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image where nothing exceeds the threshold.
+        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image if nothing exceeds the threshold.
     """
     masks = heatmap_mask(upsample_heatmap(heatmaps, upsample), threshold, rule)
     return mask_boxes(largest_component(masks), size)
 
 
 def widen_boxes(boxes: Tensor, margin: float, size: tuple[int, int]) -> Tensor:
-    """Add `margin` of its side on each side of boxes ``(..., 4)``, within an image of ``(height, width)``."""
+    """Widen boxes ``(..., 4)`` on each side by `margin` times that side, within an image of ``(height, width)``."""
     if margin == 0:
         return boxes
     x0, y0, x1, y1 = boxes.unbind(-1)

@@ -1,4 +1,4 @@
-"""TL-AAM as the paper's figure 3 draws it: raw image → OAAM → object image → MPALM → parts, one network for all."""
+"""TL-AAM as in the paper's figure 3: raw image → OAAM → object image → MPALM → parts, with one network for all."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tlaam.models.output import TLAAMOutput, fuse
 from tlaam.models.parts.base import PartProposer
 
 RAW, OBJECT, PARTS = range(3)
-"""The views of an image, each with its own statistics of batch normalisation (`tlaam.models.norm`)."""
+"""The views of an image, each with its own batch normalisation statistics (`tlaam.models.norm`)."""
 
 
 class TLAAM(Architecture):
-    """The two-level attention activation model. One backbone and one classifier serve every branch.
+    """The two-level attention activation model. All branches share one backbone and one classifier.
 
     Args:
-        backbone: makes feature maps; channel attention (LCAM) sits inside it.
+        backbone: computes feature maps; contains the channel attention (LCAM).
         classifier: global average pooling and the shared linear layer.
         localizer: the object level (OAAM, or another localiser), or None for no object branch.
         parts: the part level (MPALM, or another part proposer), or None for no part branch; without an object level,
-            parts are cut from the raw image.
-        image_size: side S of the object image as the network sees it.
-        raw_size: side of the raw image as the network sees it, in which the object is found; by default S.
-        part_size: side of the part images as the network sees them.
-        box_margin: share of its side by which the object's box is widened on each side, within the image, for the crop.
-        joint: gives the fused answer from the pooled features of all branches; None is the mean of the branches'
-            probabilities.
+            parts are cropped from the raw image.
+        image_size: side S of the object image at the network's input.
+        raw_size: side of the raw image at the network's input, in which the object is located; by default S.
+        part_size: side of the part images at the network's input.
+        box_margin: share of its side by which the object's box is widened on each side for the crop, within the image.
+        joint: computes the fused prediction from the pooled features of all branches; with None, it is the mean of the
+            branches' probabilities.
     """
 
     def __init__(
@@ -65,32 +65,32 @@ class TLAAM(Architecture):
 
     @property
     def draws_maps(self) -> bool:
-        """Whether it finds the object; a fixed box's map is its picture, and says nothing about the image."""
+        """Whether it locates the object; a fixed box's map only shows the box, and says nothing about the image."""
         return self.localizer is not None and not isinstance(self.localizer, FixedBox)
 
     @property
     def takes_boxes(self) -> bool:
-        """Whether `forward` can be told where the object is."""
+        """Whether `forward` accepts object boxes."""
         return self.localizer is not None
 
     @property
     def finds_several(self) -> bool:
-        """Whether `find` can be called: the localiser's map says how sure it is of each of several objects."""
+        """Whether `find` can be called: the localiser's map gives a confidence for each of several objects."""
         return isinstance(self.localizer, Foreground)
 
     def find(self, images: Tensor, threshold: float, most: int) -> Components:
-        """Return the largest components of the foreground in source images; of the branches, only the raw one runs.
+        """Return the largest components of the foreground in source images; only the raw branch runs.
 
         Args:
-            images: as of `forward`.
+            images: see `forward`.
             threshold: probability above which a cell is foreground.
-            most: how many components.
+            most: number of components.
 
         Returns:
-            The components, boxes in pixels of `images`.
+            The components, with boxes in pixels of `images`.
 
         Raises:
-            ModelError: the localiser's map is none of probabilities (`finds_several`).
+            ModelError: the localiser's map does not hold probabilities (see `finds_several`).
         """
         if not isinstance(self.localizer, Foreground):
             raise ModelError("this localiser does not say how sure it is of each of several objects.")
@@ -111,19 +111,19 @@ class TLAAM(Architecture):
         Args:
             images: source images I, RGB, ``(B, 3, P, P')``; uint8, or floating point in [0, 1]. Every crop is cut
                 from them, so P above S keeps detail.
-            labels: long ``(B,)``: the class that OAAM explains *while training*; in evaluation mode they are ignored
+            labels: long ``(B,)``: the class that OAAM explains *during training*; in evaluation mode they are ignored
                 and the highest-scoring class is explained.
             raw_only: run the raw branch only, as in the first epochs of training.
-            boxes: where the objects are, ``(B, 4)`` xyxy in pixels of `images`; the localiser decides where a box has
-                no width. By default it decides everywhere.
+            boxes: object boxes, ``(B, 4)`` xyxy in pixels of `images`. The localiser is used for images whose box has
+                no width, and by default for all images.
 
         Returns:
-            The record of scores, heat maps and boxes; boxes in pixels of `images`.
+            Logits, heat maps and boxes; boxes are in pixels of `images`.
         """
         source = self.normalise(images)
-        crop = whole_image_boxes(source)  # what the present level looks at, (B, 4) in pixels of the source
+        crop = whole_image_boxes(source)  # the region that the current level sees, (B, 4) in pixels of the source
         x = resize_whole(source, self.raw_size)
-        seen = self.raw_size  # side in pixels of what `features` were made of
+        seen = self.raw_size  # side in pixels of the input of `features`
         object_logits, object_boxes, found = None, None, None
         if self.localizer is None or (raw_only and not self.localizer.learns):
             features = self.backbone(x)
@@ -178,20 +178,20 @@ class TLAAM(Architecture):
         )
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the classifiers' and channel attention's parameters."""
+        """Yield the parameters of the classifiers and of channel attention."""
         yield from super().head_parameters()
         if self.joint is not None:
             yield from self.joint.parameters()
 
     def localizer_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters of a localiser that learns."""
+        """Yield the parameters of a trainable localiser."""
         if self.localizer is not None:
             yield from self.localizer.parameters()
 
     def _localize(
         self, localizer: Localizer, x: Tensor, labels: Tensor | None, view: int = RAW
     ) -> tuple[Tensor, Tensor, Localization]:
-        """Return scores ``(B, C)`` and A of network inputs ``(B, 3, S, S)``, and where the object is in them."""
+        """Return logits ``(B, C)``, features A and the object's location for network inputs ``(B, 3, S, S)``."""
         layer_maps: Tensor | None = None
         pyramid: tuple[Tensor, ...] = ()
         if localizer.layer is not None:
@@ -210,17 +210,17 @@ class TLAAM(Architecture):
             logits = self.classifier(features)
         classes = labels if labels is not None and self.training else logits.argmax(1)
         found = localizer(Evidence(features, logits, classes, self.classifier, layer_maps, pyramid), self.raw_size)
-        # An earlier layer is explained with gradients on, which the caller may have switched off.
+        # Explaining an earlier layer enables gradients, which the caller may have switched off.
         if not torch.is_grad_enabled():
             logits, features = logits.detach(), features.detach()
         return logits, features, found
 
     @torch.no_grad()
     def _zoom(self, localizer: Localizer, source: Tensor, crop: Tensor, labels: Tensor | None) -> Tensor:
-        """Find the object anew within a crop ``(B, 4)``; both in pixels of the source, from which all is cut."""
+        """Locate the object again within a crop ``(B, 4)``; crop and result are in pixels of the source image."""
         x = crop_and_resize(source, crop[:, None], self.raw_size)
         was_training = localizer.training
-        localizer.eval()  # what a localiser that learns normalises by is of raw images
+        localizer.eval()  # a trainable localiser's normalisation statistics are those of raw images
         try:
             *_, found = self._localize(localizer, x, labels, view=OBJECT)
         finally:
@@ -228,5 +228,5 @@ class TLAAM(Architecture):
         return compose_boxes(found.boxes[:, None], crop, self.raw_size)[:, 0]
 
     def _crop_of(self, boxes: Tensor, source: Tensor) -> Tensor:
-        """Return what is cut out for objects ``(B, 4)``: a margin around them."""
+        """Return the crops for object boxes ``(B, 4)``: the boxes with a margin around them."""
         return widen_boxes(boxes, self.box_margin, (source.shape[2], source.shape[3]))

@@ -1,9 +1,9 @@
 """Batch normalisation for a network that sees three views of an image: whole images, objects and parts.
 
-They pass through one network one after the other. While training, each batch is normalised by its own statistics;
-afterwards all are normalised by running ones, and were these shared, by a mixture of the three that no branch was
-trained with. So each view can have its own (`split_statistics`), or all keep the pretrained ones, in training too
-(`fix_statistics`). The learnt scale and shift stay shared, so it is still one network.
+The views pass through one network one after the other. During training, each batch is normalised by its own statistics;
+afterwards, all are normalised by running statistics. Shared running statistics would be a mixture of the three views
+that no branch was trained with. So each view can have its own (`split_statistics`), or all views keep the pretrained
+ones, also during training (`fix_statistics`). The learnt scale and shift stay shared, so it is still one network.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.nn import functional
 
 
 class HasViews(nn.Module):
-    """Base of modules that treat views differently.
+    """Base class of modules that treat views differently.
 
     Attributes:
-        view: which view the next pass is of (`select_view`).
+        view: the view that the next forward pass belongs to (see `select_view`).
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class HasViews(nn.Module):
 
 
 class ViewNorm2d(HasViews):
-    """Stands in for a batch normalisation, and for the dropout and activation that timm joins to it.
+    """Batch normalisation with running statistics per view, including the dropout and activation that timm adds to it.
 
     Args:
-        norm: the module replaced; its parameters are taken over, its running statistics start every view.
-        views: V.
+        norm: the module to replace; its parameters are reused, and its running statistics initialise every view.
+        views: V, the number of views.
     """
 
     means: Tensor
@@ -49,8 +49,11 @@ class ViewNorm2d(HasViews):
         self.act: nn.Module = getattr(norm, "act", nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(B, C, H, W)`` by the statistics of the present view, and update them while training."""
-        # Rows are views of the buffers, so that running statistics are updated in place.
+        """Normalise ``(B, C, H, W)`` by the current view's running statistics.
+
+        During training, the batch's own statistics are used, and the running ones are updated.
+        """
+        # Rows are tensor views of the buffers, so that running statistics are updated in place.
         mean, variance = self.means[self.view], self.variances[self.view]
         x = functional.batch_norm(
             x, mean, variance, self.weight, self.bias, self.training, self.momentum or 0.0, self.eps
@@ -60,10 +63,10 @@ class ViewNorm2d(HasViews):
 
 
 class FixedNorm2d(ViewNorm2d):
-    """As `ViewNorm2d`, with one set of statistics that never changes.
+    """Like `ViewNorm2d`, but with one set of statistics that never changes.
 
     Attributes:
-        joined: the convolution before it applies scale and shift (`tlaam.models.joined_norm`).
+        joined: whether the preceding convolution applies scale and shift (`tlaam.models.joined_norm`).
     """
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -71,14 +74,14 @@ class FixedNorm2d(ViewNorm2d):
         self.joined = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(B, C, H, W)`` by the statistics it was made with, while training too."""
+        """Normalise ``(B, C, H, W)`` by the initial statistics, also during training."""
         if not self.joined:
             x = functional.batch_norm(x, self.means[0], self.variances[0], self.weight, self.bias, False, 0.0, self.eps)
         result: Tensor = self.act(self.drop(x))
         return result
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Return what a channel is multiplied by and what is added then, ``(C,)`` each."""
+        """Return the factor and then the offset that are applied to each channel, ``(C,)`` each."""
         scale = (self.variances[0] + self.eps).rsqrt()
         if self.weight is not None:
             scale = scale * self.weight
@@ -90,23 +93,23 @@ def split_statistics(network: nn.Module, views: int) -> int:
     """Replace every 2-D batch normalisation of a timm network, in place, by one with statistics for each view.
 
     Args:
-        network: after its pretrained weights were loaded.
-        views: V.
+        network: a network whose pretrained weights are already loaded.
+        views: V, the number of views.
 
     Returns:
-        How many were replaced; 0 for a network that normalises otherwise (ViT, Swin, ConvNeXt).
+        The number of modules replaced; 0 for a network with another normalisation (ViT, Swin, ConvNeXt).
     """
     return _replace(network, lambda norm: ViewNorm2d(norm, views))
 
 
 def fix_statistics(network: nn.Module) -> int:
-    """Replace every 2-D batch normalisation of a timm network, in place, by one that keeps its present statistics.
+    """Replace every 2-D batch normalisation of a timm network, in place, by one that keeps its current statistics.
 
     Args:
-        network: after its pretrained weights were loaded; random ones cannot be trained so.
+        network: a network whose pretrained weights are already loaded; random weights cannot be trained this way.
 
     Returns:
-        How many were replaced; 0 for a network that normalises otherwise.
+        The number of modules replaced; 0 for a network with another normalisation.
     """
     return _replace(network, FixedNorm2d)
 
@@ -122,7 +125,7 @@ def _replace(network: nn.Module, successor: Callable[[nn.BatchNorm2d], ViewNorm2
 
 
 def select_view(network: nn.Module, view: int) -> None:
-    """Let the next passes use one view's statistics."""
+    """Make the following forward passes use one view's statistics."""
     for module in network.modules():
         if isinstance(module, HasViews):
             module.view = view
@@ -130,7 +133,7 @@ def select_view(network: nn.Module, view: int) -> None:
 
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Let training passes leave running statistics as they are: for one that only repeats another."""
+    """Keep running statistics unchanged in training passes; for a pass that only repeats another."""
     norms = [module for module in network.modules() if isinstance(module, (ViewNorm2d, nn.BatchNorm2d))]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

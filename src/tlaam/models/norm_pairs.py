@@ -1,4 +1,4 @@
-"""Which convolution a normalisation stands behind, seen on an image that passes; and whether a change kept the maps."""
+"""Find the convolution before each normalisation by running an image, and check that a change keeps the maps."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from tlaam.models.norm import ViewNorm2d, select_view
 
 TOLERANCE = 1e-3
-"""Largest difference of changed from unchanged maps, as a share of the largest value; rounding stays far below."""
+"""Largest allowed difference between maps, as a share of the largest value; rounding errors are far smaller."""
 
 
 def norm_pairs(network: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | ViewNorm2d]]:
-    """Return convolutions whose output goes into a normalisation, each of both called once as an image passes.
+    """Return pairs of a convolution and the normalisation of its output, each called once in a forward pass.
 
     Args:
-        network: of timm.
+        network: a timm network.
         x: the image, ``(1, 3, S, S)``.
     """
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by identity of the output, which is kept so that it stays unique
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by id of the output, which is kept so that the id stays unique
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d | ViewNorm2d]] = []
     calls: dict[nn.Module, int] = {}
 
@@ -37,7 +37,7 @@ def norm_pairs(network: nn.Module, x: Tensor) -> list[tuple[nn.Conv2d, nn.BatchN
         return called
 
     kinds = [m for m in network.modules() if type(m) in (nn.Conv2d, Conv2dSame) or has_statistics(m)]
-    watched = [m for m in kinds if not m._forward_hooks]  # whoever listens to a module is to go on hearing it
+    watched = [m for m in kinds if not m._forward_hooks]  # existing hooks must go on working
     handles = [module.register_forward_hook(watch(module)) for module in watched]
     try:
         with torch.no_grad():
@@ -54,14 +54,14 @@ def has_statistics(module: nn.Module) -> bool:
 
 
 def noise_for(network: nn.Module, image_size: int) -> Tensor:
-    """Return an image to try a network on, ``(1, 3, S, S)``, the same each time."""
+    """Return a noise image to test a network with, ``(1, 3, S, S)``, the same each time."""
     noise = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     values = itertools.chain(network.parameters(), network.buffers())
     return noise.to(next(value for value in values if value.is_floating_point()))
 
 
 def maps_of(network: nn.Module, x: Tensor, view: int = 0) -> Tensor:
-    """Return a timm network's last maps of an image, in float32, as one view sees it."""
+    """Return a timm network's last feature maps of an image, in float32, with the statistics of one view."""
     select_view(network, view)
     with torch.no_grad():
         maps: Tensor = network.forward_features(x)  # type: ignore[operator]

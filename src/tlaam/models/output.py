@@ -1,4 +1,4 @@
-"""What the network answers: one typed record."""
+"""The output of a network as one typed record."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from torch import Tensor
 
 
 class TLAAMOutput(NamedTuple):
-    """Scores, maps and boxes of a batch of B images with C classes.
+    """Logits, maps and boxes of a batch of B images with C classes.
 
-    A branch that is switched off, or not run, is `None`. Boxes are ``(x0, y0, x1, y1)`` in pixels of the images given
-    to `forward`, x1 and y1 exclusive; they carry no gradient.
+    The fields of a branch that is switched off or not run are `None`. Boxes are ``(x0, y0, x1, y1)`` in pixels of the
+    images given to `forward`, x1 and y1 exclusive; they carry no gradient.
 
     Attributes:
         probabilities: fused class probabilities, ``(B, C)``: the joint classifier's, or the mean of the branches'.
-        raw_logits: scores of the raw image, ``(B, C)``.
-        object_logits: scores of the object image, ``(B, C)``.
-        part_logits: scores of N part images, ``(B, N, C)``.
-        heatmaps: what the object's box was read from, on the raw image: OAAM's heat map (docs/how-it-works.md, 2), or
+        raw_logits: logits of the raw image, ``(B, C)``.
+        object_logits: logits of the object image, ``(B, C)``.
+        part_logits: logits of N part images, ``(B, N, C)``.
+        heatmaps: the heat maps of the raw image that the object boxes come from: OAAM's (docs/how-it-works.md, 2), or
             another localiser's; ``(B, h, w)``, float32, not normalised.
         object_boxes: the object's box, ``(B, 4)``.
         part_boxes: the parts' boxes, ``(B, N, 4)``.
-        foreground_logits: of a localiser that learns, for its loss, ``(B, h, w)``; None of any other.
-        own_loss: while training, what a network wants minimised beside the branches' cross-entropies, a scalar.
-        embeddings: pooled features of the object image, or of the raw image where there is no object branch,
-            ``(B, E)``, not normalised: images that look alike to the network lie in nearly the same direction. None
-            while training, and where only the raw branch runs.
-        joint_logits: scores of the joint classifier, ``(B, C)``; None of a network that has none.
+        foreground_logits: logits of a trainable localiser, for its loss, ``(B, h, w)``; None for any other.
+        own_loss: during training, a scalar loss that a network minimises in addition to the branches' cross-entropies.
+        embeddings: pooled features of the object image, or of the raw image if there is no object branch,
+            ``(B, E)``, not normalised. Images that look alike to the network have nearly the same direction. None
+            during training, and if only the raw branch runs.
+        joint_logits: logits of the joint classifier, ``(B, C)``; None if the network has none.
         views: pooled features of the raw image, the object and the parts' mean, as far as the network has them,
-            ``(B, V, K)``; None while training, and where only the raw branch runs.
+            ``(B, V, K)``; None during training, and if only the raw branch runs.
     """
 
     probabilities: Tensor
@@ -47,7 +47,7 @@ class TLAAMOutput(NamedTuple):
     views: Tensor | None = None
 
     def branch_probabilities(self) -> dict[str, Tensor]:
-        """Return the probabilities ``(B, C)`` of each branch that was run and of their fusion (``fused``).
+        """Return the probabilities ``(B, C)`` of each branch that ran and of their fusion (``fused``).
 
         >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
         >>> output = tlaam.build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96))

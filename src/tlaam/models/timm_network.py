@@ -1,4 +1,4 @@
-"""timm's networks by name, and what they run between their last map and the classifier."""
+"""Create timm networks by name, and find the layers between their last feature map and the classifier."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tlaam.errors import ModelError, did_you_mean
 from tlaam.models.pooled_norm import PooledNorm
 
 INSTEAD = "choose one that does, such as resnet50, convnext_tiny or vit_small_patch16_224"
-"""What to do where a network has no map."""
+"""Advice for errors about networks without a feature map."""
 
 
 class Tail(NamedTuple):
-    """What timm runs behind the last map, with the classifier left out.
+    """The modules that timm runs after the last feature map, without the classifier.
 
     Attributes:
-        norm: name of the norm that follows pooling at once; empty where none does.
+        norm: name of the norm that immediately follows pooling; empty if there is none.
         others: names of further modules with weights (a late convolution, attention pooling).
-        pooled: timm's own features of `image`, ``(1, K')``; None where its head makes none.
-        features: the network's features of `image`, as they come.
+        pooled: timm's own features of `image`, ``(1, K')``; None if its head computes none.
+        features: the network's unprocessed features of `image`.
         image: noise, ``(1, 3, S, S)``.
     """
 
@@ -36,14 +36,14 @@ class Tail(NamedTuple):
 
 
 def create(name: str, image_size: int) -> nn.Module:
-    """Build a timm model without its classifier, able to take other sizes than its own where its family can.
+    """Build a timm model without its classifier that accepts other input sizes than its own if its family can.
 
     Raises:
         ModelError: timm has no such model, or it cannot be built for this size.
     """
     if not timm.is_model(name):
         raise ModelError(f"timm has no model '{name}'.{did_you_mean(name, timm.list_models())}")
-    # Families differ in which of these they know: ViT, Swin and EVA, Swin before timm 1.0.16, fixed-size ones, CNNs.
+    # Families accept different options: ViT; Swin and EVA; Swin before timm 1.0.16; fixed-size families; CNNs.
     attempts: tuple[dict[str, Any], ...] = (
         {"img_size": image_size, "dynamic_img_size": True, "dynamic_img_pad": True},
         {"img_size": image_size, "dynamic_img_size": True},
@@ -58,33 +58,34 @@ def create(name: str, image_size: int) -> nn.Module:
             if "unexpected keyword" not in str(error) or not options:
                 raise ModelError(f"timm cannot build '{name}' without its head: {fault(error)}.") from error
             continue
-        except (RuntimeError, AssertionError, ValueError) as error:  # an unknown tag, a size that does not divide
+        except (RuntimeError, AssertionError, ValueError) as error:  # an unknown tag, or a size that is not divisible
             raise ModelError(f"timm cannot build '{name}' for {image_size} pixel images: {fault(error)}.") from error
         return network
     raise AssertionError("the last attempt has no options that could be refused")
 
 
 def parameter_count(name: str, image_size: int) -> int:
-    """Return how many parameters a timm network has, its head left out, without taking memory for them.
+    """Return the number of parameters of a timm network without its head, without allocating memory for them.
 
     Raises:
-        ModelError: as by `create`.
+        ModelError: see `create`.
     """
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in create(name, image_size).parameters())
 
 
 def take_off_tail(network: nn.Module, name: str, image_size: int) -> Tail:
-    """Take out what stands behind the last map (heads, MobileNetV3's late convolution): weights that never train.
+    """Remove the modules after the last map (heads, MobileNetV3's late convolution), whose weights never train.
 
-    Found by running noise, since families name and order these differently.
+    They are found by running the network on noise, since families name and order them differently.
 
     Args:
-        network: of `create`; it loses the modules in place, after they were looked up by name.
-        name, image_size: of `create`.
+        network: the result of `create`. The modules are removed in place; look up by name beforehand those that are
+            still needed.
+        name, image_size: see `create`.
 
     Raises:
-        ModelError: it cannot take images of this size, or puts out no map.
+        ModelError: the network does not accept images of this size, or outputs no feature map.
     """
     if not callable(getattr(network, "forward_features", None)):
         raise ModelError(f"{name} makes features in several resolutions and has no last map; {INSTEAD}.")
@@ -96,7 +97,7 @@ def take_off_tail(network: nn.Module, name: str, image_size: int) -> Tail:
         with _called(network, deepest=True) as after:
             try:
                 pooled = network.forward_head(features, pre_logits=True)  # type: ignore[operator]
-            except Exception:  # a network of maps alone has no head, and says so in its own way
+            except Exception:  # a network without a head raises an error of its own kind
                 pooled = None
         norm = after[0] if after and PooledNorm.fits(network.get_submodule(after[0])) else ""
         tail = Tail(norm, tuple(after[bool(norm) :]), pooled, features, image)
@@ -105,16 +106,16 @@ def take_off_tail(network: nn.Module, name: str, image_size: int) -> Tail:
             if place in children or not any(True for _ in child.parameters()):
                 continue
             setattr(network, place, nn.Identity())
-            if not _runs_as_before(network, image, features):  # its weights are read without calling it
+            if not _runs_as_before(network, image, features):  # its weights are used without calling it
                 setattr(network, place, child)
     return tail
 
 
 def require_map(features: Any, name: str) -> None:
-    """Check that features are tokens ``(B, N, K)`` or a map of four axes.
+    """Check that features are tokens ``(B, N, K)`` or a map with four axes.
 
     Raises:
-        ModelError: they are several, or one vector an image.
+        ModelError: there are several sets of features, or one vector per image.
     """
     if isinstance(features, (list, tuple, dict)):
         raise ModelError(f"{name} puts out {len(features)} sets of features and no single map; {INSTEAD}.")
@@ -123,12 +124,12 @@ def require_map(features: Any, name: str) -> None:
 
 
 def fault(error: Exception) -> str:
-    """Return what another library's error says, in a line without its full stop."""
+    """Return the message of another library's error on one line, without its full stop."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def own_size(network: nn.Module) -> int | None:
-    """Return the side of the images that a network was made for by its authors."""
+    """Return the side of the images that a network was designed for."""
     shape = getattr(network, "pretrained_cfg", {}).get("input_size")
     return int(shape[-1]) if isinstance(shape, Sequence) else None
 
@@ -136,7 +137,7 @@ def own_size(network: nn.Module) -> int | None:
 def _features(network: nn.Module, name: str, image: Tensor) -> Any:
     try:
         return network.forward_features(image)  # type: ignore[operator]
-    except Exception as error:  # each family refuses a size in its own way
+    except Exception as error:  # each family rejects a size in its own way
         side, own = image.shape[-1], own_size(network)
         remedy = f"; give image_size {own}, its own" if own not in (None, side) else f"; {INSTEAD}"
         raise ModelError(f"{name} cannot take {side} pixel images: {fault(error)}{remedy}.") from error
@@ -145,7 +146,7 @@ def _features(network: nn.Module, name: str, image: Tensor) -> Any:
 def _runs_as_before(network: nn.Module, image: Tensor, features: Tensor) -> bool:
     try:
         again = network.forward_features(image)  # type: ignore[operator]
-    except Exception:  # whatever a family does with a module that is not there
+    except Exception:  # families fail in different ways if a module is missing
         return False
     return isinstance(again, Tensor) and torch.equal(again, features)
 
@@ -161,7 +162,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _called(network: nn.Module, *, deepest: bool) -> Iterator[list[str]]:
-    """List the modules that are called, in order: all, or the deepest that have weights of their own or normalise."""
+    """List the modules that are called, in order: all, or only the deepest that have own weights or normalise."""
     called: list[str] = []
 
     def note(place: str) -> Callable[..., None]:

@@ -1,14 +1,14 @@
-"""Read what others saved their weights in, without running anything of it.
+"""Read weight files of other programs without running any code from them.
 
 A checkpoint is a pickle, which can name any function and have it called. `torch.load(weights_only=True)` refuses all
-names but tensors'. Training programs put more beside the weights, though: timm's its options (`argparse.Namespace`),
-Lightning its hyper-parameters, others a best accuracy that is a NumPy scalar. The names of such records are let through
-here, but not what they name: each is read as an empty record (`_Inert`) that takes and forgets whatever it is given.
-Nothing is imported and no code but torch's reader and this file's runs, whatever a file holds. NumPy's arrays alone
-keep their numbers.
+names except those of tensors. Training programs save more than weights, though: timm saves its options
+(`argparse.Namespace`), Lightning its hyper-parameters, others the best accuracy as a NumPy scalar. This module accepts
+the names of such records but does not load what they name: each is read as an empty record (`_Inert`) that accepts and
+discards whatever it is given. Whatever a file holds, nothing is imported, and no code runs except torch's reader and
+this file. Only NumPy arrays keep their numbers.
 
-A name that is no record's, such as a function or most of the standard library (``os.system``, ``builtins.exec``), is
-refused, and said: who wrote that file is not to be trusted with the rest of it.
+A name that does not belong to a record, such as a function or most of the standard library (``os.system``,
+``builtins.exec``), is refused with an error: the rest of such a file cannot be trusted either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tlaam.errors import ModelError
 from tlaam.utils.reading import require_regular
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pth.tar", ".tar", ".ckpt", ".bin")
-"""What weight files are called; what they are is seen from their content."""
+"""Suffixes of weight files; the actual format is recognised from the content."""
 
 _RECORDS = frozenset(
     {"argparse.Namespace", "builtins.bytearray", "builtins.complex", "builtins.frozenset", "builtins.object",
@@ -45,16 +45,16 @@ _RECORDS = frozenset(
      "builtins.dict", "builtins.list", "builtins.tuple", "builtins.int", "builtins.float", "builtins.str",
      "builtins.bool"}
 )  # fmt: skip
-"""What a checkpoint may name of the standard library."""
+"""Names from the standard library that a checkpoint may contain."""
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-"""Modules by the names that pickles of protocol 2 give them."""
+"""Current names of modules that pickles of protocol 2 refer to by older names."""
 _NETWORKS = ("timm.models.", "torch.nn.modules.", "torchvision.models.", "transformers.models.")
 _LARGEST_LIST = 1 << 28
-"""Bytes of a checkpoint's list of tensors, which has a line for each."""
+"""Maximum size in bytes of a checkpoint's list of tensors, which has one entry per tensor."""
 
 
 class _Inert:
-    """Stands for a record of another program: takes whatever it is given, and keeps nothing."""
+    """Stand-in for a record of another program: accepts any arguments and keeps nothing."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return super().__new__(cls)
@@ -67,21 +67,21 @@ class _Inert:
 
 
 class _Mapping(_Inert):
-    """Stands for a dictionary of another kind; what is put in is left there."""
+    """Stand-in for another dictionary type; its items are kept."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return OrderedDict()
 
 
 class _Sequence(_Inert):
-    """Stands for a list of another kind."""
+    """Stand-in for another list type."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         return []
 
 
 class _Type(_Inert):
-    """A NumPy type of plain numbers, by its code (`f4`)."""
+    """Stand-in for a NumPy dtype of plain numbers, given by its code (`f4`)."""
 
     code, order = "", "<"
 
@@ -92,7 +92,7 @@ class _Type(_Inert):
         self.order = ">" if isinstance(state, tuple) and len(state) > 1 and state[1] == ">" else "<"
 
     def read(self, content: Any, shape: tuple[int, ...]) -> Tensor | None:
-        """Return the numbers that bytes hold; None if they are no plain numbers."""
+        """Return the numbers stored in bytes; None if they are not plain numbers."""
         if not isinstance(content, bytes) or self.code not in _CODES:
             return None
         numbers = np.frombuffer(content, self.order + self.code)
@@ -105,7 +105,7 @@ _CODES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"})
 
 
 class _Array(_Inert):
-    """A NumPy array."""
+    """Stand-in for a NumPy array."""
 
     value: Tensor | None = None
 
@@ -118,20 +118,20 @@ class _Array(_Inert):
 
 
 class _Reconstruct(_Inert):
-    """NumPy's function that makes an empty array, which the file fills afterwards."""
+    """Stand-in for NumPy's function that creates an empty array, which the file fills afterwards."""
 
     def __new__(cls, kind: Any = None, *_: Any) -> Any:
         return kind() if isinstance(kind, type) and issubclass(kind, _Array) else super().__new__(cls)
 
 
 def read_weights(path: Path) -> Any:
-    """Return what a weight file holds: dictionaries and lists of tensors, numbers and text, records left empty.
+    """Return the contents of a weight file: dictionaries and lists of tensors, numbers and text; records are empty.
 
     Args:
-        path: a safetensors file, or a checkpoint that `torch.save` wrote, of whatever ending.
+        path: a safetensors file, or a checkpoint written by `torch.save`, with any suffix.
 
     Raises:
-        ModelError: there is none, it cannot be read, or it names what is no record.
+        ModelError: the file does not exist, cannot be read, or names something that is not a record.
     """
     try:
         require_regular(path)
@@ -140,8 +140,8 @@ def read_weights(path: Path) -> Any:
         names = _named(path)
         if refused := sorted(name for name in names if _is_refused(name)):
             raise ModelError(_refusal(path, refused))
-        # torch finds a stand-in by the module and name that it says it has, after what torch reads by itself; of its
-        # own functions no others are read.
+        # torch looks up a stand-in by its declared module and name, after the names that torch reads by itself. No
+        # other functions of torch are allowed.
         stand_ins: list[Any] = [
             _stand_in(name) for name in sorted(names) if not re.match(r"torch\.(\w+\.)*[a-z_]\w*$", name)
         ]
@@ -177,7 +177,7 @@ def _is_safetensors(path: Path) -> bool:
 
 
 def _named(path: Path) -> set[str]:
-    """Return the names that a checkpoint's pickles ask for, `module.name`, without reading any of them."""
+    """Return the names that a checkpoint's pickles refer to, as `module.name`, without loading any of them."""
     names: set[str] = set()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -198,7 +198,7 @@ def _names(stream: BinaryIO, pickles: int) -> Iterator[str]:
                 if code.name in ("GLOBAL", "INST") and isinstance(argument, str):
                     module, _, name = argument.partition(" ")
                     yield f"{_RENAMED.get(module, module)}.{name}"
-        except Exception:  # no pickle, or no more of them: torch says what is wrong with it
+        except Exception:  # not a pickle, or no further one: torch reports what is wrong with it
             return
 
 
@@ -208,12 +208,12 @@ def _is_refused(name: str) -> bool:
         return False
     if root in sys.stdlib_module_names or name.startswith(_NETWORKS):
         return True
-    # Records are classes; a function is there to be called. Torch's and NumPy's own make tensors and arrays.
+    # Records are classes; a function would be called. Functions of torch and NumPy create tensors and arrays.
     return root not in ("torch", "numpy") and not last.lstrip("_")[:1].isupper()
 
 
 def _stand_in(name: str) -> type:
-    """Return a class for a name that does nothing with what it is given."""
+    """Return the stand-in class for a name; it runs nothing that the name refers to."""
     module, _, last = name.rpartition(".")
     kind: type = _Inert
     if module.partition(".")[0] == "numpy":
@@ -226,7 +226,7 @@ def _stand_in(name: str) -> type:
 
 
 def _with_arrays(loaded: Any) -> Any:
-    """Return the same with NumPy's arrays as tensors."""
+    """Return the same structure with NumPy arrays converted to tensors."""
     if isinstance(loaded, _Array):
         return loaded.value
     if isinstance(loaded, dict):

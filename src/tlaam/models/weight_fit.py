@@ -1,4 +1,4 @@
-"""Find a network's weights in what a checkpoint holds: in which of its dictionaries, behind which prefix, and which."""
+"""Find a network's weights in a checkpoint: the right dictionary, the right prefix, and the best of several sets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _AVERAGED = re.compile(r"(^|[._])(ema|swa)|(ema|swa)($|[._])|teacher|shadow|aver
 _FOLLOWING = re.compile(r"momentum|encoder_k|target", re.IGNORECASE)
 _CLASSIFIER = re.compile(r"(^|\.)(_?fc\d?|head|heads|head_dist|classif|classifier|last_linear|linear|logits)\.")
 _NORMS = ("norm", "fc_norm", "head.norm")
-"""What the last norm is called by members of one family, and by the authors of their weights."""
+"""Names of the last norm among the members of one family and in their authors' weight files."""
 _DEPTH = 5
 _CONVERTED = 12
-"""Sets of tensors, the largest, that timm's conversions are tried on."""
+"""Number of the largest sets of tensors on which timm's conversions are tried."""
 
 
 class Fitted(NamedTuple):
-    """Weights under timm's names, and a line that says where they stood and what was left."""
+    """Weights under timm's names, and a one-line description of where they were found and what was left out."""
 
     state: dict[str, Tensor]
     line: str
@@ -42,27 +42,28 @@ class _Choice(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Averaged weights come first, as in timm: they are what is evaluated; weights that only follow come last."""
+        """Averaged weights come first, as in timm: they are the ones evaluated; momentum encoders come last."""
         return 0 if _AVERAGED.search(self.where) else 2 if _FOLLOWING.search(self.where) else 1
 
 
 def fit_weights(
     loaded: Any, wanted: Mapping[str, Tensor], optional: Collection[str], make_network: Callable[[], nn.Module]
 ) -> Fitted:
-    """Choose among what a file holds the weights that fit.
+    """Choose the weights in a file that fit the network.
 
-    Where several sets do equally, as averaged weights beside the others, the averaged ones are taken. Names are brought
-    to timm's, and position embeddings to the input's size, by what timm converts its own downloads with.
+    If several sets fit equally well, such as averaged and plain weights, the averaged ones are used. Names are
+    converted to timm's, and position embeddings to the input size, by the functions that timm converts its own
+    downloads with.
 
     Args:
-        loaded: of `tlaam.models.weight_file.read_weights`.
+        loaded: the result of `tlaam.models.weight_file.read_weights`.
         wanted: the network's tensors by timm's names.
-        optional: which of them need not be there, since the network makes them by itself.
-        make_network: makes the whole network, which timm's conversion looks at.
+        optional: names of tensors that may be absent, since the network creates them itself.
+        make_network: creates the whole network, which timm's conversion inspects.
 
     Raises:
-        ModelError: there is no set of tensors, some are absent or of another shape, or not finite. The message begins
-            with a verb; the file's name stands before it.
+        ModelError: there is no set of tensors, or some tensors are absent, have another shape or are not finite. The
+            message begins with a verb, so that the file's name can be put before it.
     """
     choices = [*_choices(loaded, wanted)]
     if not choices:
@@ -89,7 +90,7 @@ def fit_weights(
 
 
 def _choices(loaded: Any, wanted: Mapping[str, Tensor]) -> Iterator[_Choice]:
-    """Yield the sets of tensors that may be meant: each dictionary, with each prefix that leads to names wanted."""
+    """Yield the candidate sets of tensors: each dictionary, with each prefix that leads to wanted names."""
     for place, tensors in _dictionaries(loaded, (), 0):
         prefixes: Counter[str] = Counter()
         for name in tensors:
@@ -106,7 +107,7 @@ def _choices(loaded: Any, wanted: Mapping[str, Tensor]) -> Iterator[_Choice]:
 
 
 def _common_wrapper(tensors: Mapping[str, Tensor]) -> str:
-    """Return what stands before every name: the wrappers of parallel training and of compilation."""
+    """Return the prefix that all names share: the wrappers of parallel training and of compilation."""
     wrapper = ""
     while True:
         firsts = {name[len(wrapper) :].partition(".")[0] for name in tensors}
@@ -134,11 +135,11 @@ def _fitting(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[
 
 
 def _converted(state: dict[str, Tensor], network: nn.Module, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict as timm's own conversion leaves it, with positions and the last norm fitted after it."""
+    """Return a state dict after timm's own conversion, then with position embeddings and the last norm fitted."""
     for convert in _conversions(network):
         try:
             result = convert(dict(state), *(() if convert.__name__ == "_filter_fn" else (network,)))
-        except Exception:  # a conversion that meets another network's names ends somehow
+        except Exception:  # a conversion can fail in any way on another network's names
             continue
         if isinstance(result, dict) and len(_fitting(result, wanted)) >= len(_fitting(state, wanted)):
             state = {name: value for name, value in result.items() if isinstance(value, Tensor)}
@@ -151,7 +152,7 @@ def _converted(state: dict[str, Tensor], network: nn.Module, wanted: Mapping[str
 
 
 def _conversions(network: nn.Module) -> Iterator[Callable[..., Any]]:
-    """Yield the functions by which timm converts downloads for a family, nearest first."""
+    """Yield timm's functions for converting the downloads of a family, nearest first."""
     for module in dict.fromkeys(kind.__module__ for kind in type(network).__mro__):
         if not module.startswith("timm.models"):
             continue
@@ -170,7 +171,7 @@ def _resampled(positions: Tensor, own: Tensor, network: nn.Module) -> Tensor:
         fitted: Tensor = resample_abs_pos_embed(
             positions, list(grid), num_prefix_tokens=own.shape[1] - grid[0] * grid[1]
         )
-    except (RuntimeError, ValueError):  # not of a square
+    except (RuntimeError, ValueError):  # not a square grid
         return positions
     return fitted
 

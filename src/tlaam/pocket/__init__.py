@@ -1,1 +1,1 @@
-"""The page in the pocket: static files that find, zoom, name and show why, without a server."""
+"""The pocket page: static files that find, zoom in on and name objects and show why, without a server."""

@@ -1,4 +1,4 @@
-"""What a page needs of a model beside its graph, since JavaScript does not read an ONNX file's metadata."""
+"""What a page needs to know of a model besides its graph, since JavaScript does not read the ONNX file's metadata."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a model, for a page.
+    """The facts of a model that a page needs.
 
     Attributes:
         values: plain values, which ``model.json`` holds with a checksum (docs/pocket.md).
         alike: embeddings of the reference index, little-endian float16 ``(N, E)``; empty without an index.
-        pictures: its thumbnails, JPEG files one behind the other; empty without.
+        pictures: thumbnails of the reference index, concatenated JPEG files; empty if there are none.
     """
 
     values: dict[str, Any]
@@ -40,12 +40,12 @@ class Facts:
 
 
 def facts_of(engine: Engine, graph: bytes, *, pictures: bool = True) -> Facts:
-    """Return what a page says of a model, and answers by.
+    """Return what a page displays of a model and needs to answer with it.
 
     Args:
-        engine: of an ONNX file.
-        graph: that file's bytes.
-        pictures: the reference index's thumbnails go with it, where it has some.
+        engine: the engine of an ONNX file.
+        graph: the bytes of that file.
+        pictures: include the thumbnails of the reference index, if it has any.
 
     Raises:
         ModelError: a thumbnail is damaged, or the file does not say where its graph takes boxes.
@@ -82,7 +82,7 @@ def _detector(engine: Engine) -> dict[str, Any] | None:
 
 
 def _answering(engine: Engine) -> dict[str, Any] | None:
-    """Return the model's own promise and what keeps it; None where nothing is promised."""
+    """Return the model's own promise and the thresholds that keep it; None if nothing is promised."""
     answering = engine.answering
     if answering is None or answering.promise is None:
         return None
@@ -97,7 +97,7 @@ def _answering(engine: Engine) -> dict[str, Any] | None:
 
 
 def _objects(engine: Engine, graph: bytes) -> dict[str, Any] | None:
-    """Return how several objects are found and named; None for a model that knows one alone.
+    """Return the settings for finding and naming several objects; None for a model that handles only one object.
 
     Raises:
         ModelError: the file does not say where its graph takes boxes.
@@ -125,7 +125,7 @@ def _objects(engine: Engine, graph: bytes) -> dict[str, Any] | None:
 
 
 def _look_alikes(index: ReferenceIndex, thumbnails: tuple[bytes, ...]) -> dict[str, Any]:
-    """Return the index's labels and where each thumbnail ends; its files' names stay where they are."""
+    """Return the index's labels and the end offset of each thumbnail; the file names of the images are left out."""
     for name, content in zip(index.names, thumbnails, strict=False):
         try:
             require_jpeg(content, MAX_THUMBNAIL_SIDE)

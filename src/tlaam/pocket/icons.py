@@ -1,4 +1,4 @@
-"""The page's icons as PNG files, which phones want for their home screens: drawn like ``icon.svg``."""
+"""The page's icons as PNG files, drawn like ``icon.svg``; phones need them for the home screen."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from io import BytesIO
 from PIL import Image, ImageDraw
 
 _TEAL, _ORANGE, _WHITE = (15, 118, 110, 255), (255, 176, 0, 255), (255, 255, 255, 255)
-_FINER = 4  # drawn so many times larger, and reduced
-_UNITS = 32  # of the drawing's side
+_FINER = 4  # supersampling factor: draw larger, then reduce
+_UNITS = 32  # side of the drawing in drawing units
 
 
 def icon(side: int, *, maskable: bool = False) -> bytes:
-    """Return a square PNG file.
+    """Return the icon as a square PNG file.
 
     Args:
-        side: pixels.
-        maskable: colour to the edges, with room for a system that cuts a circle or another shape out of it.
+        side: width and height in pixels.
+        maskable: fill the square to its edges, with a margin for systems that cut out a circle or another shape.
     """
     size = side * _FINER
     image = Image.new("RGBA", (size, size), _TEAL if maskable else (0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""Writing the page: a folder of static files that any web server can hold, and a phone can install."""
+"""Writing the page: a folder of static files that any web server can serve and a phone can install."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
 )
-"""The content security policy: this page's own address and no other."""
+"""The content security policy: only the page's own origin is allowed."""
 LIST = "files.json"
-"""Names all other files with their sizes and hashes."""
+"""Lists all other files with their sizes and hashes."""
 _LAST = ("index.html", LIST, "sw.js")
-"""Written when all that they name is there."""
+"""Written last, once all the files that they refer to exist."""
 
 _INSIDE = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
-"""A path that a page's list may name."""
+"""A path that a page's file list may contain."""
 
 _SHARED = ("card.js", "picture.js", "receiving.js", "texts.js", "style.css")
-"""Of the page that ``tlaam demo`` serves."""
+"""Files shared with the page that ``tlaam demo`` serves."""
 _OWN = (
     "answering.js", "engine.js", "exif.js", "keeping.js", "list.js", "objects.js", "offline.js", "page.css", "page.js",
     "pixels.js", "reading.js", "record.js", "tables.js", "worker.js",
@@ -43,11 +43,11 @@ _OWN = (
 
 @dataclass(frozen=True)
 class Page:
-    """What was written.
+    """The page that was written.
 
     Attributes:
-        folder: that holds it.
-        sizes: bytes of each file, by its path in the folder.
+        folder: the folder that holds it.
+        sizes: size of each file in bytes, by its path in the folder.
     """
 
     folder: Path
@@ -57,21 +57,21 @@ class Page:
 def write_page(
     engine: Engine, folder: Path, runtime: Runtime, texts: Mapping[str, str], *, title: str = "", pictures: bool = True
 ) -> Page:
-    """Write a page that answers as a model does.
+    """Write a page that gives the same answers as a model.
 
-    Files of an older page in the folder are replaced, the ones that others are found by last; a folder that holds
-    something else is left alone.
+    Files of an older page in the folder are replaced; those that refer to other files are written last. A folder that
+    holds anything else is left alone.
 
     Args:
-        engine: of an ONNX file that ``tlaam export`` wrote.
-        folder: to write; it is made where there is none.
-        runtime: that computes.
-        texts: what the page says (`tlaam.pocket.texts.page_texts`).
-        title: of the page, and its name on a phone; by default the model file's name.
-        pictures: look-alikes come with their pictures, where the model has a reference index.
+        engine: the engine of an ONNX file that ``tlaam export`` wrote.
+        folder: the folder to write; it is created if it does not exist.
+        runtime: the runtime that computes the answers.
+        texts: the texts of the page (`tlaam.pocket.texts.page_texts`).
+        title: title of the page and its name on a phone; by default the model file's name.
+        pictures: include the pictures of look-alikes, if the model has a reference index.
 
     Raises:
-        ExportError: the engine is of no ONNX file, or the folder holds something else than a page.
+        ExportError: the engine's model is not an ONNX file, or the folder holds something other than a page.
         ModelError: the file has changed, or a picture of the index is damaged.
         RunError: the disk is full.
         OSError: a file cannot be written.
@@ -114,7 +114,7 @@ def _application(said: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _manifest(said: Mapping[str, str]) -> bytes:
-    """Return the web app manifest, by which phones and desktops install the page."""
+    """Return the web app manifest, which phones and desktops use to install the page."""
     icons = [
         {"src": f"icons/icon-{side}.png", "sizes": f"{side}x{side}", "type": "image/png", "purpose": "any"}
         for side in (192, 512)
@@ -149,7 +149,7 @@ def _model(engine: Engine, graph: bytes, pictures: bool) -> dict[str, bytes]:
 
 
 def _runtime(runtime: Runtime) -> dict[str, bytes]:
-    """Return its files; the script ends in .js, since some servers do not know what .mjs is."""
+    """Return the runtime's files; the script is renamed to .js because some servers do not know .mjs."""
     return {
         "runtime/ort.js": runtime.script,
         "runtime/ort.wasm": runtime.program,
@@ -162,10 +162,10 @@ def _listed(files: Mapping[str, bytes]) -> dict[str, dict[str, int | str]]:
 
 
 def _older(folder: Path) -> set[str]:
-    """Return the files of a page that the folder holds already.
+    """Return the files of an existing page in the folder.
 
     Raises:
-        ExportError: it holds something else.
+        ExportError: the folder holds something else.
     """
     if not folder.exists():
         return set()

@@ -1,4 +1,4 @@
-"""ONNX Runtime Web, which computes answers in a browser: two files from elsewhere that are known by their hashes."""
+"""ONNX Runtime Web, which computes answers in the browser: two third-party files, verified by their hashes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tlaam.utils.text import shortened
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-"""Of the npm package, as npm states it."""
+"""Integrity hash of the npm package, as npm publishes it."""
 SCRIPT, PROGRAM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 HASHES = {
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     PROGRAM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
-"""SHA-256 of the package's files that a page needs, by their names in its folder ``dist``."""
+"""SHA-256 of the package's files that a page needs, by their names in its ``dist`` folder."""
 
 _PLACES = ("", "dist", "package/dist", f"{PACKAGE}/dist", f"node_modules/{PACKAGE}/dist")
-_MOST = 1 << 26  # bytes of a file
+_MOST = 1 << 26  # maximum file size in bytes
 _SECONDS = 600
 
 LICENSE = """\
@@ -61,11 +61,11 @@ SOFTWARE.
 
 @dataclass(frozen=True)
 class Runtime:
-    """The runtime's files, whose hashes are right.
+    """The runtime's files, with verified hashes.
 
     Attributes:
-        script: a module of JavaScript.
-        program: what it computes with, WebAssembly.
+        script: the JavaScript module.
+        program: the WebAssembly program that the script runs.
     """
 
     script: bytes = field(repr=False)
@@ -73,13 +73,13 @@ class Runtime:
 
 
 def find_runtime(folder: Path | None = None) -> Runtime:
-    """Return the runtime: from a folder, or else from the cache, where npm puts it at the first time.
+    """Return the runtime from a folder, or else from the cache, which npm fills on first use.
 
     Args:
-        folder: holds the two files, the unpacked package, or ``node_modules`` with it.
+        folder: a folder with the two files, the unpacked package, or a ``node_modules`` folder that contains it.
 
     Raises:
-        ExportError: the folder holds another version or none, there is no npm, or it cannot fetch the package; the
+        ExportError: the folder does not hold this version, npm is missing, or npm cannot fetch the package; the
             message says what to get.
         RunError: the disk is full.
     """
@@ -108,7 +108,7 @@ def _of_folder(folder: Path) -> Runtime:
 
 
 def _held(folder: Path) -> Runtime | None:
-    """Return the runtime of a folder; None where a file is missing or another."""
+    """Return the runtime in a folder; None if a file is missing or has another hash."""
     contents = []
     for name, wanted in HASHES.items():
         try:
@@ -123,10 +123,10 @@ def _held(folder: Path) -> Runtime | None:
 
 
 def _fetched() -> bytes:
-    """Return the package's archive as the npm client fetches it, whose hash is the pinned one.
+    """Return the package's archive, fetched with the npm client and verified against the pinned hash.
 
     Raises:
-        ExportError: there is no npm, it fails, or the archive is another.
+        ExportError: npm is missing or fails, or the archive has another hash.
     """
     get = (
         f"get npm's package {PACKAGE}, version {VERSION}, on a machine with npm (npm pack {PACKAGE}@{VERSION}), unpack "
@@ -164,10 +164,10 @@ def _fault_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _unpacked(archive: bytes) -> Runtime:
-    """Return the two files of the package's archive, which is known by its hash.
+    """Return the two files from the package's verified archive.
 
     Raises:
-        ExportError: a file is missing or another.
+        ExportError: a file is missing or has another hash.
     """
     with tempfile.SpooledTemporaryFile() as stream:
         stream.write(archive)

@@ -1,4 +1,4 @@
-"""What the page says: one list of texts by name, which a file of translations can replace."""
+"""The page's texts by name, which a file of translations can replace."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tlaam.utils.text import shortened
 
 _SERVERS = ("card.fault.busy", "card.fault.offline", "card.fault.too_large", "card.fault.too_many_pixels",
             "card.fault.not_an_image", "card.fault.corrupt")  # fmt: skip
-"""What only a server says."""
+"""Prefixes of texts that only a server needs."""
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
-_MOST = 1 << 20  # bytes of a file
+_MOST = 1 << 20  # maximum file size in bytes
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
 def page_texts(translation: Path | None = None) -> dict[str, str]:
-    """Return the page's texts by name: in English, or from a file, with English where it has none.
+    """Return the page's texts by name, in English or from a file; texts missing from the file stay in English.
 
     Args:
         translation: a JSON object of texts by name; ``lang`` is its language (BCP 47), ``dir`` ``ltr`` or ``rtl``.

@@ -1,1 +1,1 @@
-"""What is sent to the Hugging Face hub: folder, card, upload."""
+"""Publishing a model to the Hugging Face hub: folder, model card and upload."""

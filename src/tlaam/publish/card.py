@@ -1,4 +1,4 @@
-"""The model card: ``README.md`` of a model on the Hugging Face hub, from what was recorded and measured."""
+"""The model card: ``README.md`` of a model on the Hugging Face hub, from its records and evaluation."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _BOXES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card is written from.
+    """The facts that a card is written from.
 
     Attributes:
-        description: of the model, as its ``config.json`` holds it.
-        training: settings that it was trained with, and versions; empty where they are not recorded.
-        data: name of the data set it was trained on; None where it is not recorded.
-        report: what was measured; None where nothing could be.
+        description: the model's description, as stored in its ``config.json``.
+        training: the settings it was trained with, and versions; empty if they are not recorded.
+        data: name of the data set it was trained on; None if it is not recorded.
+        report: the evaluation; None if there is none.
         measured: a sentence on what `report` was measured on, or why there is none.
-        pictures: the example pictures' paths within the folder, and what each shows.
-        tells_strangers: whether what is published can tell images of something else.
-        repository: ``owner/name``; None where it is not known yet.
-        license: the hub's name of a licence; None leaves it to the owner.
+        pictures: paths of the example pictures within the folder, with captions.
+        tells_strangers: whether the published model can recognise out-of-distribution images.
+        repository: ``owner/name``; None if not known yet.
+        license: the hub's identifier of a licence; None leaves the choice to the owner.
     """
 
     description: Mapping[str, Any]
@@ -60,7 +60,7 @@ class Facts:
 
 
 def card(facts: Facts) -> str:
-    """Return the card: YAML front matter that the hub reads, then Markdown in which all names are escaped."""
+    """Return the card: YAML front matter for the hub, then Markdown with all names escaped."""
     parts = [_front_matter(facts), _what_it_is(facts), _how_well(facts), _pictures(facts), _use(facts)]
     parts += [_classes(facts), _preprocessing(facts), _training(facts), _licence(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -205,10 +205,10 @@ def _licence(facts: Facts) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a name in one line of valid text; bytes of a file name that are none become escapes."""
+    """Return a name on one line of valid text; bytes of a file name that do not decode become escapes."""
     return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
 
 
 def _escaped(text: str) -> str:
-    """Return a name that Markdown shows as it is, in a table too."""
+    """Return a name that Markdown shows literally, in tables as well."""
     return re.sub(r"([\\`*_{}\[\]<>|#~$!&])", r"\\\1", _plain(text))

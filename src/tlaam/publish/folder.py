@@ -1,4 +1,4 @@
-"""A run as a folder for the Hugging Face hub: weights, description, model card and a few pictures."""
+"""A run as a folder for the Hugging Face hub: weights, description, model card and a few example pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tlaam.utils.text import per_cent
 
 CARD, PICTURES = "README.md", "pictures"
 SHOWN = 4
-"""Example pictures of a card."""
+"""Default number of example pictures on a card."""
 
 _NAMED_WEIGHTS = ("auto", "none", "hub", "package")
 
@@ -52,34 +52,36 @@ def save_pretrained(
 ) -> Path:
     """Write a run's model for the Hugging Face hub, and return the folder.
 
-    It holds ``model.safetensors``, ``config.json``, the model card ``README.md`` with what is measured now, and a few
-    pictures. No path or name of this machine is in them; names of data set and classes are.
+    The folder holds ``model.safetensors``, ``config.json``, the model card ``README.md`` with a new evaluation, and a
+    few pictures. They contain no path or name of this machine, but do contain the names of the data set and its
+    classes.
 
     Args:
         model: the run folder, or any folder with a model, or its engine.
         folder: a new or empty folder.
-        data: what to measure on; by default the data that the run was trained on, from where it lay. Where these are
-            not at hand or hold no images to measure on, the card says that nothing was measured.
-        split: which of its images; by default those that the run held out for validation, then a test split.
-        pictures: how many of the images measured are shown in the card. They are published with it; 0 shows none.
-        repo_id: ``owner/name``, which the card says how to use.
-        license: the hub's name of the model's licence, such as ``apache-2.0``; by default the card states none.
-        look_alikes: publish the run's reference index as it is: small pictures, file names and embeddings of training
-            images. By default only what tells what is out of distribution goes along, which holds nothing of a single
-            image.
-        progress: called with (images done, images in all) while measuring.
+        data: the data to evaluate on; by default the data that the run was trained on, at its original location. If
+            that is unavailable or has no images to evaluate on, the card says that nothing was measured.
+        split: the images to use; by default those that the run held out for validation, else a test split.
+        pictures: number of evaluated images to show on the card. They are published with it; 0 shows none.
+        repo_id: ``owner/name``, used in the card's instructions.
+        license: the hub's identifier of the model's licence, such as ``apache-2.0``; by default the card states none.
+        look_alikes: publish the complete reference index, with thumbnails, file names and embeddings of training
+            images. By default only the part that recognises out-of-distribution images is published, which holds
+            nothing of a single image.
+        progress: called with (images done, images in all) while evaluating.
         **options: see `tlaam.inference.engine.load_engine`.
 
     Raises:
         RunError: the folder is not empty, or the disk is full.
-        ModelError: the run holds no usable model, or `repo_id` is no name.
-        DataError: data that were given cannot be read, do not fit the model or have no such split.
+        ModelError: the run holds no usable model, `repo_id` is not a valid name, or `look_alikes` is set without a
+            reference index.
+        DataError: the given data cannot be read, does not fit the model or has no such split.
     """
     target, source = Path(folder), _folder_of(model)
     repository = hub_name(repo_id).repository if repo_id is not None else None
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RunError(f"{target} is not empty; choose a new or empty folder.")
-    # A damaged model is noticed before anything is measured.
+    # Find a damaged model before evaluating anything.
     engine = model if isinstance(model, Engine) else load_engine(source, **options)
     if look_alikes and engine.index is None:
         raise ModelError(f"{source} holds no reference index to publish; write it with tlaam index.")
@@ -112,7 +114,7 @@ def save_pretrained(
             write_index(engine.index if look_alikes else engine.index.without_images(), target / FILE)
         write_json(
             target / DESCRIPTION, with_checksum(description)
-        )  # the last, so that its presence means a whole model
+        )  # written last, so that its presence means a complete model
     return target
 
 
@@ -127,7 +129,7 @@ def _folder_of(model: Engine | str | Path) -> Path:
 def _to_measure(
     engine: Engine, run: Path, data: LabelledImages | str | Path | None, split: Split | None
 ) -> tuple[LabelledImages | None, Split | None, str]:
-    """Return the images and the split to measure, or why there are none."""
+    """Return the images and the split to evaluate on, or why there are none."""
     nothing = "there were no validation or test images."
     if data is not None:
         images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
@@ -139,23 +141,23 @@ def _to_measure(
     try:
         images = with_the_runs_splits(open_dataset(recorded["source"], strict=False), trained_on(engine), run)
         return images, split or held_out_split(images), nothing
-    except DataError:  # its words name folders of this machine, which are nobody else's business
+    except DataError:  # its message names folders of this machine, which are private
         return None, None, "the images of its training were not at hand, or had changed, when this was written."
 
 
 def _write_pictures(
     target: Path, answers: PredictionCache, images: LabelledImages, report: EvaluationReport, count: int
 ) -> list[tuple[str, str]]:
-    """Write the example pictures and return their paths within the folder, with what each shows."""
+    """Write the example pictures and return their paths within the folder, with captions."""
     measured = {image.name for image in report.per_image}
     samples = in_turns([sample for sample in images.samples if sample.name in measured], count)
     shown = []
     for number, (sample, answer) in enumerate(zip(samples, answers.of(samples), strict=True), start=1):
-        if answer.error is not None:  # it was there when it was measured
+        if answer.error is not None:  # the file was still there when it was evaluated
             continue
         label, (found, probability) = images.classes[sample.label], answer.top(1)[0]
         name = f"{PICTURES}/example-{number:02d}.jpg"
-        buffer = BytesIO()  # drawn anew, so that nothing that the file says of camera or place is in it
+        buffer = BytesIO()  # drawn anew, so that none of the file's metadata (camera, place) is in it
         true_box = sample.box_in_picture(answer.size[1])
         answer.plot(label=label, true_box=true_box, height=240).save(buffer, "JPEG", quality=85)
         (target / PICTURES).mkdir(exist_ok=True)
@@ -173,13 +175,13 @@ def _measured_on(run: Path, report: EvaluationReport) -> str:
 
 
 def _recorded(run: Path) -> dict[str, Any]:
-    """Return the record of a run's data; empty where the folder has none."""
+    """Return the record of a run's data; empty if the folder has none."""
     folder = RunFolder(run)
     return folder.read_json(folder.data) if folder.data.is_file() else {}
 
 
 def _training(run: Path, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings and versions by name, without those that say something of a machine."""
+    """Return settings and versions by name, without those that reveal something about the machine."""
     folder = RunFolder(run)
     versions = description.get("versions", {})
     if folder.status.is_file():
@@ -195,7 +197,7 @@ def _training(run: Path, description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which weights given as a file are named without its folder."""
+    """Return settings in which a weights file is named without its folder."""
     pretrained = settings.get("pretrained")
     if not isinstance(pretrained, str) or pretrained in _NAMED_WEIGHTS:
         return dict(settings)

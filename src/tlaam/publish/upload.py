@@ -1,4 +1,4 @@
-"""Sending a run's model to the Hugging Face hub."""
+"""Uploading a run's model to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def push_to_hub(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> str:
-    """Write what `tlaam.publish.folder.save_pretrained` writes into a repository on the hub; return its address.
+    """Upload the files of `tlaam.publish.folder.save_pretrained` to a repository on the hub; return its address.
 
-    The repository is made where there is none. Files of these names that are there are replaced, and example pictures
-    and the reference index of an earlier push removed; the others stay. The token is found by the hub's client:
-    ``HF_TOKEN``, or what ``hf auth login`` stored.
+    The repository is created if it does not exist. Existing files of the same names are replaced, and example pictures
+    and the reference index of an earlier push are removed; other files stay. The hub's client finds the token in
+    ``HF_TOKEN`` or where ``hf auth login`` stored it.
 
     Args:
         model: the run folder, or any folder with a model, or its engine.
         repo_id: ``owner/name``.
-        data, split, pictures, license, look_alikes, progress, **options: as of `save_pretrained`.
-        private: make a private repository; one that is there and public is refused.
+        data, split, pictures, license, look_alikes, progress, **options: see `save_pretrained`.
+        private: create a private repository; an existing public one is refused.
 
     Raises:
-        ModelError: there is no token, the hub is offline, or it refuses; the run holds no usable model.
-        RunError, DataError: as of `save_pretrained`.
+        ModelError: there is no token, the hub is offline or refuses, or the run holds no usable model.
+        RunError, DataError: see `save_pretrained`.
     """
     name = hub_name(repo_id)
     if name.revision is not None:
@@ -66,13 +66,13 @@ def push_to_hub(
                 return _send(folder, name.repository, private=private)
         except TlaamError:
             raise
-        except Exception as error:  # the client's kinds of exceptions differ between its releases
+        except Exception as error:  # the client's exception types differ between its releases
             raise ModelError(_refusal(name.repository, error)) from error
 
 
 def _send(folder: Path, repository: str, *, private: bool) -> str:
     api = HfApi(endpoint=hub.ENDPOINT, library_name="tlaam")
-    # Without being asked for, it is left to the owner's own setting on the hub.
+    # Unless requested, leave this to the owner's default on the hub.
     visibility: dict[str, Any] = {"private": True} if private else {}
     url = api.create_repo(repository, exist_ok=True, **visibility)
     if private and not api.repo_info(repository).private:

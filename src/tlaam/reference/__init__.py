@@ -1,1 +1,1 @@
-"""The reference index: what a model learnt from, by which it tells what is out of distribution."""
+"""The reference index: data kept from the training images, used to detect out-of-distribution images."""

@@ -1,9 +1,10 @@
-"""How much more an image looks like one class than like all of them together: what tells an eleventh bird from ten.
+"""The contrast: how much more an image looks like one class than like all classes together.
 
-A near stranger, a kind that is missing among kinds that look alike, has whatever they have in common, and lies no
-farther from the nearest class than many of its members. It lies about as near to their common mean. So the squared
-Mahalanobis distance to the nearest class is set against the one to all images (relative Mahalanobis distance, Ren et
-al. 2021, arXiv 2106.09022). NumPy only.
+It detects near strangers, such as an eleventh bird species in a model of ten. A near stranger is a class that is
+missing among similar classes. It has what these classes have in common, and lies no farther from the nearest class than
+many of that class's members. But it lies about as near to the mean of all classes. The squared Mahalanobis distance to
+the nearest class is therefore compared with the distance to all images (relative Mahalanobis distance, Ren et al. 2021,
+arXiv 2106.09022). NumPy only.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from numpy.typing import NDArray
 from tlaam.reference.similarity import Floats
 
 AXES = 64
-"""Principal axes that are looked at, at most; fewer of few images."""
+"""Largest number of principal axes; fewer are used if there are few images."""
 _IMAGES_AN_AXIS = 3
 _LEAST_CLASSES = 3
 _IMAGES_A_CLASS = 5
-"""With fewer classes, or images a class on average, there is no contrast to be fitted."""
+"""With fewer classes, or fewer images per class on average, no contrast is fitted."""
 
 _KINDS = {"mean": "<f4", "axes": "<f2", "centres": "<f4", "spread": "<f4"}
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Coordinates in which classes are spheres of variance 1, and all images together have a variance along each axis.
+    """Coordinates in which each class is a sphere of variance 1, and the covariance of all images is diagonal.
 
     Attributes:
-        mean: of all directions, ``(E,)``.
-        axes: from directions to R coordinates, ``(E, R)``.
-        centres: of the classes that have images, ``(P, R)``.
+        mean: mean of all directions, ``(E,)``.
+        axes: matrix from directions to R coordinates, ``(E, R)``.
+        centres: centres of the P classes that have images, ``(P, R)``.
         spread: variance of all images along each axis, ``(R,)``.
     """
 
@@ -45,9 +46,9 @@ class Contrast:
     spread: NDArray[np.float32] = field(repr=False)
 
     def of(self, directions: Floats) -> NDArray[np.float64]:
-        """Return the contrast ``(B,)`` of directions ``(B, E)``: the higher, the more it is one of the classes.
+        """Return the contrast ``(B,)`` of directions ``(B, E)``; a higher one means that an image looks like a class.
 
-        It is the squared distance to all images less the squared distance to the nearest class.
+        It is the squared distance to all images minus the squared distance to the nearest class.
         """
         z = (directions.astype(np.float64) - self.mean) @ self.axes.astype(np.float64)
         to_all = (z**2 / self.spread).sum(1)
@@ -58,9 +59,9 @@ class Contrast:
 
     @classmethod
     def fit(cls, directions: Floats, labels: NDArray[np.integer[Any]]) -> Contrast | None:
-        """Return the contrast of embeddings of length 1, ``(N, E)``, and their labels ``(N,)``; None of too few.
+        """Fit the contrast to embeddings of length 1, ``(N, E)``, with labels ``(N,)``; None if there are too few.
 
-        Covariances are those of Ledoit and Wolf (2004), in the images' principal axes.
+        Covariances are estimated as by Ledoit and Wolf (2004), in the images' principal axes.
         """
         present, own = np.unique(labels, return_inverse=True)
         count = min(AXES, len(labels) // _IMAGES_AN_AXIS)
@@ -72,7 +73,7 @@ class Contrast:
         z = centred @ principal
         means = np.stack([z[own == number].mean(0) for number in range(len(present))])
         within, everything = _covariance(z - means[own]), _covariance(z)
-        whiten = np.linalg.inv(np.linalg.cholesky(within)).T  # z @ whiten has the covariance 1 within classes
+        whiten = np.linalg.inv(np.linalg.cholesky(within)).T  # z @ whiten has covariance 1 within classes
         spread, turn = np.linalg.eigh(whiten.T @ everything @ whiten)
         axes = whiten @ turn
         return cls(
@@ -83,19 +84,19 @@ class Contrast:
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return its arrays by name, each of the type that files hold."""
+        """Return its arrays by name, with the data types used in files."""
         return {name: getattr(self, name).astype(kind) for name, kind in _KINDS.items()}
 
     def to_facts(self) -> dict[str, str]:
-        """Return its arrays as texts."""
+        """Return its arrays encoded as text."""
         return {name: base64.b64encode(values.tobytes()).decode("ascii") for name, values in self.arrays().items()}
 
     @classmethod
     def from_facts(cls, facts: Any, width: int) -> Contrast:
-        """Read what `to_facts` wrote for embeddings of E numbers.
+        """Read the output of `to_facts`, for embeddings of width E.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is invalid.
         """
         if not isinstance(facts, dict) or not all(isinstance(facts.get(name), str) for name in _KINDS):
             raise ValueError("its contrast is none")
@@ -110,10 +111,10 @@ class Contrast:
 
     @classmethod
     def checked(cls, arrays: Mapping[str, NDArray[Any]], width: int) -> Contrast:
-        """Return the contrast of arrays that come from somewhere else, for embeddings of E numbers.
+        """Return the contrast of arrays from an untrusted source, for embeddings of width E.
 
         Raises:
-            ValueError: they are none.
+            ValueError: the arrays are invalid.
         """
         mean, axes, centres, spread = (arrays[name] for name in _KINDS)
         rank = len(spread)
@@ -125,7 +126,10 @@ class Contrast:
 
 
 def _principal_axes(centred: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return the axes ``(E, count)`` along which centred rows ``(N, E)`` vary most, by the smaller of two problems."""
+    """Return the axes ``(E, count)`` along which centred rows ``(N, E)`` vary most.
+
+    The smaller of the two equivalent eigenproblems is solved.
+    """
     if len(centred) < centred.shape[1]:
         squares, inside = np.linalg.eigh(centred @ centred.T)
         axes: NDArray[np.float64] = centred.T @ inside[:, ::-1][:, :count]

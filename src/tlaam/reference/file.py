@@ -1,4 +1,4 @@
-"""The file of a reference index: one ``.npz`` that is believed in nothing (`tlaam.utils.arrays`)."""
+"""The file of a reference index: one ``.npz``, whose content is never trusted (`tlaam.utils.arrays`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import checksum
 
 FILE = "gallery.npz"
-"""Of a run folder; the name is that of version 0.1.0, whose files it shares."""
+"""File name in a run folder. The name dates from version 0.1.0, which uses the same files."""
 FORMAT = 1
 
 _MAX_FILE = 1 << 28
@@ -39,13 +39,13 @@ _ARRAYS = {
     "ends": ("<i8", 1),
     "facts": ("|u1", 1),
 }
-"""Type and number of axes of each array of the file."""
+"""Data type and number of axes of each array of the file."""
 _POOLED = {"pooled": ("|i1", 3), "held_out": ("|i1", 3), "held_out_labels": ("<i4", 1), "scales": ("<f4", 2)}
-"""The same of those that a file has beside them, where the model can be taught a class."""
+"""The same for the additional arrays of a file whose model can be taught a class."""
 _CONTRAST = {"mean": ("<f4", 1), "axes": ("<f2", 2), "centres": ("<f4", 2), "spread": ("<f4", 1)}
-"""The same of those that a file has beside them, where near strangers are told by them."""
+"""The same for the additional arrays of a file that detects near strangers."""
 _DIRECTORY = 1 << 12
-"""Last bytes of a file, in which its arrays are named."""
+"""Number of bytes at the end of a file that contain the names of its arrays."""
 
 
 def to_bytes(index: ReferenceIndex) -> bytes:
@@ -76,25 +76,25 @@ def to_bytes(index: ReferenceIndex) -> bytes:
 
 
 def write_index(index: ReferenceIndex, path: Path) -> None:
-    """Write the file, whole or not at all; an older one is replaced.
+    """Write the file atomically; an existing file is replaced.
 
     Raises:
         RunError: the disk is full.
-        OSError: the system refused otherwise.
+        OSError: the system refused for another reason.
     """
     write_atomically(path, to_bytes(index))
 
 
 def index_file_of(model: Path) -> Path:
-    """Return where the reference index of a model lies: in a run folder, or beside an ONNX file."""
+    """Return the path of a model's reference index: in a run folder, or beside an ONNX file."""
     return model / FILE if model.is_dir() else model.with_name(f"{model.stem}.{FILE}")
 
 
 def read_index(path: Path) -> ReferenceIndex:
-    """Read a file that `write_index` wrote. Thumbnails are looked at when they are asked for.
+    """Read a file that `write_index` wrote. Thumbnails are only checked when they are used.
 
     Raises:
-        ModelError: it cannot be read, is damaged, or is something else.
+        ModelError: the file cannot be read, is damaged, or is not a reference index.
     """
     try:
         status = path.stat()
@@ -116,7 +116,7 @@ def read_index(path: Path) -> ReferenceIndex:
 
 
 def digest_of(content: bytes) -> str:
-    """Return what names the file by its content."""
+    """Return the digest that identifies a file by its content."""
     return checksum(content)[:32]
 
 

@@ -1,4 +1,4 @@
-"""The reference index: training images as a model sees them, to show those most like a new one. NumPy only."""
+"""The reference index: training images as a model sees them, to show those most similar to a new one. NumPy only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tlaam.taxonomy.tree import Taxonomy
 
 PER_CLASS = 30
 MAX_IMAGES = 6000
-"""Of an index that a run writes: images a class, and in all."""
+"""Limits of an index that a run writes: images per class, and images in all."""
 
 
 @dataclass(frozen=True)
 class LookAlike:
-    """A training image that looks like the one asked about.
+    """A training image that looks like the image asked about.
 
     Attributes:
         label: its class.
         similarity: cosine of the two embeddings.
         name: its path relative to the data.
-        thumbnail: a small JPEG file; None where the index holds none.
+        thumbnail: a small JPEG file; None if the index holds none.
     """
 
     label: str
@@ -41,21 +41,21 @@ class LookAlike:
 
 @dataclass(frozen=True)
 class ReferenceIndex:
-    """Training images as a model sees them, and what tells whether another image is out of distribution.
+    """Training images as a model sees them, with the detector of out-of-distribution images.
 
     Attributes:
-        detector: tells what is out of distribution.
-        classes: class names, by index.
-        embeddings: of N images, each of length 1, ``(N, E)``.
-        labels: class index of each, ``(N,)``.
-        names: of each, its path relative to the data.
-        thumbnails: of each a small JPEG file, or of none.
-        held_out: what the model answered for images that it had not seen, by which a promise is made; None of a model
-            that held none out.
-        taxonomy: of the classes; None of a model that was trained without.
-        pooled: features of the images' branches, by which the model can be taught a class (`tlaam.teaching`); None of
-            an index that was written without.
-        digest: of the file it was read from; empty of one that was not.
+        detector: detects out-of-distribution images.
+        classes: class names, in index order.
+        embeddings: embeddings of N images, each of length 1, ``(N, E)``.
+        labels: class index of each image, ``(N,)``.
+        names: path of each image relative to the data.
+        thumbnails: a small JPEG file per image, or empty.
+        held_out: what the model answered for held-out images, which a promise is based on; None for a model that held
+            none out.
+        taxonomy: the taxonomy of the classes; None if the model was trained without one.
+        pooled: features of the images' branches, which are needed to teach the model a class (`tlaam.teaching`); None
+            if the index was written without them.
+        digest: digest of the file that it was read from; empty if it was not read from one.
     """
 
     detector: OODDetector
@@ -74,10 +74,10 @@ class ReferenceIndex:
         return float(self.detector.similarity(embedding[None])[0])
 
     def nearest(self, embedding: Floats, k: int = 5) -> list[LookAlike]:
-        """Return the k images whose embeddings are nearest to one ``(E,)``, the nearest first.
+        """Return the k images whose embeddings are nearest to one embedding ``(E,)``, the nearest first.
 
         Raises:
-            ModelError: the embedding is another model's, or a thumbnail is no small JPEG file.
+            ModelError: the embedding belongs to another model, or a thumbnail is not a small JPEG file.
         """
         if not len(self.embeddings):
             return []
@@ -89,7 +89,7 @@ class ReferenceIndex:
         ]
 
     def without_images(self) -> ReferenceIndex:
-        """Return what the detector needs alone: no thumbnails, no names of files, no embedding of a single image."""
+        """Return only what the detector needs: no thumbnails, no file names, and no embeddings of single images."""
         return replace(
             self, embeddings=self.embeddings[:0], labels=self.labels[:0], names=(), thumbnails=(), pooled=None,
             digest="",

@@ -1,6 +1,6 @@
-"""Out of distribution or not: whether an image looks like those that a model learnt from. NumPy only.
+"""Out-of-distribution detection: whether an image looks like those that a model learnt from. NumPy only.
 
-docs/strangers.md says how the two thresholds are chosen, and what they are worth.
+docs/strangers.md says how the two thresholds are chosen, and how well they work.
 """
 
 from __future__ import annotations
@@ -19,40 +19,38 @@ from tlaam.reference.contrast import Contrast
 from tlaam.reference.similarity import Floats, cosines, unit
 
 Verdict = Literal["sure", "unsure", "stranger", "nothing found"]
-"""What is said of an answer: ``stranger``, the image is out of distribution: it does not look like those that the model
-learnt from; ``unsure``, the class is less probable than answers that can be relied on; else ``sure``. ``nothing found``
-is said where objects were looked for, and there is none to give an answer for."""
+"""The verdict on an answer. ``stranger``: the image is out of distribution, it does not look like those that the model
+learnt from. ``unsure``: the class is less probable than answers that can be relied on. ``sure``: neither of these.
+``nothing found``: objects were looked for, and there is none to give an answer for."""
 
 IN_DISTRIBUTION = 0.95
-"""Share that counts as in distribution: of held-out images, and of training images where the features were not fitted
-to them (a probe's)."""
+"""Share of images that count as in distribution: of held-out images, and of training images if the features were not
+fitted to them (as for a probe)."""
 IN_DISTRIBUTION_BY_TRAINING = 0.98
-"""The same of training images that the features were fitted to: a model knows these better than what it sees for the
-first time."""
+"""The same share of training images that the features were fitted to. A model knows these better than new images."""
 RIGHT = 0.95
-"""Share of right answers among the held-out images that got at least the probability from which on an answer counts as
-sure."""
+"""Share of right answers among the held-out images at or above the probability from which an answer counts as sure."""
 EVEN_CHANCE = 0.5
-"""That probability at least, and where there are too few held-out images to find a higher one."""
+"""Smallest value of that probability, and its value if there are too few held-out images to find a higher one."""
 ENOUGH = 20
-"""Held-out images below which nothing is chosen by them; and as many images does a model's own word count for, where it
-is chosen from which probability on answers are right."""
+"""Smallest number of held-out images that something is chosen on. It is also the number of images that the model's own
+probabilities count for when the threshold of sure answers is chosen."""
 ROUGH_BELOW = 100
-"""Held-out images below which it is said that what they were asked is known only roughly."""
+"""Number of held-out images below which outputs say that results based on them are rough."""
 NO_THRESHOLD = -1.0
-"""The threshold of a detector that nothing could be chosen for: nothing is less similar, so it tells no stranger."""
+"""The threshold of a detector that nothing could be chosen for. No similarity is lower, so it detects no strangers."""
 
 _MAX_TEXT = 1 << 23
 
 
 @dataclass(frozen=True)
 class NearStrangers:
-    """What tells near strangers: the contrast, as a similarity.
+    """Detector of near strangers: the contrast, converted to a similarity.
 
     Attributes:
-        contrast: of the classes.
-        threshold: least contrast of an image that is in distribution.
-        scale: what a unit of contrast counts, in similarity.
+        contrast: the contrast of the classes.
+        threshold: lowest contrast of an image that is in distribution.
+        scale: similarity per unit of contrast.
     """
 
     contrast: Contrast = field(repr=False)
@@ -60,24 +58,27 @@ class NearStrangers:
     scale: float
 
     def similarity(self, directions: Floats, threshold: float) -> NDArray[np.float64]:
-        """Return the contrast of directions ``(B, E)`` as a similarity, whose threshold is that other one, ``(B,)``."""
+        """Return the contrast of directions ``(B, E)`` as a similarity ``(B,)``.
+
+        The contrast's own threshold is mapped to the similarity `threshold`.
+        """
         return np.clip(threshold + self.scale * (self.contrast.of(directions) - self.threshold), -1, 1)
 
     def facts(self) -> dict[str, float]:
-        """Return its numbers."""
+        """Return its threshold and scale."""
         return {"threshold": self.threshold, "scale": self.scale}
 
 
 @dataclass(frozen=True)
 class OODDetector:
-    """What is needed to say of an image whether it looks like those that a model learnt from.
+    """Decides whether an image looks like those that a model learnt from.
 
     Attributes:
-        means: mean of each class's embeddings, every one of length 1, ``(C, E)``; zeros for a class without images.
-        threshold: least similarity of an image that is in distribution.
-        sure_from: least probability of an answer that counts as sure.
-        chosen_on: what the two were chosen on, to be read by people.
-        near: what tells near strangers; None of a model that is not known to tell them better by it.
+        means: mean of each class's embeddings, each of length 1, ``(C, E)``; zeros for a class without images.
+        threshold: lowest similarity of an image that is in distribution.
+        sure_from: lowest probability of an answer that counts as sure.
+        chosen_on: what the two were chosen on, as text for people.
+        near: detector of near strangers; None for a model for which it is not known to help.
     """
 
     means: NDArray[np.float16] = field(repr=False)
@@ -87,20 +88,20 @@ class OODDetector:
     near: NearStrangers | None = None
 
     def similarity(self, embeddings: Floats) -> NDArray[np.float64]:
-        """Return how much images look like those that were learnt from, ``(B,)``.
+        """Return how much images look like those that the model learnt from, ``(B,)``.
 
-        It is the cosine to the nearest class mean, or, where that is less, what `near` says.
+        It is the cosine to the nearest class mean or, if that is lower, the similarity of `near`.
 
         Args:
             embeddings: ``(B, E)``, of any length.
 
         Raises:
-            ModelError: E is another model's.
+            ModelError: E belongs to another model.
         """
         nearest: NDArray[np.float64] = cosines(embeddings, self._directions).max(1)
         if self.near is not None:
             nearest = np.minimum(nearest, self.near.similarity(unit(embeddings), self.threshold))
-        return np.where(np.isnan(nearest), -1.0, nearest)  # nothing is less alike
+        return np.where(np.isnan(nearest), -1.0, nearest)  # the lowest similarity
 
     @property
     def tells_strangers(self) -> bool:
@@ -108,7 +109,7 @@ class OODDetector:
         return self.threshold > NO_THRESHOLD
 
     def verdict(self, similarity: float, probability: float) -> Verdict | None:
-        """Return what is said of an answer: nothing, where strangers cannot be told, since no answer is sure then."""
+        """Return the verdict on an answer; None if strangers cannot be detected, because no answer is sure then."""
         if not self.tells_strangers:
             return None
         if similarity < self.threshold:
@@ -116,7 +117,7 @@ class OODDetector:
         return "sure" if probability >= self.sure_from else "unsure"
 
     def to_text(self) -> str | None:
-        """Return it as text for the metadata of an ONNX file; None where that would be too long."""
+        """Return the detector as text for the metadata of an ONNX file; None if that would be too long."""
         if self.means.nbytes > _MAX_TEXT:
             return None
         means = base64.b64encode(self.means.astype("<f2").tobytes()).decode("ascii")
@@ -125,10 +126,10 @@ class OODDetector:
 
     @classmethod
     def from_text(cls, text: str, classes: int) -> OODDetector:
-        """Read what `to_text` wrote for a model of so many classes.
+        """Read the output of `to_text`, for a model with this number of classes.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is invalid.
         """
         facts = json.loads(text)
         if not isinstance(facts, dict) or facts.get("classes") != classes or not isinstance(facts.get("means"), str):
@@ -142,10 +143,10 @@ class OODDetector:
 
     @classmethod
     def checked(cls, means: NDArray[Any], facts: dict[str, Any], contrast: Contrast | None = None) -> OODDetector:
-        """Return the detector of means ``(C, E)``, of `facts` and of a contrast that come from somewhere else.
+        """Return the detector of means ``(C, E)``, `facts` and a contrast from an untrusted source.
 
         Raises:
-            ValueError: they are none.
+            ValueError: they are invalid.
         """
         threshold, sure_from, chosen_on = (facts.get(name) for name in ("threshold", "sure_from", "chosen_on"))
         if not np.isfinite(means).all():
@@ -159,7 +160,7 @@ class OODDetector:
         return cls(means, float(threshold), float(sure_from), chosen_on, near)  # type: ignore[arg-type]
 
     def facts(self) -> dict[str, Any]:
-        """Return all but the arrays as plain values."""
+        """Return everything except the arrays, as plain values."""
         plain = {"threshold": self.threshold, "sure_from": self.sure_from, "chosen_on": self.chosen_on}
         return plain if self.near is None else {**plain, "near": self.near.facts()}
 
@@ -176,13 +177,14 @@ def _near(contrast: Contrast, facts: Any) -> NearStrangers:
 
 
 def sure_from(probabilities: Floats, right: NDArray[np.bool_]) -> float:
-    """Return the lowest probability, but no less than `EVEN_CHANCE`, from which on `RIGHT` of the answers are right.
+    """Return the lowest probability, at least `EVEN_CHANCE`, from which the share `RIGHT` of the answers is right.
 
-    The images' word on that is weak where few of them got so much, so the model's own, the mean of its probabilities
-    there, counts as `ENOUGH` more images (docs/strangers.md, for what that buys). 1 where there is no such probability.
+    This share is unreliable if few images reach such a probability. The model's own estimate, the mean of its
+    probabilities there, therefore counts as `ENOUGH` more images (docs/strangers.md says what this gains). The result
+    is 1 if there is no such probability.
 
     Args:
-        probabilities: of each held-out image, that of the most probable class, ``(N,)``.
+        probabilities: probability of the most probable class for each held-out image, ``(N,)``.
         right: whether that class is right, ``(N,)``.
     """
     order = np.argsort(-probabilities, kind="stable")
@@ -194,7 +196,7 @@ def sure_from(probabilities: Floats, right: NDArray[np.bool_]) -> float:
 
 
 def rough(held_out: int) -> str:
-    """Return what is said behind a number of held-out images: nothing where there are enough.
+    """Return the remark that follows a number of held-out images; empty if there are enough.
 
     >>> rough(31), rough(0), rough(300)
     (' (fewer than 100: rough)', ' (none: rough)', '')

@@ -1,4 +1,4 @@
-"""Pooled features in 8 bits: what classifiers are solved on again, when a finished model is taught another class."""
+"""Pooled features in 8 bits, on which classifiers are solved again when a trained model is taught another class."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _LARGEST = 127
 
 @dataclass(frozen=True)
 class PooledFeatures:
-    """Features of a model's branches, of images that it learnt from and of images that it did not see.
+    """Features of a model's branches, for images that it learnt from and for held-out images.
 
-    They are kept in eight bits, a byte where an embedding takes two; benchmarks/teaching.py measures what that costs.
+    They take eight bits per value, one byte where an embedding takes two; benchmarks/teaching.py measures what that
+    costs.
 
     Attributes:
-        values: of the N images of an index, ``(N, V, K)``.
-        held_out: of M images that were not learnt from, ``(M, V, K)``.
-        held_out_labels: class index of each of these, ``(M,)``.
-        scales: what a value of 1 stands for, ``(V, K)``.
+        values: features of the N images of an index, ``(N, V, K)``.
+        held_out: features of M held-out images, ``(M, V, K)``.
+        held_out_labels: class index of each held-out image, ``(M,)``.
+        scales: the feature value that an integer 1 stands for, ``(V, K)``.
     """
 
     values: NDArray[np.int8] = field(repr=False)
@@ -32,7 +33,7 @@ class PooledFeatures:
 
     @classmethod
     def of(cls, features: Floats, held_out: Floats, held_out_labels: NDArray[np.integer]) -> PooledFeatures:
-        """Return features ``(N, V, K)`` and ``(M, V, K)`` in 8 bits, each channel by its largest value.
+        """Quantise features ``(N, V, K)`` and ``(M, V, K)`` to 8 bits, each channel scaled by its largest value.
 
         >>> kept = PooledFeatures.of(np.array([[[1.0, 0.0]], [[-2.0, 0.0]]]), np.zeros((0, 1, 2)), np.zeros(0, int))
         >>> kept.features().astype(float).round(2).tolist()
@@ -46,18 +47,18 @@ class PooledFeatures:
         return cls(values, others, held_out_labels.astype(np.int32), scales)
 
     def features(self) -> NDArray[np.float32]:
-        """Return those of the index's images, ``(N, V, K)``."""
+        """Return the features of the index's images, ``(N, V, K)``."""
         return self.values * self.scales
 
     def held_out_features(self) -> NDArray[np.float32]:
-        """Return those of the images that were not learnt from, ``(M, V, K)``."""
+        """Return the features of the held-out images, ``(M, V, K)``."""
         return self.held_out * self.scales
 
     def require_fit(self, images: int, classes: int) -> None:
-        """Check that they can be those of an index.
+        """Check that these features can belong to an index.
 
         Raises:
-            ValueError: they are not.
+            ValueError: they cannot.
         """
         if self.values.shape[0] != images or self.values.shape[1:] != self.scales.shape or not self.values.size:
             raise ValueError("its features and its images do not fit")

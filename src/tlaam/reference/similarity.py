@@ -13,12 +13,12 @@ from tlaam.errors import ModelError
 Floats = NDArray[np.floating[Any]]
 
 SAME = 1 - 1e-5
-"""Cosine from which on two embeddings are of the same pixels: they differ by the arithmetic of another batch."""
+"""Cosine above which two embeddings are of the same pixels; they may differ by the rounding of another batch."""
 _CHUNK = 512
 
 
 def unit(embeddings: Floats) -> NDArray[np.float32]:
-    """Return embeddings ``(N, E)`` brought to length 1; one that is 0 stays so.
+    """Return embeddings ``(N, E)`` normalised to length 1; zero vectors stay zero.
 
     >>> print(unit(np.array([[3.0, 4.0], [0.0, 0.0]])))
     [[0.6 0.8]
@@ -30,10 +30,10 @@ def unit(embeddings: Floats) -> NDArray[np.float32]:
 
 
 def cosines(embeddings: Floats, directions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosines ``(B, N)`` of embeddings ``(B, E)`` and vectors of length 1 or 0, ``(N, E)``.
+    """Return the cosines ``(B, N)`` of embeddings ``(B, E)`` and vectors ``(N, E)`` of length 1 or 0.
 
     Raises:
-        ModelError: the two are of different models.
+        ModelError: the two belong to different models.
 
     >>> print(cosines(np.array([[2.0, 0.0]]), unit(np.array([[1.0, 0.0], [0.0, 3.0]]))))
     [[1. 0.]]
@@ -51,8 +51,8 @@ def class_means(directions: Floats, labels: NDArray[np.integer[Any]], classes: i
 
     Args:
         directions: embeddings of length 1, ``(N, E)``.
-        labels: class index of each, ``(N,)``.
-        classes: C.
+        labels: class index of each embedding, ``(N,)``.
+        classes: number of classes C.
     """
     sums = np.zeros((classes, directions.shape[1]))
     np.add.at(sums, labels, directions)
@@ -60,7 +60,7 @@ def class_means(directions: Floats, labels: NDArray[np.integer[Any]], classes: i
 
 
 def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], classes: int) -> NDArray[np.float64]:
-    """Return what `left_out` does of the M images of which something is known, ``(M,)``."""
+    """Return the similarities of `left_out` for the M images for which they are known, ``(M,)``."""
     similarity, known = left_out(directions, labels, classes)
     return similarity[known]
 
@@ -68,37 +68,39 @@ def similarity_left_out(directions: Floats, labels: NDArray[np.integer[Any]], cl
 def left_out(
     directions: Floats, labels: NDArray[np.integer[Any]], classes: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return each image's similarity to the nearest class mean, had it not been among those the means are taken of.
+    """Return each image's similarity to the nearest class mean, computed without the image itself.
 
-    Nor had its copies, which would flatter: images of the same embedding, whatever file and class they are in. Of
-    images that are, but for copies, their class's only one there is none.
+    Copies of the image would flatter the result and are left out as well. Copies are images with the same embedding,
+    whatever their file and class. If an image and its copies are the only ones in its class, its similarity is not
+    known.
 
     Args:
         directions: embeddings of length 1, ``(N, E)``.
-        labels: ``(N,)``.
-        classes: C.
+        labels: class index of each embedding, ``(N,)``.
+        classes: number of classes C.
 
     Returns:
-        The similarities ``(N,)``, and whether the image's class has others, ``(N,)``: of the rest nothing is known.
+        The similarities ``(N,)``, and whether the image's class has other images, ``(N,)``; for the rest, nothing is
+        known.
     """
     sums, counts = np.zeros((classes, directions.shape[1])), np.bincount(labels, minlength=classes)
     np.add.at(sums, labels, directions)
     similarities = directions @ unit(sums).T
-    rest = unit(sums[labels] - directions)  # of its own class, without it
+    rest = unit(sums[labels] - directions)  # its own class without the image
     similarities[np.arange(len(labels)), labels] = (rest * directions).sum(1)
     others = counts[labels] - 1
     for same in copies(directions):
         rest_of_sums, left = sums.copy(), counts.copy()
         np.subtract.at(rest_of_sums, labels[same], directions[same])
         np.subtract.at(left, labels[same], 1)
-        rest_of_sums[left == 0] = 0  # but for rounding it is
+        rest_of_sums[left == 0] = 0  # zero up to rounding
         similarities[same] = directions[same] @ unit(rest_of_sums).T
         others[same] = left[labels[same]]
     return similarities.max(1), others > 0
 
 
 def groups_of_copies(directions: Floats) -> list[int]:
-    """Return a number for each of N images of directions ``(N, E)``, the same one for copies.
+    """Return one group number per image for directions ``(N, E)``; copies have the same number.
 
     >>> groups_of_copies(np.eye(3)[[0, 1, 0]])
     [0, 1, 0]
@@ -111,7 +113,7 @@ def groups_of_copies(directions: Floats) -> list[int]:
 
 
 def copies(directions: Floats) -> Iterator[NDArray[np.int_]]:
-    """Yield the places of images of the same embedding, where there are at least two.
+    """Yield the positions of images with the same embedding, for each set of at least two.
 
     Args:
         directions: embeddings of length 1, ``(N, E)``.

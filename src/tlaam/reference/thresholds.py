@@ -1,4 +1,4 @@
-"""What a detector is chosen by: images that a model has not seen, or does not know better for having seen them."""
+"""How a detector's thresholds are chosen: on images that the model has not seen or was not fitted to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tlaam.reference.similarity import Floats, class_means, groups_of_copies, le
 
 _FOLDS = 5
 _ENOUGH = 60
-"""Images below which near strangers are not told: their contrast would be chosen on too few."""
+"""Fewest images for detecting near strangers: with fewer, the contrast would be chosen on too little data."""
 
 
 def by_training_images(
@@ -26,17 +26,17 @@ def by_training_images(
     chosen_on: str,
     share: float = 1 - IN_DISTRIBUTION,
 ) -> OODDetector:
-    """Return the detector of features that were not fitted to the images: each is compared without itself.
+    """Return the detector for features that were not fitted to the images; each image is compared without itself.
 
-    Of the images of an index `share` count as strangers, by one threshold or the other: each is as often crossed as the
-    other one.
+    The share `share` of the index's images counts as strangers, by one threshold or the other. Both thresholds are
+    crossed equally often.
 
     Args:
         directions: embeddings of length 1, ``(N, E)``.
-        labels: ``(N,)``.
-        classes: C.
-        sure_from, chosen_on: as of `OODDetector`.
-        share: of the images that are to be strangers.
+        labels: class index of each embedding, ``(N,)``.
+        classes: number of classes C.
+        sure_from, chosen_on: see `OODDetector`.
+        share: share of the images that count as strangers.
     """
     means = class_means(directions, labels, classes)
     similarity, known = left_out(directions, labels, classes)
@@ -53,7 +53,7 @@ def by_training_images(
 
 
 def _contrast_left_out(directions: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> NDArray[np.float64] | None:
-    """Return each image's contrast by one that was fitted without it and its copies, ``(N,)``; None of too few."""
+    """Return each image's contrast, fitted without the image and its copies, ``(N,)``; None if there are too few."""
     names = [str(number) for number in range(len(labels))]
     folds = stratified_folds(labels.tolist(), names, _FOLDS, groups=groups_of_copies(directions))
     found = np.full(len(labels), np.nan)
@@ -67,7 +67,7 @@ def _contrast_left_out(directions: NDArray[np.float32], labels: NDArray[np.integ
 
 
 def _thresholds(similarity: Floats, contrast: Floats, share: float) -> tuple[float, float]:
-    """Return the two thresholds, equally often crossed, that together at most a share of images cross.
+    """Return two equally often crossed thresholds, such that at most a share of the images crosses either.
 
     >>> _thresholds(np.arange(100.0), np.arange(100.0)[::-1], 0.1)
     (5.0, 5.0)

@@ -1,4 +1,4 @@
-"""Small pictures of the images of a reference index."""
+"""Thumbnails of the images in a reference index."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from PIL import Image
 
 THUMBNAIL_SIDE = 160
 MAX_THUMBNAIL_SIDE = 512
-"""Pixels of a thumbnail's longer side: of those that are written, and of those that are shown."""
+"""Longer side of a thumbnail in pixels: of those that are written, and at most of those that are shown."""
 _QUALITY = 80
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Return an image as a small JPEG file; drawn anew, so that nothing that its file says of camera or place is in it.
+    """Return an image as a small JPEG file. It is encoded again, so it contains no camera or location metadata.
 
     >>> len(thumbnail(Image.new("RGB", (400, 300)))) < 2000
     True

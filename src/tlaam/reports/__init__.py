@@ -1,1 +1,1 @@
-"""HTML pages: of a run, of an evaluation, and the page they share."""
+"""HTML reports of runs and evaluations, and the page layout they share."""

@@ -1,4 +1,4 @@
-"""What to do next, in order of worth: from what was measured of this very run, and nothing else."""
+"""Advice on what to do next, most valuable first, based only on what was measured for this run."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tlaam.reports.page import Table
 from tlaam.utils.text import per_cent
 
 _CLASSES = 3
-"""Classes that are named, those whose mistakes are most."""
+"""Number of classes to name: those with the most mistakes."""
 _SURE, _IMPROBABLE = 0.9, 0.05
-"""An image whose label is this improbable while another class is this probable may be labelled wrongly."""
+"""An image may be mislabelled if its label is at most, and another class at least, this probable."""
 _NAMED = 3
 _LARGER = 320
-"""Input in pixels that is proposed to be tried."""
+"""Input size in pixels that the advice proposes to try."""
 _FEW_MISTAKES = 2
-"""Mistakes of a class from which more photographs of it are advised; a single one may be chance."""
+"""Minimum number of mistakes in a class before more photographs of it are advised; a single one may be chance."""
 
 
 class Advice(NamedTuple):
-    """One thing to do.
+    """One recommendation.
 
     Attributes:
-        do: what.
-        worth: share of the images that may become right by it; None where nothing is known of that.
-        because: what was measured.
+        do: what to do.
+        worth: share of the images that this may correct; None if unknown.
+        because: the measurement behind it.
     """
 
     do: str
@@ -44,14 +44,14 @@ def advice_of(
     history: Sequence[Mapping[str, float | None]],
     epochs: int,
 ) -> list[Table]:
-    """Return what to do next as a table, what is worth most first; nothing where nothing is known.
+    """Return the advice as a table, most valuable first, or an empty list if there is none.
 
     Args:
-        report: what was measured on held-out images; None without any.
-        training_images: number by class name.
-        status: of the run (``run.json``).
-        history: a row an epoch.
-        epochs: that were asked for.
+        report: measurements on held-out images; None if there are none.
+        training_images: number of training images by class name.
+        status: the run's status (``run.json``).
+        history: one row per epoch.
+        epochs: number of epochs requested.
     """
     curve = [CurvePoint(*point) for point in status.get("probe", {}).get("curve", ())]
     found = [*_more_images(curve), *_more_epochs(history, epochs, status)]
@@ -78,7 +78,7 @@ def _points(worth: float | None) -> str:
 
 
 def _more_images(curve: Sequence[CurvePoint]) -> list[Advice]:
-    """Return what twice the photographs would bring, by the few-images curve of these data."""
+    """Return the gain expected from twice as many photographs, extrapolated from the few-images curve of this data."""
     law = growth_of(curve)
     if law is None:
         return []
@@ -99,12 +99,12 @@ def _more_images(curve: Sequence[CurvePoint]) -> list[Advice]:
 
 
 def _rounded(number: float) -> int:
-    """Return two digits of a number: the rest is not known."""
+    """Round a number to two significant digits; the estimate is no more accurate than that."""
     return int(float(f"{number:.1e}"))
 
 
 def _more_epochs(history: Sequence[Mapping[str, float | None]], epochs: int, status: Mapping[str, Any]) -> list[Advice]:
-    """Return whether more epochs are worth it, by the validation images."""
+    """Return whether more epochs are worthwhile, judged by the validation images."""
     if not history or not epochs:
         return []
     if status.get("kept") == "probe":
@@ -123,7 +123,7 @@ def _more_epochs(history: Sequence[Mapping[str, float | None]], epochs: int, sta
 
 
 def _labels(results: Sequence[ImageResult], classes: Sequence[str]) -> list[Advice]:
-    """Return that labels are doubtful, where answers contradict them."""
+    """Return the advice to check labels that confident answers contradict."""
     doubtful = [
         result
         for result in results
@@ -144,7 +144,7 @@ def _labels(results: Sequence[ImageResult], classes: Sequence[str]) -> list[Advi
 
 
 def _classes(report: EvaluationReport, training: Mapping[str, int], curve: Sequence[CurvePoint]) -> list[Advice]:
-    """Return which classes need photographs: those that are missed most."""
+    """Return the classes that need more photographs: those missed most often."""
     law = growth_of(curve)
     rows = report.classification[FINAL_BRANCH].per_class
     missed = {name: round(float(row["support"]) * (1 - float(row["recall"]))) for name, row in rows.items()}

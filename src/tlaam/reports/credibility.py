@@ -1,6 +1,6 @@
-"""What answers are worth: sections of pages on probabilities and verdicts.
+"""Page sections on how far answers can be trusted: probabilities and verdicts.
 
-"Sure" is on a page only what a model that tells strangers says itself.
+A page says "sure" only if the model recognises strangers and gives that verdict itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _VERDICTS = "What it says of its own answers"
 
 
 def calibration_of(report: EvaluationReport) -> Chart:
-    """Return how often answers are right beside their probabilities."""
+    """Return a chart of how often answers are right against their stated probabilities."""
     scores = torch.tensor([r.score for r in report.per_image], dtype=torch.float64)
     correct = torch.tensor([r.predicted["fused"] == r.label for r in report.per_image])
     fused = report.classification["fused"]
@@ -37,7 +37,7 @@ def calibration_of(report: EvaluationReport) -> Chart:
 
 
 def rarity_of(report: EvaluationReport) -> list[Table]:
-    """Return how well rare and frequent classes are told; nothing where training had about equally many of each."""
+    """Return how well rare and frequent classes are recognised; empty if training had about equally many of each."""
     if not report.rarity:
         return []
     return [
@@ -62,7 +62,7 @@ def rarity_of(report: EvaluationReport) -> list[Table]:
 
 
 def ranks_of(report: EvaluationReport) -> list[Table]:
-    """Return how often each rank is right, how deep answers go, and whether the promise held; nothing without one."""
+    """Return the accuracy of each rank, how deep answers go, and whether the promise held; empty without a promise."""
     if (found := report.ranks) is None:
         return []
     rows: list[Sequence[str | int | float | None]] = [
@@ -86,7 +86,7 @@ def ranks_of(report: EvaluationReport) -> list[Table]:
 
 
 def verdicts_of(report: EvaluationReport, detector: OODDetector | None) -> Table:
-    """Return how often answers were right by what the model said of them, or that it says nothing."""
+    """Return how often answers were right for each verdict, or a note that the model gives no verdicts."""
     if detector is None or not detector.tells_strangers:
         why = "no class has two different images"
         if detector is None:

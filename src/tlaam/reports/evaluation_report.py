@@ -1,4 +1,4 @@
-"""The report of an evaluation: tables, and pictures of the images measured, right or wrong."""
+"""The report of an evaluation: tables and pictures of the measured images, right or wrong."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tlaam.utils.text import per_cent
 
 PICTURES = 40
 _WORTH_SAYING = 0.005
-"""Probability from which another name is said beside the answer: less reads as 0 %."""
+"""Minimum probability for listing another class beside the answer; anything less is displayed as 0 %."""
 VIEWS = (
     "Of each image: the boxes found (dashed: the true one, where it is known), the heat map that the object was found "
     "by, the object and its parts, where the model has them."
 )
-"""What pictures of predictions show."""
+"""Explains what the pictures of predictions show."""
 
 
 def write_evaluation_report(
@@ -36,14 +36,14 @@ def write_evaluation_report(
     *,
     count: int = PICTURES,
 ) -> Path:
-    """Write one HTML page of a measurement and return its path.
+    """Write the HTML page of an evaluation and return its path.
 
     Args:
-        path: the file to write; an older one is replaced.
-        model: the engine measured, or its answers so far.
-        data: the data set measured.
+        path: the file to write; an existing one is replaced.
+        model: the engine that was evaluated, or the cache of its answers.
+        data: the data set it was evaluated on.
         report: what `tlaam.evaluation.evaluate.evaluate` returned for the two.
-        count: how many images are shown: the first of each class in turn, none chosen by how it came out.
+        count: number of images to show, taken from the classes in turn; never selected by result.
 
     Raises:
         RunError: the file cannot be written.
@@ -77,7 +77,7 @@ def write_evaluation_report(
 
 
 def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequence[str]) -> Picture:
-    """Return the picture of a prediction without error, with the true class and box, marked as right or wrong."""
+    """Return the picture of an error-free prediction, with the true class and box, marked as right or wrong."""
     label = classes[sample.label]
     views = prediction.views(true_box=sample.box_in_picture(prediction.size[1]))
     (name, probability), *others = prediction.top(3)
@@ -93,13 +93,13 @@ def picture_beside_truth(sample: Sample, prediction: Prediction, classes: Sequen
 
 
 def measured_in(report: EvaluationReport) -> str:
-    """Say in which arithmetic and on what a model was measured, without a full stop."""
+    """Say on what and at which precision a model was measured, without a full stop."""
     within = f"in {arithmetic(report.precision)} " if report.precision else ""
     return f"Measured {within}on {report.images} {images_of(report.split)}"
 
 
 def figures_of(report: EvaluationReport) -> list[Figure]:
-    """Return the numbers of a measurement that are read first."""
+    """Return the headline figures of an evaluation."""
     found = [right_of(report)]
     if len(report.classification) > 2 and "raw" in report.classification:
         fused, whole = report.classification["fused"], report.classification["raw"]
@@ -116,7 +116,7 @@ def figures_of(report: EvaluationReport) -> list[Figure]:
 
 
 def right_of(report: EvaluationReport, name: str = "right") -> Figure:
-    """Return the share of right answers, with its interval."""
+    """Return the share of right answers with its confidence interval."""
     fused = report.classification["fused"]
     within = f"; measured in {arithmetic(report.precision)}" if report.precision else ""
     likely = interval(round(fused.top1 * report.images), report.images)
@@ -125,18 +125,18 @@ def right_of(report: EvaluationReport, name: str = "right") -> Figure:
 
 
 def gain_of(report: EvaluationReport, other: EvaluationReport, name: str) -> Figure:
-    """Return what a model has more than another, measured on the same images; `name` says over what."""
+    """Return the gain in accuracy over another model on the same images; `name`, the title, says over what."""
     gained = report.classification["fused"].top1 - other.classification["fused"].top1
     return Figure(points(gained), name, _exchanged(*won_and_lost(rights(report), rights(other))))
 
 
 def rights(report: EvaluationReport, branch: str = "fused") -> list[bool]:
-    """Return which images a branch has right."""
+    """Return for each image whether the given branch is right."""
     return [result.predicted[branch] == result.label for result in report.per_image]
 
 
 def won_and_lost(mine: Sequence[bool], others: Sequence[bool]) -> tuple[int, int]:
-    """Return how many images are right that were wrong, and wrong that were right."""
+    """Return how many images only `mine` has right, and how many only `others` has right."""
     pairs = list(zip(mine, others, strict=True))
     return sum(m and not o for m, o in pairs), sum(o and not m for m, o in pairs)
 
@@ -146,7 +146,7 @@ def _exchanged(won: int, lost: int) -> str:
 
 
 def tables_of(reports: Mapping[str, EvaluationReport], titles: Mapping[str, str]) -> list[Table]:
-    """Return the tables of a page: accuracy of models (by their titles) and branches, and boxes beside trivial ones."""
+    """Return the tables of a page: accuracy by model title and branch, and boxes compared with trivial ones."""
     branches = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "all levels fused"}
     rows: list[Sequence[str | int | float | None]] = []
     for name, report in reports.items():

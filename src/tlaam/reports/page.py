@@ -1,4 +1,4 @@
-"""A page of results in one HTML file: tables with bars, charts and pictures; it asks the network for nothing."""
+"""A self-contained HTML page of results: tables with bars, charts and pictures; it loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Table:
 
     Attributes:
         title: heading.
-        columns: names of the columns, the first one over the rows' names.
-        rows: one value per column. A float between 0 and 1 is a share, shown in per cent with a bar; other numbers
-            and text are shown as they are; None and numbers that are not finite as a dash.
-        note: a sentence beneath.
-        ranked: more is better: the highest share of each column is marked, and the row with the highest of the first.
-        facts: two columns, a name and its value, that need no heading: they are set in as many columns as fit.
+        columns: column names; the first one is above the row names.
+        rows: one value per column. A float between 0 and 1 is a share, shown in per cent with a bar. Other numbers
+            and text are shown as they are; None and non-finite numbers as a dash.
+        note: a sentence below the table.
+        ranked: higher is better: mark the highest share of each column, and the row with the highest in the first.
+        facts: a table of two columns, name and value, without a heading; laid out in as many columns as fit.
     """
 
     title: str
@@ -58,9 +58,9 @@ class Matrix:
 
     Attributes:
         title: heading.
-        names: of the classes.
-        counts: how many images of each class (rows) were taken for each (columns).
-        note: a sentence beneath.
+        names: class names.
+        counts: how many images of each class (row) were assigned to each class (column).
+        note: a sentence below the matrix.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Panel:
-    """One view of a picture, and its name, which is written beneath it."""
+    """One view of a picture and the name written below it."""
 
     name: str
     image: Image.Image = field(repr=False)
@@ -79,13 +79,13 @@ class Panel:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be seen of one thing.
+    """The views of one subject, such as an image.
 
     Attributes:
-        panels: its views, shown two in a row.
-        caption: what it is, in a few words.
-        good: marks it as right or wrong, None as neither.
-        detail: what else is to be known, in smaller letters.
+        panels: its views, two per row.
+        caption: what it shows, in a few words.
+        good: marks it as right (True), wrong (False) or neither (None).
+        detail: further information, in smaller type.
     """
 
     panels: Sequence[Panel]
@@ -96,7 +96,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that is read first: the number as text, what it is, and a few words on it."""
+    """A headline figure: the number as text, what it measures, and a few words about it."""
 
     value: str
     name: str
@@ -109,9 +109,9 @@ class Chart:
 
     Attributes:
         title: heading.
-        svg: an ``<svg>`` element, as `tlaam.visualization.charts` makes them; not escaped.
-        note: a sentence beneath.
-        wide: it takes the whole width.
+        svg: an ``<svg>`` element, as returned by `tlaam.visualization.charts`; not escaped.
+        note: a sentence below the chart.
+        wide: use the full width of the page.
     """
 
     title: str
@@ -126,7 +126,7 @@ class Gallery:
 
     Attributes:
         title: heading.
-        pictures: in order; without any, the gallery is left out.
+        pictures: the pictures in order; a gallery without any is omitted.
         note: a sentence above them.
     """
 
@@ -140,22 +140,22 @@ Section = Table | Matrix | Chart | Gallery
 
 @dataclass(frozen=True)
 class Part:
-    """Sections that stand under one name in the page's contents."""
+    """A group of sections listed under one name in the table of contents."""
 
     title: str
     sections: Sequence[Section]
 
 
 _WIDE_TABLE, _WIDE_MATRIX = 6, 12
-"""Columns and classes beyond which one takes the whole width."""
+"""Number of columns of a table, or classes of a matrix, above which it takes the full width."""
 _BESIDE = 26
-"""Letters of class names that find room beside their rows; longer ones stand beneath the matrix."""
+"""Longest class name, in characters, that fits beside its row; longer names are listed below the matrix."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A cell as the template needs it: its text, whether it is a number, its bar's length in per cent, and whether it
-    is the best of its column."""
+    """A cell as the template needs it: its text, whether it is a number, the length of its bar in per cent, and
+    whether it is the best of its column."""
 
     text: str
     number: bool = False
@@ -174,16 +174,16 @@ def write_page(
 ) -> Path:
     """Write one self-contained HTML page and return its path.
 
-    All text is data and is escaped. The file appears whole or not at all; an older one of that name is replaced.
+    All text is treated as data and escaped. The file is written atomically and replaces an existing one.
 
     Args:
-        path: the file to write; missing folders are made.
+        path: the file to write; missing folders are created.
         title: heading of the page.
-        intro: text beneath it; an empty line begins a new paragraph.
-        sections: shown in their order, each for itself or in parts; pictures are embedded as JPEG (as PNG where they
-            are transparent).
-        figures: the numbers that are read first.
-        lead: pictures that are seen first; its title is not shown.
+        intro: text below the heading; an empty line starts a new paragraph.
+        sections: shown in order, individually or grouped in parts. Pictures are embedded as JPEG, or as PNG if they
+            are transparent.
+        figures: headline figures.
+        lead: pictures shown first; the title of this gallery is not displayed.
 
     Raises:
         RunError: the file cannot be written.
@@ -202,13 +202,13 @@ def write_page(
         parts=_parts(sections),
     )
     target = Path(path)
-    # File names may hold bytes that are no text (lone surrogates in Python): they are written as escapes.
+    # File names may contain bytes that do not decode to text (lone surrogates in Python); write them as escapes.
     _write(target, html.encode("utf-8", "backslashreplace"))
     return target
 
 
 def _parts(sections: Sequence[Section | Part]) -> list[dict[str, object]]:
-    """Return what the template shows, by parts; one without a name holds what stands for itself."""
+    """Return the template's data grouped by part; ungrouped sections go into parts without a title."""
     parts: list[Part] = []
     for section in sections:
         if isinstance(section, Part):
@@ -236,7 +236,7 @@ def _template(name: str) -> str:
 
 
 def _prepared(section: Section) -> dict[str, object]:
-    """Return what the template shows of a section."""
+    """Return the template's data for a section."""
     if isinstance(section, Table):
         kind, wide = ("facts", True) if section.facts else ("table", len(section.columns) > _WIDE_TABLE)
         return {"kind": kind, "section": section, "wide": wide, "rows": _rows(section)}
@@ -252,14 +252,14 @@ def _prepared(section: Section) -> dict[str, object]:
 
 
 def _breakable(text: str) -> Markup:
-    """Let a line break after underscores: names of classes and files are long, and have nothing else to break at."""
+    """Allow line breaks after underscores: names of classes and files are long and offer no other place to break."""
     from markupsafe import Markup, escape
 
     return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def _counts(matrix: Matrix) -> list[list[dict[str, object]]]:
-    """Return the cells of a confusion matrix: a darker one is a larger share of its class."""
+    """Return the cells of a confusion matrix; the larger the share of its class, the darker the cell."""
     rows = []
     for true, counts in enumerate(matrix.counts):
         of_class = max(sum(counts), 1)
@@ -278,7 +278,7 @@ def _counts(matrix: Matrix) -> list[list[dict[str, object]]]:
 
 
 def _rows(table: Table) -> list[list[_Shown]]:
-    """Return a table's cells; of a ranked one the highest shares are marked where they differ."""
+    """Return the cells of a table; in a ranked table, mark the highest share of each column unless all are equal."""
     columns = list(zip(*table.rows, strict=True))
     best: list[float | None] = []
     for column in columns:
@@ -308,7 +308,7 @@ def _data_uri(image: Image.Image) -> str:
         image.convert("RGBA").save(buffer, "PNG", optimize=True)
     else:
         kind = "jpeg"
-        # Full colour resolution: the pictures hold thin coloured lines.
+        # Do not subsample the chroma: the pictures contain thin coloured lines.
         image.convert("RGB").save(buffer, "JPEG", quality=85, subsampling=0, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

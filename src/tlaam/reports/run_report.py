@@ -1,4 +1,4 @@
-"""The report of a run, ``report.html``: what it came to, on one page that needs nothing else."""
+"""The report of a run, ``report.html``: its results on one self-contained page."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from tlaam.utils.text import per_cent
 from tlaam.visualization.charts import Point, line_chart
 
 PAIRS = 6
-"""Pairs of classes that are shown, those most mixed up."""
+"""Number of most confused class pairs to show."""
 LEAD = 3
-"""Images shown before anything else."""
+"""Number of images shown before anything else."""
 MATRIX = 40
-"""Classes up to which there is a confusion matrix; of more, its cells could not be told apart."""
+"""Largest number of classes for which a confusion matrix is shown; with more, its cells would be too small to read."""
 SHOWN = 6
-"""Images of each kind (worst mistakes, least probable answers, ...)."""
+"""Number of images of each kind (worst mistakes, least probable answers, ...)."""
 
 _score = attrgetter("score")
 _BRANCH_TITLES = {"raw": "whole image", "object": "object", "parts": "parts", "fused": "fused"}
@@ -67,21 +67,21 @@ def write_run_report(
     answers: PredictionCache | None = None,
     **options: Any,
 ) -> Path:
-    """Measure a finished run and write its report; return the report's path.
+    """Evaluate a finished run, write its report and return the report's path.
 
     Args:
         model: the run folder, or its engine.
-        data: what to measure on; by default the data that the run was trained on, from where it lay.
-        split: which of its images; by default those that the run held out for validation, then a test split. Without
-            either, the report shows the training only.
-        path: the file to write; by default ``report.html`` in the run folder. An older one is replaced.
-        progress: called with (images done, images in all) while measuring.
-        answers: the engine's answers so far; what is in there is not asked again.
+        data: the data to evaluate on; by default the data that the run was trained on, at its original location.
+        split: the images to use; by default those that the run held out for validation, else a test split. Without
+            either, the report covers the training only.
+        path: the file to write; by default ``report.html`` in the run folder. An existing one is replaced.
+        progress: called with (images done, images in all) while evaluating.
+        answers: the engine's answers so far; images with an answer in this cache are not predicted again.
         **options: see `tlaam.inference.engine.load_engine`.
 
     Raises:
         RunError: the folder holds no finished run, or the page cannot be written.
-        DataError: the data cannot be read, or do not fit the run.
+        DataError: the data cannot be read or does not fit the run.
         ModelError: the run holds no usable model.
     """
     folder = finished_run(model)
@@ -98,7 +98,7 @@ def write_run_report(
         ) from error
     engine = model if isinstance(model, Engine) else load_engine(folder.path, **options)
     seen = trained_on(engine)
-    others = data is not None and seen is not None and not seen.is_of(images)  # none of them was trained on
+    others = data is not None and seen is not None and not seen.is_of(images)  # the run was trained on none of them
     images = with_the_runs_splits(images, seen, folder.path)
     chosen = split or held_out_split(images) or ("train" if others else None)
     parts: list[Part] = []
@@ -124,10 +124,10 @@ def write_run_report(
 
 
 def finished_run(model: Engine | str | Path) -> RunFolder:
-    """Return the run folder that a model is of, which its report is of.
+    """Return the run folder that a model belongs to, after checking that the run has finished.
 
     Raises:
-        RunError: it was loaded from something else, or the run has not finished.
+        RunError: the model was not loaded from a run folder, or the run has not finished.
     """
     folder = _run_of(model)
     folder.require_run()
@@ -139,10 +139,10 @@ def finished_run(model: Engine | str | Path) -> RunFolder:
 
 
 def _run_of(model: Engine | str | Path) -> RunFolder:
-    """Return the run folder that a model is of.
+    """Return the run folder that a model belongs to.
 
     Raises:
-        RunError: it was loaded from something else.
+        RunError: the model was not loaded from a run folder.
     """
     if not isinstance(model, Engine):
         if Path(model).is_file():
@@ -159,10 +159,10 @@ def _run_of(model: Engine | str | Path) -> RunFolder:
 def _intro(
     config: Config, facts: dict[str, Any], status: dict[str, Any], report: EvaluationReport | None, others: str
 ) -> str:
-    """Say what was trained and on what it was measured.
+    """Describe what was trained and on which images it was evaluated.
 
     Args:
-        others: the name of what was measured, where that is other data than was trained on; else empty.
+        others: name of the evaluated data if the model was not trained on it; else empty.
     """
     model, epochs = config.model, config.training.epochs
     before = status.get("started_from", {}).get("name")
@@ -193,7 +193,7 @@ def _intro(
 
 
 def measured_on(report: EvaluationReport, config: Config) -> str:
-    """Say what a finished run was measured on, and whether that flatters it."""
+    """Say which images a finished run was evaluated on, and whether this makes the figures optimistic."""
     flattering = ""
     if report.selected_on_these:
         flattering = " " + BEST_EPOCH
@@ -203,7 +203,7 @@ def measured_on(report: EvaluationReport, config: Config) -> str:
 
 
 def _measured(report: EvaluationReport, images: LabelledImages, cache: PredictionCache) -> tuple[Gallery, list[Part]]:
-    """Return the pictures that are seen first, and what was measured."""
+    """Return the gallery shown first, and the parts with the results."""
     by_name = {sample.name: sample for sample in images.samples}
     results = report.per_image
     right = [r for r in results if r.predicted["fused"] == r.label]
@@ -220,7 +220,7 @@ def _measured(report: EvaluationReport, images: LabelledImages, cache: Predictio
     }
     first = _one_of_some_classes([by_name[r.name] for r in results])
     beside = pairs[:PAIRS]
-    if len(results) <= SHOWN:  # each of these would show the same few images again
+    if len(results) <= SHOWN:  # each of these galleries would repeat the same few images
         leading = {sample.name for sample in first}
         galleries, beside = {"The other images": ([r for r in results if r.name not in leading], "")}, []
     shown = {sample.name for sample in first} | {r.name for found, _ in galleries.values() for r in found[:SHOWN]}
@@ -249,7 +249,7 @@ def _measured(report: EvaluationReport, images: LabelledImages, cache: Predictio
 
 
 def _one_of_some_classes(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the first image of each of a few classes that lie as far apart in the data set's order as they can."""
+    """Return the first image of each of a few classes, spread as widely as possible over the data set's order."""
     first = in_turns(samples, len({sample.label for sample in samples}))
     count = min(LEAD, len(first))
     return [first[number * len(first) // count] for number in range(count)]
@@ -279,7 +279,7 @@ def _matrix(report: EvaluationReport) -> Matrix:
 
 
 def _mixed_up(pairs: Sequence[MixedUp], classes: Sequence[str]) -> Table:
-    shown = PAIRS if len(classes) <= MATRIX else 3 * PAIRS  # the rest is to be seen in the matrix
+    shown = PAIRS if len(classes) <= MATRIX else 3 * PAIRS  # the matrix shows the rest
     rows = [(f"{classes[p.first]} and {classes[p.second]}", p.count, p.forth, p.back) for p in pairs[:shown]]
     return Table(
         "Most mixed up",
@@ -317,7 +317,7 @@ def _pair_gallery(
 
 
 def _views(sample: Sample, prediction: Prediction) -> list[Image.Image]:
-    """Return the image with its boxes, and the object where there is one."""
+    """Return the image with its boxes, and the object if there is one."""
     alone = replace(prediction, heatmap=None, part_boxes=None)
     return list(alone.views().values())
 
@@ -352,7 +352,7 @@ def _curves(history: Sequence[dict[str, float | None]]) -> list[Section]:
 
 
 def _seconds(history: Sequence[dict[str, float | None]]) -> list[float]:
-    """Return what each epoch took, where that is known."""
+    """Return the duration of each epoch, where it is known."""
     return [row["seconds"] for row in history if row["seconds"] is not None]
 
 
@@ -393,7 +393,7 @@ def _facts(
 
 
 def _setting(value: Any) -> str:
-    """Return a value as one gives it on the command line, where it is one word; none is a dash."""
+    """Return a value as it is written on the command line, except that None becomes a dash."""
     if value is None:
         return "—"
     return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""How pages for everybody say numbers and settings."""
+"""How pages for a general audience word numbers and settings."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ ARITHMETIC = {
     "bf16-mixed": "bfloat16",
     "int8": "8-bit integers",
 }
-"""What precisions are called, by the names that options and files have for them."""
+"""Display names of precisions, by their names in options and files."""
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-"""Of which images a split is."""
+"""Display names of splits."""
 _CONFIDENCE = 0.95
 
 
 def arithmetic(precision: str) -> str:
-    """Return what a precision is called: "bf16-mixed" is bfloat16."""
+    """Return the display name of a precision: "bf16-mixed" becomes bfloat16."""
     return ARITHMETIC.get(precision, precision)
 
 
 def points(difference: float) -> str:
-    """Return the difference of two shares in points: 0.067 as "+6.7"."""
+    """Return the difference of two shares in percentage points: 0.067 becomes "+6.7"."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def interval(right: int, images: int) -> str:
-    """Return the 95 % interval of a share by Wilson's score, in per cent: "88 to 98 %"."""
+    """Return the 95 % Wilson score interval of a share in per cent: "88 to 98 %"."""
     from scipy.stats import binomtest
 
     found = binomtest(right, images).proportion_ci(_CONFIDENCE, method="wilson")
@@ -37,5 +37,5 @@ def interval(right: int, images: int) -> str:
 
 
 def images_of(split: str) -> str:
-    """Return what images of a split are called: "validation images"."""
+    """Return the display name of a split's images: "validation images"."""
     return f"{SPLITS[split]} images" if split in SPLITS else f"images of '{split}'"

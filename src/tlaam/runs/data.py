@@ -1,4 +1,4 @@
-"""Which words open a run's data again, whatever it was begun with, and by which rule its splits are cut."""
+"""How to reopen a run's data, whatever it was started with, and the rule by which its splits are cut."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from tlaam.errors import RunError
 
 
 def reopenable(source: str | Path | LabelledImages, images: LabelledImages) -> str:
-    """Return what opens the same data again from any working folder: a path with its option, or ``synthetic:...``.
+    """Return a text that opens the same data from any working folder: a path with its option, or ``synthetic:...``.
 
     Args:
-        source: what the run was begun with.
-        images: the same, opened.
+        source: the data as given when the run was started.
+        images: the same data, opened.
     """
-    if images.kind == "synthetic":  # its folder is a cache, in which the order of the classes is not written down
+    if images.kind == "synthetic":  # its folder is a cache that does not record the order of the classes
         values = json.loads((images.root / "options.json").read_text(encoding="utf-8"))
         values.pop("drawing_version")
         return str(SyntheticOptions(**values))
     if isinstance(source, LabelledImages):
         return str(source.root.resolve()) + (f":{source.option}" if source.option else "")
-    return str(Path(source).expanduser().resolve())  # with the option behind it, where there is one
+    return str(Path(source).expanduser().resolve())  # this keeps the option at the end, if there is one
 
 
 def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
-    """Open the data of a run by its ``data.json``; its splits are still to be cut.
+    """Open the data of a run according to its ``data.json``; its splits are not cut yet.
 
     Raises:
-        DataError: it can no longer be opened.
-        RunError: it is drawn, and this version draws it differently; or the rule of its splits is damaged.
+        DataError: the data can no longer be opened.
+        RunError: the data is synthetic and this version draws it differently, or the rule of its splits is damaged.
     """
     if facts["kind"] != "synthetic":
         return as_begun(open_dataset(facts["source"]), facts)
     root = Path(facts["root"])
     images = synthetic_images(SyntheticOptions.parse(facts["source"]), root.parent)
-    if images.root.name != root.name:  # named by a hash of options and drawing version
+    if images.root.name != root.name:  # the name is a hash of the options and the drawing version
         raise RunError(
             f"The run was begun on '{facts['source']}', which this version draws differently; begin a new run."
         )
@@ -51,11 +51,11 @@ def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
 
 
 def as_begun(images: LabelledImages, facts: Mapping[str, Any]) -> LabelledImages:
-    """Return a data set with the rule by which a run cut its splits and the depth by which it read images of more than
-    8 bits, as its ``data.json`` says them.
+    """Return a data set with the split rule of a run and, for images of more than 8 bits, its depth, as recorded in
+    the run's ``data.json``.
 
     Raises:
-        RunError: that is damaged.
+        RunError: the record is damaged.
     """
     begun = as_fingerprinted(images, facts.get("source_fingerprint", ""))
     where = Path(facts["root"])
@@ -63,7 +63,7 @@ def as_begun(images: LabelledImages, facts: Mapping[str, Any]) -> LabelledImages
 
 
 def as_fingerprinted(images: LabelledImages, fingerprint: str) -> LabelledImages | None:
-    """Return a data set as it has a fingerprint, or None: versions that knew no groups read it without them."""
+    """Return the data set in the form with a fingerprint (older versions ignored groups); None if no form has it."""
     if images.fingerprint() == fingerprint:
         return images
     older = images.without_groups()
@@ -71,9 +71,9 @@ def as_fingerprinted(images: LabelledImages, fingerprint: str) -> LabelledImages
 
 
 def recorded_depth(facts: Mapping[str, Any], where: Path) -> Depth:
-    """Return the depth that ``data.json`` holds; arguments and errors as of `recorded_rule`.
+    """Return the depth recorded in ``data.json``; for arguments and errors see `recorded_rule`.
 
-    Runs of versions that took all images of more than 8 bits for 16 do not say.
+    Older versions treated all images of more than 8 bits as 16-bit; their runs have no record.
     """
     try:
         return Depth.from_dict(facts["depth"]) if "depth" in facts else LEGACY
@@ -82,14 +82,14 @@ def recorded_depth(facts: Mapping[str, Any], where: Path) -> Depth:
 
 
 def recorded_rule(facts: Mapping[str, Any], where: Path) -> SplitRule:
-    """Return the rule that ``data.json`` holds; one that says nothing of runs that have none.
+    """Return the split rule recorded in ``data.json``; an empty rule if there is none.
 
     Args:
-        facts: its content.
+        facts: the content of ``data.json``.
         where: what to name in an error.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the record is damaged.
     """
     try:
         return SplitRule.from_dict(facts.get("split_rule", {}))

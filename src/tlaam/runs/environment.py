@@ -1,4 +1,4 @@
-"""On what a run computes and figures are measured: hardware and versions."""
+"""The environment of runs and measurements: hardware and versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of tlaam, Python and the packages that compute, by name; "not installed" where one is not."""
+    """Return the versions of tlaam, Python and the main packages by name; "not installed" for missing packages."""
     found = {"tlaam": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 def commit() -> str | None:
     """Return the commit of the checkout that this package runs from, with ``+`` if its source was changed since.
 
-    None where it runs from no checkout, or git is not there to ask.
+    None if it does not run from a checkout, or git is not available.
     """
     source = Path(__file__).parents[2]  # src/
     if not (source.parent / ".git").exists():
@@ -58,7 +58,7 @@ def environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's model, as far as the system tells it."""
+    """Return the processor's model, as far as the system reports it."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

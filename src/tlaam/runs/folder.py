@@ -1,4 +1,4 @@
-"""The run folder: where everything lies, and who is using it."""
+"""The run folder: the paths of its files, and its lock."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ from tlaam.utils.reading import read_text
 class RunFolder:
     """Paths of a run folder.
 
-    ``config.yaml`` every setting; ``data.json`` the data it was begun with; ``skipped.json`` unreadable images left
-    out, if any; ``run.json`` its state (running, finished, or failed and the reason), versions, command, the seconds
-    that its epochs took, what it started from, and what loggers call it; ``start/`` the weights of a run that started
-    from a trained model, as it began with them;
-    ``history.csv`` a row an epoch; ``pseudo_masks.npy`` what a localiser that learns was taught;
-    ``taxonomy.json`` the taxa of its classes, where a taxonomy was given;
-    ``out_of_fold.npz`` of a probe, answers for its training images by probes that had not seen them;
-    ``logs/`` what the logger writes (`tlaam.training.trackers`); ``checkpoints/``; at the end ``model.safetensors`` and
-    ``config.json``, and of `tlaam.workflows.fit` ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``.
+    - ``config.yaml``: every setting.
+    - ``data.json``: the data the run was started with.
+    - ``skipped.json``: unreadable images that were left out, if any.
+    - ``run.json``: its state (running, finished, or failed with the reason), versions, command, the seconds that its
+      epochs took, what it started from, and its names in loggers.
+    - ``start/``: the initial weights of a run that started from a trained model.
+    - ``history.csv``: one row per epoch.
+    - ``pseudo_masks.npy``: the training targets of a localiser that learns.
+    - ``taxonomy.json``: the taxa of its classes, if a taxonomy was given.
+    - ``out_of_fold.npz``: for a probe, answers for its training images by probes that had not seen them.
+    - ``logs/``: what the logger writes (`tlaam.training.trackers`).
+    - ``checkpoints/``: the checkpoints.
+    - ``model.safetensors`` and ``config.json``: the model, written at the end.
+    - ``gallery.npz`` (`tlaam.reference.file`) and ``report.html``: written by `tlaam.workflows.fit`.
     """
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """Resolved settings."""
+        """The resolved settings."""
         return self.path / "config.yaml"
 
     @property
     def data(self) -> Path:
-        """What the run was begun with."""
+        """The record of the data that the run was started with."""
         return self.path / "data.json"
 
     @property
@@ -54,59 +59,59 @@ class RunFolder:
 
     @property
     def status(self) -> Path:
-        """Running, finished or failed."""
+        """The state of the run: running, finished or failed."""
         return self.path / "run.json"
 
     @property
     def history(self) -> Path:
-        """A row an epoch."""
+        """The history, with one row per epoch."""
         return self.path / "history.csv"
 
     @property
     def pseudo_masks(self) -> Path:
-        """Pseudo masks of the training images, where the localiser learns."""
+        """Pseudo masks of the training images, if the localiser learns."""
         return self.path / "pseudo_masks.npy"
 
     @property
     def out_of_fold(self) -> Path:
-        """What training images were answered by probes that had not seen them (`tlaam.runs.out_of_fold`)."""
+        """Answers for training images by probes that had not seen them (`tlaam.runs.out_of_fold`)."""
         return self.path / "out_of_fold.npz"
 
     @property
     def taxonomy(self) -> Path:
-        """The taxa of its classes, of a run that was begun with a taxonomy (`tlaam.runs.taxonomy`)."""
+        """The taxa of its classes, if the run was started with a taxonomy (`tlaam.runs.taxonomy`)."""
         return self.path / "taxonomy.json"
 
     @property
     def start(self) -> Path:
-        """The weights that a run began with where they are a trained model's, as a folder of a model."""
+        """The initial weights as a model folder, if the run started from a trained model."""
         return self.path / "start"
 
     @property
     def logs(self) -> Path:
-        """TensorBoard's event files, or what another logger writes."""
+        """TensorBoard's event files, or the files of another logger."""
         return self.path / "logs"
 
     @property
     def lock(self) -> Path:
-        """Locked by whoever uses the folder; the first file of a run, so that it tells our leavings from others'."""
+        """Locked by the process using the folder; created first, so it also marks the remains of an aborted start."""
         return self.path / ".lock"
 
     @property
     def checkpoints(self) -> Path:
-        """Whole checkpoints."""
+        """Complete checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def report(self) -> Path:
-        """The report, once the run has finished."""
+        """The report, available once the run has finished."""
         return self.path / "report.html"
 
     def require_new(self) -> None:
-        """Check that a run can be begun here: there is nothing, or only what a run killed while beginning left.
+        """Check that a run can start here: the folder is empty, or has only remains of a run killed while starting.
 
         Raises:
-            RunError: it holds something already, or cannot be looked into.
+            RunError: the folder holds something else, or cannot be listed.
         """
         if self.config.exists():
             status = self.read_json(self.status) if self.status.exists() else {}
@@ -128,10 +133,10 @@ class RunFolder:
 
     @contextmanager
     def created(self) -> Iterator[None]:
-        """Make the folder, lock it (`locked`), and clear what a run killed while beginning left there.
+        """Create the folder, lock it (`locked`), and remove what a run killed while starting left behind.
 
         Raises:
-            RunError: it holds something already, is in use, or cannot be made.
+            RunError: the folder holds something else, is in use, or cannot be created.
         """
         self.require_new()
         try:
@@ -139,7 +144,7 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"Cannot make the run folder {self.path}: {error.strerror}.") from error
         with self.locked():
-            self.require_new()  # another process may have begun here before the lock was ours
+            self.require_new()  # another process may have started here before this one got the lock
             remove_leftovers(self.path)
             for path in (self.data, self.skipped, self.status, self.taxonomy):
                 path.unlink(missing_ok=True)
@@ -155,7 +160,7 @@ class RunFolder:
         )
 
     def write_config(self, config: Config) -> None:
-        """Write the settings; the file's presence is what makes a folder a run."""
+        """Write the settings; the presence of this file makes a folder a run."""
         write_text(self.config, yaml.safe_dump(config.to_nested(), sort_keys=False))
 
     def read_json(self, path: Path, *needed: str) -> dict[str, Any]:
@@ -163,10 +168,10 @@ class RunFolder:
 
         Args:
             path: the file.
-            needed: names that it has to hold.
+            needed: names that it must contain.
 
         Raises:
-            RunError: it is missing or damaged, or lacks a name.
+            RunError: the file is missing or damaged, or lacks a name.
         """
         try:
             content = json.loads(read_text(path))
@@ -189,7 +194,7 @@ class RunFolder:
             raise RunError(f"{self.path} {what}; give the folder that `tlaam train` wrote.")
 
     def note_status(self, **values: Any) -> None:
-        """Add to or replace entries of ``run.json``; None removes one."""
+        """Add or replace entries of ``run.json``; None removes an entry."""
         old = self.read_json(self.status) if self.status.exists() else {}
         write_json(self.status, {name: value for name, value in {**old, **values}.items() if value is not None})
 

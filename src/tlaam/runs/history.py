@@ -1,4 +1,4 @@
-"""What a run remembers of its epochs."""
+"""The history of a run's epochs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOSSES = (
     "loss_joint",
     "loss_distilled",
 )
-"""Means over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
+"""Losses averaged over an epoch's training images, in the order of `tlaam.training.loss.Losses`."""
 
 COLUMNS = (
     "epoch",
@@ -34,14 +34,14 @@ COLUMNS = (
 """Columns of ``history.csv``.
 
 ``epoch`` counts from 1, ``step`` is the number of steps taken, ``lr`` the backbone's learning rate in the epoch's last
-step, ``top1`` the share of training images that the fusion got right while training on them, ``val_macro_f1_fused`` the
-mean F1 of the classes, measured where they are to be told equally well (`balance`), ``best`` 1 where the epoch
-was the best so far. ``seconds`` is wall-clock time, the only column that two equal runs do not share.
+step, ``top1`` the fused training accuracy, measured during training, ``val_macro_f1_fused`` the mean F1 over classes,
+measured only if all classes are to be recognised equally well (`balance`), ``best`` is 1 if the epoch was the best so
+far. ``seconds`` is wall-clock time, the only column in which two identical runs differ.
 """
 
 
 def epoch_row(epoch: int, step: int, lr: float, means: dict[str, float | None], val: dict[str, float]) -> Row:
-    """Return an epoch's row, None where a branch was not run."""
+    """Return the row of an epoch, with None for branches that were not run."""
     row: Row = dict.fromkeys(COLUMNS)
     row.update({"epoch": epoch + 1, "step": step, "lr": lr, **means})
     row.update({f"val_{name}": value for name, value in val.items()})
@@ -49,22 +49,22 @@ def epoch_row(epoch: int, step: int, lr: float, means: dict[str, float | None], 
 
 
 def score(row: Row) -> tuple[float, float]:
-    """Return what makes one epoch better than another: the fusion's top-1, then its lower loss.
+    """Return the key by which epochs are ranked: the fused top-1, then the lower fused loss.
 
-    Where classes are to be told equally well, which is when macro-F1 is measured, that comes in the place of top-1.
+    If all classes are to be recognised equally well, macro-F1 is measured and takes the place of top-1.
     """
     macro_f1 = row.get("val_macro_f1_fused")
     return _number(row["val_top1_fused"] if macro_f1 is None else macro_f1), -_number(row["val_loss_fused"])
 
 
 def total_seconds(history: Iterable[Row]) -> float:
-    """Return the wall-clock time of all epochs, whichever session they ran in; repeated or lost steps count once."""
+    """Return the wall-clock time of all epochs over all sessions; repeated or lost steps count once."""
     return sum(_number(row["seconds"]) for row in history)
 
 
 def described(row: Row, epochs: int) -> str:
-    """Return a row in one line for people."""
-    # Branch by branch: their sum jumps when object and parts join, which looks like divergence.
+    """Return a row as one line of readable text."""
+    # List the losses by branch: their sum jumps when object and parts join, which looks like divergence.
     losses = [f"{name.removeprefix('loss_')} {_number(row[name]):.3f}" for name in LOSSES[1:] if row[name] is not None]
     parts = [f"epoch {row['epoch']}/{epochs}", f"loss {' '.join(losses)}"]
     if row["val_top1_fused"] is not None:

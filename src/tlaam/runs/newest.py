@@ -1,4 +1,4 @@
-"""The run that a command means when none is named."""
+"""Finding the run that a command uses if none is named."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def newest_run(place: Path = Path("runs")) -> Path | None:
-    """Return the run that finished last in a folder, or in one of its folders; None where there is none.
+    """Return the run that finished last in a folder or in one of its subfolders; None if there is none.
 
     Args:
-        place: the folder; by default that which `tlaam train` and `tlaam quickstart` write into.
+        place: the folder; by default the one that `tlaam train` and `tlaam quickstart` write to.
     """
     finished = []
     for status in (*place.glob("*/run.json"), *place.glob("*/*/run.json")):

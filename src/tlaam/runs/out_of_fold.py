@@ -1,7 +1,7 @@
-"""What a run's training images were answered by a model that had not seen them (``out_of_fold.npz``).
+"""Answers for a run's training images by models that had not seen them (``out_of_fold.npz``).
 
-Of a probe on a frozen backbone only: classifiers are solved anew without each fold, and asked about it. These answers
-are as good as those for new images, and there are as many as training images.
+They exist only for a probe on a frozen backbone: the classifiers are solved again without each fold, then answer for
+that fold. These answers are as good as those for new images, and there is one for every training image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tlaam.utils.checksums import TRAILER_SIZE, trailer
 from tlaam.utils.reading import require_regular
 
 FORMATS = 1, 2
-"""Without and with the most probable classes of each answer; other files than those are refused."""
+"""Without and with the most probable classes of each answer; files of other formats are refused."""
 
 _MAX_FILE = 1 << 28
 _ROUNDING = 1e-6
@@ -34,19 +34,19 @@ _ARRAYS = {
     "facts": ("|u1", 1),
 }
 _SHARED = {"classes": ("<i4", 2), "shares": ("<u2", 2)}
-"""Arrays that format 2 has beside them."""
+"""Additional arrays of format 2."""
 
 
 class OutOfFold(NamedTuple):
     """Answers for N training images, each by a model that had not seen it.
 
     Attributes:
-        names: of the images.
-        labels: index of each one's class, ``(N,)``.
+        names: names of the images.
+        labels: class index of each image, ``(N,)``.
         predicted: index of the most probable class, ``(N,)``.
-        score: its probability, at the model's temperature, ``(N,)``.
-        known: whether that model had seen other images of the image's class, ``(N,)``; of the others nothing is said.
-        shared: the most probable classes of each answer; None of a run of an older version.
+        score: its probability at the model's temperature, ``(N,)``.
+        known: whether that model had seen other images of the image's class, ``(N,)``; the others are ignored.
+        shared: the most probable classes of each answer; None for a run of an older version.
     """
 
     names: tuple[str, ...]
@@ -57,19 +57,19 @@ class OutOfFold(NamedTuple):
     shared: SharedAnswers | None = None
 
     def held_out(self) -> HeldOutAnswers | None:
-        """Return the answers of which something is known, by which a promise is made; None of an older version."""
+        """Return the known answers, from which a promise is made; None for a run of an older version."""
         if self.shared is None:
             return None
         return HeldOutAnswers(self.labels, self.shared).of(self.known)
 
 
 def write_out_of_fold(path: Path, answers: OutOfFold) -> None:
-    """Write the file, whole or not at all; an older one is replaced.
+    """Write the file atomically; an existing one is replaced.
 
     Raises:
         RunError: the disk is full.
-        OSError: the system refused otherwise.
-        ValueError: the answers are none (`read_out_of_fold` would refuse them).
+        OSError: the operating system refused for another reason.
+        ValueError: the answers are invalid (`read_out_of_fold` would refuse them).
     """
     kinds = _ARRAYS if answers.shared is None else _ARRAYS | _SHARED
     facts = json.dumps({"format": FORMATS[answers.shared is not None], "names": list(answers.names)}).encode("ascii")
@@ -85,7 +85,7 @@ def read_out_of_fold(path: Path) -> OutOfFold:
     """Read a file that `write_out_of_fold` wrote.
 
     Raises:
-        RunError: it cannot be read, is damaged, or is something else.
+        RunError: the file cannot be read, is damaged, or holds something else.
     """
     try:
         require_regular(path, _MAX_FILE)
@@ -105,17 +105,17 @@ def read_out_of_fold(path: Path) -> OutOfFold:
 
 
 def out_of_fold_of(run: Path) -> OutOfFold | None:
-    """Return the answers that lie in a run folder; None where there are none.
+    """Return the answers stored in a run folder; None if there are none.
 
     Raises:
-        RunError: they are damaged.
+        RunError: the answers are damaged.
     """
     path = RunFolder(run).out_of_fold
     return read_out_of_fold(path) if path.exists() else None
 
 
 def _answers(content: bytes) -> OutOfFold:
-    has_shares = int.from_bytes(content[-12:-10], "little") == len(_ARRAYS | _SHARED)  # as the archive's end says
+    has_shares = int.from_bytes(content[-12:-10], "little") == len(_ARRAYS | _SHARED)  # the archive's member count
     arrays = arrays_of(content, _ARRAYS | _SHARED if has_shares else _ARRAYS)
     facts = json.loads(arrays["facts"].tobytes())
     if not isinstance(facts, dict) or facts.get("format") != FORMATS[has_shares]:

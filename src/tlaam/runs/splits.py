@@ -1,4 +1,4 @@
-"""What a run has seen: the splits that it cut from its data, cut again for measuring it."""
+"""What a run has seen: recreating the splits that it cut from its data, for evaluation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tlaam.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Of the data that a model was trained on, what its splits are cut again by. It names no image and no folder.
+    """A record from which the splits of a model's training data can be cut again. It names no image and no folder.
 
     Attributes:
-        fingerprint: of the data before anything was cut from it (`LabelledImages.fingerprint`).
-        seed: of the cuts.
-        test_fraction: share that was set apart for testing.
-        val_fraction: share of the rest that was held out.
-        select_on: the split that the best epoch was chosen on.
+        fingerprint: fingerprint of the data before anything was cut from it (`LabelledImages.fingerprint`).
+        seed: seed of the cuts.
+        test_fraction: share of the images set apart for testing.
+        val_fraction: share of the rest held out for validation.
+        select_on: the split on which the best epoch was chosen.
         keep: whether the best epoch's weights were kept, or the last one's.
-        skipped: of the unreadable images that were left out, the SHA-256 of the name.
-        rule: of groups, copies and the fold held out.
+        skipped: SHA-256 of the names of the unreadable images that were left out.
+        rule: the rule on groups, copies and the held-out fold.
     """
 
     fingerprint: str
@@ -42,11 +42,11 @@ class TrainingData:
 
     @classmethod
     def of_run(cls, run: Path) -> TrainingData | None:
-        """Return what a run folder says; None of a folder without a run's records.
+        """Return the record of a run folder; None if the folder has no records of a run.
 
         Raises:
             RunError: a record is damaged.
-            ConfigError: its settings are damaged.
+            ConfigError: the settings are damaged.
         """
         folder = RunFolder(run)
         if not folder.data.exists():
@@ -72,7 +72,7 @@ class TrainingData:
         """Read what `to_dict` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the values are not such a record.
         """
         try:
             rule = SplitRule.from_dict(values.get("rule", {}))
@@ -88,17 +88,17 @@ class TrainingData:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; a rule that says nothing is left out, as versions without one wrote it."""
+        """Return plain values; an empty rule is omitted, as in versions without rules."""
         values = {name: value for name, value in asdict(self).items() if name != "rule"}
         rule = self.rule.to_dict()
         return {**values, "skipped": list(self.skipped), **({"rule": rule} if rule else {})}
 
     def is_of(self, images: LabelledImages) -> bool:
-        """Return whether a data set is the one that was trained on."""
+        """Return whether a data set is the one that the model was trained on."""
         return as_fingerprinted(images, self.fingerprint) is not None
 
     def cut(self, images: LabelledImages) -> LabelledImages:
-        """Return the data set that was trained on with the splits that training cut from it."""
+        """Return the training data set with the splits that training cut from it."""
         images = as_fingerprinted(images, self.fingerprint) or images
         skipped = set(self.skipped)
         images = images.with_samples([s for s in images.samples if name_checksum(s.name) not in skipped])
@@ -108,15 +108,15 @@ class TrainingData:
 def with_the_runs_splits(
     images: LabelledImages, trained_on: TrainingData | None, run: Path | None = None
 ) -> LabelledImages:
-    """Return a data set as the run cut it, so that what is measured was not trained on; any other data set as it is.
+    """Return a data set with the run's splits, so that evaluation images were not trained on; other data unchanged.
 
     Args:
-        images: what is to be measured; what has been cut already stays as it is.
-        trained_on: what the model was trained on; None where that is not known.
-        run: its run folder, where there is one.
+        images: the data to evaluate on; data that has already been cut is not changed.
+        trained_on: what the model was trained on; None if unknown.
+        run: its run folder, if there is one.
 
     Raises:
-        DataError: the data set has changed since, so that what was trained on is no longer known.
+        DataError: the data set has changed since training, so it is no longer known which images were trained on.
     """
     if trained_on is None or images.is_cut:
         return images
@@ -132,15 +132,15 @@ def with_the_runs_splits(
 
 
 def opened_elsewhere(place: str | Path, trained_on: TrainingData | None, model: str | Path) -> LabelledImages:
-    """Open the data that a model was trained on from where it lies now.
+    """Open the data that a model was trained on at its present location.
 
     Args:
-        place: where, with the option behind it that training had.
-        trained_on: what the model was trained on; None where that is not known.
-        model: what to call it in an error.
+        place: its location, followed by the same option as in training.
+        trained_on: what the model was trained on; None if unknown.
+        model: what to call the model in an error.
 
     Raises:
-        DataError: it cannot be opened, or is another data set.
+        DataError: the data cannot be opened, or is another data set.
     """
     images = open_dataset(place, strict=False)
     if trained_on is None:
@@ -154,12 +154,12 @@ def opened_elsewhere(place: str | Path, trained_on: TrainingData | None, model: 
 
 
 def preferred_split(images: LabelledImages) -> Split:
-    """Return what is measured by default: the test split, else the validation split, else all images."""
+    """Return the split that is measured by default: the test split, else the validation split, else all images."""
     return next((split for split in ("test", "val") if images.split(split)), "train")  # type: ignore[arg-type,return-value]
 
 
 def held_out_split(images: LabelledImages) -> Split | None:
-    """Return what a run's own report measures: the images held out for validation, else a test split, else None."""
+    """Return the split that a run's own report measures: the validation images, else a test split, else None."""
     return next((split for split in ("val", "test") if images.split(split)), None)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The taxonomy that a run was begun with (``taxonomy.json`` of a run folder)."""
+"""The taxonomy that a run was started with (``taxonomy.json`` in the run folder)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlaam.utils.reading import read_text
 
 
 def keep_taxonomy(run: Path, taxonomy: Taxonomy) -> None:
-    """Write it into a run folder; an older one is replaced.
+    """Write a taxonomy into a run folder; an existing one is replaced.
 
     Raises:
         RunError: the disk is full.
@@ -22,10 +22,10 @@ def keep_taxonomy(run: Path, taxonomy: Taxonomy) -> None:
 
 
 def taxonomy_of(run: Path, classes: Sequence[str]) -> Taxonomy | None:
-    """Return the taxonomy of a run's classes; None of a run without.
+    """Return the taxonomy of a run's classes; None for a run without one.
 
     Raises:
-        RunError: it is damaged, or of other classes.
+        RunError: the file is damaged, or for other classes.
     """
     path = RunFolder(run).taxonomy
     if not path.exists():

@@ -1,1 +1,1 @@
-"""A model behind HTTP: JSON for programs (``tlaam serve``), and a page to try it on (``tlaam demo``)."""
+"""Serving a model over HTTP: JSON for programs (``tlaam serve``), and a page to try it out (``tlaam demo``)."""

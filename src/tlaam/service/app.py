@@ -1,4 +1,4 @@
-"""The service as an ASGI application: `POST /v1/predict` and what goes with it. docs/serving.md describes it."""
+"""The service as an ASGI application: `POST /v1/predict` and its companion routes. See docs/serving.md."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from tlaam.service.reply import Json
 from tlaam.service.rows import answered, refused
 from tlaam.service.uploads import Aborted, Memory, read_body, uploads_of
 
-_MOST_CLASSES, _MOST_LOOK_ALIKES = 1000, 20  # a row
+_MOST_CLASSES, _MOST_LOOK_ALIKES = 1000, 20  # per row
 
 
 class Service:
-    """The handlers of one model.
+    """The request handlers of one model.
 
     Args:
-        engine: answers.
-        name: what the model is called: text that is shown, not a path.
-        limits: of everything.
+        engine: the engine that answers.
+        name: display name of the model, not a path.
+        limits: the limits of the service.
     """
 
     def __init__(self, engine: Engine, name: str, limits: Limits) -> None:
@@ -49,7 +49,7 @@ class Service:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """Return what the service answers."""
+        """Return the routes of the service."""
         return [
             Route("/v1/predict", self.predict, methods=["POST"]),
             Route("/v1/model", self.model),
@@ -60,11 +60,11 @@ class Service:
         ]
 
     async def predict(self, request: Request) -> Response:
-        """Answer for the images in the body."""
+        """Predict the images in the request body."""
         top_k = _number(request, "top_k", 5, 1, _MOST_CLASSES)
         heatmap = _number(request, "heatmap", 0, 0, 1) == 1
         alike = _number(request, "look_alikes", 0, 0, _MOST_LOOK_ALIKES)
-        if self.batcher.full:  # said before the body is read
+        if self.batcher.full:  # refuse before reading the body
             raise busy(self.batcher.retry_after)
         loop = asyncio.get_running_loop()
         with self._memory.share() as share:
@@ -93,7 +93,7 @@ class Service:
         together = asyncio.gather(*waiting, return_exceptions=True)
         try:
             found = await asyncio.wait_for(together, self.limits.answer_seconds)
-        except asyncio.TimeoutError:  # not yet the builtin in Python 3.10
+        except asyncio.TimeoutError:  # not the same as the builtin TimeoutError in Python 3.10
             raise busy(self.batcher.retry_after, "the answer took too long and was given up") from None
         answers: list[Prediction | Refusal] = []
         for each in found:
@@ -103,7 +103,7 @@ class Service:
         return answers
 
     async def model(self, request: Request) -> Response:
-        """Say what is served, and what is taken."""
+        """Describe the served model and the limits on requests."""
         limits = self.limits
         return Json(
             {
@@ -121,21 +121,21 @@ class Service:
         )
 
     async def health(self, request: Request) -> Response:
-        """Whether the process does its work at all."""
+        """Liveness: whether the process is working."""
         alive = self.batcher.alive
         return Json({"status": "ok" if alive else "failed"}, 200 if alive else 503)
 
     async def ready(self, request: Request) -> Response:
-        """Whether it takes an image now."""
+        """Readiness: whether it accepts another image now."""
         ready = self.batcher.alive and not self.batcher.full
         return Json({"status": "ready" if ready else "busy"}, 200 if ready else 503)
 
     async def show_metrics(self, request: Request) -> Response:
-        """The counters."""
+        """Return the metrics."""
         return Response(self.metrics.text(), headers={"Content-Type": self.metrics.content_type})
 
     async def contract(self, request: Request) -> Response:
-        """The schema of all this."""
+        """Return the OpenAPI schema of the service."""
         return Response(resource("openapi.json"), media_type="application/json")
 
 
@@ -150,11 +150,11 @@ def create_app(
     """Return the application that serves a model.
 
     Args:
-        engine: answers; nobody else may use it then.
-        name: what the model is called.
-        limits: of everything.
-        hosts: names in the ``Host`` header that are answered; None is any.
-        pages: further routes (`tlaam.service.demo.pages`).
+        engine: the engine that answers; nothing else may use it while the application runs.
+        name: display name of the model.
+        limits: the limits of the service.
+        hosts: names accepted in the ``Host`` header; None accepts any.
+        pages: additional routes (see `tlaam.service.demo.pages`).
     """
     service = Service(engine, name, limits or Limits())
 
@@ -174,12 +174,12 @@ def create_app(
         },
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # it would lead to whatever name the request gave
+    app.router.redirect_slashes = False  # a redirect would point to whatever host the request named
     return app
 
 
 def resource(name: str) -> bytes:
-    """Return a file that lies beside this one."""
+    """Return the content of a file in this package's folder."""
     return resources.files("tlaam.service").joinpath(name).read_bytes()
 
 
@@ -198,7 +198,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _give_up(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the client is gone
 
 
 async def _explain(request: Request, error: Exception) -> Response:

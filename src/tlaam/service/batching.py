@@ -1,7 +1,7 @@
-"""Many users' images through one model: decoded by a few threads, answered together by one, each to who asked.
+"""Batching of images from many users: a few threads decode, one thread predicts, each user gets their own answers.
 
-An image is admitted or refused at once. From then on it has a place until it is answered, whatever becomes of the one
-who asked, so that their number is bounded.
+An image is admitted or refused immediately. Once admitted, it occupies a place until it is answered, even if its
+client disconnects, so the number of images in progress is bounded.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ class _Job:
     read: ReadImage | None = None
 
     def forget(self, _answer: object) -> None:
-        """Let go of the file's bytes: nobody waits any more."""
+        """Drop the file's bytes: the answer is done or cancelled."""
         self.upload = None
 
 
 class Batcher:
-    """One model that many threads may ask.
+    """A thread-safe front to one model.
 
     Args:
-        engine: used by the worker thread alone; only its `read` by others.
-        limits: of images at once, of a pass, and of decoding.
-        metrics: where passes are counted.
+        engine: only the worker thread uses it, except for `read`, which the decoder threads call.
+        limits: limits on waiting images, batches and decoding.
+        metrics: where batches are counted.
     """
 
     def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
         self.limits, self._engine, self._metrics = limits, engine, metrics
         self._lock = threading.Lock()
         self._waiting = 0  # images admitted and not done
-        self._decoding = 0  # of these, those on their way to the worker
-        self._seconds = 0.1  # an image, lately
+        self._decoding = 0  # those of them that have not reached the worker's queue
+        self._seconds = 0.1  # moving average per image
         self._closed = False
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # admission bounds it
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # bounded by admission
         self._decoders = ThreadPoolExecutor(limits.decoders, thread_name_prefix="tlaam-decode")
         self._worker = threading.Thread(target=self._work, name="tlaam-answer", daemon=True)
         self._worker.start()
@@ -62,27 +62,27 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether images are answered."""
+        """Whether the worker thread is running."""
         return self._worker.is_alive() and not self._closed
 
     @property
     def full(self) -> bool:
-        """Whether not even one image more is taken."""
+        """Whether there is no room for another image."""
         return self._waiting >= self.limits.queue
 
     @property
     def retry_after(self) -> int:
-        """Seconds in which what is waiting should be done."""
+        """Estimated seconds until the waiting images are done."""
         return min(_LONGEST_RETRY, max(1, math.ceil(self._waiting * self._seconds)))
 
     def submit(self, uploads: Sequence[ImageBytes]) -> list[Future[Prediction]]:
-        """Admit images, all or none, and return their answers to come.
+        """Admit all of the images or none, and return futures of their answers.
 
-        An answer that is cancelled is not computed, if that has not begun. A future raises `Refusal` where the image
-        cannot be read, else whatever the model raised.
+        A cancelled answer is not computed unless its computation has already begun. A future raises `Refusal` if the
+        image cannot be read, otherwise whatever the model raised.
 
         Raises:
-            Refusal: there is no room for them, or the service ends.
+            Refusal: there is no room for the images, or the service is stopping.
         """
         jobs = [_Job(upload) for upload in uploads]
         with self._lock:
@@ -98,7 +98,7 @@ class Batcher:
         return [job.answer for job in jobs]
 
     def close(self) -> None:
-        """Take nothing more, answer what was admitted, and end the threads."""
+        """Stop admitting images, answer those already admitted, and stop the threads."""
         with self._lock:
             if self._closed:
                 return
@@ -108,12 +108,12 @@ class Batcher:
         self._worker.join()
 
     def _decode(self, job: _Job) -> None:
-        upload, job.upload = job.upload, None  # the bytes go as soon as the pixels are there
+        upload, job.upload = job.upload, None  # free the bytes as soon as the pixels are decoded
         fault: BaseException | None = None
         try:
             if upload is not None and not job.answer.cancelled():
                 job.read = read_upload(self._engine, upload, self.limits)
-        except BaseException as error:  # whatever it is, propagate to the request
+        except BaseException as error:  # pass anything on to the request
             fault = error
         with self._lock:
             self._decoding -= 1
@@ -137,7 +137,7 @@ class Batcher:
                 if len(batch) >= self.limits.batch_size:
                     break
                 try:
-                    # Nobody waits for what is not coming: a lone user has the answer at once.
+                    # Do not wait if nothing is being decoded, so that a single user gets the answer at once.
                     left = deadline - time.monotonic() if self._decoding else 0
                     first = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
                 except queue.Empty:
@@ -153,7 +153,7 @@ class Batcher:
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(answers)} answers for {len(batch)} images")
         except Exception as error:
-            if len(batch) > 1:  # perhaps all together were too much; and nobody fails by somebody else's image
+            if len(batch) > 1:  # the batch may be too large, and no image should fail because of another user's
                 for job in batch:
                     self._answer([job])
                 return
@@ -170,7 +170,7 @@ class Batcher:
             job.answer.set_result(answer)
 
     def _finish(self, job: _Job, fault: BaseException | None) -> None:
-        """End a job that never came to the worker: what it was refused for, or nothing if nobody waits for it."""
+        """End a job that never reached the worker: set its error, or nothing if it was cancelled."""
         self._done(1)
         if job.answer.set_running_or_notify_cancel():
             job.answer.set_exception(fault or Refusal(503, "stopped", "It was given up.", 1))

@@ -1,4 +1,4 @@
-"""From an uploaded file to the network's input, as far as its size and its format allow."""
+"""Decoding uploaded files to the network's input, within the limits on size and format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tlaam.service.limits import MIB, Limits
 from tlaam.service.refusal import Refusal
 
 MAX_SCANS = 100
-"""Of a JPEG file. A progressive one has about ten; each costs a pass over all pixels, and can be a few bytes long."""
+"""Maximum number of scans in a JPEG file. A progressive one has about ten. Each scan costs a pass over all pixels but
+may take only a few bytes."""
 
 _START_OF_SCAN = b"\xff\xda"
 
@@ -19,7 +20,7 @@ def read_upload(engine: Engine, upload: ImageBytes, limits: Limits) -> ReadImage
     """Decode an upload to an input image.
 
     Raises:
-        Refusal: it is empty, too large, no image or damaged.
+        Refusal: the upload is empty, too large, damaged or not an image.
     """
     require_size(upload, limits)
     try:
@@ -41,7 +42,7 @@ def read_upload(engine: Engine, upload: ImageBytes, limits: Limits) -> ReadImage
 
 
 def require_size(upload: ImageBytes, limits: Limits) -> None:
-    """Refuse a file of too many bytes, or none."""
+    """Refuse a file that is too large or empty."""
     if len(upload.content) > limits.upload_bytes:
         raise Refusal(
             413, "too_large", f"'{upload}' is larger than the {limits.upload_bytes / MIB:g} MiB that are taken."

@@ -1,4 +1,4 @@
-"""The page that shows what a model sees: files of `static`, and example pictures. It asks `POST /v1/predict`."""
+"""The demo page, which shows what a model sees: files of `static` and example pictures. It calls `POST /v1/predict`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REVALIDATED = {"Cache-Control": "no-cache"}
 
 
 def pages(examples: Sequence[Example] = ()) -> list[BaseRoute]:
-    """Return the routes of the page; the files are read once."""
+    """Return the routes of the page; the files are read only once."""
     routes: list[BaseRoute] = []
     for name, kind in _TYPES.items():
         path = "/" if name == "index.html" else f"/static/{name}"

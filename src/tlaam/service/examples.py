@@ -1,4 +1,4 @@
-"""Pictures that a page offers to begin with."""
+"""Example pictures that the demo page offers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SIDE, _THUMBNAIL_SIDE = 1280, 240  # pixels
 
 @dataclass(frozen=True)
 class Example:
-    """A picture as a page gets it: JPEG files without metadata, the picture and a small one."""
+    """An example picture: JPEG files without metadata, one of the picture and one of its thumbnail."""
 
     name: str
     picture: bytes = field(repr=False)
@@ -29,14 +29,14 @@ class Example:
 
 
 def examples_from(paths: Sequence[str | Path], depth: Depth | None = None) -> list[Example]:
-    """Take pictures of files and folders that can be read, from all over them: a folder may have one for each class.
+    """Return examples from readable images, spread evenly over the files: a folder may hold one subfolder per class.
 
     Args:
         paths: files, folders and patterns.
-        depth: of the model that they are for.
+        depth: black and white levels of the model that will receive the images.
 
     Raises:
-        DataError: there is none.
+        DataError: no image was found that can be read.
     """
     found: list[Example] = []
     listed = find_images(paths)
@@ -54,11 +54,11 @@ def examples_from(paths: Sequence[str | Path], depth: Depth | None = None) -> li
 
 
 def default_examples(classes: Iterable[str]) -> list[Example]:
-    """Return what is at hand without being given any: drawn creatures for a model of these, else nothing."""
+    """Return the built-in examples: drawn creatures if the model was trained on them, else none."""
     names = set(classes)
     try:
         options = SyntheticOptions(classes=len(names))
-    except ConfigError:  # more classes than can be drawn, or one
+    except ConfigError:  # a single class, or more classes than can be drawn
         return []
     if set(class_names(options)) != names:
         return []

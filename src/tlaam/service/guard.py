@@ -1,4 +1,4 @@
-"""What every answer carries and every request passes: headers against scripts, the host's name, counting."""
+"""Middleware for every request and response: security headers, the check of the host name, and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tlaam.service.refusal import Refusal
 from tlaam.service.reply import Json
 
 SECURITY_HEADERS = {
-    # Names of classes and files are data. Should one ever reach a page as markup, nothing in it would run.
+    # Class and file names are untrusted. If one ever reached a page as markup, this policy would stop it from running.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -25,17 +25,17 @@ SECURITY_HEADERS = {
 }
 
 ROUTES = frozenset(("/", "/v1/predict", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json"))
-"""Paths that are counted by themselves; all others are counted as one."""
+"""Paths counted individually; all others share one counter."""
 
 
 class Guard:
     """ASGI middleware around the whole service.
 
     Args:
-        app: what it guards.
+        app: the application to protect.
         metrics: where requests are counted and timed.
-        hosts: names in the ``Host`` header that are answered; None is any. A page elsewhere whose name is made to
-            lead to this machine cannot read from a service that only knows itself as localhost.
+        hosts: names accepted in the ``Host`` header; None accepts any. A service that only accepts localhost is safe
+            from DNS rebinding: a web page whose host name resolves to this machine cannot read from it.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, hosts: Collection[str] | None) -> None:
@@ -65,7 +65,7 @@ class Guard:
             else:
                 await self._app(scope, receive, send_guarded)
         except Exception:
-            status = status or 500  # the layer around this one says so to the client
+            status = status or 500  # the surrounding layer sends it to the client
             raise
         finally:
             self._metrics.requests.labels(route, str(status or "aborted")).inc()
@@ -73,7 +73,7 @@ class Guard:
 
 
 def _host(header: str) -> str:
-    """Return a ``Host`` header without its port."""
+    """Return a ``Host`` header without the port."""
     if header.startswith("["):
         return header.partition("]")[0][1:].lower()
     return header.partition(":")[0].lower()

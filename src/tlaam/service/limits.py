@@ -1,4 +1,4 @@
-"""What the service takes, holds and waits for: every bound in one place."""
+"""All limits of the service: sizes, counts and timeouts."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one service; what lies beyond them is refused with a status that says why.
+    """Limits of one service; a request beyond them is refused with a status that says why.
 
     Attributes:
-        upload_bytes: of one image file (413).
-        pixels: of one image, by its header, before it is decoded (413).
-        images: in one request (413).
+        upload_bytes: size of one image file (413).
+        pixels: pixels of one image according to its header, checked before decoding (413).
+        images: images per request (413).
         queue: images that are waiting, being decoded or being answered, over all users (503).
-        memory: bytes of bodies that are held at once, over all users (503).
-        batch_size: images a pass.
-        linger: seconds that a pass which is not full waits for images that are being decoded.
-        decoders: threads that decode.
-        header_seconds: for a request's line and headers, and for what is left of a body that was refused.
-        body_seconds: for a body, beyond the time that it takes at `slowest`.
-        slowest: bytes a second that a client has to send in the long run (408).
-        answer_seconds: from a whole body to its answer (503).
-        keep_alive_seconds: between two requests of a connection.
-        connections: open at once (503); of four times as many, the last are closed without a word.
-        header_bytes: of a request's line and headers that come bit by bit (400).
+        memory: bytes of request bodies held at once, over all users (503).
+        batch_size: images per batch.
+        linger: seconds that an incomplete batch waits for images that are being decoded.
+        decoders: number of decoder threads.
+        header_seconds: time for the request line and headers, and for the rest of a body that was refused.
+        body_seconds: time for a body, in addition to the time that it takes at `slowest`.
+        slowest: minimum average rate of a client in bytes per second (408).
+        answer_seconds: time from receiving the whole body to the answer (503).
+        keep_alive_seconds: time between two requests on a connection.
+        connections: number of open connections (503); beyond four times as many, new ones are closed without a reply.
+        header_bytes: size of a request line and headers that arrive in pieces (400).
     """
 
     upload_bytes: int = 32 * MIB
@@ -47,10 +47,10 @@ class Limits:
 
     @property
     def request_bytes(self) -> int:
-        """Of a whole body: two of the largest images, and what a form adds."""
+        """Size of a whole body: two images of the maximum size and the overhead of a form."""
         return 2 * self.upload_bytes + 64 * 1024
 
     @property
     def request_seconds(self) -> float:
-        """Longer than any request may last."""
+        """An upper bound on the duration of any request."""
         return self.body_seconds + self.request_bytes / self.slowest + self.answer_seconds + self.header_seconds

@@ -1,4 +1,4 @@
-"""What the service counts and times, for Prometheus."""
+"""Prometheus metrics of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """Counters of one service; no label comes from a request, so that nobody can make their number grow."""
+    """The metrics of one service; no label comes from a request, so clients cannot increase their number."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -38,9 +38,9 @@ class Metrics:
         )
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
-        """Show a value as it is when it is asked for."""
+        """Export a gauge whose value is read on each scrape."""
         Gauge(f"tlaam_{name}", about, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """Return all of them in Prometheus' text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""JSON as it is sent."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 
 class Json(JSONResponse):
-    """Pure ASCII, so that a name which is no valid text (a lone surrogate in Python) can be sent as well."""
+    """Plain ASCII JSON, so that names that are not valid text (lone surrogates in Python) can be sent as well."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -1,4 +1,4 @@
-"""An answer as JSON; `openapi.json` beside this file is the contract."""
+"""Predictions as JSON rows; the contract is `openapi.json` in this folder."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def answered(
     heatmap: bool,
     look_alikes: Callable[[Prediction], Sequence[LookAlike]] | None = None,
 ) -> dict[str, Any]:
-    """Return the row of an image that was answered: that of ``tlaam predict --json``, and what a page draws.
+    """Return the row of an answered image: the row of ``tlaam predict --json`` plus what a page needs to draw it.
 
     Args:
-        prediction: of the image.
-        top_k: how many classes are named.
-        heatmap: add the map.
-        look_alikes: finds training images that look like an answer, where they are asked for.
+        prediction: the prediction for the image.
+        top_k: number of classes to list.
+        heatmap: include the heat map.
+        look_alikes: finds training images that look like the image; None if they were not requested.
     """
     row = prediction.to_dict(top_k) | {"code": None, "size": list(prediction.size)}
     if look_alikes is not None:
@@ -40,7 +40,7 @@ def answered(
 
 
 def refused(path: str, refusal: Refusal) -> dict[str, Any]:
-    """Return the row of an image that was not."""
+    """Return the row of an image that was refused."""
     return Prediction(path, error=refusal.message).to_dict() | {"code": refusal.code, "size": None}
 
 
@@ -54,7 +54,7 @@ def _alike(each: LookAlike) -> dict[str, Any]:
 
 
 def _levels(heatmap: Floats) -> list[list[float]]:
-    """Stretch a map to 0..1, by rows; a flat one is 0, as of `tlaam.visualization.annotate.overlay_heatmap`."""
+    """Stretch a heat map to 0..1, as rows; a flat one becomes 0, see `tlaam.visualization.annotate.overlay_heatmap`."""
     values = np.nan_to_num(heatmap, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     stretched = (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""The application on a socket: clients that dawdle are let go, those who wait are answered before the end."""
+"""The application on a socket: slow clients are disconnected, and on shutdown waiting ones still get their answers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tlaam.service.refusal import busy
 from tlaam.service.reply import Json
 
 _BACKLOG = 64
-"""Connections that are accepted before any is looked at: the rest wait in the system, where they cost nothing. With
-many more, a flood is accepted faster than it can be refused."""
-_GRACE = 5.0  # seconds that a closed connection has to take what was sent
+"""Connections accepted per turn of the event loop; the rest wait in the kernel, where they cost nothing. With a much
+larger backlog, a flood would be accepted faster than it can be refused."""
+_GRACE = 5.0  # seconds that a closed connection has to receive what was sent
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
+    """Whether only this machine can reach the address."""
     if host == "localhost":
         return True
     with contextlib.suppress(ValueError):
@@ -39,10 +39,10 @@ def is_loopback(host: str) -> bool:
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a socket of that address; port 0 is any that is free.
+    """Return a socket bound to the address; port 0 means any free port.
 
     Raises:
-        ConfigError: it is taken, not this machine's, or not allowed.
+        ConfigError: the address is in use, is not this machine's, or is not permitted.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -52,7 +52,7 @@ def bound(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host} is no address of this machine; 127.0.0.1 is.") from error
     found = socket.socket(family, kind, protocol)
     try:
-        if os.name == "posix":  # elsewhere it would share a port that is taken
+        if os.name == "posix":  # on Windows, this option would share a port that is in use
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:
@@ -64,20 +64,20 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return the URL of a socket."""
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server(app: ASGIApp, limits: Limits, ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
-    """Return a server of the application within these limits; `Server.run` takes the socket.
+    """Return a server of the application that enforces these limits; `Server.run` takes the socket.
 
     Args:
         app: the application.
-        limits: of connections and times.
-        ready: called when the first request would be answered.
+        limits: limits on connections and times.
+        ready: called when the server is ready for its first request.
     """
-    # What a parser remarks on a malformed form goes to its sender; whoever sends many could fill the log with it.
+    # The parser logs a warning for each malformed form. Drop these: a client could fill the log with them.
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     config = uvicorn.Config(
         app,
@@ -85,7 +85,7 @@ def server(app: ASGIApp, limits: Limits, ready: Callable[[], None] = lambda: Non
         ws="none",
         lifespan="on",
         log_config=None,
-        log_level=logging.ERROR,  # a request that is no HTTP is not worth a line
+        log_level=logging.ERROR,  # an invalid HTTP request is not worth a log line
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As the base class does, but being asked to stop is no failure: the signal is not raised again."""
+        """Like the base class, but do not raise the signal again: a requested stop is not a failure."""
         try:
             before = {name: signal.signal(name, self.handle_exit) for name in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread
@@ -121,15 +121,15 @@ class _Server(uvicorn.Server):
 
 
 def _protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """Return HTTP/1.1 as uvicorn speaks it, with a limit to the time that each phase of a connection takes.
+    """Return uvicorn's HTTP/1.1 protocol, with a time limit on each phase of a connection.
 
-    uvicorn bounds the pause between two requests alone: a client that never ends its headers, or never reads its
-    answer, would keep its connection for ever.
+    uvicorn only limits the pause between two requests. A client that never finished its headers, or never read its
+    answer, would keep its connection open forever.
     """
 
     class Patience(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
-        _watched: object = None  # the request whose end is waited for; None while headers are
+        _watched: object = None  # the request that is being timed; None while its headers are
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -149,10 +149,10 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
-            """As uvicorn says that a request is none; it is the connection's last answer, and its only one to a body.
+            """Answer an invalid request as uvicorn does: at most one response per request, then close the connection.
 
-            uvicorn would fail, and log a stack trace, where the request was answered before its body went wrong, and
-            where it is answered after that.
+            uvicorn itself would fail and log a stack trace if the request was answered before its body turned out to
+            be invalid, or if it is answered afterwards.
             """
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 super().send_400_response(msg)
@@ -177,7 +177,7 @@ def _protocol(limits: Limits) -> type[asyncio.Protocol]:
             self._timer = self.loop.call_later(seconds, self._late)
 
         def _request(self) -> object:
-            """Return the request that is being answered, or None."""
+            """Return the request in progress, or None."""
             return None if self.cycle is None or self.cycle.response_complete else self.cycle
 
         def _late(self) -> None:

@@ -1,4 +1,4 @@
-"""The texts of pages: one JSON file by name, and pages that are filled with them."""
+"""Texts of the pages: one JSON file of named texts, and the pages that are filled with them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def read_static(name: str) -> str:
 
 
 def card_texts() -> dict[str, str]:
-    """Return what cards say in English, by name."""
+    """Return the English texts of the result cards by name."""
     texts: dict[str, str] = json.loads(read_static(FILE))
     return texts
 
 
 def filled(page: str, texts: Mapping[str, str]) -> str:
-    """Return a page with the template of a card in place of ``CARD``, and a text for each ``{{name}}``.
+    """Return a page with ``CARD`` replaced by the card template, and each ``{{name}}`` by the text of that name.
 
     Raises:
         KeyError: there is no text of that name.

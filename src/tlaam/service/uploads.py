@@ -1,4 +1,4 @@
-"""What a request brings: its body, read at the pace and up to the size that are allowed, and the files in it."""
+"""The upload of a request: its body, read within the limits on rate and size, and the files in it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _RAW = ("application/octet-stream", "binary/octet-stream")
 
 
 class Aborted(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 class Memory:
-    """Bytes that all requests hold together. For one event loop: nothing is locked."""
+    """Total of the bytes that all requests hold. It takes no lock: use it in one event loop only."""
 
     def __init__(self, size: int) -> None:
         self.size, self.held = size, 0
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """Yield what one request holds, to be given back at the end."""
+        """Yield the share of one request; it is released on exit."""
         share = Share(self)
         try:
             yield share
@@ -41,16 +41,16 @@ class Memory:
 
 
 class Share:
-    """What one request holds of a `Memory`."""
+    """The part of a `Memory` that one request holds."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory, self.held = memory, 0
 
     def take(self, size: int) -> None:
-        """Hold so many bytes more.
+        """Reserve more bytes.
 
         Raises:
-            Refusal: there are not so many left.
+            Refusal: not enough bytes are left.
         """
         if self._memory.held + size > self._memory.size:
             raise busy(2, "other uploads take all the memory that there is for them")
@@ -62,8 +62,8 @@ async def read_body(request: Request, limits: Limits, share: Share) -> bytes:
     """Read a request's body.
 
     Raises:
-        Refusal: it is too large, comes too slowly, or finds no memory.
-        Aborted: it ended early.
+        Refusal: the body is too large, arrives too slowly, or does not fit in memory.
+        Aborted: the client disconnected before the end.
     """
     too_large = Refusal(
         413,
@@ -80,7 +80,7 @@ async def read_body(request: Request, limits: Limits, share: Share) -> bytes:
         left = began + limits.body_seconds + received / limits.slowest - time.monotonic()
         try:
             message = await asyncio.wait_for(request.receive(), max(left, 0.001))
-        except asyncio.TimeoutError:  # not yet the builtin in Python 3.10
+        except asyncio.TimeoutError:  # not the same as the builtin TimeoutError in Python 3.10
             raise Refusal(408, "too_slow", "The body came too slowly, and was given up.", 1) from None
         if message["type"] == "http.disconnect":
             raise Aborted
@@ -95,10 +95,10 @@ async def read_body(request: Request, limits: Limits, share: Share) -> bytes:
 
 
 def uploads_of(body: bytes, content_type: str, limits: Limits) -> list[ImageBytes]:
-    """Return the images of a body: the body itself, or the files of a form, under any names of fields.
+    """Return the images in a body: the body itself, or the files of a form, whatever their fields are called.
 
     Raises:
-        Refusal: the type is another, the form is malformed, or holds no file or too many.
+        Refusal: the content type is not supported, or the form is malformed, has no file or has too many.
     """
     kind, options = parse_options_header(content_type)
     media_type = kind.decode("latin-1").lower()
@@ -118,7 +118,7 @@ def uploads_of(body: bytes, content_type: str, limits: Limits) -> list[ImageByte
 
 
 class _Form:
-    """The files of one form, as the parser meets them. Other fields are passed over."""
+    """The files of one form, collected through the parser's callbacks. Other fields are skipped."""
 
     def __init__(self, limits: Limits) -> None:
         self.files: list[ImageBytes] = []

@@ -26,10 +26,10 @@ from tlaam.utils.checksums import checksum
 
 
 class RankScores(NamedTuple):
-    """Of N answers, what is most probable at each of R ranks.
+    """For N answers, the most probable taxon at each of R ranks.
 
     Attributes:
-        shares: of that taxon, ``(R, N)``.
+        shares: shares of that taxon, ``(R, N)``.
         members: a class of that taxon, by index, ``(R, N)``.
     """
 
@@ -38,14 +38,14 @@ class RankScores(NamedTuple):
 
 
 class TaxonAnswer(NamedTuple):
-    """What is said of an image at the deepest rank that is sure enough; nothing, where none is.
+    """The answer for an image at the deepest rank that is sure enough; empty if no rank is.
 
     Attributes:
-        depth: 0 for the deepest rank; None where nothing is said.
-        rank: its name; None likewise.
-        taxon: what the image shows; None likewise.
-        probability: of it; None likewise.
-        lineage: the taxa by rank, from that one upwards.
+        depth: number of the rank, 0 for the deepest; None if there is no answer.
+        rank: name of the rank; None if there is no answer.
+        taxon: what the image shows; None if there is no answer.
+        probability: probability of the taxon; None if there is no answer.
+        lineage: the taxa by rank, from this rank upwards.
     """
 
     depth: int | None = None
@@ -56,9 +56,10 @@ class TaxonAnswer(NamedTuple):
 
 
 def rank_scores(taxonomy: Taxonomy, answers: SharedAnswers) -> RankScores:
-    """Return the most probable taxon at each rank, by the shares of its classes together; one of unknown name has none.
+    """Return the most probable taxon at each rank, by the summed shares of its classes.
 
-    A taxon of more than half the shares is the only one, and that of the next rank contains it.
+    A taxon whose name is not known has no shares. A taxon with more than half of the shares is the only such one at its
+    rank, and the one at the next rank contains it.
     """
     best, members = [], []
     rows = np.arange(len(answers.classes))
@@ -75,7 +76,7 @@ def rank_scores(taxonomy: Taxonomy, answers: SharedAnswers) -> RankScores:
 
 
 def chosen_thresholds(taxonomy: Taxonomy, held_out: HeldOutAnswers, promise: float) -> tuple[int, ...]:
-    """Return the shares from which on an answer is given at each rank (`tlaam.taxonomy.promise.thresholds`).
+    """Return the lowest shares at which an answer is given, by rank (`tlaam.taxonomy.promise.thresholds`).
 
     Raises:
         DataError: there are too few held-out answers.
@@ -94,11 +95,11 @@ class Answering:
     """How answers are given: among which classes, at which ranks, and how sure.
 
     Attributes:
-        taxonomy: of the model's classes.
-        residents: who lives here; None for all classes alike.
-        promise: share of answers that are right; None where nothing is promised, and answers are of classes alone.
-        thresholds: by rank, shares from which on an answer is given.
-        chosen_on: how many held-out answers they were chosen on.
+        taxonomy: the taxonomy of the model's classes.
+        residents: which classes live where the images were taken; None to treat all classes alike.
+        promise: share of answers that are to be right; None if nothing is promised and answers are classes only.
+        thresholds: by rank, the lowest shares at which an answer is given.
+        chosen_on: number of held-out answers that the thresholds were chosen on.
     """
 
     taxonomy: Taxonomy
@@ -109,7 +110,10 @@ class Answering:
 
     @classmethod
     def own(cls, taxonomy: Taxonomy | None, held_out: HeldOutAnswers | None) -> Answering | None:
-        """Return how a model answers that was trained with a taxonomy; None of one without, or with too few answers."""
+        """Return the default way to answer of a model that was trained with a taxonomy.
+
+        The result is None for a model without a taxonomy, or with too few held-out answers.
+        """
         if taxonomy is None or held_out is None or len(held_out) < least_answers(PROMISE):
             return None
         return cls.of(taxonomy, held_out, promise=PROMISE)
@@ -124,11 +128,11 @@ class Answering:
         only: Iterable[str] | None = None,
         prior: Mapping[str, float] | None = None,
     ) -> Answering:
-        """Return the way to answer that keeps a promise, as held-out answers show.
+        """Return a way to answer that keeps a promise, judged by the held-out answers.
 
         Raises:
             ConfigError: the promise is impossible.
-            DataError: there are too few held-out answers, or a name is none of the model's.
+            DataError: there are too few held-out answers, or the model does not know a name.
         """
         residents = None if only is None and prior is None else Residents.of(taxonomy, only, prior)
         if promise is None:
@@ -144,11 +148,11 @@ class Answering:
         return cls(taxonomy, residents, promise, chosen_thresholds(taxonomy, judged, promise), len(judged))
 
     def answer(self, probabilities: NDArray[np.floating[Any]]) -> TaxonAnswer | None:
-        """Return what is said of an image with these probabilities ``(C,)``; None where nothing is promised."""
+        """Return the answer for an image with these probabilities ``(C,)``; None if nothing is promised."""
         return None if self.promise is None else self.answers(probabilities[None])[0]
 
     def answers(self, probabilities: NDArray[np.floating[Any]]) -> list[TaxonAnswer]:
-        """Return what is said of images with these probabilities ``(N, C)``, as the model gave them."""
+        """Return the answers for images with these probabilities ``(N, C)``, as the model gave them."""
         shared = SharedAnswers.of(probabilities)
         if self.residents is not None:
             shared = self.residents.answers(shared)
@@ -163,13 +167,13 @@ class Answering:
         return TaxonAnswer()
 
     def digest(self) -> str:
-        """Return what names this way to answer by what it rests on."""
+        """Return a digest of everything that determines how answers are given."""
         weights = None if self.residents is None else self.residents.weights.tolist()
         facts = [self.taxonomy.to_text(), self.promise, self.thresholds, weights]
         return checksum(json.dumps(facts).encode("ascii"))
 
     def said(self) -> str:
-        """Return the promise and its thresholds in a line."""
+        """Return the promise and its thresholds in one line of text."""
         if self.promise is None:
             return ""
         texts = []

@@ -1,4 +1,4 @@
-"""The tables that answers are asked for by: a taxonomy, a list of what lives somewhere, and how common each is."""
+"""Input tables for answers: a taxonomy, a list of what lives somewhere, and how common each class is."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ WEIGHT = "weight"
 
 
 def read_taxonomy(path: Path | str, classes: Sequence[str]) -> Taxonomy:
-    """Read ``taxonomy.csv`` for a model: a column ``label``, and one for each rank, from the deepest or to it.
+    """Read ``taxonomy.csv`` for a model: a column ``label``, and one column per rank, the deepest first or last.
 
-    Rows of other classes are passed over, but have to fit: the file may be of more than this model. Empty cells are
-    taxa that are not known.
+    Rows of other classes are ignored but must be consistent, because the file may describe more than this model. Empty
+    cells are unknown taxa.
 
     Raises:
-        DataError: it cannot be read, lacks a class, has a label twice, or is no tree; the message names what.
+        DataError: the file cannot be read, lacks a class, has a label twice with different taxa, or is not a tree; the
+            message says which.
     """
     path = Path(path)
     with _opened(path) as table:
@@ -61,10 +62,10 @@ def read_taxonomy(path: Path | str, classes: Sequence[str]) -> Taxonomy:
 
 
 def read_names(path: Path | str) -> list[str]:
-    """Read a list of names, one a line; empty lines are passed over.
+    """Read a list of names, one per line; empty lines are ignored.
 
     Raises:
-        DataError: it cannot be read, or holds none.
+        DataError: the file cannot be read, or contains no names.
     """
     path = Path(path)
     with _text_of(path) as lines:
@@ -78,7 +79,7 @@ def read_weights(path: Path | str) -> dict[str, float]:
     """Read ``prior.csv``: a column ``label`` and a column ``weight``.
 
     Raises:
-        DataError: it cannot be read, a weight is no number, or a label has two.
+        DataError: the file cannot be read, a weight is not a number, or a label has two weights.
     """
     path = Path(path)
     weights: dict[str, float] = {}

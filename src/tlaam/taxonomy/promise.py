@@ -1,14 +1,15 @@
-"""The promise: from which shares on answers are given, such that as many of them are right as was promised.
+"""The promise: chooses thresholds such that the promised share of the given answers is right.
 
-A rule of threshold t answers the images whose score is at least t. Of the n held-out images that it answers, k are
-answered wrongly; if it broke the promise p, its error being more than α = 1 - p, then so few errors would be no more
-likely than P(Binomial(n, α) ≤ k) (exact: the one-sided Clopper-Pearson test). Where that is at most δ, the rule passes.
-Thresholds are tested one after the other, from the highest down, and the first that does not pass ends it: so each is
-tested at δ, however many there are (fixed-sequence testing; Angelopoulos et al. 2021, Learn then Test, arXiv
-2110.01052). The first one tested lets through as many answers as can pass at all, or an eighth of them: one mislabelled
-image at the very top of many would end it otherwise. That start rests on the number of answers, not on which are right.
+A rule with threshold t answers the images whose score is at least t. Suppose that it answers n of the held-out images,
+k of them wrongly. If it broke the promise p, that is, if its error rate were more than α = 1 - p, so few errors would
+have at most the probability P(Binomial(n, α) ≤ k) (exact: the one-sided Clopper-Pearson test). The rule passes if this
+probability is at most δ. Thresholds are tested one after the other, from the highest down, and the first that does not
+pass ends the sequence. Each is therefore tested at δ, however many there are (fixed-sequence testing; Angelopoulos et
+al. 2021, Learn then Test, arXiv 2110.01052). The first threshold tested lets through the smallest number of answers
+that can pass at all, or an eighth of all answers if that is more. Otherwise, one mislabelled image at the very top of
+many would end the sequence. This start depends on the number of answers, not on which are right.
 
-docs/field-taxonomy.md says what is promised, and what has to hold for it.
+docs/field-taxonomy.md says what is promised, and under which conditions it holds.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from tlaam.errors import ConfigError, DataError
 from tlaam.taxonomy.shares import HALF, WHOLE, Shares
 
 PROMISE = 0.95
-"""Share of right answers that is promised where nothing else is said."""
+"""Default promise: the share of answers that is to be right."""
 CONFIDENCE = 0.9
-"""How often, over draws of held-out images, what is promised holds at least."""
+"""Confidence of the promise: the smallest share of draws of held-out images in which it holds."""
 PROMISES = (0.5, 0.999)
-"""Least and highest promise."""
+"""Lowest and highest promise."""
 NEVER = WHOLE + 1
 """The threshold that no answer reaches."""
 
 _FIRST = 8
-"""The first threshold tested lets through one answer in so many."""
+"""The first threshold tested lets through one in this many answers."""
 
 
 def require_promise(promise: float) -> float:
-    """Check that a promise can be made.
+    """Check that a promise can be made, and return it.
 
     Raises:
-        ConfigError: it is no number from 0.5 to 0.999.
+        ConfigError: it is not a number from 0.5 to 0.999.
     """
     low, high = PROMISES
     if isinstance(promise, bool) or not isinstance(promise, (int, float)) or not low <= promise <= high:
@@ -48,7 +49,7 @@ def require_promise(promise: float) -> float:
 
 
 def least_answers(promise: float) -> int:
-    """Return how many held-out answers it takes, all of them right: the smallest n with pⁿ ≤ δ, ⌈ln δ / ln p⌉.
+    """Return the number of held-out answers needed if all are right: the smallest n with pⁿ ≤ δ, ⌈ln δ / ln p⌉.
 
     >>> least_answers(0.9), least_answers(0.95), least_answers(0.99)
     (22, 45, 230)
@@ -57,10 +58,10 @@ def least_answers(promise: float) -> int:
 
 
 def require_enough(answers: int, promise: float) -> None:
-    """Check that there are enough held-out answers to keep a promise by.
+    """Check that there are enough held-out answers for a promise.
 
     Raises:
-        DataError: there are fewer; the message says how many are missing.
+        DataError: there are too few; the message says how many are missing.
     """
     needed = least_answers(promise)
     if answers < needed:
@@ -71,12 +72,13 @@ def require_enough(answers: int, promise: float) -> None:
 
 
 def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Shares | None = None) -> int:
-    """Return the lowest score from which on answers keep a promise, at least `HALF`; `NEVER` where there is none.
+    """Return the lowest score from which answers keep a promise, at least `HALF`; `NEVER` if there is none.
 
     Args:
-        scores: of each held-out image, ``(N,)``: it is answered by rules whose threshold is at most that.
-        wrong_from: the highest threshold at which it is answered wrongly, ``(N,)``, at most its score; 0 where never.
-        promise: share of answers that are right.
+        scores: score of each held-out image, ``(N,)``: rules whose threshold is at most this value answer the image.
+        wrong_from: highest threshold at which the image is answered wrongly, ``(N,)``, at most its score; 0 if it never
+            is.
+        promise: share of answers that are to be right.
         changes: thresholds at which answers change. [the scores]
     """
     ascending, wrong = np.sort(scores), np.sort(wrong_from)
@@ -88,9 +90,9 @@ def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Share
         if answered < first:
             continue
         errors = len(wrong) - int(np.searchsorted(wrong, lowest, side="left"))
-        fewest = min(answered, max(first, before + 1))  # of equal scores as if they came one by one, errors first
+        fewest = min(answered, max(first, before + 1))  # treats equal scores as if they came one by one, errors first
         if errors > tolerated and binomial_tail(fewest, errors, 1 - promise) > 1 - CONFIDENCE:
-            break  # of more answers with no more errors than before nothing is to be tested
+            break  # more answers with no more errors than before need no test
         passed, before, tolerated = lowest, answered, errors
     return passed
 
@@ -98,16 +100,17 @@ def threshold(scores: Shares, wrong_from: Shares, promise: float, changes: Share
 def thresholds(
     scores: NDArray[np.int64], wrong_from: NDArray[np.int64], promise: float, changes: NDArray[np.int64] | None = None
 ) -> tuple[int, ...]:
-    """Return a threshold for each rank, the deepest first, none lower than those of coarser ranks.
+    """Return a threshold for each rank, the deepest first; none is lower than those of coarser ranks.
 
-    That of a rank is first chosen for the rule that answers at it or deeper, wherever the one threshold is reached. A
-    deeper rank's is then raised to it: its answers become coarser, which makes none of them wrong.
+    The threshold of a rank is first chosen for the rule that answers at this rank or deeper, with one threshold for all
+    these ranks. The thresholds of deeper ranks are then raised to it. This makes their answers coarser, which makes
+    none of them wrong.
 
     Args:
-        scores: by rank, of each held-out image, ``(R, N)``; a coarser rank's are no lower.
-        wrong_from: likewise, the highest threshold at which that rule answers it wrongly, ``(R, N)``.
-        promise: as of `threshold`.
-        changes: by rank, the thresholds at which an answer comes to be of that rank, ``(R, N)``. [the scores]
+        scores: by rank, the score of each held-out image, ``(R, N)``; those of a coarser rank are no lower.
+        wrong_from: by rank, the highest threshold at which that rule answers the image wrongly, ``(R, N)``.
+        promise: see `threshold`.
+        changes: by rank, the thresholds at which an answer becomes one of that rank, ``(R, N)``. [the scores]
     """
     steps = scores if changes is None else changes
     own = [threshold(scores[rank], wrong_from[rank], promise, steps[: rank + 1].ravel()) for rank in range(len(scores))]
@@ -115,7 +118,7 @@ def thresholds(
 
 
 def binomial_tail(count: int, most: int, chance: float) -> float:
-    """Return how likely at most `most` of `count` events of this chance are.
+    """Return the probability of at most `most` events in `count` trials, each with probability `chance`.
 
     >>> round(binomial_tail(2, 1, 0.5), 9)
     0.75
@@ -133,7 +136,7 @@ def binomial_tail(count: int, most: int, chance: float) -> float:
 
 
 def upper_end(right: int, answered: int, confidence: float = 0.95) -> float:
-    """Return the upper end of the Clopper-Pearson interval of a share: the highest that is not contradicted.
+    """Return the upper end of the Clopper-Pearson interval of a share: the highest value that is not contradicted.
 
     >>> upper_end(10, 10), round(upper_end(0, 10), 4)
     (1.0, 0.3085)
@@ -151,7 +154,7 @@ def upper_end(right: int, answered: int, confidence: float = 0.95) -> float:
 
 
 def shown_threshold(shares: int) -> float | None:
-    """Return a threshold as a probability; None where no answer reaches it."""
+    """Return a threshold as a probability; None if no answer can reach it."""
     return None if shares > WHOLE else shares / WHOLE
 
 

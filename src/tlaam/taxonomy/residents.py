@@ -1,4 +1,4 @@
-"""Who lives here: answers among some classes alone, or by how common they are at a place."""
+"""Which classes live where the images were taken: restricts answers to some classes, or weights them by abundance."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Residents:
     """How much the probability of each class counts.
 
     Attributes:
-        weights: ``(C,)``, from 0, for a class that does not live here, to 1, for the commonest.
+        weights: ``(C,)``, from 0 for a class that does not live here to 1 for the most common one.
     """
 
     weights: NDArray[np.float64] = field(repr=False)
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, only: Iterable[str] | None, prior: Mapping[str, float] | None) -> Residents:
-        """Return what a list and weights say of a model's classes.
+        """Return the weights of a model's classes from a list and a prior.
 
         Args:
-            taxonomy: of the model.
-            only: names of classes or of taxa that live here; all others do not.
-            prior: of each class that lives here, how common it is beside the others: how often one is seen here for
-                each time that one was seen in training.
+            taxonomy: the taxonomy of the model.
+            only: names of classes or taxa that live here; all others do not.
+            prior: for each class that lives here, how common it is relative to the others: how often it is seen here
+                for each time that it was seen in training.
 
         Raises:
-            DataError: a name is none of the model's, a class that lives here has no weight, or nothing is left.
+            DataError: the model does not know a name, a class that lives here has no weight, or nothing is left.
         """
         weights = np.ones(len(taxonomy.classes))
         if only is not None:
@@ -59,19 +59,19 @@ class Residents:
         return cls(weights / weights.max())
 
     def probabilities(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Return the probabilities ``(C,)`` of an image of one of these; where nothing speaks for any, the weights."""
+        """Return the probabilities ``(C,)`` of an image of one of these classes; if all are 0, return the weights."""
         weighed: NDArray[np.float64] = probabilities.astype(np.float64) * self.weights
         found = weighed if weighed.sum() > 0 else self.weights
         shared: NDArray[np.float64] = found / found.sum()
         return shared
 
     def outside(self, probabilities: NDArray[np.floating[Any]]) -> int | None:
-        """Return the class that is more probable than all others together and does not live here; None without one."""
+        """Return the class that is more probable than all others together but does not live here; else None."""
         best = int(probabilities.argmax())
         return best if self.weights[best] == 0 and probabilities[best] >= HALF / WHOLE else None
 
     def answers(self, answers: SharedAnswers) -> SharedAnswers:
-        """Return answers as if all images were of these; where one says that it is not (`outside`), nothing is said."""
+        """Return answers as if all images showed resident classes; answers with an `outside` class get no shares."""
         weighed = answers.shares * self.weights[answers.classes]
         totals = weighed.sum(1, keepdims=True)
         shares = np.floor(weighed / np.where(totals > 0, totals, 1) * WHOLE).astype(np.int64)
@@ -80,10 +80,10 @@ class Residents:
         return SharedAnswers(answers.classes, shares)
 
     def held_out(self, held_out: HeldOutAnswers) -> HeldOutAnswers:
-        """Return the held-out images of classes that live here, so many of each as are common, and their answers.
+        """Return the held-out images of classes that live here, with their answers, sampled by class frequency.
 
-        Of a class of weight w the share w is taken, by chance: a threshold chosen on them is exact for such images,
-        which one chosen on weighted images would not be.
+        A class of weight w keeps a random share w of its images. A threshold chosen on this sample is exact for such
+        images; one chosen on weighted images would not be.
         """
         drawn = np.random.default_rng(_SEED).random(len(held_out)) < self.weights[held_out.labels]
         taken = held_out.of(drawn)

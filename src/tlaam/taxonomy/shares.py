@@ -1,7 +1,7 @@
-"""Probabilities as whole shares of their sum, of the most probable classes alone: what is kept is what is decided by.
+"""Probabilities as integer shares, for the most probable classes only, so that decisions use what is stored.
 
-A threshold that is chosen on kept answers holds for new ones if both are scored by the same function. So new
-probabilities are cut and rounded as kept ones are, and what was cut off counts for no taxon.
+A threshold chosen on stored answers holds for new ones if both are scored by the same function. New probabilities are
+therefore cut and rounded in the same way as stored ones, and classes that were cut off count for no taxon.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHOLE = 65535
-"""Shares of a whole; odd, so that no two taxa have `HALF` of them."""
+"""Number of shares that make a whole; odd, so that no two taxa can both have `HALF` of them."""
 HALF = 32768
-"""Fewest shares that are more than one half."""
+"""Smallest number of shares that is more than one half."""
 TOP = 16
-"""Classes of an answer that are kept."""
+"""Number of classes that are stored per answer."""
 MOST = 4000
-"""Answers that are kept."""
+"""Largest number of answers that are stored."""
 
 Shares = NDArray[np.int64]
 
@@ -31,8 +31,9 @@ class SharedAnswers:
     """The most probable classes of N answers, each with its shares.
 
     Attributes:
-        classes: by index, ``(N, K)``.
-        shares: of each, rounded down, ``(N, K)``; at most `WHOLE` a row. A class without shares counts for nothing.
+        classes: class indices, ``(N, K)``.
+        shares: shares of each class, rounded down, ``(N, K)``; at most `WHOLE` per row. A class without shares does not
+            count.
     """
 
     classes: NDArray[np.int64] = field(repr=False)
@@ -46,23 +47,23 @@ class SharedAnswers:
 
 
 def whole_shares(probabilities: NDArray[np.float64]) -> Shares:
-    """Return probabilities as shares, rounded down, such that those of a row are at most `WHOLE`.
+    """Return probabilities as shares, rounded down, so that each row sums to at most `WHOLE`.
 
     >>> whole_shares(np.array([[0.5, 0.5, 0.0]])).tolist()
     [[32767, 32767, 0]]
     """
-    sums = np.maximum(probabilities.sum(-1, keepdims=True), 1.0)  # a float sum may be a little more than 1
+    sums = np.maximum(probabilities.sum(-1, keepdims=True), 1.0)  # a float sum may be slightly more than 1
     shares: Shares = np.floor(probabilities / sums * WHOLE).astype(np.int64)
     return shares
 
 
 @dataclass(frozen=True)
 class HeldOutAnswers:
-    """What a model answered for images that it had not seen, and what they show: by these a promise is kept.
+    """What a model answered for held-out images, and what they show; promises are based on these answers.
 
     Attributes:
-        labels: index of each one's class, ``(N,)``.
-        answers: of N images.
+        labels: class index of each image, ``(N,)``.
+        answers: the answers for the N images.
     """
 
     labels: NDArray[np.int64] = field(repr=False)
@@ -72,18 +73,18 @@ class HeldOutAnswers:
         return len(self.labels)
 
     def of(self, chosen: NDArray[Any]) -> HeldOutAnswers:
-        """Return some of them, chosen by a mask or by places."""
+        """Return some of the answers, chosen by a mask or by positions."""
         return HeldOutAnswers(
             self.labels[chosen], SharedAnswers(self.answers.classes[chosen], self.answers.shares[chosen])
         )
 
     def bounded(self, most: int = MOST) -> HeldOutAnswers:
-        """Return at most so many of them, evenly from all."""
+        """Return at most `most` of the answers, taken evenly from all."""
         count = len(self)
         return self if count <= most else self.of(np.arange(most) * count // most)
 
     def to_text(self) -> str:
-        """Return them as text for a file's metadata: 8 bytes a class kept, and a third more."""
+        """Return the answers as text for a file's metadata: in base64, 8 bytes per stored class."""
         count, kept = self.answers.classes.shape
         texts = {
             name: base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
@@ -97,10 +98,10 @@ class HeldOutAnswers:
 
     @classmethod
     def from_text(cls, text: str, classes: int) -> HeldOutAnswers:
-        """Read what `to_text` wrote for a model of so many classes.
+        """Read the output of `to_text`, for a model with this number of classes.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is invalid.
         """
         facts = json.loads(text)
         count, kept = (facts.get(name) if isinstance(facts, dict) else None for name in ("count", "kept"))
@@ -116,10 +117,11 @@ class HeldOutAnswers:
     def checked(
         cls, labels: NDArray[Any], of: NDArray[Any], shares: NDArray[Any], classes: int | None = None
     ) -> HeldOutAnswers:
-        """Return the answers of labels ``(N,)``, classes and shares ``(N, K)`` that come from somewhere else.
+        """Return the answers of labels ``(N,)``, classes and shares ``(N, K)`` from an untrusted source.
 
         Raises:
-            ValueError: they are none of a model of so many classes; without a number, of none.
+            ValueError: they cannot belong to a model with this number of classes, or to any model if no number is
+                given.
         """
         labels, of, shares = (values.astype(np.int64) for values in (labels, of, shares))
         if of.shape != shares.shape or len(labels) != len(of):

@@ -1,4 +1,4 @@
-"""A taxonomy: of each class the taxon that it belongs to at each rank, such as species, genus and family."""
+"""A taxonomy: the taxon of each class at each rank, such as species, genus and family."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tlaam.errors import DataError, did_you_mean
 from tlaam.utils.text import printable, shortened
 
 LABEL = "label"
-"""The column of class names; and the deepest rank, where no column tells all classes apart."""
+"""The column of class names. It is also the deepest rank if no column distinguishes all classes."""
 MAX_RANKS = 32
-"""Ranks that are believed."""
+"""Largest number of ranks that is accepted."""
 
 LINNAEAN = (
     "subspecies", "species", "subgenus", "genus", "subtribe", "tribe", "subfamily", "family", "superfamily", "suborder",
     "order", "superorder", "subclass", "class", "subphylum", "phylum", "kingdom",
 )  # fmt: skip
-"""Ranks whose order is known, the deepest first."""
+"""Ranks with a known order, the deepest first."""
 
 Row = tuple[str, ...]
 
@@ -34,9 +34,9 @@ class Taxonomy:
     """The taxa of a model's classes.
 
     Attributes:
-        classes: class names, by index.
-        ranks: names of the R ranks, the deepest first; at that one all classes differ.
-        taxa: of each class its taxon at each rank, ``(C, R)``; empty where it is not known.
+        classes: class names, in index order.
+        ranks: names of the R ranks, the deepest first; all classes differ at the deepest rank.
+        taxa: the taxon of each class at each rank, ``(C, R)``; empty if it is not known.
     """
 
     classes: tuple[str, ...] = field(repr=False)
@@ -45,20 +45,20 @@ class Taxonomy:
 
     @classmethod
     def of_labels(cls, classes: Sequence[str]) -> Taxonomy:
-        """Return the taxonomy that is none: classes alone."""
+        """Return a taxonomy whose only rank is the class label."""
         return cls(tuple(classes), (LABEL,), tuple((name,) for name in classes))
 
     @classmethod
     def of_rows(cls, classes: Sequence[str], ranks: Sequence[str], rows: Mapping[str, Row]) -> Taxonomy:
-        """Return the taxonomy of a model's classes by the rows of a table, which may hold others.
+        """Return the taxonomy of a model's classes from the rows of a table, which may contain other classes.
 
         Args:
-            classes: of the model.
+            classes: class names of the model.
             ranks: names of the columns, in the order that `ordered_ranks` found.
-            rows: by label, the taxon in each column, or an empty text.
+            rows: by label, the taxon in each column, or an empty string.
 
         Raises:
-            DataError: a class has no row, or the taxa are no tree.
+            DataError: a class has no row, or the taxa are not a tree.
         """
         if missing := [name for name in classes if name not in rows]:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -74,9 +74,10 @@ class Taxonomy:
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:
-        """Number of each class's taxon at each rank, ``(R, C)``, which name one tree: what is one taxon stays one.
+        """Taxon number of each class at each rank, ``(R, C)``.
 
-        Classes whose taxon is not known are told apart as they are one rank deeper.
+        The numbers form one tree: classes that share a taxon share all coarser ones. Classes with an unknown taxon are
+        distinguished as at the next deeper rank.
         """
         numbers, found = [], list(range(len(self.classes)))
         for rank in range(len(self.ranks)):
@@ -94,25 +95,25 @@ class Taxonomy:
         return np.array([[bool(name) for name in row] for row in self.taxa]).reshape(len(self.classes), -1).T
 
     def lineage(self, rank: int, member: int) -> dict[str, str]:
-        """Return the taxa of a class by rank, from a rank upwards; those that are not known are left out."""
+        """Return the taxa of a class by rank, from a rank upwards; unknown taxa are left out."""
         return {name: taxon for name, taxon in list(zip(self.ranks, self.taxa[member], strict=True))[rank:] if taxon}
 
     def members(self, name: str) -> set[int]:
-        """Return the classes of a taxon, by index, of whatever rank; of a class's name that one alone."""
+        """Return the class indices of a taxon of any rank; for the name of a class, only that class."""
         if name in self.classes:
             return {self.classes.index(name)}
         return {number for number, row in enumerate(self.taxa) if name in row}
 
     def to_text(self) -> str:
-        """Return it as text for a file's metadata."""
+        """Return the taxonomy as text for a file's metadata."""
         return json.dumps({"ranks": self.ranks, "taxa": self.taxa})
 
     @classmethod
     def from_text(cls, text: str, classes: Sequence[str]) -> Taxonomy:
-        """Read what `to_text` wrote for a model of these classes.
+        """Read the output of `to_text`, for a model with these classes.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: it is invalid.
         """
         facts = json.loads(text)
         ranks: Any = facts.get("ranks") if isinstance(facts, dict) else None
@@ -135,12 +136,13 @@ class Taxonomy:
 
 
 def ordered_ranks(columns: Sequence[str], rows: Mapping[str, Row]) -> list[int]:
-    """Return the columns' places from the deepest rank to the coarsest.
+    """Return the positions of the columns, from the deepest rank to the coarsest.
 
-    Known ranks have their order; others are in that of the columns or its reverse, as the numbers of their taxa say.
+    Known ranks are sorted in their usual order. Other ranks are in the order of the columns or its reverse, depending
+    on their numbers of taxa.
 
     Raises:
-        DataError: these do not say which.
+        DataError: the numbers of taxa do not determine the order.
     """
     known = [column.casefold() for column in columns]
     if all(name in LINNAEAN for name in known):
@@ -161,10 +163,10 @@ def ordered_ranks(columns: Sequence[str], rows: Mapping[str, Row]) -> list[int]:
 
 
 def _filled(ranks: Sequence[str], rows: Sequence[Row]) -> list[Row]:
-    """Return rows in which what is known of a taxon is known of all classes in it.
+    """Return rows in which everything known about a taxon is filled in for all its classes.
 
     Raises:
-        DataError: a taxon is under two of a coarser rank.
+        DataError: a taxon belongs to two taxa of a coarser rank.
     """
     filled = [list(row) for row in rows]
     for rank in range(len(ranks) - 1):

@@ -1,1 +1,1 @@
-"""A finished model taught another class, without training and without PyTorch (docs/teaching.md)."""
+"""Changing the classes of a finished model, without training and without PyTorch (docs/teaching.md)."""

@@ -1,4 +1,4 @@
-"""The classifiers of an exported file: read from its graph, and replaced by others, of other classes too."""
+"""The classifiers of an exported file: reading them from its graph, and replacing them, also for other classes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Heads(NamedTuple):
     """The classifiers of a network.
 
     Attributes:
-        shared: V, ``(C, K)``, which all branches share.
-        joint: W, ``(C, V·K)``, on the branches together, which decides.
+        shared: V, ``(C, K)``, shared by all branches.
+        joint: W, ``(C, V·K)``, on all branches together, which gives the final answer.
     """
 
     shared: LinearProbe
@@ -33,7 +33,7 @@ def read_heads(proto: onnx.ModelProto) -> Heads:
     """Return the classifiers of a graph that ``tlaam export`` wrote.
 
     Raises:
-        ModelError: it has none of the form that is known.
+        ModelError: the graph has no classifiers of a known form.
     """
     shared, joint = (_probe(proto.graph, name) for name in (_SHARED, _JOINT))
     if shared is None or joint is None:
@@ -44,7 +44,7 @@ def read_heads(proto: onnx.ModelProto) -> Heads:
 
 
 def replace_heads(proto: onnx.ModelProto, heads: Heads) -> None:
-    """Give a graph other classifiers, in place; the number of classes may be another."""
+    """Replace the classifiers of a graph in place; the number of classes may differ."""
     import onnx
 
     graph, classes = proto.graph, len(heads.shared.bias)
@@ -60,27 +60,27 @@ def replace_heads(proto: onnx.ModelProto, heads: Heads) -> None:
         for node in nodes:
             node.input[:] = [*node.input[:2], bias]
     drop_unread(graph)
-    del graph.value_info[:]  # what the exporter noted of shapes within
+    del graph.value_info[:]  # the exporter's notes on inner shapes
     for output in graph.output:
         if output.name in _PER_CLASS:
             output.type.tensor_type.shape.dim[1].dim_value = classes
 
 
 def _reshape(graph: onnx.GraphProto, scores: set[str], classes: int) -> None:
-    """Let scores of parts ``(B·N, C)`` become ``(B, N, C)`` of another C: what they are reshaped to is a constant."""
+    """Adapt the constant shape with which parts' scores ``(B·N, C)`` are reshaped to ``(B, N, C)`` to another C."""
     import onnx
 
     for number, node in enumerate(node for node in graph.node if node.op_type == "Reshape" and node.input[0] in scores):
         shape = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
         sides = onnx.numpy_helper.to_array(shape).copy()
         sides[-1] = classes
-        name = f"{node.input[0]}/shape_{number}_of_{classes}_classes"  # its own: others may read the old one
+        name = f"{node.input[0]}/shape_{number}_of_{classes}_classes"  # a new constant: others may use the old one
         graph.initializer.append(onnx.numpy_helper.from_array(sides, name))
         node.input[1] = name
 
 
 def _probe(graph: onnx.GraphProto, name: str) -> LinearProbe | None:
-    """Return the classifier of a weight's name; None where there is none, or none of the form that is known."""
+    """Return the classifier with a weight of this name; None if there is none of a known form."""
     import onnx
 
     weight = _weight(graph, name)
@@ -89,7 +89,7 @@ def _probe(graph: onnx.GraphProto, name: str) -> LinearProbe | None:
         return None
     values = onnx.numpy_helper.to_array(weight).astype(np.float64)
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    given = {node.input[2] if len(node.input) > 2 else "" for node in nodes}  # a bias of zeros is left out
+    given = {node.input[2] if len(node.input) > 2 else "" for node in nodes}  # the exporter omits a zero bias
     if values.ndim != 2 or len(given) > 1 or not given <= {"", *tensors}:
         return None
     (bias,) = given
@@ -103,7 +103,7 @@ def _weight(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
 
 
 def _nodes(graph: onnx.GraphProto, weight: str) -> list[onnx.NodeProto]:
-    """Return what multiplies by a weight, each as `x Wᵀ + b`."""
+    """Return the nodes that multiply by a weight, each as `x Wᵀ + b`; empty if any has another form."""
     found = [node for node in graph.node if weight in node.input]
     plain = all(node.op_type == "Gemm" and node.input[1] == weight and _transposes(node) for node in found)
     return found if plain else []

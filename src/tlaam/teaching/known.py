@@ -1,4 +1,4 @@
-"""What a change of classes comes to: how often the new class and the old ones are named right, before and after."""
+"""The effect of a change of classes: how often the new and the old classes are recognised, before and after."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from tlaam.teaching.lesson import Lesson
 
 
 class Figures(NamedTuple):
-    """How often classes are named right.
+    """How often classes are recognised.
 
     Attributes:
-        new: share of the new class's photographs that are named right by classifiers that had not seen them; None where
-            there is no new class, or a single photograph of it.
-        taken_for: what those that are not are taken for, and how many, most often first.
-        old: share of the other images that are named right; None where there are none.
-        old_before: the same before the change; of merged classes one taken for the other was right.
-        images: how many of these there are.
-        were_held_out: whether the network had not learnt from them; else both shares flatter where it was fine-tuned.
+        new: share of the new class's photographs that are recognised by classifiers that had not seen them; None if
+            there is no new class, or only a single photograph of it.
+        taken_for: the classes that the others of them are taken for, with counts, most frequent first.
+        old: share of the other images that are classified correctly; None if there are none.
+        old_before: the same before the change; confusions between merged classes count as correct.
+        images: number of these other images.
+        were_held_out: whether the network had not been trained on them; otherwise both shares are optimistic if it was
+            fine-tuned.
     """
 
     new: float | None
@@ -46,15 +47,15 @@ def figures(
 ) -> Figures:
     """Return the figures of a change.
 
-    Other classes are measured on held-out images where the model keeps any. Else they are measured out of fold, and so
-    is what there was before: its classifiers are solved once more, each without a fold.
+    Other classes are measured on held-out images if the model keeps any, else out of fold. Then the state before the
+    change is measured out of fold, too: its classifiers are solved again, each without one fold.
 
     Args:
-        lesson: what was solved.
-        solved: the classifiers of it.
-        before: the images under the classes as they were.
-        decided: W as it was.
-        places: of each class as it was, which one it is now; None for one that went.
+        lesson: the lesson that was solved.
+        solved: its classifiers.
+        before: the images with the classes before the change.
+        decided: W before the change.
+        places: for each class before the change, its index now; None for a class that was removed.
         new: index of the new class.
     """
     right = solved.right(lesson.labels)
@@ -70,7 +71,7 @@ def figures(
         again = before.solve()
         answers = np.where(again.known, again.scores.argmax(1), len(places))[again.held_out]
         labels = before.labels[again.held_out]
-    turned = np.array([-1 if place is None else place for place in places] + [-1])  # the last one: no answer
+    turned = np.array([-1 if place is None else place for place in places] + [-1])  # the last entry means no answer
     once = (turned[answers] == turned[labels])[turned[labels] >= 0]
     return Figures(
         float(right[own & solved.known].mean()) if (own & solved.known).any() else None,
@@ -83,6 +84,6 @@ def figures(
 
 
 def _answers(probe: LinearProbe, lesson: Lesson) -> NDArray[np.int64]:
-    """Return which class a classifier names each held-out image, ``(M,)``."""
+    """Return the predicted class of each held-out image, ``(M,)``."""
     answers: NDArray[np.int64] = probe.logits(lesson.held_out.reshape(len(lesson.held_out), -1)).argmax(1)
     return answers

@@ -1,4 +1,4 @@
-"""What classifiers are solved on anew: features of images that a model learnt from, under the classes it is to have."""
+"""The data for solving classifiers again: features of the model's training images, with the classes it should have."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lesson:
-    """Features under classes.
+    """Features with class labels.
 
     Attributes:
-        classes: class names, by index.
-        features: of N images to learn from, ``(N, V, K)``.
+        classes: class names by index.
+        features: features of N images to learn from, ``(N, V, K)``.
         labels: class index of each, ``(N,)``.
-        names: of each, by which folds are drawn.
-        held_out: of M images that are not learnt from, ``(M, V, K)``.
-        held_out_labels: ``(M,)``.
+        names: name of each; the assignment to folds depends on it.
+        held_out: features of M images that are not learned from, ``(M, V, K)``.
+        held_out_labels: class index of each, ``(M,)``.
     """
 
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class Lesson:
     held_out_labels: Labels = field(repr=False)
 
     def added(self, name: str, features: NDArray[np.float32], names: Sequence[str]) -> Lesson:
-        """Return it with a class more, of images of their own: the last one."""
+        """Return the lesson with an additional class and its images; the new class is the last one."""
         labels = np.full(len(features), len(self.classes))
         return replace(
             self,
@@ -48,11 +48,11 @@ class Lesson:
         )
 
     def relabelled(self, classes: Sequence[str], places: Sequence[int | None]) -> Lesson:
-        """Return it under other classes.
+        """Return the lesson with other classes.
 
         Args:
-            classes: the new ones.
-            places: of each class as it was, which of these it is; None for one whose images go.
+            classes: the new classes.
+            places: for each present class, its index in `classes`; None for one whose images are dropped.
         """
         turned = np.array([-1 if place is None else place for place in places])
         labels, held_out = turned[self.labels], turned[self.held_out_labels]
@@ -67,12 +67,12 @@ class Lesson:
         )
 
     def solve(self) -> Classifiers:
-        """Return the classifiers, each class as likely as another beforehand, however many photographs it has.
+        """Return the classifiers, with equal prior probabilities for all classes, however many photographs they have.
 
-        Copies, images of the same features, are never on two sides of a fold.
+        Copies (images with the same features) are always in the same fold.
 
         Raises:
-            DataError: there are images of fewer than two classes.
+            DataError: the images have fewer than two classes.
         """
         groups = groups_of_copies(unit(self.features.reshape(len(self.features), -1)))
         count = min(FOLDS, len(self.labels))

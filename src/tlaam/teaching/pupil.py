@@ -1,4 +1,4 @@
-"""A model that is taught: an exported file with its reference index, opened to be written anew under another name."""
+"""A model whose classes are changed: an exported file with its reference index, to be written under a new name."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ if TYPE_CHECKING:
 _Kind = TypeVar("_Kind", dict[str, Any], list[Any])
 
 HISTORY = "taught"
-"""Name of the entry of a file's metadata that lists how its classes were changed, as a list of texts in JSON."""
+"""Metadata entry of a file that lists the changes of its classes, as a JSON list of texts."""
 
 _FINDS_ALONE = ("none", "center", "full", "foreground", "scda", "aolm")
-"""Localisers that do not ask the classifiers where the object is."""
+"""Localisers that do not use the classifiers to find the object."""
 _CHANGED = "classes changed since"
 _AGREEMENT = 1e-3
-"""Largest difference of probabilities between the written graph and its classifiers, solved in float64."""
+"""Maximum difference in probability between the written graph and its classifiers, solved in float64."""
 
 
 @dataclass(frozen=True)
 class Pupil:
-    """A model to be taught.
+    """A model whose classes are changed.
 
     Attributes:
-        engine: gives photographs their features.
-        proto: the file's graph.
-        texts: what the file says of itself, by name.
+        engine: computes the features of photographs.
+        proto: the graph of the file.
+        texts: the file's metadata by name.
         out: the file to write.
     """
 
@@ -73,10 +73,10 @@ class Pupil:
         Args:
             model: the ONNX file.
             out: the file to write.
-            learns: whether classifiers are to be solved, which needs what the reference index keeps.
+            learns: whether classifiers will be solved, which needs data kept in the reference index.
 
         Raises:
-            ModelError: it is a run folder, cannot be used, would be overwritten, or lacks what is needed.
+            ModelError: it is a run folder, cannot be used, would be overwritten, or lacks the data needed.
             MissingPackageError: the extra ``teach`` is not installed.
         """
         require_extra("teaching a model", "teach")
@@ -104,7 +104,7 @@ class Pupil:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, by index."""
+        """Class names by index."""
         return self.engine.classes
 
     @property
@@ -115,12 +115,12 @@ class Pupil:
 
     @cached_property
     def heads(self) -> Heads:
-        """The classifiers as they are."""
+        """The present classifiers."""
         return read_heads(self.proto)
 
     @cached_property
     def lesson(self) -> Lesson:
-        """What the classifiers can be solved on, as it is."""
+        """The present data for solving the classifiers."""
         index, pooled = self.index, self.index.pooled
         assert pooled is not None
         return Lesson(
@@ -133,10 +133,10 @@ class Pupil:
         )
 
     def require_lesson(self) -> None:
-        """Check that there is what classifiers are solved on.
+        """Check that the data for solving classifiers is available.
 
         Raises:
-            ModelError: there is not.
+            ModelError: it is not.
         """
         path, index = self.engine.origin, self.engine.index
         if index is None:
@@ -168,10 +168,10 @@ class Pupil:
             )
 
     def _said(self, name: str, kind: type[_Kind]) -> _Kind:
-        """Return what the file says of itself in JSON; an empty value where it says nothing.
+        """Return an entry of the file's metadata, parsed as JSON; an empty value if it is missing.
 
         Raises:
-            ModelError: it is something else.
+            ModelError: the entry has another type.
         """
         try:
             found = json.loads(self.texts[name]) if name in self.texts else kind()
@@ -185,7 +185,7 @@ class Pupil:
         """Return the index of a class.
 
         Raises:
-            DataError: there is none of this name.
+            DataError: there is no class of this name.
         """
         for same in (str, clean_name, folded_name):
             found = [place for place, each in enumerate(self.classes) if same(each) == same(name)]
@@ -194,14 +194,14 @@ class Pupil:
         raise DataError(f"the model has no class '{printable(name)}'.{did_you_mean(name, self.classes)}")
 
     def free_name(self, name: str, *, but: Sequence[str] = ()) -> str:
-        """Return a name for a class as it is kept.
+        """Return a valid, unused name for a class.
 
         Args:
-            name: as it was given.
-            but: classes whose names may be taken.
+            name: the name as given.
+            but: existing classes whose names may be used.
 
         Raises:
-            DataError: it is empty or no text, or a class has it, or one that differs by letter case alone.
+            DataError: the name is empty or not text, or an existing class has it, or differs only in case.
         """
         name = clean_name(name)
         if not any(c.isprintable() and not c.isspace() for c in name):
@@ -216,15 +216,15 @@ class Pupil:
         """Solve the classifiers, and write file and index.
 
         Args:
-            lesson: what to solve.
-            index: with the images, thumbnails and taxonomy of the lesson; all else of it is made anew.
-            said: the change, for the file's history.
+            lesson: the data to solve.
+            index: the index with the images, thumbnails and taxonomy of the lesson; the rest of it is computed anew.
+            said: description of the change, for the file's history.
 
         Returns:
             The classifiers.
 
         Raises:
-            ModelError: the written graph does not answer as its classifiers do; then nothing is written.
+            ModelError: the written graph's answers differ from those of its classifiers; then nothing is written.
             RunError: the disk is full.
         """
         solved, answers = _calibrated(lesson, lesson.solve())
@@ -244,7 +244,7 @@ class Pupil:
         return solved
 
     def rename(self, old: str, new: str) -> None:
-        """Write file and index with a class under another name."""
+        """Write file and index with a class renamed."""
         classes = tuple(new if name == old else name for name in self.classes)
         index = self.engine.index
         if index is not None:
@@ -257,7 +257,7 @@ class Pupil:
         self._store(index, f"renamed '{old}' to '{new}'")
 
     def _detector(self, directions: NDArray[np.float32], lesson: Lesson, answers: _Answers) -> OODDetector:
-        """Return the detector: to it as large a share of the images, each without itself, are strangers as before."""
+        """Return a detector to which the same share of the images, each compared with the others, are strangers."""
         was, before = self.index.detector, self.index
         count = len(lesson.classes)
         sure = sure_from(np.exp(answers.scores.max(1)), answers.scores.argmax(1) == answers.labels)
@@ -275,7 +275,7 @@ class Pupil:
         return OODDetector(
             class_means(directions, lesson.labels, count),
             threshold,
-            sure if len(lesson.held_out) >= ENOUGH else max(sure, was.sure_from),  # training images may flatter
+            sure if len(lesson.held_out) >= ENOUGH else max(sure, was.sure_from),  # training images are optimistic
             chosen_on,
         )
 
@@ -321,20 +321,20 @@ class Pupil:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Logarithms of probabilities ``(M, C)`` of images that the classifiers had not seen, and their labels ``(M,)``."""
+    """Log probabilities ``(M, C)`` of images that the classifiers had not seen, and their labels ``(M,)``."""
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
 
     def kept(self) -> HeldOutAnswers:
-        """Return what a promise is made by."""
+        """Return the answers in the form that promises are made from."""
         return HeldOutAnswers(self.labels, SharedAnswers.of(np.exp(self.scores).clip(0, 1)))
 
 
 def _calibrated(lesson: Lesson, solved: Classifiers) -> tuple[Classifiers, _Answers]:
-    """Return classifiers at the temperature of held-out images, where there are enough, and what they answered.
+    """Return classifiers calibrated on held-out images, if there are enough of these, and their answers.
 
-    Classes without a held-out image are asked out of fold.
+    Classes without a held-out image are answered for out of fold.
     """
     known = solved.known
     if len(lesson.held_out) < ENOUGH:

@@ -1,4 +1,4 @@
-"""A taxonomy whose classes change: one more, one fewer, another name, several in one."""
+"""Updating a taxonomy when classes are added, removed, renamed or merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tlaam.taxonomy.tree import Row, Taxonomy
 
 
 def with_class(taxonomy: Taxonomy, name: str) -> Taxonomy:
-    """Return it with a class of which nothing but its name is known.
+    """Return the taxonomy with an additional class of which only the name is known.
 
     >>> crows = Taxonomy(("crow",), ("label", "genus"), (("crow", "Corvus"),))
     >>> with_class(crows, "wren").taxa
@@ -19,7 +19,7 @@ def with_class(taxonomy: Taxonomy, name: str) -> Taxonomy:
 
 
 def renamed(taxonomy: Taxonomy, old: str, new: str) -> Taxonomy:
-    """Return it with a class under another name; its taxa stay, but for the deepest where that is its name."""
+    """Return the taxonomy with a class renamed; its taxa stay, except the deepest one if it equals the old name."""
     taxa = [
         (new, *row[1:]) if name == old and row[0] == old else row
         for name, row in zip(taxonomy.classes, taxonomy.taxa, strict=True)
@@ -28,12 +28,12 @@ def renamed(taxonomy: Taxonomy, old: str, new: str) -> Taxonomy:
 
 
 def regrouped(taxonomy: Taxonomy, classes: tuple[str, ...], places: list[int | None]) -> Taxonomy:
-    """Return it under other classes: of one that several become, the taxa that these share.
+    """Return the taxonomy for other classes; a merged class keeps the taxa that its members share.
 
     Args:
-        taxonomy: of the classes as they were.
-        classes: the new ones.
-        places: of each class as it was, which of these it is; None for one that goes.
+        taxonomy: the taxonomy of the previous classes.
+        classes: the new classes.
+        places: for each previous class, its index in `classes`; None for a class that is removed.
     """
     taxa = []
     for number, name in enumerate(classes):

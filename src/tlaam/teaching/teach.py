@@ -1,7 +1,7 @@
-"""A finished model taught: one class more, one fewer, another name, several in one. The given file stays as it is.
+"""Adding, removing, renaming and merging classes of a finished model. The given file is not changed.
 
-The network stays as it is, too. Its classifiers, V and W, are solved anew on the features that the reference index
-keeps, and on those of the new class's photographs; so are temperature and thresholds. Without PyTorch.
+The network is not changed, either. Its classifiers, V and W, are solved again on the features that the reference index
+keeps, and on those of the new class's photographs; temperature and thresholds are computed anew. Works without PyTorch.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tlaam.teaching.taxa import regrouped, with_class
 from tlaam.utils.text import printable
 
 _ALIKE = 0.5
-"""Share of a new class's photographs that the model surely names one class, from which on that is said."""
+"""Minimum share of a new class's photographs that the model surely assigns to one existing class for a warning."""
 
 
 @dataclass(frozen=True)
 class Taught:
-    """A model that was written, and what is known of it.
+    """A model that was written, and what is known about it.
 
     Attributes:
         file: the ONNX file.
         classes: its classes.
-        photographs: of the new class, that were learnt from.
+        photographs: number of photographs of the new class that were learned from.
         unread: photographs that could not be read, each with the reason.
-        figures: how often classes are named right; None where no classifier was solved.
-        alike: an existing class that the model named many of the photographs, surely, and how many; None of none.
-        known_already: photographs that the model had learnt from, each with its class.
+        figures: how often classes are recognised; None if no classifier was solved.
+        alike: an existing class that the model surely assigned many of the photographs to, with their number; or None.
+        known_already: photographs that the model had already learned from, each with its class.
     """
 
     file: Path
@@ -61,19 +61,19 @@ def add_class(
     taxonomy: str | Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Taught:
-    """Write a model that knows one class more, from a few photographs.
+    """Write a model with an additional class, learned from a few photographs.
 
     Args:
         model: an ONNX file with its reference index beside it.
-        name: of the class.
+        name: name of the class.
         images: its photographs: files, folders and patterns.
-        out: the ONNX file to write; its reference index goes beside it.
-        taxonomy: a table of all classes' taxa, with the new one (`tlaam.taxonomy.files.read_taxonomy`); by default the
-            model's, in which only the new class's name is known.
-        progress: told (photographs done, photographs in all).
+        out: the ONNX file to write; its reference index is written beside it.
+        taxonomy: a table of all classes' taxa, including the new one (`tlaam.taxonomy.files.read_taxonomy`); by default
+            the model's own taxonomy, with only the name of the new class.
+        progress: called with (photographs done, photographs in all).
 
     Raises:
-        ModelError: the model cannot be taught; the message says why and what to do.
+        ModelError: the model's classes cannot be changed; the message says why and what to do.
         DataError: the name is taken, or no photograph can be read.
         MissingPackageError: the extra ``teach`` is not installed.
     """
@@ -112,11 +112,11 @@ def add_class(
 
 
 def remove_class(model: str | Path, name: str, out: str | Path) -> Taught:
-    """Write a model that does not know a class any more; as of `add_class` otherwise.
+    """Write a model without one of its classes; for the rest see `add_class`.
 
     Raises:
-        ModelError, MissingPackageError: as of `add_class`.
-        DataError: the model has no such class, or would have but one.
+        ModelError, MissingPackageError: see `add_class`.
+        DataError: the model has no such class, or only one class would be left.
     """
     pupil = Pupil.opened(model, out)
     gone = pupil.place_of(name)
@@ -130,17 +130,18 @@ def remove_class(model: str | Path, name: str, out: str | Path) -> Taught:
 
 
 def merge_classes(model: str | Path, names: Sequence[str], into: str, out: str | Path) -> Taught:
-    """Write a model for which several classes are one; as of `add_class` otherwise.
+    """Write a model in which several classes are merged into one; for the rest see `add_class`.
 
     Args:
-        model: as of `add_class`.
-        names: of the classes, at least two.
-        into: the name of the one that they become, one of theirs or a new one.
-        out: as of `add_class`.
+        model: see `add_class`.
+        names: names of the classes to merge, at least two.
+        into: name of the merged class, either one of theirs or a new one.
+        out: see `add_class`.
 
     Raises:
-        ModelError, MissingPackageError: as of `add_class`.
-        DataError: the model has no such class, or would have but one, or the name is another class's.
+        ModelError, MissingPackageError: see `add_class`.
+        DataError: fewer than two classes are given, the model lacks one of them, only one class would be left, or the
+            name is another class's.
     """
     pupil = Pupil.opened(model, out)
     merged = sorted({pupil.place_of(name) for name in names})
@@ -159,10 +160,10 @@ def merge_classes(model: str | Path, names: Sequence[str], into: str, out: str |
 
 
 def rename_class(model: str | Path, old: str, new: str, out: str | Path) -> Taught:
-    """Write a model in which a class has another name; no answer changes.
+    """Write a model in which a class is renamed; no answer changes.
 
     Raises:
-        ModelError, MissingPackageError: as of `add_class`; but a model without a reference index can be renamed.
+        ModelError, MissingPackageError: see `add_class`; a model without a reference index can be renamed, though.
         DataError: the model has no such class, or the name is another class's.
     """
     pupil = Pupil.opened(model, out, learns=False)
@@ -173,7 +174,7 @@ def rename_class(model: str | Path, old: str, new: str, out: str | Path) -> Taug
 
 
 def _regrouped(pupil: Pupil, classes: tuple[str, ...], places: Sequence[int | None], said: str) -> Taught:
-    """Write a model of other classes (`Lesson.relabelled`)."""
+    """Write a model with other classes (see `Lesson.relabelled`)."""
     lesson, index = pupil.lesson.relabelled(classes, places), pupil.index
     kept = [row for row, label in enumerate(index.labels) if places[label] is not None]
     index = replace(
@@ -187,12 +188,12 @@ def _regrouped(pupil: Pupil, classes: tuple[str, ...], places: Sequence[int | No
 
 
 def _given(values: Floats | None) -> Floats:
-    assert values is not None  # a `Pupil` gives both
+    assert values is not None  # a `Pupil` provides both
     return values
 
 
 def _alike(answers: Sequence[Prediction]) -> tuple[str, int] | None:
-    """Return the class that the model surely names many photographs, and how many."""
+    """Return the class that the model surely assigns many of the photographs to, and their number."""
     counts = Counter(answer.label for answer in answers if answer.verdict == "sure")
     (name, count), *_ = counts.most_common(1) or [(None, 0)]
     return (name, count) if name is not None and count >= _ALIKE * len(answers) else None
@@ -201,7 +202,7 @@ def _alike(answers: Sequence[Prediction]) -> tuple[str, int] | None:
 def _known_already(
     answers: Sequence[Prediction], directions: Floats, index: ReferenceIndex
 ) -> tuple[tuple[str, str], ...]:
-    """Return the photographs that are among the index's images, and as what."""
+    """Return the photographs that are among the index's images, with their classes there."""
     alike = cosines(directions, unit(index.embeddings))
     nearest = alike.argmax(1)
     return tuple(

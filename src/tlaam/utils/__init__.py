@@ -1,1 +1,1 @@
-"""Small tools without a word on images or models: atomic files, locks, bounded reading, checksums, YAML, text."""
+"""General utilities, independent of images and models: atomic files, locks, bounded reading, checksums, YAML, text."""

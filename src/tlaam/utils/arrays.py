@@ -1,7 +1,7 @@
-"""Named arrays in one ``.npz`` without pickles and without compression.
+"""Named arrays in one ``.npz`` file without pickles and without compression.
 
-Such a file may come from somewhere else, so reading it believes nothing: every size is held against the bytes that are
-there before memory is asked for.
+Such a file may come from an untrusted source, so reading it trusts nothing: every size is checked against the number of
+bytes present before memory is allocated.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kinds = Mapping[str, tuple[str, int]]
-"""Of each array of a file its type, as NumPy writes it (``"<f4"``), and number of axes."""
+"""For each array of a file, its type in NumPy's notation (``"<f4"``) and number of axes."""
 
 UNFIT = (
     ArithmeticError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, RuntimeError, TypeError,
     ValueError, zipfile.BadZipFile,
 )  # fmt: skip
-"""Whatever bytes that are something else make of `arrays_of`, and of what looks into its arrays."""
+"""Exceptions that `arrays_of`, or code that uses its arrays, may raise for invalid bytes."""
 
 _MAX_DIRECTORY = 1 << 12
 
 
 def to_bytes(arrays: Mapping[str, NDArray[Any]], kinds: Kinds) -> bytes:
-    """Return the content of a file of arrays, each brought to its type."""
+    """Return the content of a file of arrays, each converted to its type."""
     stream = io.BytesIO()
     np.savez(stream, **{name: arrays[name].astype(kind) for name, (kind, _) in kinds.items()})  # type: ignore[arg-type]
     return stream.getvalue()
 
 
 def arrays_of(content: bytes, kinds: Kinds) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a file that `to_bytes` made, none larger than the bytes that are there.
+    """Return the arrays of a file written by `to_bytes`, none larger than the bytes present.
 
     Raises:
-        Exception: one of `UNFIT`; it is something else.
+        Exception: one of `UNFIT`; the content is not such a file.
     """
     _require_short_directory(content, len(kinds))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -55,9 +55,9 @@ def arrays_of(content: bytes, kinds: Kinds) -> dict[str, NDArray[Any]]:
 
 
 def _require_short_directory(content: bytes, count: int) -> None:
-    """Refuse an archive that lists thousands of members: zipfile makes an object of each before it can be asked."""
+    """Refuse an archive that lists thousands of members: zipfile creates an object for each before it can be asked."""
     marks, members, length = content[-22:-18], content[-12:-10], content[-10:-6]
-    large = content[-42:-38] == b"PK\x06\x07"  # of an archive of more than 4 GiB
+    large = content[-42:-38] == b"PK\x06\x07"  # the mark of an archive of more than 4 GiB
     if marks != b"PK\x05\x06" or large or int.from_bytes(members, "little") != count:
         raise ValueError("it is no archive of these arrays")
     if int.from_bytes(length, "little") > _MAX_DIRECTORY:

@@ -1,4 +1,4 @@
-"""Write files that are either whole or not there."""
+"""Atomic file writing: a file is either complete or unchanged."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _AGAIN = "try again."
 
 
 class WriteError(RunError):
-    """A file could not be written; the file that was there before is intact.
+    """A file could not be written; the previous file is intact.
 
     Args:
-        path: the file, or the folder that it belongs to.
-        error: what the system said.
-        then: what to do once the cause is gone.
+        path: the file, or its folder.
+        error: the operating system's error.
+        then: what to do once the cause is removed.
     """
 
     def __init__(self, path: Path, error: OSError, then: str) -> None:
@@ -39,11 +39,11 @@ class WriteError(RunError):
 
 
 def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
-    """Replace `path` by `pieces` one after the other; after a crash the old or the new file is there, never a half.
+    """Replace `path` with the concatenated `pieces`; after a crash, either the old or the new file is there, complete.
 
     Raises:
-        WriteError: the disk is full, or a quota or limit reached; the old file is untouched.
-        OSError: the system refused otherwise; it names the file, and the old one is untouched.
+        WriteError: the disk is full, or a quota or limit is reached; the old file is intact.
+        OSError: the operating system refused for another reason; it names the file, and the old one is intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -60,18 +60,18 @@ def write_atomically(path: Path, *pieces: bytes | memoryview) -> None:
     except OSError as error:
         if error.errno in _FULL:
             raise WriteError(path, error, _AGAIN) from error
-        error.filename = str(path)  # writing to an open file does not know it, and the temporary one says little
+        error.filename = str(path)  # it may be unset, or the name of the temporary file, which means little to users
         raise
 
 
 @contextmanager
 def grown_atomically(path: Path, then: str = _AGAIN) -> Iterator[Path]:
-    """Yield where a file can grow; it replaces `path` when the block ends without an exception.
+    """Yield a temporary path to write to; it replaces `path` if the block ends without an exception.
 
-    What killed processes left of the same file is removed, and the folder made where it is missing.
+    What killed processes left of the same file is removed, and the folder is created if it is missing.
 
     Raises:
-        WriteError: it cannot be written; the message says what to do `then`.
+        WriteError: the file cannot be written; the message says what to do `then`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name)
@@ -88,17 +88,17 @@ def grown_atomically(path: Path, then: str = _AGAIN) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by UTF-8 text (see `write_atomically`)."""
+    """Replace a file with UTF-8 text (see `write_atomically`)."""
     write_atomically(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a file by indented JSON (see `write_atomically`)."""
+    """Replace a file with indented JSON (see `write_atomically`)."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a file by a CSV table; None becomes an empty field (see `write_atomically`)."""
+    """Replace a file with a CSV table; None becomes an empty field (see `write_atomically`)."""
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
@@ -108,9 +108,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 @contextmanager
 def full_disk_named(path: Path, then: str = _AGAIN) -> Iterator[None]:
-    """Let every file that cannot be written below `path` end in a `WriteError` that says what to do `then`.
+    """Convert errors from writing files below `path` to a `WriteError` that says what to do `then`.
 
-    Faults of the system that come from elsewhere pass, but for a full disk.
+    Other operating system errors pass unchanged, except for a full disk.
     """
     try:
         yield
@@ -124,14 +124,14 @@ def full_disk_named(path: Path, then: str = _AGAIN) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what a killed process left half written in `folder` by `write_atomically`, of all files or one `name`."""
+    """Remove incomplete files that a killed `write_atomically` left in `folder`, for all files or only for `name`."""
     for path in folder.glob(f".{name if name == '*' else glob.escape(name)}.*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system knows how."""
-    if os.name == "posix":  # a rename outlives a power cut only when the folder, too, is on the disk
+    """Flush a folder's entries to disk, where the system supports it."""
+    if os.name == "posix":  # a rename survives a power cut only if the folder is on disk, too
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

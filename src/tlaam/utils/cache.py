@@ -1,4 +1,4 @@
-"""Where what can be made again is kept."""
+"""The folder for cached content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder of one kind of content: ``$TLAAM_CACHE/<name>``, or ``tlaam/<name>`` in the user's cache."""
+    """Return the cache folder for one kind of content: ``$TLAAM_CACHE/<name>``, or ``tlaam/<name>`` in the user's."""
     chosen = os.environ.get("TLAAM_CACHE")
     if chosen:
         return Path(chosen).expanduser() / name

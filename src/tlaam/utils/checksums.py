@@ -1,7 +1,7 @@
-"""Checksums by which what was damaged on the disk is told from what was written.
+"""Checksums for detecting files that were damaged on disk.
 
-All are SHA-256. A checksum lies where the file's format has room for it: behind a binary payload (`trailer`), as an
-entry of a JSON object (`with_checksum`), or in a file beside it, as ``sha256sum`` writes it (`sidecar`).
+All are SHA-256. Their place depends on the file's format: after a binary payload (`trailer`), as an entry of a JSON
+object (`with_checksum`), or in a separate file in the format of ``sha256sum`` (`sidecar`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 MARK = b"tlaam-sha256:"
 TRAILER_SIZE = len(MARK) + hashlib.sha256().digest_size
-"""Bytes of a `trailer`."""
+"""Size of a `trailer` in bytes."""
 ENTRY = "sha256"
 """Name of the checksum in a JSON object."""
 
 
 def checksum(*pieces: bytes | memoryview) -> str:
-    """Return the SHA-256 of pieces of bytes, one behind the other, as 64 hexadecimal digits.
+    """Return the SHA-256 of the concatenated pieces as 64 hexadecimal digits.
 
     >>> checksum(b"a", b"b") == checksum(b"ab")
     True
@@ -29,7 +29,7 @@ def checksum(*pieces: bytes | memoryview) -> str:
 
 
 def checksum_of(pieces: Iterable[bytes | memoryview]) -> str:
-    """Return `checksum` of pieces that are made one at a time."""
+    """Return the `checksum` of pieces that are produced one at a time."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -37,43 +37,43 @@ def checksum_of(pieces: Iterable[bytes | memoryview]) -> str:
 
 
 def file_checksum(path: Path) -> str:
-    """Return the `checksum` of a file's content, read a piece at a time.
+    """Return the `checksum` of a file's content, read in pieces.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as stream:
         return checksum_of(iter(lambda: stream.read(1 << 22), b""))
 
 
 def trailer(payload: bytes | memoryview) -> bytes:
-    """Return what is written behind a payload: a mark and its SHA-256."""
+    """Return the trailer to write after a payload: a mark and its SHA-256."""
     return MARK + bytes.fromhex(checksum(payload))
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with a checksum of all its other entries, whatever their layout in the file.
+    """Return a JSON object with a checksum of all its other entries, independent of their layout in the file.
 
     >>> is_intact(with_checksum({"classes": 3})), is_intact({**with_checksum({"classes": 3}), "classes": 4})
     (True, False)
     """
     rest = {name: value for name, value in values.items() if name != ENTRY}
-    plain = json.loads(json.dumps(rest))  # read back first: a key that is a number is a text in the file
+    plain = json.loads(json.dumps(rest))  # a round trip, since JSON turns numeric keys into text
     return {**rest, ENTRY: checksum(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii"))}
 
 
 def is_intact(values: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object's checksum fits its other entries, or it has none: older versions wrote none, and
-    who edits a file may set it to null.
+    """Return whether a JSON object's checksum matches its other entries, or is missing: older versions wrote none, and
+    users who edit a file may set it to null.
     """
     return values.get(ENTRY) is None or with_checksum(values)[ENTRY] == values[ENTRY]
 
 
 def sidecar(name: str, content: bytes | memoryview) -> str:
-    """Return the text of the file beside one of that name and content: what ``sha256sum`` writes and checks."""
+    """Return the content of the checksum file for a file with that name and content, in the format of ``sha256sum``."""
     return f"{checksum(content)}  {name}\n"
 
 
 def sidecar_path(file: Path) -> Path:
-    """Return where the `sidecar` of a file lies: beside it, hidden."""
+    """Return the path of the `sidecar` of a file: beside it, hidden."""
     return file.with_name(f".{file.name}.sha256")

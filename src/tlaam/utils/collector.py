@@ -1,4 +1,4 @@
-"""Python's collector of garbage cycles, kept from searching where millions of objects are made that last."""
+"""Pausing Python's cyclic garbage collector while millions of long-lived objects are created."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep Python from searching for garbage cycles meanwhile: a third of the time where millions of objects last."""
+    """Pause the garbage collector: it takes a third of the time where millions of long-lived objects are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What predicting with an exported file does without: the packages of the extras ``train`` and ``serve``."""
+"""Optional packages: those of the extras, which prediction with an exported file does not need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAIN = {
     "tensorboard": "TensorBoard",
     "jinja2": "Jinja2",
 }
-"""What to call a module's package in a message, by the module's name."""
+"""Display names of packages, by module name."""
 
 SERVE = {
     "starlette": "Starlette",
@@ -28,35 +28,35 @@ SERVE = {
     "python_multipart": "python-multipart",
     "prometheus_client": "prometheus-client",
 }
-"""The same of the extra ``serve``, which goes without PyTorch."""
+"""The same for the extra ``serve``, which does not need PyTorch."""
 
 CLEAN = {**TRAIN, "imagehash": "imagehash", "faiss": "FAISS"}
-"""The same of the extra ``clean``."""
+"""The same for the extra ``clean``."""
 
 TEACH = {"onnx": "onnx", "scipy": "SciPy", "sklearn": "scikit-learn"}
-"""The same of the extra ``teach``, which goes without PyTorch."""
+"""The same for the extra ``teach``, which does not need PyTorch."""
 
 _MODULES = {"serve": SERVE, "clean": CLEAN, "teach": TEACH, "wandb": {"wandb": "wandb"}, "mlflow": {"mlflow": "MLflow"}}
-"""What of an extra is looked for; of those that are not named here, what they share with ``train``."""
+"""The modules to look for by extra; for extras not listed here, those of ``train``."""
 
 
 def install_hint(extra: str) -> str:
-    """Return how an extra is installed from where the package itself was: it has no release on any registry."""
+    """Return how to install an extra from a copy of the repository: the package is not on any registry."""
     return f"pip install '.[{extra}]' in a copy of tlaam's repository"
 
 
 def require_extra(what: str, extra: str = "train") -> None:
-    """Check that PyTorch and all that goes with it is installed, or for the extras ``serve``, ``wandb`` and ``mlflow``
-    what they bring.
+    """Check that PyTorch and the other packages of ``train`` are installed, or those of ``serve``, ``clean``,
+    ``teach``, ``wandb`` or ``mlflow``.
 
     Args:
-        what: needs it, as the message's subject.
-        extra: brings it.
+        what: what needs the extra, as the subject of the message.
+        extra: the name of the extra.
 
     Raises:
-        MissingPackageError: some of it is not.
+        MissingPackageError: a package is missing.
     """
     missing = [title for module, title in _MODULES.get(extra, TRAIN).items() if find_spec(module) is None]
     if missing:
-        needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # without it, the others say nothing new
+        needed = missing[0] if "PyTorch" in missing else ", ".join(missing)  # PyTorch stands for all the others
         raise MissingPackageError(f"{what} needs {needed}: {install_hint(extra)}")

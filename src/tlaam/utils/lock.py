@@ -1,4 +1,4 @@
-"""Keep other processes out of a folder while one works in it."""
+"""Locking a folder against other processes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tlaam.errors import RunError
 
 @contextmanager
 def locked(lock: Path, folder: Path) -> Iterator[None]:
-    """Hold the file `lock`, which is made where it is missing, on behalf of the work in `folder`.
+    """Hold a lock on the file `lock`, created if it is missing, while working in `folder`.
 
-    The system frees the lock when the process ends, however it ends, so there are no stale locks. Where the file system
-    knows no locks, the work goes on without.
+    The system releases the lock when the process ends, however it ends, so there are no stale locks. If the file system
+    does not support locks, the work continues without.
 
     Raises:
-        RunError: another process holds it; says which.
+        RunError: another process holds the lock; the message says which.
     """
     with lock.open("a+b") as stream:
         try:
@@ -42,12 +42,12 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(stream: BinaryIO) -> None:
-        stream.seek(1 << 30)  # a byte far behind the text, which stays readable
+        stream.seek(1 << 30)  # lock a byte far after the text, so that the text stays readable
         msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
     def _lock(stream: BinaryIO) -> None:
-        # lockf, not flock: its locks are not inherited by loader processes, which may outlive a killed run by seconds
+        # Not flock: lockf's locks are not inherited by loader processes, which may outlive a killed run by seconds
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Progress bars on the error stream."""
+"""Progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(what: str, *, unit: str = " images", hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that draws a bar on the error stream; silent where that is no terminal."""
+    """Yield a function of (done, total) that updates a bar on standard error; silent if that is not a terminal."""
     from tqdm import tqdm
 
     bar = tqdm(desc=what, unit=unit, unit_scale=unit == "B", file=sys.stderr, disable=hidden or None, leave=False)

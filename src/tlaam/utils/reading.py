@@ -1,7 +1,7 @@
-"""Read files that are not to be trusted: nothing waits for ever for them, and none of them takes all memory.
+"""Reading untrusted files without blocking forever or exhausting memory.
 
-A name may lead to a pipe, which opens when somebody writes to it, or to a device that never ends; and a file of a few
-bytes on the disk may claim to have millions of millions.
+A path may lead to a pipe, which does not open until somebody writes to it, or to a device that never ends. A file of a
+few bytes on disk may also claim to hold a huge amount of data.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import TextIO
 
 LONGEST_LINE = 1 << 20
-"""Characters of a line of a table or list."""
+"""Maximum length of a line of a table or list in characters."""
 LARGEST_TEXT = 1 << 26
-"""Bytes of a file of text that is read as a whole."""
+"""Maximum size in bytes of a text file that is read as a whole."""
 
 
 class UnfitFileError(OSError):
-    """A file that is not read, because of what or how large it is; `strerror` says so."""
+    """A file that is refused because of its kind or size; `strerror` says so."""
 
 
 def require_regular(path: str | Path, most: int | None = None) -> None:
-    """Check, without opening it, that a path leads to a file of at most `most` bytes.
+    """Check, without opening it, that a path leads to a regular file of at most `most` bytes.
 
     Raises:
-        UnfitFileError: it is a pipe, a socket or a device, or larger.
-        OSError: there is none, or it is a folder.
+        UnfitFileError: it is a pipe, a socket or a device, or is too large.
+        OSError: it does not exist, or is a folder.
     """
     status = Path(path).stat()
     if stat.S_ISDIR(status.st_mode):
@@ -43,8 +43,8 @@ def read_text(path: str | Path, most: int = LARGEST_TEXT) -> str:
     """Return the UTF-8 text of a file.
 
     Raises:
-        OSError: as of `require_regular`, or it cannot be read.
-        UnicodeDecodeError: it is no UTF-8.
+        OSError: see `require_regular`, or the file cannot be read.
+        UnicodeDecodeError: the file is not UTF-8.
     """
     require_regular(path, most)
     return Path(path).read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def bounded_lines(stream: TextIO, path: str | Path) -> Iterator[str]:
     """Yield the lines of an open text file of any length.
 
     Raises:
-        UnfitFileError: one has more than `LONGEST_LINE` characters.
+        UnfitFileError: a line has more than `LONGEST_LINE` characters.
     """
     while line := stream.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:

@@ -1,6 +1,6 @@
-"""Work that several processes share: which of them this is, what is its share, and how all get all results.
+"""Sharing work between processes: the rank of this process, its share of the work, and gathering all results.
 
-Processes are started by torchrun, by SLURM, or by this package; each kind says in its own variables what a process is.
+Processes are started by torchrun, by SLURM, or by this package; each of them sets its own environment variables.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Share:
-    """Which of several processes this is.
+    """The place of this process among several.
 
     Attributes:
-        rank: its number, from 0.
-        world_size: how many there are.
-        local_rank: its number on this machine, which is that of its GPU.
+        rank: rank of this process, from 0.
+        world_size: number of processes.
+        local_rank: rank on this machine, which selects the GPU.
     """
 
     rank: int = 0
@@ -41,7 +41,7 @@ class Share:
 
     @classmethod
     def of_environment(cls) -> Share:
-        """Return what torchrun or SLURM say of this process; alone where neither started it."""
+        """Return the share set by torchrun or SLURM; a single process if neither started this one."""
         for rank, size, local in (
             ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
             ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -52,7 +52,7 @@ class Share:
 
     @classmethod
     def of_process_group(cls) -> Share:
-        """Return what `torch.distributed` says of this process; alone where it is not set up."""
+        """Return the share according to `torch.distributed`; a single process if that is not initialised."""
         from torch import distributed
 
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -60,11 +60,11 @@ class Share:
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     def has(self, number: int) -> bool:
-        """Return whether the piece of work of that number is this process's."""
+        """Return whether the item with this number belongs to this process."""
         return number % self.world_size == self.rank
 
     def of(self, items: Sequence[_T]) -> Sequence[_T]:
-        """Return this process's items: each `world_size`-th, from `rank` on.
+        """Return this process's items: every `world_size`-th, starting with `rank`.
 
         >>> Share(rank=1, world_size=3).of("abcdefg")
         'be'
@@ -72,7 +72,7 @@ class Share:
         return items[self.rank :: self.world_size]
 
     def gpu(self) -> str | None:
-        """Return the GPU of this process where several share the work; None alone, or where there is none."""
+        """Return the GPU of this process if several share the work; None for a single process or without a GPU."""
         if self.world_size == 1:
             return None
         import torch
@@ -81,17 +81,17 @@ class Share:
         return f"cuda:{self.local_rank % count}" if count else None
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which a process of this share knows what it is."""
+        """Return the environment variables that tell a process its share."""
         return {"RANK": str(self.rank), "WORLD_SIZE": str(self.world_size), "LOCAL_RANK": str(self.local_rank)}
 
 
 def gathered(mine: Sequence[_T], share: Share, total: int) -> list[_T]:
-    """Return what all processes of a process group made of their shares (`Share.of`), in the items' order, on each.
+    """Return the results of all processes of a process group in the items' order, on each process (see `Share.of`).
 
     Args:
-        mine: what this process made.
-        share: of the process group.
-        total: number of items in all.
+        mine: the results of this process.
+        share: this process's share in the process group.
+        total: total number of items.
     """
     if share.world_size == 1:
         return list(mine)
@@ -103,7 +103,7 @@ def gathered(mine: Sequence[_T], share: Share, total: int) -> list[_T]:
 
 
 def started_by_torchrun() -> tuple[int, int] | None:
-    """Return how many processes torchrun has started on each machine, and on how many; None where it has not."""
+    """Return the number of processes that torchrun started per machine, and of machines; None without torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     here = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -114,14 +114,14 @@ def joined_process_group(devices: int, accelerator: str) -> tuple[torch.device |
     """Start or join the processes that share a computation.
 
     Args:
-        devices: how many on this machine; under torchrun as many as it has started.
-        accelerator: Lightning's name of what to compute on.
+        devices: number of devices on this machine; under torchrun, 1 or the number of processes it started.
+        accelerator: Lightning's name of the accelerator.
 
     Returns:
-        This process's device (None alone), and whether it is the first.
+        This process's device (None for a single process), and whether it is the first process.
 
     Raises:
-        ConfigError: torchrun has started another number.
+        ConfigError: torchrun has started another number of processes.
     """
     here, nodes = started_by_torchrun() or (devices, 1)
     if devices not in (1, here):
@@ -138,10 +138,10 @@ def joined_process_group(devices: int, accelerator: str) -> tuple[torch.device |
 
 
 def run_processes(count: int, arguments: Sequence[str]) -> int:
-    """Run a command of tlaam as several processes that share its work; return the first status that is not 0, or 0."""
+    """Run a tlaam command as several processes that share its work; return the first nonzero status, or 0."""
     command = [sys.executable, "-m", "tlaam", *arguments]
     running: list[subprocess.Popen[bytes]] = []
-    asked: list[int] = []  # to end, while they are being started: none may be left out
+    asked: list[int] = []  # signals received while starting, handled afterwards so that no process is missed
     before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     try:
         for rank in range(count):
@@ -159,18 +159,18 @@ def run_processes(count: int, arguments: Sequence[str]) -> int:
 
 
 def _end_on_request(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # through the `finally` that ends the others
+    raise SystemExit(128 + number)  # runs the `finally` block that ends the other processes
 
 
 @contextmanager
 def claimed(lock: Path, folder: Path) -> Iterator[bool]:
-    """Have a piece of work to oneself among processes that know of each other by files alone.
+    """Try to claim a piece of work among processes that only share a file system.
 
-    Yields whether that is so, or another process has it.
+    Yields whether this process has claimed it; if not, another process has.
 
     Args:
-        lock: the piece's lock file; its folder is made where it is missing.
-        folder: where the work is done, for messages.
+        lock: lock file of the piece of work; its folder is created if it is missing.
+        folder: the folder that is worked in, for messages.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

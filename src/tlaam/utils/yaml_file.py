@@ -1,4 +1,4 @@
-"""YAML files of options: names and values, without a word on which there are (`tlaam.config.schema`)."""
+"""YAML files of options, as names and values; the options themselves are defined in `tlaam.config.schema`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import yaml
 from tlaam.errors import ConfigError
 from tlaam.utils.reading import read_text
 
-_LARGEST = 1 << 20  # bytes of a file of options
+_LARGEST = 1 << 20  # maximum size of an options file in bytes
 _MOST_VALUES = 100_000
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping; hyphens in the names of options and sections become underscores.
+    """Read a YAML file that contains one mapping; hyphens in option and section names become underscores.
 
     Raises:
         ConfigError: the file cannot be read or holds anything else.
@@ -31,10 +31,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def yaml_mapping(text: str, source: str) -> dict[str, Any]:
-    """Return the mapping that a YAML text holds, as `read_yaml` does; `source` is what errors call it.
+    """Return the mapping in a YAML text, like `read_yaml`; `source` names the text in errors.
 
     Raises:
-        ConfigError: it holds anything else.
+        ConfigError: the text contains anything else.
     """
     try:
         loaded = yaml.safe_load(text)
@@ -42,7 +42,7 @@ def yaml_mapping(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deeply.") from error
-    except Exception as error:  # what looks like a date or a number and is none ends in errors of nearly any kind
+    except Exception as error:  # values that only look like a date or number raise almost any kind of error
         raise ConfigError(f"{source} holds a value that cannot be: {' '.join(str(error).split())[:200]}") from error
     if loaded is None:
         return {}
@@ -55,7 +55,7 @@ def yaml_mapping(text: str, source: str) -> dict[str, Any]:
 
 
 def _require_few_values(loaded: Any, source: str) -> None:
-    """Refuse aliases that unfold: a few lines can stand for more values than any memory holds, or for themselves."""
+    """Refuse expanding aliases: a few lines can stand for more values than fit in memory, or contain themselves."""
     pending, count = [loaded], 0
     while pending:
         value = pending.pop()
@@ -69,10 +69,10 @@ def _require_few_values(loaded: Any, source: str) -> None:
 
 
 def underscored(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return options by their names in Python, whichever way they are spelt.
+    """Return options by their Python names, whether they are written with hyphens or underscores.
 
     Raises:
-        ConfigError: one is given twice.
+        ConfigError: an option is given twice.
     """
     named: dict[str, Any] = {}
     for spelt, value in values.items():

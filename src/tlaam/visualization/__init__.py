@@ -1,1 +1,1 @@
-"""Pictures of answers, and charts."""
+"""Pictures of predictions, and charts."""

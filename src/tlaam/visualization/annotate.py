@@ -1,7 +1,7 @@
-"""Drawing on an image: a heat map over it, boxes, a label.
+"""Drawing on an image: a heat map overlay, boxes, a label.
 
-Boxes are ``(x0, y0, x1, y1)`` in pixels of the image given, x1 and y1 exclusive; boxes that are not finite or lie
-outside the image are not drawn. Every function leaves its inputs as they were.
+Boxes are ``(x0, y0, x1, y1)`` in pixels of the given image, x1 and y1 exclusive; boxes that are not finite or lie
+outside the image are not drawn. No function modifies its inputs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tlaam.visualization.colors import INK, OBJECT_COLOR, OUTLINE, PART_COLORS, 
 from tlaam.visualization.fonts import fitted, pillow_font
 
 PixelBox = tuple[int, int, int, int]
-_HEATMAP_SIDE = 768  # a heat map has some hundred cells: finer than this nothing is to be seen
-_SAME_SIZE = 1.15  # windows of one size may differ by this factor of area after rounding and clipping
+_HEATMAP_SIDE = 768  # a heat map has some hundred cells, so a finer resolution would show nothing more
+_SAME_SIZE = 1.15  # maximum ratio of areas of windows of the same size, after rounding and clipping
 
 
 def overlay_heatmap(image: Image.Image, heatmap: NDArray[np.floating], strength: float = 0.75) -> Image.Image:
-    """Lay a heat map over the image: where it is low the image stays, where it is high the colour covers it.
+    """Overlay a heat map on the image: low values leave the image visible, high values cover it with colour.
 
     Args:
         image: any size and mode.
-        heatmap: ``(h, w)`` of any size, covering the whole image; stretched to its own minimum and maximum, so that
-            colours compare places within one image, not images. A flat map leaves the image as it is.
+        heatmap: ``(h, w)`` of any size, covering the whole image; normalised to its own minimum and maximum, so colours
+            are comparable within an image, but not between images. A flat map leaves the image unchanged.
         strength: opacity at the maximum, 0 to 1.
 
     Returns:
-        RGB, of the image's size.
+        RGB, in the size of the image.
     """
     side = max(image.size)
     scale = min(1.0, _HEATMAP_SIDE / side)
@@ -54,11 +54,11 @@ def draw_boxes(
 ) -> Image.Image:
     """Draw the object box, the part boxes (one colour per size, thin) and the true box (white, dashed).
 
-    Lines grow with the image. The label stands in a strip at the object box, or at the image where there is none; it
-    is left out where the image is too small to hold a readable line.
+    Line widths grow with the image. The label is placed in a strip at the object box, or at the image's edge without
+    one; it is omitted if the image is too small for a readable line.
 
     Returns:
-        RGB, of the image's size.
+        RGB, in the size of the image.
     """
     canvas = image.convert("RGB").copy()
     draw = ImageDraw.Draw(canvas)
@@ -76,7 +76,7 @@ def draw_boxes(
 
 
 def part_colors(part_boxes: Sequence[Box]) -> list[Color]:
-    """Return each part box's colour: boxes of (nearly) equal area share one, from small to large."""
+    """Return the colour of each part box, by size from small to large; boxes of (nearly) equal area share a colour."""
     areas = [_area(box) for box in part_boxes]
     colours: dict[float, Color] = {}
     group, previous = -1, -math.inf
@@ -99,7 +99,7 @@ def _area(box: Box) -> float:
 
 
 def whole_pixels(box: Box, size: tuple[int, int]) -> PixelBox | None:
-    """Round a box to whole pixels inside the image, at least one wide and high; None where nothing of it is inside."""
+    """Round a box to whole pixels inside the image, at least one wide and high; None if it lies outside."""
     if not all(map(math.isfinite, box)):
         return None
     x0, y0, x1, y1 = box
@@ -110,7 +110,7 @@ def whole_pixels(box: Box, size: tuple[int, int]) -> PixelBox | None:
 
 
 def _frame(draw: ImageDraw.ImageDraw, box: PixelBox | None, colour: Color, width: int) -> None:
-    """Draw a rectangle inwards from the box's edge; a thick one has a dark hairline for contrast on bright ground."""
+    """Draw a rectangle inwards from the box's edge; thick ones get a dark hairline for contrast on bright areas."""
     if box is None:
         return
     x0, y0, x1, y1 = box
@@ -133,7 +133,7 @@ def _dashed_frame(draw: ImageDraw.ImageDraw, box: PixelBox | None, width: int) -
 
 
 def _dashes(start: int, stop: int, length: int) -> Iterator[tuple[int, int]]:
-    """Yield first and last pixel of dashes that begin and end in both corners."""
+    """Yield the first and last pixel of each dash; there is a dash at both corners."""
     count = max(1, round((stop - start) / length)) // 2 * 2 + 1
     step = (stop - start) / count
     for index in range(0, count, 2):
@@ -150,6 +150,6 @@ def _label_strip(draw: ImageDraw.ImageDraw, box: PixelBox, size: tuple[int, int]
     text, font = fitted(label, font, size[0] - 2 * pad)
     width, height = math.ceil(font.getlength(text)) + 2 * pad, text_height + 2 * pad
     x = min(max(0, box[0]), size[0] - width)
-    y = box[1] - height if box[1] >= height else box[1]  # above the box, or inside it at the image's edge
+    y = box[1] - height if box[1] >= height else box[1]  # above the box, or inside it at the top of the image
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=OBJECT_COLOR)
     draw.text((x + pad, y + height // 2), text, fill=INK, font=font, anchor="lm")

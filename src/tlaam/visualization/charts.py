@@ -1,4 +1,4 @@
-"""Charts for pages, as SVG that takes its colours from the page, light or dark. All text is escaped."""
+"""SVG charts that take their colours from the page, light or dark. All text is escaped."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ STYLE = """
 .chart .s0 { --tone: #3d7fc4; } .chart .s1 { --tone: #d9822b; } .chart .s2 { --tone: #3a9a6a; }
 .chart .s3 { --tone: #b0569e; } .chart .s4 { --tone: #8a8d3a; } .chart .s5 { --tone: #6b6fd0; }
 """
-"""CSS of the charts; a page that shows them brings the colours ``--ink``, ``--grey`` and ``--line``."""
+"""CSS of the charts; the page must define the colours ``--ink``, ``--grey`` and ``--line``."""
 
 _ALONE = "svg { --ink: #202226; --grey: #666a70; --line: #e3e3dc; font-family: sans-serif; }"
 
 _WIDTH, _HEIGHT = 400, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 22, 14, 46
-"""As narrow as a phone, so that its letters are not made small there."""
+"""Charts are no wider than a phone screen, so that their text is not scaled down there."""
 
 
 def line_chart(series: Mapping[str, Sequence[Point]], *, x: str, y: str, share: bool = False) -> str:
-    """Draw lines over one axis; points that are not finite leave a gap.
+    """Draw one or more lines; points that are not finite leave a gap.
 
     Args:
-        series: points (x, y) by name, x rising; the names become the legend.
-        x: what stands on the horizontal axis.
-        y: what stands on the vertical axis, which begins at 0.
-        share: the values are shares: the axis ends at 100 %.
+        series: points (x, y) by name, in ascending order of x; the names become the legend.
+        x: label of the horizontal axis.
+        y: label of the vertical axis, which begins at 0.
+        share: the values are shares, so the vertical axis ends at 100 %.
 
     Returns:
         An ``<svg>`` element.
@@ -59,10 +59,10 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, x: str, y: str, share: 
 
 
 def reliability_chart(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Draw how often answers are right beside their probabilities; dots grow with the number of images.
+    """Draw how often answers are right against their probabilities; dots grow with the number of images.
 
     Args:
-        bins: mean confidence, share of right answers and number of images of each bin that is not empty.
+        bins: mean confidence, share of right answers and number of images of each non-empty bin.
 
     Returns:
         An ``<svg>`` element.
@@ -89,16 +89,16 @@ _STRIP = 11
 def spread_chart(
     rows: Sequence[tuple[str, Mapping[str, tuple[float, float | None]]]], measures: Sequence[str], *, alone: int = 0
 ) -> str:
-    """Draw shares as dots with bars of ± one deviation: a block a row, beneath its name, a line a measure it has.
+    """Draw shares as dots with bars of ± one standard deviation, one block per row and one line per measure in it.
 
-    It is as wide as the page, and its text stays as large as it is on any screen: places across are in per cent. The
-    axis ends at the round values around all that is drawn.
+    The chart is as wide as the page, and its text keeps its size on any screen, since horizontal positions are in per
+    cent. The axis ends at the round values that enclose everything drawn.
 
     Args:
         rows: names, and mean and standard deviation (None for none) by measure.
-        measures: in their order, which is the legend's.
-        alone: the width in pixels of a picture for a file of its own, with colours of its own; by default it takes the
-            page's.
+        measures: in the order of the legend.
+        alone: width in pixels of a picture for a separate file, with its own colours; by default the chart is for a
+            page and uses the page's colours.
 
     Returns:
         An ``<svg>`` element.
@@ -111,7 +111,7 @@ def spread_chart(
         return f"{5 + 90 * (min(max(share, low), high) - low) / (high - low):.2f}%"
 
     legend = []
-    for number, measure in enumerate(measures):  # two beside each other
+    for number, measure in enumerate(measures):  # two entries per line
         left, y = 50 * (number % 2), _LINE * (number // 2 + 1)
         legend.append(f'<circle class="dot s{number % 6}" cx="{left + 2}%" cy="{y - 4}" r="4.5"/>')
         legend.append(f'<text x="{left + 4}%" y="{y}">{escape(measure)}</text>')
@@ -154,7 +154,7 @@ def spread_chart(
 
 
 class _Frame:
-    """From values to places in the picture."""
+    """Maps values to positions in the picture."""
 
     def __init__(self, across: tuple[float, float], up: tuple[float, float]) -> None:
         self.across, self.up = across, up
@@ -188,7 +188,7 @@ class _Frame:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return three to six round values from `low` to `high`."""
+    """Return three to six round values between `low` and `high`."""
     step = 10 ** math.floor(math.log10(high - low))
     step = next(s for s in (step / 5, step / 2, step, 2 * step) if (high - low) / s < 6)
     first = math.ceil(low / step - 1e-9)

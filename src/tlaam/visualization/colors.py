@@ -1,4 +1,4 @@
-"""The colours of pictures, and the map from heat to colour."""
+"""The colours of pictures, and the colour map of heat maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
 # Nine even steps of the "inferno" map (N. Smith and S. van der Walt; public domain, CC0). Its lightness rises steadily,
-# so that equal steps of the map look about equally large, in greyscale print too.
+# so that equal steps of the map look about equally large, also in greyscale print.
 _ANCHORS = np.array(
     [
         (0, 0, 4),
@@ -24,7 +24,7 @@ _ANCHORS = np.array(
 )
 OBJECT_COLOR: Color = (255, 176, 0)
 PART_COLORS: tuple[Color, ...] = ((94, 200, 255), (255, 110, 180), (120, 230, 160), (180, 150, 255))
-"""Colours of part boxes from the smallest window size to the largest; further sizes begin again."""
+"""Colours of part boxes from the smallest window size to the largest; repeated if there are more sizes."""
 OUTLINE: Color = (20, 20, 24)
 WHITE: Color = (255, 255, 255)
 PAPER: Color = (250, 250, 247)
@@ -34,7 +34,7 @@ TILE: Color = (236, 236, 231)
 
 
 def colormap(heatmap: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Color values between 0 (black) and 1 (pale yellow) so that equal steps look about equally large.
+    """Map values between 0 (black) and 1 (pale yellow) to colours, so that equal steps look about equally large.
 
     Args:
         heatmap: ``(H, W)``; values outside [0, 1] are clipped, NaN counts as 0.

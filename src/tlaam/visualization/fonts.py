@@ -1,4 +1,4 @@
-"""Text in pictures: one font on every machine, and others for the letters that it lacks."""
+"""Text in pictures: the same font on every machine, with fallbacks for the characters that it lacks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FALLBACK_FONTS = (
 def write_line(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: Color, width: int
 ) -> None:
-    """Write a line at a place, cut to a width in pixels."""
+    """Write a line of text at a position, truncated to a width in pixels."""
     text, font = fitted(text, pillow_font(size), width)
     draw.text(place, text, fill=colour, font=font)
 
 
 def fitted(text: str, font: Font, width: float) -> tuple[str, Font]:
-    """Return what of the text can be drawn within the width, ending in dots where it was cut, and a font for it."""
+    """Return the part of the text that fits the width, with dots at the end if it was cut, and a font for it."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     font = _covering(text, font)
     text = _drawable(text, font)
@@ -45,26 +45,26 @@ def fitted(text: str, font: Font, width: float) -> tuple[str, Font]:
 
 @lru_cache(maxsize=64)
 def pillow_font(size: int) -> Font:
-    """Pillow's own font: the same on every machine. (A Pillow without FreeType has one small size only.)"""
+    """Return Pillow's own font, the same on every machine. (Pillow without FreeType has only one small size.)"""
     return ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=512)
 def _covering(text: str, font: Font) -> Font:
-    """Return Pillow's font where it has every letter of the text, else the one of the system's that lacks fewest."""
+    """Return Pillow's font if it has all characters of the text, else the available font that lacks the fewest."""
     if not isinstance(font, ImageFont.FreeTypeFont) or not _missing(text, font):
         return font
     candidates: list[ImageFont.FreeTypeFont] = [font]
     for name in _FALLBACK_FONTS:
         try:
             candidates.append(ImageFont.truetype(name, round(font.size)))
-        except OSError:  # not on this machine
+        except OSError:  # not installed
             continue
     return min(candidates, key=lambda candidate: len(_missing(text, candidate)))
 
 
 def _drawable(text: str, font: Font) -> str:
-    """Replace letters that the font lacks by the letter without its accents, else by a question mark."""
+    """Replace characters that the font lacks: by the letter without its accents, else by a question mark."""
     missing = _missing(text, font)
     for letter in missing:
         plain = "".join(c for c in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(c))
@@ -78,7 +78,7 @@ def _missing(text: str, font: Font) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def _has(font: Font, letter: str) -> bool:
-    """Whether the font draws the letter as something else than its sign for missing letters."""
+    """Return whether the font has a glyph for the letter, other than the one for missing characters."""
     if not isinstance(font, ImageFont.FreeTypeFont):
         return letter.isascii()
     drawn, absent = font.getmask(letter), font.getmask("\uffff")

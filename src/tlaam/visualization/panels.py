@@ -1,6 +1,6 @@
-"""Pictures of an answer, put together: the image with boxes, heat map, object and parts under a caption.
+"""Composite pictures of a prediction: the image with boxes, heat map, object and parts below a caption.
 
-NumPy and Pillow only. Boxes are ``(x0, y0, x1, y1)`` in pixels of the image given, x1 and y1 exclusive.
+Only NumPy and Pillow are used. Boxes are ``(x0, y0, x1, y1)`` in pixels of the given image, x1 and y1 exclusive.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ def prediction_panel(
     others: Sequence[tuple[Box, str]] = (),
     height: int = 320,
 ) -> Image.Image:
-    """Show one prediction: image with boxes, heat map, object crop and part crops side by side under a caption.
+    """Show a prediction: image with boxes, heat map, object crop and part crops side by side below a caption.
 
     Args:
         image: the raw image.
-        heatmap: ``(h, w)`` over the whole image; None leaves that tile out.
-        object_box: in pixels of `image`; None leaves the crop out.
+        heatmap: ``(h, w)`` over the whole image; None omits that tile.
+        object_box: in pixels of `image`; None omits the crop.
         part_boxes: in pixels of `image`; the first 16 are shown as crops.
-        title: one line, the answer.
-        subtitle: one smaller line, what else is to be known.
+        title: the answer, on one line.
+        subtitle: further information, on one smaller line.
         true_box: drawn dashed.
         others: boxes and names of further objects, drawn on the image.
-        height: of the tiles, pixels; the caption adds a little.
+        height: height of the tiles in pixels; the caption adds a little.
 
     Returns:
-        RGB, as wide as the shapes of image and object ask for.
+        RGB; the width depends on the shapes of image and object.
     """
     size = _tile_size(image.width / image.height, height, 0.75, 1.5)
     boxed = _boxed_view(image, object_box, part_boxes, true_box, size, others)
@@ -72,14 +72,14 @@ def prediction_views(
     others: Sequence[tuple[Box, str]] = (),
     side: int = 320,
 ) -> dict[str, Image.Image]:
-    """Return what `prediction_panel` shows as pictures of their own by name, without letters and of their own shapes.
+    """Return the views that `prediction_panel` shows as separate pictures by name, unlabelled, in their own shapes.
 
     Args:
-        image, heatmap, object_box, part_boxes, true_box, others: as of `prediction_panel`.
-        side: pixels of a picture's longer side.
+        image, heatmap, object_box, part_boxes, true_box, others: see `prediction_panel`.
+        side: length of a picture's longer side in pixels.
 
     Returns:
-        RGB; a crop whose box lies outside the image is left out.
+        RGB; crops whose box lies outside the image are omitted.
     """
     size = (side, side)
     caption = "boxes" if object_box is not None or part_boxes else "image"
@@ -98,14 +98,14 @@ def prediction_views(
 
 
 def _marked(crop: Image.Image, colour: Color, side: int) -> Image.Image:
-    """Fit a crop into a square and draw a bar at its foot."""
+    """Fit a crop into a square and draw a bar at its bottom edge."""
     fitted = _contained(crop, (side, side))
     ImageDraw.Draw(fitted).rectangle((0, fitted.height - max(2, side // 50), *fitted.size), fill=colour)
     return fitted
 
 
 def _collage(pictures: Sequence[Image.Image], rows: int) -> Image.Image:
-    """Put pictures into columns of so many rows, each in the middle of a cell as large as the largest."""
+    """Arrange pictures in columns of `rows` pictures, each centred in a cell as large as the largest picture."""
     width, height = (max(sizes) for sizes in zip(*(picture.size for picture in pictures), strict=True))
     gap, columns = 4 if len(pictures) > 1 else 0, math.ceil(len(pictures) / rows)
     sheet = Image.new("RGB", (columns * (width + gap) - gap, min(rows, len(pictures)) * (height + gap) - gap), TILE)
@@ -117,7 +117,7 @@ def _collage(pictures: Sequence[Image.Image], rows: int) -> Image.Image:
 
 
 def contact_sheet(panels: Sequence[Image.Image], columns: int = 1) -> Image.Image:
-    """Put pictures into rows of `columns`, each column as wide as its widest picture.
+    """Arrange pictures in rows of `columns`, each column as wide as its widest picture.
 
     Raises:
         ValueError: no picture, or fewer than one column.
@@ -142,7 +142,7 @@ def _boxed_view(
     size: tuple[int, int],
     others: Sequence[tuple[Box, str]] = (),
 ) -> Image.Image:
-    """Return the image with boxes, drawn at the size shown so that lines stay crisp."""
+    """Return the image with boxes, drawn at display size so that lines stay crisp."""
     small = _contained(image, size)
     x, y = small.width / image.width, small.height / image.height
 
@@ -160,7 +160,7 @@ def _boxed_view(
 
 
 def _contained(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize to the largest size of the same shape that fits, at least one pixel wide and high."""
+    """Resize to the largest size of the same aspect ratio that fits, at least one pixel wide and high."""
     scale = min(size[0] / image.width, size[1] / image.height)
     target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(target, Image.Resampling.LANCZOS, reducing_gap=3)
@@ -173,7 +173,7 @@ def _tile(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _crop_tile(image: Image.Image, box: Box, size: tuple[int, int], colour: Color) -> Image.Image:
-    """Show what lies in the box, with a bar in the box's colour at its foot."""
+    """Show the content of the box, with a bar in the box's colour at the bottom edge."""
     pixels = whole_pixels(box, image.size)
     tile = Image.new("RGB", size, TILE)
     bar = max(2, size[1] // 60)
@@ -189,7 +189,7 @@ def _part_grid(image: Image.Image, part_boxes: Sequence[Box], height: int) -> Im
     rows = math.ceil(math.sqrt(len(part_boxes)))
     columns = math.ceil(len(part_boxes) / rows)
     gap = max(1, height // 60)
-    # One cell for all: windows have the shape of the object box, but for rounding.
+    # Use one cell size for all: windows have the shape of the object box, except for rounding.
     width, side = _tile_size(_shape(part_boxes[0]), max(1, (height - gap * (rows - 1)) // rows), 0.6, 1.3)
     grid = Image.new("RGB", (columns * (width + gap) - gap, height), PAPER)
     for index, (box, colour) in enumerate(zip(part_boxes, part_colors(part_boxes), strict=True)):
@@ -199,7 +199,7 @@ def _part_grid(image: Image.Image, part_boxes: Sequence[Box], height: int) -> Im
 
 
 def _shape(box: Box) -> float:
-    """Return width / height, 1 where the box has none."""
+    """Return width / height; 1 if the box has none."""
     width, height = box[2] - box[0], box[3] - box[1]
     return width / height if width > 0 and height > 0 and math.isfinite(width / height) else 1.0
 
@@ -226,7 +226,7 @@ def _arranged(tiles: Sequence[tuple[str, Image.Image]], title: str, subtitle: st
 
 
 def _rounded(tile: Image.Image) -> Image.Image:
-    """Round the corners, smoothly: the mask is drawn four times as large."""
+    """Round the corners smoothly: the mask is drawn four times as large."""
     radius = min(tile.size) // 28
     mask = Image.new("L", (tile.width * 4, tile.height * 4), 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * 4, fill=255)

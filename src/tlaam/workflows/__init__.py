@@ -1,1 +1,1 @@
-"""What takes several packages in one call: fit, quickstart, the reference index of a run."""
+"""Workflows that combine several packages in one call: fit, quickstart, the reference index of a run."""

@@ -1,6 +1,6 @@
-"""Train, then write what goes with a trained model: the reference index and the report.
+"""Training a model, then writing its reference index and report.
 
-After training the model is loaded once, and each image is answered for once, whatever is written from the answers.
+After training, the model is loaded once and predicts each image once, however many outputs need the answers.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Say = Callable[[str], None]
 
 
 class Fitted(NamedTuple):
-    """What training came to.
+    """The result of training.
 
     Attributes:
         run: the run folder.
-        engine: the model, ready to answer; None where nothing was written from its answers.
-        first: whether this is the first of the processes that trained together: the others end here.
+        engine: the model, ready to predict; None if nothing was written from its answers.
+        first: whether this is the first of the processes that trained together; the others end here.
     """
 
     run: Path
@@ -65,15 +65,16 @@ def fit(
     """Train a model on a data set, and write its run folder with reference index and report.
 
     Args:
-        source, out, config, test_fraction, start, keep_classes, taxonomy: as of `tlaam.training.run.train`.
-        index: write ``gallery.npz``, which tells what is out of distribution and finds look-alikes.
+        source, out, config, test_fraction, start, keep_classes, taxonomy: see `tlaam.training.run.train`.
+        index: write ``gallery.npz``, which is used to detect out-of-distribution images and to find look-alikes.
         report: write ``report.html``.
         progress: report on standard error.
-        say: called with a line for each file written, and for what hinders one; by default printed where `progress`.
+        say: called with a message for each file written, and for each that could not be; by default it prints if
+            `progress` is set.
 
     Raises:
-        ConfigError, DataError, ModelError, RunError: as of `tlaam.training.run.train`. What hinders index or report is
-            said, and leaves the trained model what it is.
+        ConfigError, DataError, ModelError, RunError: see `tlaam.training.run.train`. Failures to write the index or
+            report are passed to `say`; they do not affect the trained model.
     """
     run = train(
         source, out, config, test_fraction=test_fraction, start=start, keep_classes=keep_classes, taxonomy=taxonomy,
@@ -93,7 +94,7 @@ def fit_on(
     say: Say | None = None,
     **machine: str | int | None,
 ) -> Fitted:
-    """Continue a run to its end and do what `fit` does then; arguments and errors as of `tlaam.training.run.resume`."""
+    """Resume a run, train it to its end and finish as `fit` does; see `tlaam.training.run.resume` for the arguments."""
     folder = resume(run, source=source, progress=progress, **machine)
     images = (
         opened_elsewhere(source, TrainingData.of_run(folder), folder) if isinstance(source, (str, Path)) else source
@@ -110,18 +111,18 @@ def complete(
     progress: bool = True,
     say: Say | None = None,
 ) -> Fitted:
-    """Write reference index and report of a run that has just finished.
+    """Write the reference index and report of a run that has just finished.
 
-    Of several processes that trained together the first one writes; the others return at once.
+    If several processes trained together, the first one writes; the others return at once.
 
     Args:
         run: the run folder.
-        images: the data it was trained on; opened again where None.
-        index, report, progress, say: as of `fit`.
+        images: the data it was trained on; None to open it again.
+        index, report, progress, say: see `fit`.
     """
     say = say or (_printed if progress else _unsaid)
     if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()  # what follows is the first process's alone
+        distributed.destroy_process_group()  # only the first process continues
     if rank_zero_only.rank != 0:
         return Fitted(run, None, first=False)
     say(f"Trained model: {run}")

@@ -1,4 +1,4 @@
-"""The first minutes with the program: train on the embedded data set, beside the plain backbone, and show pictures."""
+"""The quick start: train on the built-in data set, compare with the plain backbone, and show pictures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS: dict[str, object] = {
     "source_size": 384,
     "epochs": 10,
 }
-"""Small enough for two cores and a few minutes; both models are trained with them."""
+"""Settings of both models, small enough for two CPU cores and a few minutes."""
 
 OWN: dict[str, dict[str, object]] = {
     "plain": {
@@ -45,22 +45,22 @@ OWN: dict[str, dict[str, object]] = {
     },
     "tlaam": {},
 }  # fmt: skip
-"""What serves each model better: TL-AAM the defaults, the plain backbone larger steps (docs/decisions.md)."""
+"""Settings that suit each model: the defaults for TL-AAM, larger steps for the plain backbone (docs/decisions.md)."""
 
 _PICTURES, _LEAD = 12, 3
 
 
 def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say: Callable[[str], None] = print) -> Path:
-    """Train TL-AAM and the plain backbone on the same synthetic creatures; measure both; draw pictures.
+    """Train TL-AAM and the plain backbone on the same synthetic creatures, evaluate both, and draw pictures.
 
     Args:
-        out: folder of the runs ``tlaam/`` and ``plain/``, ``results.json``, ``predictions.jsonl`` and the page
-            ``index.html``. A quick start that was stopped is continued, one that has finished is shown again.
-        seed: of data and training.
-        say: called with one line a stage.
+        out: folder for the runs ``tlaam/`` and ``plain/``, ``results.json``, ``predictions.jsonl`` and the page
+            ``index.html``. An interrupted quick start is resumed; a finished one is shown again.
+        seed: seed of data and training.
+        say: called with one line per stage.
 
     Returns:
-        The page's path.
+        The path of the page.
 
     Raises:
         RunError: the folder holds something else, or a quick start with another seed.
@@ -100,7 +100,7 @@ def quickstart(out: Path | str = Path("runs/quickstart"), *, seed: int = 0, say:
 
 
 def _claim(folder: Path, settings: dict[str, object]) -> None:
-    """Make the folder this quick start's, or find that it is already."""
+    """Claim the folder for this quick start, or check that it holds the same one."""
     mark = folder / "quickstart.json"
     if mark.exists():
         if json.loads(mark.read_text(encoding="utf-8")) != settings:

@@ -1,4 +1,4 @@
-"""Making the reference index of a finished run (`tlaam.reference.index`)."""
+"""Building the reference index of a finished run (`tlaam.reference.index`)."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.atomic import full_disk_named, remove_leftovers
 
 VALIDATION = 2000
-"""Most validation images that thresholds are chosen on."""
+"""Maximum number of validation images for choosing thresholds."""
 _HELD_OUT_PER_CLASS = 10
-"""Most validation images of a class whose features are kept, for measuring what a taught class costs the others."""
+"""Maximum number of validation images per class whose features are kept, to measure the effect of adding a class."""
 
 
 def write_reference_index(
@@ -63,27 +63,28 @@ def write_reference_index(
 ) -> Path:
     """Write the reference index of a finished run and return its path.
 
-    Images are asked about as for prediction; those that cannot be read are left out. Of more than are kept, those are
-    taken that lie evenly in the order of their names. The test split is not opened.
+    Images are predicted as usual; those that cannot be read are left out. If there are more than can be kept, they are
+    sampled evenly in the order of their names. The test split is not opened.
 
     Args:
-        model: the run folder, or its engine, which is left as it is.
-        data: with the training and validation images; by default the data that the run was trained on.
-        path: the file to write; by default ``gallery.npz`` in the run folder. An older one is replaced.
-        per_class: most images of a class; fewer where all would be more than `tlaam.reference.index.MAX_IMAGES`.
-        thumbnails: keep a small picture of each.
-        taxonomy: a table of the classes' taxa (`tlaam.taxonomy.files.read_taxonomy`), kept with the run from now on; by
-            default what is kept there.
+        model: the run folder, or its engine, which is not modified.
+        data: the training and validation images; by default the data that the run was trained on.
+        path: the file to write; by default ``gallery.npz`` in the run folder. An existing one is replaced.
+        per_class: maximum number of images per class; reduced if the total would exceed
+            `tlaam.reference.index.MAX_IMAGES`.
+        thumbnails: keep a thumbnail of each image.
+        taxonomy: a table of the classes' taxa (`tlaam.taxonomy.files.read_taxonomy`), stored with the run from now on;
+            by default the one stored there.
         progress: called with (images done, images in all).
         **options: see `tlaam.inference.engine.load_engine`.
 
     Raises:
-        ModelError: the run holds no usable model, or one that gives no embeddings.
-        DataError: the data cannot be read, do not fit the run or hold no training images.
+        ModelError: the run holds no usable model, or the model gives no embeddings.
+        DataError: the data cannot be read, does not fit the run or has no training images.
         RunError: the disk is full, or the run's out-of-fold answers are damaged.
     """
     if not isinstance(model, Engine):
-        model = load_engine(model, find_index=False, **options)  # a damaged one is replaced
+        model = load_engine(model, find_index=False, **options)  # so that a damaged index can be replaced
     folder = RunFolder(_folder_of(model))
     if data is None:
         folder.require_run()
@@ -111,20 +112,20 @@ def write_reference_index(
 
 @dataclass(frozen=True)
 class IndexSamples:
-    """Of which images an index is made: those kept, and those held out that its thresholds are chosen on."""
+    """The images for an index: those it keeps, and the held-out ones for choosing its thresholds."""
 
     kept: Sequence[Sample]
     held_out: Sequence[Sample]
 
 
 class ThumbnailMaker:
-    """Makes a small JPEG file of each image as it is answered for, from the pixels that were decoded for the network.
+    """Makes a thumbnail (JPEG) of each predicted image from the pixels that were decoded for the network.
 
     Args:
-        samples: of which images.
+        samples: the samples to make thumbnails of.
 
     Attributes:
-        by_name: the files, by the samples' names.
+        by_name: the JPEG files by sample name.
     """
 
     def __init__(self, samples: Iterable[Sample]) -> None:
@@ -132,13 +133,13 @@ class ThumbnailMaker:
         self.by_name: dict[str, bytes] = {}
 
     def __call__(self, sample: Sample, prediction: Prediction) -> None:
-        """Keep a thumbnail of an image."""
+        """Store a thumbnail of an image."""
         if prediction.error is None and sample.name in self._wanted:
             self.by_name[sample.name] = thumbnail(prediction.image())
 
 
 def index_samples(images: LabelledImages, classes: int, per_class: int = PER_CLASS) -> IndexSamples:
-    """Return which images of a data set an index is made of.
+    """Return the images of a data set to build an index from.
 
     Raises:
         DataError: there is no training image.
@@ -159,17 +160,17 @@ def build_index(
     out_of_fold: OutOfFold | None = None,
     taxonomy: Taxonomy | None = None,
 ) -> ReferenceIndex:
-    """Return the index of images, from answers that bring embeddings.
+    """Return the reference index built from predictions with embeddings.
 
     Args:
-        answers: of the model.
+        answers: the model's answers.
         images: the data set.
-        samples: of it, those to keep and those to choose thresholds on.
-        thumbnails: where small pictures of the images are found; None keeps none.
+        samples: its images to keep and those for choosing thresholds.
+        thumbnails: the thumbnails of the images; None keeps none.
         progress: called with (images done, images in all).
-        out_of_fold: the run's answers for its training images by models that had not seen them, where its features were
-            not fitted to these: with them thresholds need no images to be held out.
-        taxonomy: of the model's classes.
+        out_of_fold: the run's answers for its training images by models that had not seen them, if its features were
+            not fitted to these images. With them, no held-out images are needed for the thresholds.
+        taxonomy: the taxonomy of the model's classes.
 
     Raises:
         ModelError: the model gives no embeddings.
@@ -213,7 +214,7 @@ def build_index(
 
 
 def store_index(index: ReferenceIndex, target: Path) -> Path:
-    """Write an index, whole or not at all, and return its path; an older one is replaced.
+    """Write an index atomically, replacing an existing one, and return its path.
 
     Raises:
         RunError: the disk is full.
@@ -228,7 +229,7 @@ def store_index(index: ReferenceIndex, target: Path) -> Path:
 def _detector_out_of_fold(
     directions: NDArray[np.float32], labels: NDArray[np.int_], classes: int, answers: OutOfFold
 ) -> OODDetector:
-    """Return the detector of frozen features, to which training images are as new as any, each without itself."""
+    """Return the detector for frozen features: to these, training images are as new as any, if compared with others."""
     known = answers.known
     return by_training_images(
         directions,
@@ -247,7 +248,7 @@ def _detector(
     answers: Sequence[Prediction],
     classes: Sequence[str],
 ) -> OODDetector:
-    """Return the detector by validation images, or by training images where there are too few of those."""
+    """Return the detector calibrated on validation images, or on training images if there are too few of them."""
     means, held_out = class_means(directions, labels, len(classes)), len(validation)
     if held_out >= ENOUGH:
         fused = np.stack([answer.probabilities["fused"] for answer in answers])
@@ -271,7 +272,7 @@ def _detector(
 def _held_out(
     images: LabelledImages, validation: Sequence[Sample], answers: Sequence[Prediction], classes: Sequence[str]
 ) -> HeldOutAnswers | None:
-    """Return what was answered for validation images; None where there are none."""
+    """Return the answers for validation images; None if there are none."""
     if not answers:
         return None
     fused = np.stack([answer.probabilities["fused"] for answer in answers])
@@ -301,12 +302,12 @@ def _evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
 def _pooled(
     answers: Sequence[Prediction], held_out: Sequence[Prediction], labels: NDArray[np.int_]
 ) -> PooledFeatures | None:
-    """Return the features by which a class can be taught; None of a model that gives none.
+    """Return the features that are needed for adding a class; None if the model gives none.
 
     Args:
-        answers: for the images of the index.
-        held_out: for validation images.
-        labels: of these, ``(M,)``.
+        answers: answers for the images of the index.
+        held_out: answers for validation images.
+        labels: labels of the validation images, ``(M,)``.
     """
     kept = [answer.pooled for answer in answers if answer.pooled is not None]
     if not kept or len(kept) < len(answers):

@@ -1,6 +1,6 @@
-"""Recipes: the settings of one data set, backbone and system, a YAML file each beside this one.
+"""Recipes: the settings for one data set, backbone and system, each in a YAML file beside this one.
 
-They are read by `tlaam.config.presets.preset`, by their names.
+`tlaam.config.presets.preset` reads them by name.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_text(name: str) -> str:
-    """Return the YAML of a recipe, by one of `recipe_names`."""
+    """Return the YAML text of a recipe, given one of `recipe_names`."""
     return (files(__name__) / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
 
 
 def recipe_title(name: str) -> str:
-    """Return what a recipe is, in one line: its first comment."""
+    """Return a one-line description of a recipe: its first comment."""
     return recipe_text(name).partition("\n")[0].removeprefix("#").strip()

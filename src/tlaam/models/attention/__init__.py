@@ -1,1 +1,1 @@
-"""Channel attention, and where it is put into a backbone."""
+"""Channel attention and its insertion into a backbone."""

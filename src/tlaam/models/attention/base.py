@@ -1,4 +1,4 @@
-"""What every channel attention is given, and what it answers with."""
+"""The interface of every channel attention module."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Gate = Literal["identity", "sigmoid"]
 
 
 class ChannelAttention(nn.Module):
-    """Base: multiply each channel by a gate ω made of all channels' spatial means y; the output is ω ⊙ x.
+    """Base class: multiply each channel by a gate ω computed from all channels' spatial means y; the output is ω ⊙ x.
 
     Args:
-        gate: ``identity`` is 2σ(·), exactly 1 as long as what goes into it is 0; ``sigmoid`` is σ.
+        gate: ``identity`` is 2σ(·), exactly 1 while its input is 0; ``sigmoid`` is σ.
         channel_dim: axis of the channels in the input; 1 for ``(B, C, H, W)``, -1 for ``(B, H, W, C)``, ``(B, N, C)``.
     """
 
@@ -28,7 +28,7 @@ class ChannelAttention(nn.Module):
         """Return ω ⊙ x, in x's shape: ``(B, C, H, W)``, or ``(B, …, C)`` with ``channel_dim=-1``."""
         device = x.device.type
         if torch.is_autocast_enabled(device):
-            # Gates are made in full precision, which autocast would do by a copy of the whole map.
+            # Gates are computed in full precision, for which autocast would copy the whole map.
             with torch.autocast(device, enabled=False):
                 return self._attended(x)
         return self._attended(x)
@@ -44,10 +44,10 @@ class ChannelAttention(nn.Module):
         return x * gates.reshape(shape)
 
     def gates(self, y: Tensor) -> Tensor:
-        """Return ω ``(B, C)`` of channel means y ``(B, C)``."""
+        """Return ω ``(B, C)`` for channel means y ``(B, C)``."""
         gates = self.responses(y).sigmoid()
         return 2 * gates if self.gate == "identity" else gates
 
     def responses(self, y: Tensor) -> Tensor:
-        """Return what the gate's sigmoid is taken of, ``(B, C)``, of channel means y ``(B, C)``."""
+        """Return the input of the gate's sigmoid, ``(B, C)``, for channel means y ``(B, C)``."""
         raise NotImplementedError

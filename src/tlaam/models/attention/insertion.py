@@ -1,4 +1,4 @@
-"""Where channel attention is put into timm's networks."""
+"""Insert channel attention into timm networks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tlaam.models.attention.lcam import LCAM
 
 
 class MakesAttention(Protocol):
-    """Makes channel attention for C channels on an axis of the maps."""
+    """Creates a channel attention module for C channels on a given axis of the maps."""
 
     def __call__(self, channels: int, /, *, channel_dim: int) -> ChannelAttention: ...
 
 
 class _After(nn.Module):
-    """A stage followed by channel attention; passes on whatever else the stage is called with."""
+    """A stage followed by channel attention; further arguments are passed on to the stage."""
 
     def __init__(self, stage: nn.Module, attention: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _After(nn.Module):
         return attended
 
     def __getattr__(self, name: str) -> Any:
-        # timm asks some stages for attributes of theirs (a Swin stage's feature size, a block's window).
+        # timm reads attributes of some stages (a Swin stage's feature size, a block's window).
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -45,20 +45,20 @@ def insert_channel_attention(
     *,
     stages: Sequence[int] | None = None,
 ) -> int:
-    """Put channel attention into a timm network, in place, after its pretrained weights were loaded.
+    """Insert channel attention into a timm network, in place, after its pretrained weights are loaded.
 
-    Blocks with timm's door for channel attention (`se` of ResNet's and EfficientNet's blocks) get it there, before
-    the residual sum; a squeeze-and-excitation module that already stands there stays, and the new one follows it.
-    Networks without such a door get it after each stage (ConvNeXt, Swin) or block (ViT).
+    Blocks with timm's slot for channel attention (`se` in ResNet and EfficientNet blocks) get it there, before the
+    residual sum. A squeeze-and-excitation module that is already in the slot stays, and the new one follows it.
+    Networks without such a slot get it after each stage (ConvNeXt, Swin) or block (ViT).
 
     Args:
         network: a timm model.
         input_size: side of the images it is built for, in pixels.
-        make: makes the module for a number of channels.
-        stages: which stages, counted from 0, negative from the last; by default all.
+        make: creates the module for a number of channels.
+        stages: indices of the stages, counted from 0, negative from the last; by default all.
 
     Returns:
-        The number of modules put in.
+        The number of modules inserted.
 
     Raises:
         ModelError: the network's stages are not known, or a stage does not exist.
@@ -89,7 +89,7 @@ def insert_channel_attention(
 
 
 def stages_of(network: nn.Module) -> list[tuple[dict[str, nn.Module | None], str]]:
-    """Return where each stage of a timm network hangs, as (container's children, name), in forward order.
+    """Return where each stage of a timm network is stored, as (container's children, name), in forward order.
 
     Raises:
         ModelError: the network's stages are not known.
@@ -116,15 +116,15 @@ def _unknown_stages(network: nn.Module) -> ModelError:
 
 
 def _door_channels(block: nn.Module) -> int | None:
-    """Return how many channels pass timm's door `se` of a block, or None where the block has no such door."""
+    """Return the number of channels at a block's `se` slot, or None if the block has no such slot."""
     if not hasattr(block, "se"):
         return None
     for after in ("conv_pwl", "conv_pw" if hasattr(block, "conv_dw") else "conv_pwl", "conv3"):
         layer = getattr(block, after, None)
         layer = getattr(layer, "conv", layer)  # RegNet wraps convolution and normalisation together
         if isinstance(layer, nn.Conv2d) and not (after == "conv3" and hasattr(block, "bn3")):
-            return layer.in_channels  # the door stands before this projection
-    for before in ("bn3", "bn2"):  # ResNet's Bottleneck and BasicBlock: the door follows the last normalisation
+            return layer.in_channels  # the slot precedes this projection
+    for before in ("bn3", "bn2"):  # ResNet's Bottleneck and BasicBlock: the slot follows the last normalisation
         layer = getattr(block, before, None)
         if layer is not None and hasattr(layer, "num_features"):
             return int(layer.num_features)
@@ -132,7 +132,7 @@ def _door_channels(block: nn.Module) -> int | None:
 
 
 def _output_layout(network: nn.Module, stage: nn.Module, input_size: int) -> tuple[int, int]:
-    """Return (channels, axis of the channels) of what a stage puts out, found by running it once on a blank image."""
+    """Return (channels, channel axis) of a stage's output, found by running the network once on a blank image."""
     outputs: list[Any] = []
     handle = stage.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     was_training = network.training

@@ -19,19 +19,19 @@ def neighbourhood(channels: int) -> int:
 
 
 class LCAM(ChannelAttention):
-    """Weigh each channel by what its t neighbours in channel order respond (docs/how-it-works.md, 5).
+    """Weight each channel by the responses of its t neighbours in channel order (docs/how-it-works.md, 5).
 
         ω_i = σ( Σ_{j∈Ω_t(i)} w_i^j y_j ),  y the spatial mean; the output is ω ⊙ x
 
-    The band matrix W_t is kept as its t·C entries and applied as a depthwise convolution over the unfolded
-    neighbourhood; beyond the first and last channel y counts as 0.
+    The band matrix W_t is stored as its t·C entries and applied as a depthwise convolution over the unfolded
+    neighbourhood; beyond the first and last channel, y is taken as 0.
 
     Args:
         channels: C.
         kernel: t, odd; by default `neighbourhood(channels)`.
         shared: one set of t weights for all channels, which is ECA (Wang et al. 2020).
-        gate: ``identity`` is 2σ(·) with weights starting at 0, so that the gate is exactly 1 and pretrained features
-            stay as they are; ``sigmoid`` is the source's σ with a convolution's usual random start.
+        gate: ``identity`` is 2σ(·) with weights initialised to 0, so that the gate is exactly 1 at first and pretrained
+            features are unchanged; ``sigmoid`` is the paper's σ with a convolution's usual random initialisation.
         channel_dim: see `ChannelAttention`.
 
     Raises:
@@ -57,21 +57,21 @@ class LCAM(ChannelAttention):
             nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
 
     def responses(self, y: Tensor) -> Tensor:
-        """Return W_t y ``(B, C)`` of channel means y ``(B, C)``."""
+        """Return W_t y ``(B, C)`` for channel means y ``(B, C)``."""
         half = self.kernel // 2
         neighbours = functional.pad(y, (half, half)).unfold(1, self.kernel, 1)  # (B, C, t)
         return (neighbours * self.weight).sum(2)
 
     def extra_repr(self) -> str:
-        """Say the settings when printed."""
+        """Return the settings that the module shows when printed."""
         return f"weight={tuple(self.weight.shape)}, gate={self.gate}"
 
 
 class ECA(LCAM):
-    """Efficient channel attention (Wang et al. 2020, arXiv 1910.03151): `LCAM` with the same weights everywhere.
+    """Efficient channel attention (Wang et al. 2020, arXiv 1910.03151): `LCAM` with weights shared by all channels.
 
     Args:
-        channels, kernel, gate, channel_dim: as of `LCAM`.
+        channels, kernel, gate, channel_dim: see `LCAM`.
     """
 
     def __init__(

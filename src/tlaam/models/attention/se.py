@@ -8,14 +8,14 @@ from tlaam.models.attention.base import ChannelAttention, Gate
 
 
 class SE(ChannelAttention):
-    """Squeeze and excitation (Hu et al. 2018, arXiv 1709.01507): ω = σ( W₂ ReLU( W₁ y ) ), through C / 16 dimensions.
+    """Squeeze and excitation (Hu et al. 2018, arXiv 1709.01507): ω = σ( W₂ ReLU( W₁ y ) ), with C / 16 hidden units.
 
-    Narrow layers keep 8 dimensions: one or two may be dead from the start.
+    Narrow layers keep 8 hidden units, since only one or two might be dead from the start.
 
     Args:
         channels: C.
-        gate: ``identity`` is 2σ(·) with W₂ starting at 0, so that pretrained features stay as they are; ``sigmoid`` is
-            the paper's σ with the layers' usual random start.
+        gate: ``identity`` is 2σ(·) with W₂ initialised to 0, so that pretrained features are unchanged at first;
+            ``sigmoid`` is the paper's σ with the layers' usual random initialisation.
         channel_dim: see `ChannelAttention`.
     """
 
@@ -30,6 +30,6 @@ class SE(ChannelAttention):
             nn.init.zeros_(self.excite.bias)
 
     def responses(self, y: Tensor) -> Tensor:
-        """Return W₂ ReLU(W₁ y) ``(B, C)`` of channel means y ``(B, C)``."""
+        """Return W₂ ReLU(W₁ y) ``(B, C)`` for channel means y ``(B, C)``."""
         excited: Tensor = self.excite(self.squeeze(y).relu())
         return excited

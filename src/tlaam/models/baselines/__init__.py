@@ -1,1 +1,1 @@
-"""Networks of their own that the source compares with: RA-CNN, MA-CNN, TASN."""
+"""Separate networks that the paper compares with: RA-CNN, MA-CNN, TASN."""

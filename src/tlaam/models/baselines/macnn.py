@@ -2,20 +2,21 @@
 
     d_i = f_i(F)                    weights of the K channels for part i, from two fully connected layers on pooled F
     M_i = σ( Σ_k d_ik F_k )         part i's attention map, (H, W)
-    P_i = mean_xy( F ⊙ M_i )        part i's features, classified by a classifier of its own
+    P_i = mean_xy( F ⊙ M_i )        part i's features, classified by their own classifier
     Dis(M_i) = Σ_xy m_i(x, y) (|x - x̂|² + |y - ŷ|²)             a part is compact, around its peak (x̂, ŷ)
     Div(M_i) = Σ_xy m_i(x, y) max( 0, max_{j≠i} m_j(x, y) - mrg )    parts lie apart
     L_cng = Σ_i Dis(M_i) + λ Div(M_i)
 
-They learn in turns (`TakesTurns`): network and classifiers from cross-entropies with the grouping as it is, then the
-grouping layers from L_cng with all else as it is. Before that, the grouping layers are shown which channels peak in the
-same places, image by image, over the training images so far.
+They learn in turns (`TakesTurns`): the network and the classifiers from cross-entropies with the grouping frozen, then
+the grouping layers from L_cng with everything else frozen. Before that, the grouping layers learn which channels peak
+in the same places, image by image, over the training images so far.
 
-The raw branch classifies F itself; the parts are the part branch, a window around each peak standing for it in
-pictures. Where the paper is silent or bound to VGG-19 at 448 pixels: a map's weighted sum is brought to mean 0 and
-deviation 1 before σ; distances and maps are averaged over cells, so that λ and the margin do not depend on the map's
-size; channels are grouped by k-medoids of their peaks' distances, which mirrored images do not change, where the paper
-has k-means of the peaks themselves; the paper's further networks on cropped parts are left out.
+The raw branch classifies F itself. The parts are the part branch; in pictures, a window around its peak represents each
+part. Where the paper is silent or tied to VGG-19 at 448 pixels, this implementation chooses: a map's weighted sum is
+standardised to mean 0 and standard deviation 1 before σ; distances and maps are averaged over cells, so that λ and the
+margin do not depend on the map's size; channels are grouped by k-medoids of the distances between their peaks, which
+mirrored images do not change, while the paper uses k-means of the peaks themselves; the paper's further networks on
+cropped parts are left out.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ DIVERSITY = 2.0
 MARGIN = 0.02
 """mrg."""
 WINDOW = 96 / 448
-"""Side of the window around a part's peak, a share of the image's."""
+"""Side of the window around a part's peak, as a share of the image's."""
 
 
 class ChannelGrouping(nn.Module):
-    """Weighs the channels of a feature map for each of N parts.
+    """Weights the channels of a feature map for each of N parts.
 
     Args:
         channels: K.
@@ -69,12 +70,12 @@ class ChannelGrouping(nn.Module):
 
 
 class MACNN(TakesTurns):
-    """One network, N groups of its channels, a classifier for all of it and one for each part.
+    """One network with N groups of channels, a classifier for the whole map and one for each part.
 
     Args:
-        backbone: makes feature maps.
+        backbone: computes feature maps.
         classes: C.
-        image_size: side S of the image as the network sees it.
+        image_size: side S of the network's input image, in pixels.
         drop: dropout before the classifiers.
     """
 
@@ -87,13 +88,13 @@ class MACNN(TakesTurns):
         self.classifier = LinearHead(backbone.channels, classes, drop=drop)
         self.classifiers = nn.ModuleList(LinearHead(backbone.channels, classes, drop=drop) for _ in range(PARTS))
         self.grouping = ChannelGrouping(backbone.channels)
-        # Squared distances of each two channels' peaks, summed over images; and a channel in the middle of each part.
+        # Squared distances between the peaks of each two channels, summed over images; and the medoid of each part.
         self.register_buffer("apart", torch.zeros(backbone.channels, backbone.channels))
         self.register_buffer("medoids", torch.full((PARTS,), -1))
 
     @classmethod
     def from_backbones(cls, make_backbone: Callable[[], Backbone], classes: int, *, drop: float = 0.0) -> Self:
-        """Make one with one backbone.
+        """Create the network with one backbone.
 
         Args:
             make_backbone: each call returns a new backbone.
@@ -104,11 +105,11 @@ class MACNN(TakesTurns):
         return start_small(cls(backbone, classes, image_size=backbone.image_size, drop=drop))
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
-        """Classify source images whole and by parts (arguments as of `Architecture.forward`)."""
+        """Classify source images whole and by parts (see `Architecture.forward` for the arguments)."""
         source = self.normalise(images)
         crop = whole_image_boxes(source)
         features = self.backbone(resize_whole(source, self.image_size))
-        # Attention in full precision: maps of hundreds of channels' sums are flat but for small differences.
+        # Attention in full precision: sums over hundreds of channels give maps that are flat but for small differences.
         with torch.autocast(features.device.type, enabled=False):
             seen = at_least_float32(features.detach())
             weights = self.grouping(seen)
@@ -144,11 +145,11 @@ class MACNN(TakesTurns):
 
     @torch.no_grad()
     def _indicators(self, features: Tensor) -> Tensor:
-        """Return which channels belong to which part by all images so far, these included, ``(N, K)`` of 0 and 1."""
+        """Return which channels belong to which part, from all images so far with these, ``(N, K)`` of 0 and 1."""
         peaks = peak_of(features)  # [B, K, 2]
         self.apart += torch.cdist(peaks, peaks).square().sum(0)
         self.medoids.copy_(torch.where(self.medoids < 0, spread_out(self.apart, PARTS), self.medoids))
-        groups, medoids = cluster(self.apart, self.medoids)  # from the last ones, so that a part stays the same part
+        groups, medoids = cluster(self.apart, self.medoids)  # starts from the last ones, to keep parts the same
         self.medoids.copy_(medoids)
         return functional.one_hot(groups, PARTS).T.to(features.dtype)
 
@@ -156,8 +157,8 @@ class MACNN(TakesTurns):
 def part_maps(features: Tensor, weights: Tensor) -> Tensor:
     """Return the parts' attention maps, ``(B, N, H, W)`` in [0, 1].
 
-    A map's weighted sum is brought to mean 0 and deviation 1 over its cells before σ: sums over hundreds of channels
-    that are not negative would saturate it everywhere.
+    A map's weighted sum is standardised to mean 0 and standard deviation 1 over its cells before σ: sums over hundreds
+    of non-negative channels would saturate it everywhere.
 
     Args:
         features: F, ``(B, K, H, W)``.
@@ -169,22 +170,22 @@ def part_maps(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def part_features(features: Tensor, maps: Tensor) -> Tensor:
-    """Return features ``(B, K, H, W)`` averaged under each of N maps ``(B, N, H, W)``, ``(B, N, K)``."""
+    """Return the mean of features ``(B, K, H, W)`` weighted by each of N maps ``(B, N, H, W)``: ``(B, N, K)``."""
     shares = maps / maps.sum((2, 3), keepdim=True).clamp(min=1e-6)
     return torch.einsum("bnhw,bkhw->bnk", shares.to(features.dtype), features)
 
 
 def peak_of(maps: Tensor) -> Tensor:
-    """Return where each map of ``(B, N, H, W)`` has its maximum: ``(B, N, 2)``, xy, shares of width and height."""
+    """Return where each map of ``(B, N, H, W)`` has its maximum: ``(B, N, 2)``, xy, as shares of width and height."""
     batch, count = maps.shape[:2]
     return peak_positions(maps.flatten(0, 1)[:, None], 1).reshape(batch, count, 2)
 
 
 def grouping_loss(maps: Tensor, diversity: float = DIVERSITY, margin: float = MARGIN) -> Tensor:
-    """Return L_cng summed over parts, averaged over images and cells.
+    """Return L_cng, summed over parts and averaged over images and cells.
 
     Args:
-        maps: M, ``(B, N, H, W)``; distances are shares of the map's sides.
+        maps: M, ``(B, N, H, W)``; distances are measured in shares of the map's sides.
         diversity: λ.
         margin: mrg.
     """
@@ -201,7 +202,7 @@ def grouping_loss(maps: Tensor, diversity: float = DIVERSITY, margin: float = MA
 
 
 def spread_out(distances: Tensor, count: int) -> Tensor:
-    """Return `count` of K items that lie far apart by their distances ``(K, K)``, farthest first, long ``(count,)``."""
+    """Return `count` of K items that are far apart by their distances ``(K, K)``, farthest first: long ``(count,)``."""
     chosen = distances.sum(1).argmax()[None]
     for _ in range(count - 1):
         chosen = torch.cat([chosen, distances.index_select(0, chosen).amin(0).argmax()[None]])
@@ -209,12 +210,12 @@ def spread_out(distances: Tensor, count: int) -> Tensor:
 
 
 def cluster(distances: Tensor, medoids: Tensor, rounds: int = 10) -> tuple[Tensor, Tensor]:
-    """Group K items around medoids, and move these into the middle of their groups (k-medoids).
+    """Group K items around medoids, and move the medoids to the centres of their groups (k-medoids).
 
     Args:
         distances: ``(K, K)``.
-        medoids: which items to start from, ``(N,)``.
-        rounds: how often medoids move.
+        medoids: indices of the items to start from, ``(N,)``.
+        rounds: number of times that the medoids move.
 
     Returns:
         the group of each item, long ``(K,)``, and the groups' medoids, ``(N,)``.

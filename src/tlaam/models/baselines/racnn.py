@@ -1,21 +1,21 @@
-"""RA-CNN, the recurrent attention network (Fu, Zheng and Mei 2017, CVPR): zoom, and zoom again, where it helps.
+"""RA-CNN, the recurrent attention network (Fu, Zheng and Mei 2017, CVPR): zooms in repeatedly where it helps.
 
-Each scale has a network and a classifier of its own. Behind a scale's feature map an attention proposal network names a
-square (t_x, t_y, t_l), centre and half side; the next scale sees that square, enlarged:
+Each scale has its own network and classifier. From a scale's feature map, an attention proposal network predicts a
+square (t_x, t_y, t_l), its centre and half side; the next scale sees that square, enlarged:
 
     M(x, y) = [h(x - t_x + t_l) - h(x - t_x - t_l)] · [h(y - t_y + t_l) - h(y - t_y - t_l)],   h(z) = 1 / (1 + exp(-kz))
     X^att = X ⊙ M, cut to the square and resized bilinearly
     L_rank = max(0, p_t^(s) - p_t^(s+1) + margin),   p_t the probability of the right class
 
-They learn in turns (`TakesTurns`): networks and classifiers from cross-entropies with the squares as they are, then the
-proposal networks from L_rank with all else as it is. The coarser scale's probability is what the finer one is measured
-by and gets no gradient: the first square would otherwise be asked to make its own scale less certain. Before that a
-proposal network is shown the square of half the side around the peak of its feature map.
+They learn in turns (`TakesTurns`): networks and classifiers from cross-entropies with the squares fixed, then the
+proposal networks from L_rank with everything else frozen. The coarser scale's probability is the reference for the
+finer one and gets no gradient: otherwise the first square would be trained to make its own scale less certain. Before
+that, a proposal network learns to predict the square of half the side around the peak of its feature map.
 
 The scales are this project's raw, object and part branches, fused by the mean of their probabilities; the paper trains
-a classifier on all scales' features joined together. Every scale sees S pixels. The proposal networks read 128 channels
-of the last map: the paper's two fully connected layers behind `pool5` would be 64 million parameters here. A square has
-a third of the side at least and never leaves the image.
+a classifier on the concatenated features of all scales. Every scale's input has S pixels. The proposal networks read
+128 channels of the last map: the paper's two fully connected layers after `pool5` would have 64 million parameters
+here. A square has at least a third of the side and never leaves the image.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ MARGIN = 0.05
 STEEPNESS = 10.0
 """k, for coordinates in pixels of the network's input."""
 SMALLEST = 1 / 3
-"""Least side of a square as a share of the side it is cut from."""
+"""Smallest side of a square, as a share of the side of the image it is cut from."""
 
 
 class AttentionProposal(nn.Module):
-    """Names one square in an image from its feature map.
+    """Predicts one square in an image from its feature map.
 
     Args:
         channels: K of the map.
@@ -72,13 +72,13 @@ class AttentionProposal(nn.Module):
 
 
 class RACNN(TakesTurns):
-    """Three scales, each with a network of its own, and two proposal networks between them.
+    """Three scales, each with its own network, and two proposal networks between them.
 
     Args:
         backbones: one for each scale, coarsest first.
-        proposals: one between each two scales.
+        proposals: one between each pair of successive scales.
         classes: C.
-        image_size: side S at which every scale sees its image.
+        image_size: side S of every scale's input image, in pixels.
         drop: dropout before the classifiers.
     """
 
@@ -100,7 +100,7 @@ class RACNN(TakesTurns):
 
     @classmethod
     def from_backbones(cls, make_backbone: Callable[[], Backbone], classes: int, *, drop: float = 0.0) -> Self:
-        """Make one with a backbone for each scale.
+        """Create the network with one backbone for each scale.
 
         Args:
             make_backbone: each call returns a new backbone.
@@ -115,14 +115,14 @@ class RACNN(TakesTurns):
 
     @property
     def draws_maps(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
-        """Classify source images at every scale (arguments as of `Architecture.forward`).
+        """Classify source images at every scale (see `Architecture.forward` for the arguments).
 
-        While training, `raw_only` epochs show the proposal networks their first squares; in epochs that are the
-        proposal networks' own, scores come without gradient but for the squares'.
+        During training, `raw_only` epochs teach the proposal networks their first squares. In the proposal networks'
+        own turn, logits are detached and only the squares get a gradient.
         """
         ranking = self.training and self.attention_turn
         source = self.normalise(images)
@@ -158,7 +158,7 @@ class RACNN(TakesTurns):
                 boxes.append(crop)
         if ranking and labels is not None:
             own_losses.append(rank_loss(scores, labels))
-        if ranking:  # cross-entropies are not to move the squares
+        if ranking:  # cross-entropies must not move the squares
             scores = [logits.detach() for logits in scores]
         raw, middle, fine = scores
         return TLAAMOutput(
@@ -181,12 +181,12 @@ def square_boxes(squares: Tensor) -> Tensor:
 
 
 def boxcar(squares: Tensor, size: int) -> Tensor:
-    """Return the paper's mask M where an enlarged square's pixels lie in the image that it is cut from.
+    """Return the paper's mask M at the positions of an enlarged square's pixels in the image that it is cut from.
 
-    It is nearly 1 everywhere, but less at the edges, and the only way on which a gradient reaches the squares.
+    It is nearly 1 everywhere, but less at the edges, and it is the only path for a gradient to the squares.
 
     Args:
-        squares: ``(B, 3)``, shares of the side.
+        squares: ``(B, 3)``, as shares of the side.
         size: side in pixels of that image, and of the enlarged one.
 
     Returns:
@@ -208,12 +208,12 @@ def first_squares(features: Tensor) -> Tensor:
 
 
 def rank_loss(scores: Sequence[Tensor], labels: Tensor, margin: float = MARGIN) -> Tensor:
-    """Return L_rank summed over successive scales, mean over images; gradients reach the finer scale of each pair.
+    """Return L_rank, summed over successive scales, mean over images; only the finer scale of a pair gets gradients.
 
     Args:
-        scores: of each scale ``(B, C)``, coarsest first.
+        scores: logits of each scale ``(B, C)``, coarsest first.
         labels: ``(B,)``.
-        margin: by how much the finer scale is to be more certain.
+        margin: how much more probable the finer scale should find the right class.
     """
     certain = [logits.float().softmax(1).gather(1, labels[:, None])[:, 0] for logits in scores]
     return torch.stack([(coarse.detach() - fine + margin).relu().mean() for coarse, fine in pairwise(certain)]).sum()

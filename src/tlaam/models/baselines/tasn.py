@@ -1,4 +1,4 @@
-"""TASN, trilinear attention sampling (Zheng et al. 2019, CVPR, arXiv 1903.06150): what is attended gets more pixels.
+"""TASN, trilinear attention sampling (Zheng et al. 2019, CVPR, arXiv 1903.06150): attended regions get more pixels.
 
 With X the attention network's features as a matrix ``(K, HW)`` and N a softmax over a matrix's second dimension:
 
@@ -6,17 +6,18 @@ With X the attention network's features as a matrix ``(K, HW)`` and N a softmax 
     A_s = mean of the maps             the structure: everything that matters
     A_d = one of the maps at random    the details of one part; when predicting, the mean
 
-An image is sampled after a map as a random number is after a density: along each axis the map's maxima are integrated,
-and rows and columns are taken at even steps of the integral. One network sees both samplings: the master net the
-structure's, the part net the details', with a linear layer each; the master learns the part net's softened answers:
+An image is sampled by a map in the way that random numbers are drawn from a density: along each axis, the map's maxima
+are integrated, and rows and columns are placed at even steps of the integral. One network sees both sampled images: as
+the master net that of the structure, as the part net that of the details, each with its own linear layer. The master
+net also learns from the part net's softened predictions:
 
     L = L_raw + L_master + L_part + CE( softmax(part / 10), softmax(master / 10) )
 
-The attention network's own classification is this project's raw branch, the master net's the object branch, the part
-net's the part branch; the paper answers with the master net alone, the fusion here counts all three. Temperature, its
-weight, the factor in front of the inner softmax, the squared structure, the bound on the density and that channels
-without response are left out are the authors' public code's. Their attention network is a dilated ResNet-18 with maps
-of 28 × 28; here it is a second backbone of the same kind as the first, with maps as coarse as its own.
+The attention network's own classification is this project's raw branch, the master net's is the object branch, and the
+part net's is the part branch. The paper predicts with the master net alone; the fusion here uses all three. The
+temperature, its weight, the factor before the inner softmax, the squared structure, the bound on the density and the
+omission of channels without response follow the authors' public code. Their attention network is a dilated ResNet-18
+with 28 × 28 maps; here it is a second backbone of the same kind as the first, with equally coarse maps.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ if TYPE_CHECKING:
 
 TEMPERATURE = 10.0
 SHARPNESS = 7.0
-"""What features are multiplied by before the inner softmax."""
+"""Factor of the features before the inner softmax."""
 DENSEST = 4.0
-"""How many times as densely as an even sampling a place is sampled at most."""
+"""Maximum sampling density of a position, as a multiple of even sampling."""
 
 
 class TASN(Architecture):
-    """An attention network, and one network that sees what it samples.
+    """An attention network, and a second network that sees the images it samples.
 
     Args:
         backbone: the attention network.
-        sampled: the network behind master and part net.
+        sampled: the network that master and part net share.
         classes: C.
-        image_size: side S of the images as both networks see them.
+        image_size: side S of both networks' input images, in pixels.
         drop: dropout before the classifiers.
     """
 
@@ -67,7 +68,7 @@ class TASN(Architecture):
 
     @classmethod
     def from_backbones(cls, make_backbone: Callable[[], Backbone], classes: int, *, drop: float = 0.0) -> Self:
-        """Make one with a backbone for attention and one for what it samples.
+        """Create the network with one backbone for attention and one for the sampled images.
 
         Args:
             make_backbone: each call returns a new backbone.
@@ -79,11 +80,11 @@ class TASN(Architecture):
 
     @property
     def draws_maps(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def forward(self, images: Tensor, labels: Tensor | None = None, raw_only: bool = False) -> TLAAMOutput:
-        """Classify source images as they are, by structure and by details (arguments as of `Architecture.forward`)."""
+        """Classify source images whole, by structure and by details (see `Architecture.forward` for the arguments)."""
         source = self.normalise(images)
         features = self.backbone(resize_whole(source, self.image_size))
         raw_logits = self.classifier(features)
@@ -117,23 +118,23 @@ class TASN(Architecture):
 def responding(features: Tensor) -> Tensor:
     """Return which channels of features ``(B, K, H, W)`` respond to anything: 0 or 1 in float32, ``(B, K)``.
 
-    Those that do not attend evenly, so that their maps are all the same mean of the others'.
+    Channels that respond to nothing attend evenly, so their maps are all the same mean of the others' maps.
     """
     return (features.detach().amax((2, 3)) > 0).float()
 
 
 def one_of(maps: Tensor, alive: Tensor) -> Tensor:
-    """Return one of the maps ``(B, K, H, W)`` of channels that are `alive` ``(B, K)`` at random, ``(B, H, W)``."""
+    """Return a random one of the maps ``(B, K, H, W)`` whose channels are `alive` ``(B, K)``, ``(B, H, W)``."""
     chosen = (torch.rand_like(alive) * alive).argmax(1)
     return maps.gather(1, chosen[:, None, None, None].expand(-1, -1, *maps.shape[2:]))[:, 0]
 
 
 def trilinear_attention(features: Tensor, sharpness: float = SHARPNESS) -> Tensor:
-    """Return M as maps ``(B, K, H, W)``, not negative, without gradient, in float32 at least.
+    """Return M as maps ``(B, K, H, W)``, non-negative, without gradient, in at least float32.
 
     Args:
         features: X, ``(B, K, H, W)``; negative activations count as 0.
-        sharpness: what features are multiplied by before the inner softmax.
+        sharpness: factor of the features before the inner softmax.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         x = at_least_float32(features.detach()).relu().flatten(2)
@@ -142,17 +143,17 @@ def trilinear_attention(features: Tensor, sharpness: float = SHARPNESS) -> Tenso
 
 
 def sampling_positions(maps: Tensor, count: int, densest: float = DENSEST) -> tuple[Tensor, Tensor]:
-    """Return where an image is to be sampled, so that each cell gets pixels by its share of a map's maxima.
+    """Return where to sample an image, so that each cell gets pixels in proportion to its share of a map's maxima.
 
     Args:
-        maps: ``(B, H, W)``, not negative; a flat one gives even steps.
-        count: how many rows and columns.
+        maps: ``(B, H, W)``, non-negative; a flat map gives even steps.
+        count: number of rows and of columns.
         densest: see `DENSEST`.
 
     Returns:
-        x and y, each ``(B, count)``, rising, shares of width and height.
+        x and y, each ``(B, count)``, increasing, as shares of width and height.
     """
-    # Upsampled first: a coarse map's steps would show as seams in the picture.
+    # Upsampled first: a coarse map's steps would show as seams in the sampled image.
     fine = functional.interpolate(maps[:, None], size=(count, count), mode="bilinear", align_corners=False)[:, 0]
     return _inverse(fine.amax(1), count, densest), _inverse(fine.amax(2), count, densest)
 
@@ -162,13 +163,13 @@ def _inverse(density: Tensor, count: int, densest: float) -> Tensor:
     cells = density.shape[1]
     tiny = torch.finfo(density.dtype).tiny
     density = (density / (density.mean(1, keepdim=True) + tiny)).clamp(max=densest)
-    room = densest - density  # what was cut off goes where there is room
+    room = densest - density  # what was clipped is moved to where there is room
     density = density + (1 - density.mean(1, keepdim=True)) * room / (room.mean(1, keepdim=True) + tiny)
     integral = density.cumsum(1)
     integral = functional.pad(integral / integral[:, -1:], (1, 0))  # [B, L + 1], from 0 to 1
     steps = (torch.arange(count, device=density.device, dtype=density.dtype) + 0.5) / count
     steps = steps.expand(density.shape[0], -1)
-    # How many values a step has reached: `torch.searchsorted` from the right, as operators that ONNX has too.
+    # Number of values that a step has reached: `torch.searchsorted` from the right, in operators that ONNX also has.
     right = (integral[:, None] <= steps[..., None]).sum(2).clamp(1, cells)
     low, high = integral.gather(1, right - 1), integral.gather(1, right)
     within = ((steps - low) / (high - low).clamp(min=tiny)).clamp(0, 1)
@@ -176,6 +177,6 @@ def _inverse(density: Tensor, count: int, densest: float) -> Tensor:
 
 
 def distillation_loss(teacher_logits: Tensor, student_logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Return the cross-entropy of softened answers ``(B, C)`` with the teacher's, which get no gradient."""
+    """Return the cross-entropy of softened predictions ``(B, C)`` with the teacher's, which get no gradient."""
     target = (teacher_logits.detach().float() / temperature).softmax(1)
     return functional.cross_entropy(student_logits.float() / temperature, target)

@@ -1,4 +1,4 @@
-"""AOLM, MMAL-Net's attention object location module (Zhang et al. 2021, arXiv 2003.09150): the object by activation.
+"""AOLM, MMAL-Net's attention object location module (Zhang et al. 2021, arXiv 2003.09150): boxes by activation.
 
 With f_k a channel of a feature map and f' the map one block earlier (conv5_c and conv5_b of the paper's ResNet-50):
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AOLM(Localizer):
-    """Box what two successive blocks both activate; the map shown is the last one's channel sum.
+    """Box the region that two successive blocks both activate; the heat map is the last one's channel sum.
 
     Args:
         layer: module of the timm network one block before the last map (`Backbone.earlier_block`).
@@ -40,18 +40,18 @@ class AOLM(Localizer):
 
     @classmethod
     def for_backbone(cls, backbone: Backbone, **arguments: Any) -> Self:
-        """Make one for a backbone's last block and the one before it."""
+        """Create a localiser for a backbone's last block and the one before it."""
         return cls(backbone.earlier_block(), **arguments)
 
     def forward(self, evidence: Evidence, size: int) -> Localization:
-        """Return channel sums, negative ones as 0, and boxes in pixels of the ``size × size`` input."""
+        """Return channel sums, with negative ones set to 0, and boxes in pixels of the ``size × size`` input."""
         with torch.no_grad():
             boxes = aolm_boxes(evidence.features, evidence.layer_maps, (size, size))
             return Localization(channel_sum(evidence.features).relu().float(), boxes)
 
 
 def channel_sum(features: Tensor) -> Tensor:
-    """Sum features ``(B, K, H, W)`` over channels: A, ``(B, H, W)``, without gradient, in float32 at least."""
+    """Sum features ``(B, K, H, W)`` over channels: A, ``(B, H, W)``, without gradient, in at least float32."""
     return features.detach().sum(1, dtype=torch.promote_types(features.dtype, torch.float32))
 
 
@@ -60,18 +60,18 @@ def aolm_masks(last: Tensor, earlier: Tensor | None) -> Tensor:
 
     Args:
         last: the backbone's last feature map, ``(B, K, H, W)``.
-        earlier: the map one block earlier, ``(B, K', H', W')``; of another resolution, its mask is resized to the
-            nearest cell. None leaves the component alone.
+        earlier: the map one block earlier, ``(B, K', H', W')``; if its resolution differs, its mask is resized by
+            nearest neighbour. With None, the component alone is returned.
 
     Returns:
-        bool ``(B, H, W)``; all False where nothing is common to both, or either map is flat.
+        bool ``(B, H, W)``; all False if both have nothing in common, or either map is flat.
     """
     component = largest_component(_above_mean(last))
     return component if earlier is None else component & _resize_nearest(_above_mean(earlier), component.shape[1:])
 
 
 def aolm_boxes(last: Tensor, earlier: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """Return the object's box: the tight box of `aolm_masks`, all of the mask's components in it.
+    """Return the object's box: the tight box of `aolm_masks` around all of the mask's components.
 
     Args:
         last: see `aolm_masks`.
@@ -88,8 +88,8 @@ def _above_mean(features: Tensor) -> Tensor:
     """Mask ``(B, H, W)`` the cells whose channel sum is above its spatial mean; sums that are not finite count as 0."""
     heatmaps = channel_sum(features)
     heatmaps = torch.where(heatmaps.isfinite(), heatmaps, 0)
-    # The least cell is above the mean by rounding only. Without it a flat map would mask all cells or none by chance,
-    # and the intersection would be the other map's mask or empty.
+    # The smallest cell can exceed the mean only by rounding. Without this condition, a flat map would mask all cells or
+    # none by chance, and the intersection would be the other map's mask or empty.
     return heatmap_mask(heatmaps) & (heatmaps > heatmaps.amin((1, 2), keepdim=True))
 
 

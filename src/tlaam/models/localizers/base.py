@@ -1,4 +1,4 @@
-"""What every localiser of the object level is given, and what it answers with."""
+"""The interface of every localiser of the object level."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tlaam.models.heatmaps import LinearHead
 
 
 class Evidence(NamedTuple):
-    """What one forward pass over B network inputs leaves for a localiser to look at.
+    """The results of one forward pass over B network inputs that a localiser can use.
 
     Attributes:
         features: A, the last feature map, ``(B, K, H, W)``.
-        logits: scores that came from it, ``(B, C)``.
+        logits: logits computed from it, ``(B, C)``.
         classes: the class to explain, long ``(B,)``.
-        head: the classifier behind the last map.
-        layer_maps: the map of `Localizer.layer`, ``(B, K', h, w)``, part of the graph; None where it names none.
+        head: the classifier after the last map.
+        layer_maps: the map of `Localizer.layer`, ``(B, K', h, w)``, part of the graph; None if no layer is named.
         pyramid: maps of the last two resolutions, finer first (`Backbone.pyramid`); empty unless
             `Localizer.reads_pyramid`.
     """
@@ -34,9 +34,9 @@ class Localization(NamedTuple):
     """Where the object is in each of B network inputs.
 
     Attributes:
-        heatmaps: what the boxes were read from, ``(B, h, w)``, float32, not negative, without gradient.
+        heatmaps: the maps that the boxes come from, ``(B, h, w)``, float32, non-negative, without gradient.
         boxes: ``(B, 4)`` xyxy in pixels of the network's input, x1/y1 exclusive, without gradient.
-        foreground_logits: of a localiser that learns, what its loss compares with pseudo masks, ``(B, h, w)``.
+        foreground_logits: for a trainable localiser, what its loss compares with pseudo masks, ``(B, h, w)``.
     """
 
     heatmaps: Tensor
@@ -45,17 +45,16 @@ class Localization(NamedTuple):
 
 
 class Localizer(nn.Module):
-    """Base of the localisers: ``forward(evidence, size)`` boxes the object of each image of a batch.
+    """Base class of localisers: ``forward(evidence, size)`` boxes the object in each image of a batch.
 
-    A new localiser is a subclass in a file of its own and its registration
-    (`tlaam.config.registry`).
+    To add a localiser, write a subclass in its own file and register it (`tlaam.config.registry`).
 
     Attributes:
-        layer: dotted name of a module of the timm network whose map it also looks at, or None.
-        needs_gradient: whether it differentiates the scores by that map.
-        reads_pyramid: whether it looks at the maps of the last two resolutions.
-        learns: whether it has a loss of its own, and so also runs in the epochs that train the raw branch only.
-        zoom_steps: how many times the model zooms in; each step looks at the last step's crop anew.
+        layer: dotted name of a module of the timm network whose map it also uses, or None.
+        needs_gradient: whether it differentiates the scores with respect to that map.
+        reads_pyramid: whether it uses the maps of the last two resolutions.
+        learns: whether it has its own loss, and so also runs in the epochs that train only the raw branch.
+        zoom_steps: how many times the model zooms in; each step analyses the previous step's crop again.
     """
 
     layer: str | None = None

@@ -1,4 +1,4 @@
-"""CAM, Grad-CAM and Grad-CAM++ as localisers: a class's heat map, thresholded as each one's authors do.
+"""CAM, Grad-CAM and Grad-CAM++ as localisers: a class's heat map, thresholded as by the authors of each method.
 
 With A the explained feature map, g = ∂Y^c/∂A and V the classifier:
 
@@ -6,9 +6,9 @@ With A the explained feature map, g = ∂Y^c/∂A and V the classifier:
     Grad-CAM    L_ij = ReLU( Σ_k mean_ij(g^k) · A_ij^k )          Selvaraju et al. 2017, arXiv 1610.02391
     Grad-CAM++  L_ij = ReLU( Σ_k Σ_ab α_ab^k ReLU(g_ab^k) · A_ij^k )   Chattopadhay et al. 2018, arXiv 1710.11063
 
-Grad-CAM++ differentiates exp(Y^c), which multiplies OAAM's map (`tlaam.models.heatmaps`) by exp(Y^c): the same map for
-any threshold relative to it. What tells OAAM from Grad-CAM++ is its threshold, the map's mean. On the last map, which
-feeds global average pooling and one linear layer, g is V/(HW) everywhere and Grad-CAM is CAM divided by HW.
+Grad-CAM++ differentiates exp(Y^c), which multiplies OAAM's map (`tlaam.models.heatmaps`) by exp(Y^c) and so makes no
+difference to a relative threshold. OAAM differs from Grad-CAM++ in its threshold, the map's mean. On the last map,
+which feeds global average pooling and one linear layer, g is V/(HW) everywhere and Grad-CAM is CAM divided by HW.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tlaam.models.localizers.oaam import OAAM
 
 
 class CAM(Localizer):
-    """Box where the classifier's own weights say the class is; always of the last map.
+    """Box the region where the classifier's own weights place the class; always on the last map.
 
     Args:
-        threshold: fraction of the map's maximum; the paper's is 0.2.
+        threshold: fraction of the map's maximum; the paper uses 0.2.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
     """
@@ -43,11 +43,11 @@ class CAM(Localizer):
 
 
 class GradCAM(Localizer):
-    """Box where the features that raise the class's score on average are active.
+    """Box the region where the features that raise the class's score on average are active.
 
     Args:
         layer: module of the timm network whose map is explained, by autograd; by default the last map, in closed form.
-        threshold: fraction of the map's maximum; the paper's is 0.15.
+        threshold: fraction of the map's maximum; the paper uses 0.15.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
     """
@@ -74,10 +74,10 @@ class GradCAM(Localizer):
 
 
 class GradCAMPlusPlus(OAAM):
-    """OAAM's map under the threshold of the Grad-CAM++ paper's evaluation.
+    """OAAM's map with the threshold of the Grad-CAM++ paper's evaluation.
 
     Args:
-        layer: as of `GradCAM`.
+        layer: see `GradCAM`.
         threshold: fraction of the map's maximum; the paper tries 0, 0.25 and 0.5.
         upsample: factor of bilinear upsampling before the threshold.
         zoom_steps: how many times the model zooms in.
@@ -91,12 +91,12 @@ def cam_heatmap(features: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
     """Return the class activation map.
 
     Args:
-        features: A, ``(B, K, H, W)``, in front of global average pooling and the linear layer `weight`.
+        features: A, ``(B, K, H, W)``, the input of global average pooling and the linear layer `weight`.
         classes: class index c of each image, long ``(B,)``.
         weight: V, ``(C, K)``.
 
     Returns:
-        L, ``(B, H, W)``, not negative, without gradient, in float32 at least, also under autocast.
+        L, ``(B, H, W)``, non-negative, without gradient, in at least float32, also under autocast.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features.detach())
@@ -104,10 +104,10 @@ def cam_heatmap(features: Tensor, classes: Tensor, weight: Tensor) -> Tensor:
 
 
 def gradcam_heatmap(features: Tensor, gradient: Tensor) -> Tensor:
-    """Return Grad-CAM's map of features and a class score's gradient by them, both ``(B, K, H, W)``.
+    """Return Grad-CAM's map from features and a class score's gradient with respect to them, both ``(B, K, H, W)``.
 
     Returns:
-        L, ``(B, H, W)``, not negative, without gradient, in float32 at least, also under autocast.
+        L, ``(B, H, W)``, non-negative, without gradient, in at least float32, also under autocast.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         features = at_least_float32(features.detach())

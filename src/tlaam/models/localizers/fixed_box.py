@@ -1,4 +1,4 @@
-"""The trivial localisers that every other has to beat: the same box in every image."""
+"""The trivial localisers that every other one has to beat: the same box in every image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CENTER_SHARE = 0.7
 """Side of the central box as a share of the image's (docs/json.md)."""
 
 FIXED_BOXES = {"full": 1.0, "center": CENTER_SHARE}
-"""The names of these localisers among the settings, and the boxes' sides as shares of the image's."""
+"""The names of these localisers in the settings, and the boxes' sides as shares of the image's."""
 
 
 class FixedBox(Localizer):
-    """A centred box, whatever the image shows; it looks at nothing.
+    """A centred box that does not depend on the image.
 
     Args:
         share: its sides as shares of the image's; 1 is the whole image.
@@ -44,7 +44,7 @@ class CenterBox(FixedBox):
     """The central box, `CENTER_SHARE` of the image's sides.
 
     Args:
-        zoom_steps: as of `FixedBox`.
+        zoom_steps: see `FixedBox`.
     """
 
     def __init__(self, *, zoom_steps: int = 1) -> None:
@@ -55,7 +55,7 @@ class FullBox(FixedBox):
     """The whole image.
 
     Args:
-        zoom_steps: as of `FixedBox`.
+        zoom_steps: see `FixedBox`.
     """
 
     def __init__(self, *, zoom_steps: int = 1) -> None:

@@ -1,9 +1,9 @@
-"""A localiser that learns: a small head marks the foreground on the maps that the raw branch computes anyway.
+"""A trainable localiser: a small head predicts the foreground from the maps that the raw branch computes anyway.
 
-The last map is too coarse to box an object well, and OAAM's heat map peaks on what tells classes apart, which is seldom
-the whole object. This head predicts the probability that a cell belongs to the object. It learns from pseudo masks that
-`tlaam.models.localizers.pseudo_masks` makes of the training images, from no box and no label, in the spirit of PSOL
-(Zhang et al. 2020, arXiv 2002.11359): the teacher looks long and once, the pupil answers in the raw branch's own pass.
+The last map is too coarse to box an object well, and OAAM's heat map peaks on what distinguishes classes, which is
+seldom the whole object. This head predicts the probability that a cell belongs to the object. It learns from pseudo
+masks that `tlaam.models.localizers.pseudo_masks` computes for the training images, without boxes or labels, in the
+spirit of PSOL (Zhang et al. 2020, arXiv 2002.11359): the slow teacher runs once, the student in the raw branch's pass.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _THRESHOLD = 0.25
 
 
 class Foreground(Localizer):
-    """Mark the foreground, and box its largest component.
+    """Predict the foreground, and box its largest component.
 
     Args:
-        channels: of the backbone's pyramid maps, finer first.
-        threshold: probability above which a cell is foreground; None lets it be chosen (`tlaam.training.finder`), and
-            it is a quarter until then.
+        channels: numbers of channels of the backbone's pyramid maps, finer first.
+        threshold: probability above which a cell is foreground; with None it is chosen in training
+            (`tlaam.training.finder`) and is a quarter until then.
         upsample: factor of bilinear upsampling of the probabilities before the threshold.
         zoom_steps: how many times the model zooms in.
     """
@@ -54,7 +54,7 @@ class Foreground(Localizer):
     ) -> None:
         super().__init__(zoom_steps)
         self.upsample, self.chooses_threshold = upsample, threshold is None
-        # With the weights, which it belongs to: another training has another.
+        # Saved with the weights, which it belongs to: another training run has another threshold.
         self.register_buffer("threshold", torch.tensor(_THRESHOLD if threshold is None else threshold))
         self.norms = nn.ModuleList(nn.BatchNorm2d(count, affine=False) for count in channels)
         self.projections = nn.ModuleList(nn.Conv2d(count, WIDTH, 1) for count in channels)
@@ -63,7 +63,7 @@ class Foreground(Localizer):
 
     @classmethod
     def for_backbone(cls, backbone: Backbone, **arguments: Any) -> Self:
-        """Make one on a backbone's pyramid."""
+        """Create a localiser for a backbone's pyramid."""
         return cls(pyramid_channels(backbone, backbone.image_size), **arguments)
 
     def forward(self, evidence: Evidence, size: int) -> Localization:
@@ -83,20 +83,20 @@ class Foreground(Localizer):
             heatmaps: as `forward` returns them.
             size: side of the input.
             threshold: probability above which a cell counts.
-            most: how many components.
+            most: number of components.
         """
         return map_components(heatmaps, (size, size), threshold=threshold, most=most, upsample=self.upsample)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        state_dict.setdefault(f"{prefix}threshold", self.threshold)  # version 0.1.0 kept it with the settings alone
+        state_dict.setdefault(f"{prefix}threshold", self.threshold)  # version 0.1.0 kept it only in the settings
         super()._load_from_state_dict(state_dict, prefix, *others)  # type: ignore[no-untyped-call]
 
     def foreground_logits(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Return logits ``(B, h, w)``, float32 at least, on the grid of the finest of maps ``(B, K_i, h_i, w_i)``."""
+        """Return logits ``(B, h, w)``, in at least float32, on the grid of the finest map ``(B, K_i, h_i, w_i)``."""
         grid = pyramid[0].shape[2:]
         mixed: Tensor | None = None
         for maps, norm, projection in zip(pyramid, self.norms, self.projections, strict=True):
-            # The backbone learns to tell classes apart; this head reads it and does not pull at it.
+            # The backbone learns to distinguish classes; this head reads its maps and sends no gradient back.
             level = projection(norm(maps.detach()))
             if level.shape[2:] != grid:
                 level = functional.interpolate(level, size=grid, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""OAAM, the object attention activation module: where the object is, from the class score's gradient.
+"""OAAM, the object attention activation module: locates the object by the gradient of the class score.
 
 See docs/how-it-works.md, 2.
 """
@@ -16,10 +16,10 @@ class OAAM(Localizer):
     """Explain a class score by a heat map, and box the heat map's largest component.
 
     Args:
-        layer: module of the timm network whose map is explained, taken by autograd; by default the last map, where
-            the closed form holds.
+        layer: module of the timm network whose map is explained, by autograd; by default the last map, for which the
+            closed form holds.
         threshold, rule, upsample: see `tlaam.models.localization.heatmap_boxes`.
-        zoom_steps: how many times the model zooms in; each step explains the last step's crop anew.
+        zoom_steps: how many times the model zooms in; each step explains the previous step's crop again.
     """
 
     needs_gradient = True

@@ -1,18 +1,19 @@
-"""Pseudo masks: which cells of training images are foreground, from pretrained features alone.
+"""Pseudo masks: which cells of training images are foreground, estimated from pretrained features alone.
 
 Two steps, neither of which needs a box or a label.
 
 1. *Contrast with the border.* An object seldom covers a photograph's border. With f_p the features at a cell and f̄
    their mean over the outermost cells, s_p = ‖f_p − f̄‖² is large on the object; Otsu's threshold (1979) splits a map.
-2. *Agreement across images.* One image's split is wrong where its border is not background. What is foreground *in most
-   images* is not: Fisher's linear discriminant between all cells of both kinds scores every cell by the same rule,
+2. *Agreement across images.* The split of a single image is wrong where its border is not background. What is
+   foreground *in most images* is right: Fisher's linear discriminant between all foreground and background cells scores
+   every cell by the same rule,
 
        w = (Σ + ε I)⁻¹ (μ_fg − μ_bg),   score = w·(f − (μ_fg + μ_bg)/2) / w·(μ_fg − μ_bg) + 1/2,
 
-   which is 0 at the background's mean and 1 at the foreground's. Scores of an object scatter more than those of what
-   lies around it, so the threshold is not midway but where both are equally probable, as normal distributions of
-   their own shares and variances; what is returned is shifted so that this is at 1/2. An image that the object fills
-   may then be foreground from edge to edge.
+   which is 0 at the background's mean and 1 at the foreground's. Scores of an object vary more than those of its
+   surroundings. So the threshold is not midway but where both are equally probable, modelled as normal distributions
+   with their own shares and variances. The returned scores are shifted so that this threshold is 1/2. An image that the
+   object fills may then be foreground from edge to edge.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def border_contrast(features: Tensor) -> Tensor:
         features: ``(B, K, H, W)``, H and W at least 3 (else every cell is border).
 
     Returns:
-        ``(B, H, W)``, float32, not negative.
+        ``(B, H, W)``, float32, non-negative.
     """
     features = features.float()
     height, width = features.shape[2:]
@@ -46,7 +47,7 @@ def border_contrast(features: Tensor) -> Tensor:
 
 
 def otsu_thresholds(maps: Tensor) -> Tensor:
-    """Return the threshold of each map that parts its values into the two classes with the largest variance between.
+    """Return the threshold of each map that splits its values into the two classes with the largest variance between.
 
     Otsu 1979, "A threshold selection method from gray-level histograms", over 64 evenly spaced candidates.
 
@@ -54,7 +55,7 @@ def otsu_thresholds(maps: Tensor) -> Tensor:
         maps: ``(B, H, W)``.
 
     Returns:
-        ``(B,)``; a flat map's own value, above which nothing lies.
+        ``(B,)``; for a flat map its own value, so that nothing lies above.
     """
     values = maps.flatten(1)
     low, high = values.amin(1), values.amax(1)
@@ -87,14 +88,14 @@ class Discriminant:
 
 
 def equally_probable(low: float, high: float, share: float) -> float:
-    """Return the x between 0 and 1 at which a mixture of N(0, low²) and N(1, high²) is as probably of one as the other.
+    """Return the x between 0 and 1 at which N(0, low²) and N(1, high²) are equally probable components of a mixture.
 
-    It is 1/2 where there is no such x.
+    It is 1/2 if there is no such x.
 
     Args:
-        low: standard deviation of the first.
-        high: of the second.
-        share: of the second in the mixture, between 0 and 1.
+        low: standard deviation of the first component.
+        high: standard deviation of the second component.
+        share: share of the second component in the mixture, between 0 and 1.
 
     >>> round(equally_probable(0.2, 0.2, 0.5), 3), round(equally_probable(0.14, 0.31, 0.2), 3)
     (0.5, 0.399)
@@ -111,7 +112,7 @@ def equally_probable(low: float, high: float, share: float) -> float:
 
 
 class DiscriminantFit:
-    """Gather Fisher's discriminant over batches, sums in float64; memory is 2 K × K whatever the number of images.
+    """Accumulate Fisher's discriminant over batches in float64; memory is 2 K × K for any number of images.
 
     Args:
         channels: K.
@@ -123,7 +124,7 @@ class DiscriminantFit:
         self.counts = torch.zeros(2, dtype=torch.float64)
 
     def add(self, features: Tensor, foreground: Tensor) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
             features: ``(B, K, H, W)``.
@@ -140,7 +141,7 @@ class DiscriminantFit:
         self.counts += kinds.sum(1).cpu().double()
 
     def solve(self) -> Discriminant | None:
-        """Return the rule, or None where nothing can be told apart: cells of one kind, all alike, or not finite."""
+        """Return the rule, or None if the cells cannot be separated: all of one kind, all alike, or not finite."""
         if not (self.counts > 0).all():
             return None
         total = self.counts.sum()

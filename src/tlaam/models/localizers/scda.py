@@ -2,7 +2,7 @@
 
     A_ij = Σ_k f_k,ij;   M_ij = 1 where A_ij > mean(A);   mask = largest 8-connected component of M
 
-The box is the mask's. The descriptor that the paper retrieves images with pools the features under the mask alone.
+The box is the mask's. The paper's descriptor for image retrieval pools only the features under the mask.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tlaam.models.localizers.base import Evidence, Localization, Localizer
 
 
 class SCDA(Localizer):
-    """Box the largest region where more than average is activated; the map shown is the channel sum."""
+    """Box the largest region with above-average activation; the heat map is the channel sum."""
 
     def forward(self, evidence: Evidence, size: int) -> Localization:
-        """Return channel sums, negative ones as 0, and boxes in pixels of the ``size × size`` input."""
+        """Return channel sums, with negative ones set to 0, and boxes in pixels of the ``size × size`` input."""
         with torch.no_grad():
             boxes = mask_boxes(scda_masks(evidence.features), (size, size))
             return Localization(channel_sum(evidence.features).relu().float(), boxes)
@@ -39,8 +39,8 @@ def scda_descriptor(features: Tensor) -> Tensor:
         features: ``(B, K, H, W)``.
 
     Returns:
-        ``(B, 2K)``, float32 at least: the mean, then the maximum, each of L2 norm 1 (0 where the features are 0). Of a
-        flat map, which selects nothing, all cells are pooled.
+        ``(B, 2K)``, in at least float32: the mean, then the maximum, each with L2 norm 1 (0 if the features are 0). For
+        a flat map, which selects nothing, all cells are pooled.
     """
     with torch.no_grad():
         features = at_least_float32(features.detach())

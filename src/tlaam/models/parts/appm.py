@@ -4,7 +4,7 @@ A window's score is the mean over its H_w × W_w cells of the channel sum A of t
 
     a_w = Σ_{y<H_w} Σ_{x<W_w} A(y, x) / (H_w · W_w)
 
-Of the windows of each scale, the highest-scoring ones that overlap little are parts (non-maximum suppression).
+In each scale, the highest-scoring windows that overlap little become parts (non-maximum suppression).
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ VEHICLE_COUNTS = (3, 2, 1)
 
 
 class APPM(PartProposer):
-    """Take the windows of each scale whose mean activation is highest and that overlap little.
+    """Choose in each scale the windows with the highest mean activation that overlap little.
 
     Args:
         windows: for each scale, the ``(height, width)`` of its windows as shares of the object image's side.
-        counts: how many windows of each scale are parts.
-        iou: of two windows of a scale whose intersection over union reaches this, the weaker one is dropped.
+        counts: for each scale, how many windows become parts.
+        iou: if the intersection over union of two windows of a scale reaches this, the weaker one is dropped.
 
     Raises:
-        ModelError: there is not one count a scale, or a share, a count or `iou` is out of range.
+        ModelError: there is not one count per scale, or a share, a count or `iou` is out of range.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class APPM(PartProposer):
 
     @property
     def count(self) -> int:
-        """Number of part boxes an image."""
+        """Number of part boxes per image."""
         return sum(self.counts)
 
     @property
     def reach(self) -> float:
-        """The longest window's side as a share of the object image's; whole cells may add up to half a cell to it."""
+        """Longest window side as a share of the object image's side; rounding to cells may add up to half a cell."""
         return max(side for scale in self.windows for window in scale for side in window)
 
     def forward(self, features: Tensor, size: int) -> Tensor:
@@ -86,8 +86,8 @@ class APPM(PartProposer):
 
         Returns:
             float32 ``(B, Σ counts, 4)`` xyxy in pixels of the object image, inside it, x1/y1 exclusive; scales in
-            their order, a scale's windows by falling score. Where fewer windows of a scale are apart than are wanted,
-            the last of them is repeated.
+            their order, windows of a scale by decreasing score. If a scale has fewer windows that overlap little than
+            requested, the last of them is repeated.
         """
         height, width = features.shape[2:]
         heatmaps = channel_sum(features)
@@ -97,7 +97,7 @@ class APPM(PartProposer):
             boxes = sliding_windows(sides, height, width, features.device)
             chosen.append(boxes[strongest_apart(window_scores(heatmaps, sides), boxes, count, self.iou)])
         x0, y0, x1, y1 = torch.cat(chosen, dim=1).unbind(2)
-        # Multiplied first: the last cell's edge is then the image's edge exactly.
+        # Multiplied before dividing, so that the last cell's edge is exactly the image's edge.
         return torch.stack([x0 * size / width, y0 * size / height, x1 * size / width, y1 * size / height], dim=2)
 
 
@@ -122,8 +122,8 @@ def window_cells(shares: Sequence[tuple[float, float]], height: int, width: int)
 
 
 def _cells(share: float, length: int) -> int:
-    # Halves go up, also halves that a product of floats falls short of; to even, as `round` takes them, 3 and 5 of 14
-    # cells would both become 2 of 7.
+    # Halves are rounded up, also those that float arithmetic makes slightly too small. Rounding to even, as `round`
+    # does, would turn both 3 and 5 of 14 cells into 2 of 7.
     return min(length, max(1, math.floor(share * length + 0.5 + 1e-6)))
 
 
@@ -133,14 +133,14 @@ def sliding_windows(sides: Sequence[tuple[int, int]], height: int, width: int, d
     Args:
         sides: ``(height, width)`` of each window in cells.
         height, width: of the map in cells.
-        device: where the result lies.
+        device: device of the result.
 
     Returns:
         float32 ``(N, 4)`` xyxy in cells, x1/y1 exclusive; sizes in their order, positions in raster order.
     """
     boxes = []
     for high, wide in sides:
-        # Filled on the device: a tensor made from numbers would be copied there, and the host would wait.
+        # Filled on the device: a tensor created from numbers would be copied there, and the host would wait.
         y, x = torch.meshgrid(
             torch.arange(height - high + 1, device=device, dtype=torch.float32),
             torch.arange(width - wide + 1, device=device, dtype=torch.float32),
@@ -158,18 +158,18 @@ def window_scores(heatmaps: Tensor, sides: Sequence[tuple[int, int]]) -> Tensor:
 def strongest_apart(scores: Tensor, boxes: Tensor, count: int, iou: float) -> Tensor:
     """Choose the highest-scoring boxes that overlap little: non-maximum suppression in `count` rounds.
 
-    An IoU of exactly the threshold suppresses, as it does in the authors' code, where inclusive pixel coordinates make
-    windows a little larger than their cells; on the 14×14 map nearly all pairs of windows are then judged alike.
+    An IoU of exactly the threshold suppresses, as in the authors' code. There, inclusive pixel coordinates make windows
+    a little larger than their cells; with this rule, nearly all pairs of windows on the 14×14 map are judged alike.
 
     Args:
         scores: ``(B, N)``.
         boxes: ``(N, 4)`` xyxy, the same for each image.
-        count: how many are chosen.
+        count: number of boxes to choose.
         iou: the intersection over union from which the weaker of two boxes is suppressed.
 
     Returns:
-        long ``(B, count)`` indices by falling score, of equal scores the first; where none is left, the last chosen
-        one again.
+        long ``(B, count)`` indices by decreasing score, the first of equal scores; if no box is left, the last chosen
+        one is repeated.
     """
     chosen: list[Tensor] = []
     for _ in range(count):
@@ -182,7 +182,7 @@ def strongest_apart(scores: Tensor, boxes: Tensor, count: int, iou: float) -> Te
 
 
 def _check(windows: Windows, counts: Sequence[int], iou: float) -> None:
-    """Raise ModelError where settings are impossible."""
+    """Raise ModelError if settings are impossible."""
     if not windows or len(windows) != len(counts):
         raise ModelError(f"APPM got {len(windows)} scales of windows and {len(counts)} counts; give one count a scale.")
     for scale in windows:

@@ -1,4 +1,4 @@
-"""What every part proposer of the part level is given, and what it answers with."""
+"""The interface of every part proposer of the part level."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from torch import Tensor, nn
 
 
 class PartProposer(nn.Module):
-    """Base of the part level: ``forward(features, size)`` gives each image the same number of part boxes.
+    """Base class of part proposers: ``forward(features, size)`` returns the same number of part boxes for each image.
 
-    A new one is a subclass in a file of its own and its registration (`tlaam.config.registry`).
+    To add a part proposer, write a subclass in its own file and register it (`tlaam.config.registry`).
 
     Attributes:
-        explains_class: whether the map that it is given is not the features but how much each cell contributes to the
-            most probable class's score, ``(B, 1, H, W)``.
+        explains_class: whether its input is not the features but each cell's contribution to the score of the most
+            probable class, ``(B, 1, H, W)``.
     """
 
     explains_class = False
 
     @property
     def count(self) -> int:
-        """Number of part boxes an image."""
+        """Number of part boxes per image."""
         raise NotImplementedError
 
     @property
     def reach(self) -> float:
-        """The longest part's side as a share of the object image's."""
+        """Side of the largest part as a share of the object image's."""
         raise NotImplementedError
 
     def forward(self, features: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Parts where the predicted class gets its score from: windows on the class activation map, apart from each other."""
+"""Parts that contribute most to the predicted class: windows on the class activation map that overlap little."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tlaam.models.parts.appm import APPM
 
 
 class ContributionWindows(APPM):
-    """Take the square windows that contribute most to the class the object is given, and that overlap little.
+    """Choose the square windows that contribute most to the object's predicted class and overlap little.
 
-    A cell contributes the ReLU of Σ_k V_ck · A_k (Zhou et al. 2016, arXiv 1512.04150), whose mean over the map is the
-    score of class c but for its bias where nothing is negative; the map that it is given is that one, of the object
-    image's most probable class.
+    A cell contributes the ReLU of Σ_k V_ck · A_k (Zhou et al. 2016, arXiv 1512.04150). If nothing is negative, the mean
+    of these over the map is the score of class c without its bias. The input is this map for the most probable class of
+    the object image.
     """
 
     explains_class = True

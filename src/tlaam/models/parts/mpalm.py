@@ -1,4 +1,4 @@
-"""MPALM, the multi-scale pyramid attention localisation module: where the parts of an object are.
+"""MPALM, the multi-scale pyramid attention localisation module: locates the parts of an object.
 
 See docs/how-it-works.md, 4.
 """
@@ -24,13 +24,13 @@ ChannelResponse = Literal["max", "mean"]
 
 
 class MPALM(PartProposer):
-    """Centre windows of several sizes on the strongest channels' peaks.
+    """Centre windows of several sizes on the peaks of the strongest channels.
 
     Args:
-        channels: K', how many channels are taken.
+        channels: K', the number of channels used.
         windows: window sides as shares of the object image's side.
         response: how a channel's response is measured when the K' largest are chosen.
-        distinct: skip a channel whose peak lies where a stronger channel's peak already lies.
+        distinct: skip a channel whose peak coincides with that of a stronger channel.
     """
 
     def __init__(
@@ -45,11 +45,10 @@ class MPALM(PartProposer):
 
     @classmethod
     def for_backbone(cls, backbone: Backbone, **arguments: Any) -> Self:
-        """Make one for the maps of a backbone.
+        """Create a part proposer for the maps of a backbone.
 
         Raises:
-            ModelError: the backbone's map has fewer channels, or cells where peaks have to be distinct, than are
-                wanted.
+            ModelError: the backbone's map has fewer channels than requested, or fewer cells if peaks must be distinct.
         """
         proposer = cls(**arguments)
         channels, height, width = probe_shape(backbone, backbone.image_size)
@@ -60,12 +59,12 @@ class MPALM(PartProposer):
 
     @property
     def count(self) -> int:
-        """Number of part boxes an image: K' times the number of window sizes."""
+        """Number of part boxes per image: K' times the number of window sizes."""
         return self.channels * len(self.windows)
 
     @property
     def reach(self) -> float:
-        """The largest window's side as a share of the object image's."""
+        """Side of the largest window as a share of the object image's."""
         return max(self.windows)
 
     def forward(self, features: Tensor, size: int) -> Tensor:
@@ -76,8 +75,8 @@ class MPALM(PartProposer):
             size: side of the object image in pixels.
 
         Returns:
-            float32 ``(B, K' · windows, 4)`` xyxy in pixels of the object image, inside it; a channel's windows in the
-            order of `windows`, channels by falling response.
+            float32 ``(B, K' · windows, 4)`` xyxy in pixels of the object image, inside it; channels by decreasing
+            response, each channel's windows in the order of `windows`.
         """
         with torch.no_grad():
             peaks = peak_positions(features, self.channels, self.response, self.distinct)
@@ -87,15 +86,15 @@ class MPALM(PartProposer):
 def peak_positions(features: Tensor, count: int, response: ChannelResponse = "max", distinct: bool = False) -> Tensor:
     """Return where the `count` channels with the largest response have their maxima.
 
-    Of channels with the same response (many, where an activation such as ReLU6 saturates) the one with the larger mean
-    comes first, then the one with the lower number; of several maxima of a channel the first in raster order is taken.
-    So the answer does not depend on the device or the runtime.
+    Among channels with equal responses (many, if an activation such as ReLU6 saturates), the one with the larger mean
+    comes first, then the one with the lower index. If a channel has several maxima, the first in raster order is used.
+    So the result does not depend on the device or the runtime.
 
     Args:
         features: ``(B, K, H, W)``.
         count: K' channels, at most K (and at most H·W with `distinct`).
         response: a channel's maximum or mean over space.
-        distinct: take each position once; where an image has fewer distinct peaks, its strongest one is repeated.
+        distinct: use each position once; if an image has fewer distinct peaks, its strongest one is repeated.
 
     Returns:
         float32 ``(B, count, 2)``: (x, y) of cell centres as shares of the map's width and height.
@@ -120,9 +119,10 @@ def peak_positions(features: Tensor, count: int, response: ChannelResponse = "ma
 
 
 def _largest(values: Tensor, among_equals: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest of values ``(B, N)`` and their indices, both ``(B, count)``, falling.
+    """Return the `count` largest of values ``(B, N)`` and their indices, both ``(B, count)``, in decreasing order.
 
-    Of equal ones those larger in `among_equals` come first, then the first: `torch.topk` leaves that to the device.
+    Ties are broken by the larger value of `among_equals`, then by the lower index: with `torch.topk`, the order of ties
+    depends on the device.
     """
     largest, chosen = [], []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""Parts at random: what windows are worth that look nowhere in particular."""
+"""Random parts: a baseline that shows what windows without attention are worth."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tlaam.models.parts.mpalm import pyramid_windows
 
 
 class RandomWindows(PartProposer):
-    """As many windows of the same sizes as `MPALM` proposes, around random places instead of channels' peaks.
+    """As many windows of the same sizes as `MPALM` proposes, around random positions instead of the channels' peaks.
 
-    While training the places are drawn anew for each image; otherwise they are the same ones in every image, drawn when
-    the model was made and kept with its weights, so that an answer can be repeated.
+    During training, the positions are drawn anew for each image. Otherwise they are the same in every image: drawn when
+    the model is created and stored with its weights, so that predictions are reproducible.
 
     Args:
-        places: how many places an image; each gets a window of every size.
+        places: number of positions per image; each gets a window of every size.
         windows: window sides as shares of the object image's side.
     """
 
@@ -31,12 +31,12 @@ class RandomWindows(PartProposer):
 
     @property
     def count(self) -> int:
-        """Number of part boxes an image."""
+        """Number of part boxes per image."""
         return len(self.centres) * len(self.windows)
 
     @property
     def reach(self) -> float:
-        """The longest part's side as a share of the object image's."""
+        """Side of the largest part as a share of the object image's."""
         return max(self.windows)
 
     def forward(self, features: Tensor, size: int) -> Tensor:
