@@ -1,8 +1,8 @@
-"""Near copies: one photograph twice, re-encoded, resized, mirrored or cropped a little, and frames of one burst.
+"""Near copies: a photograph re-encoded, resized, mirrored or slightly cropped, and frames of one burst.
 
-Small grey pictures are laid upon each other: mirrored or not, and one as a window of the other. The best window of a
-grid is refined by least squares (Lucas and Kanade 1981). What counts there is the normalised correlation of both
-pictures, and that of their detail: two birds before a plain sky agree in the first alone.
+Small grey pictures are laid over each other: mirrored or not, and one as a window of the other. The best window of a
+grid is refined by least squares (Lucas and Kanade 1981). The criteria are the normalised correlation of both pictures
+there and that of their detail: two birds against a plain sky agree in the first alone.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from tlaam.data.images import ImageError
 from tlaam.data.sample import Sample
 
 SIDE = 48
-"""Pixels of a side of the small grey pictures (`small_grey`)."""
+"""Side of the small grey pictures in pixels (`small_grey`)."""
 LIKENESS = 0.95
-"""Correlation from which on two pictures are near copies ..."""
+"""Pictures are near copies if their correlation is at least this ..."""
 DETAIL = 0.7
-"""... if that of their detail is no less than this."""
+"""... and that of their detail is at least this."""
 
 _COARSE = 16
 _ROUGHLY = 0.4
-"""Correlation of whole pictures from which on windows are tried."""
+"""Least correlation of whole pictures at which windows are tried."""
 _MOST_LOOKED_AT, _MOST_REFINED = 1000, 16
-"""Others of one picture whose windows are tried, and that are refined: frames of one camera are alike without end."""
+"""Partners of a picture whose windows are tried, and that are refined: frames of one camera are alike without end."""
 _PROMISING = 0.88
-"""Correlation at the best window of the grid from which on a pair is refined."""
+"""Least correlation at the best window of the grid at which a pair is refined."""
 _SCALES = (1.0, 0.96, 0.92, 0.88, 0.84)
 _STEPS = 8
 _FARTHEST = (0.7, 1.4)
-"""Scales that refinement may not leave."""
+"""Range of scales that refinement may not leave."""
 _BLUR = 3.0
-"""Deviation of the blur, in pixels, that detail is told by."""
+"""Standard deviation, in pixels, of the blur that separates detail."""
 _LEAST_CONTRAST = 2.0
-"""Deviation in grey levels of a picture or its detail below which it shows nothing to be recognised by."""
+"""Standard deviation in grey levels below which a picture shows nothing recognisable; for detail, a quarter of it."""
 _BLOCK = 512
 
 Pair = tuple[int, int]
 Partners = tuple[int, NDArray[np.integer[Any]]]
-"""The number of one picture, and those of others."""
+"""The index of one picture, and the indices of others."""
 _Floats = NDArray[np.float32]
 _Any = NDArray[np.floating[Any]]
 
@@ -55,10 +55,10 @@ class Match(NamedTuple):
     """Two images that are near copies.
 
     Attributes:
-        first: number of the one.
-        second: number of the other, above the first.
+        first: index of the first image.
+        second: index of the second, greater than `first`.
         likeness: normalised correlation of what both show.
-        mirrored: whether one is the other's mirror image.
+        mirrored: whether one is the mirror image of the other.
     """
 
     first: int
@@ -68,7 +68,7 @@ class Match(NamedTuple):
 
 
 def small_grey(image: Image.Image) -> NDArray[np.uint8]:
-    """Return what pictures are compared by, ``(SIDE, SIDE)``: grey, squashed to a square.
+    """Return the picture used for comparison, ``(SIDE, SIDE)``: grey, squashed to a square.
 
     >>> small_grey(Image.new("RGB", (200, 100))).shape
     (48, 48)
@@ -77,7 +77,7 @@ def small_grey(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def small_greys(samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None) -> NDArray[np.uint8]:
-    """Return the small grey pictures ``(N, SIDE, SIDE)`` of images; one that cannot be read is black, and like none."""
+    """Return the small grey pictures ``(N, SIDE, SIDE)`` of images; an unreadable one is black and matches none."""
     found = np.zeros((len(samples), SIDE, SIDE), dtype=np.uint8)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(samples), _BLOCK):
@@ -97,9 +97,9 @@ def _grey_of(sample: Sample) -> NDArray[np.uint8]:
 
 
 def partners(greys: NDArray[np.uint8]) -> Iterator[Partners]:
-    """Yield for each of N pictures ``(N, SIDE, SIDE)`` the others that agree with it roughly, the most alike of many.
+    """Yield for each of N pictures ``(N, SIDE, SIDE)`` the others that roughly agree with it; of many, the most alike.
 
-    They agree as they lie, or one with the other's mirror image. All pairs are looked at, some rows at a time.
+    Pictures agree directly, or one with the mirror image of the other. All pairs are compared, in blocks of rows.
     """
     plain, mirrored = _signatures(greys), _signatures(greys[:, :, ::-1])
     for start in range(0, len(greys), _BLOCK):
@@ -114,7 +114,7 @@ def partners(greys: NDArray[np.uint8]) -> Iterator[Partners]:
 
 
 def both_ways(pairs: Iterable[Pair]) -> Iterator[Partners]:
-    """Yield for each picture of some pairs its partners."""
+    """Yield the partners of each picture that occurs in the pairs."""
     found: defaultdict[int, set[int]] = defaultdict(set)
     for one, other in pairs:
         found[one].add(other)
@@ -124,11 +124,11 @@ def both_ways(pairs: Iterable[Pair]) -> Iterator[Partners]:
 
 
 def matches(greys: NDArray[np.uint8], candidates: Iterable[Partners]) -> list[Match]:
-    """Return the pairs of pictures that are near copies, in order; of each picture the most alike of many.
+    """Return the pairs of pictures that are near copies, in order; for each picture, only its closest partners count.
 
     Args:
         greys: small grey pictures ``(N, SIDE, SIDE)``.
-        candidates: numbers of pictures, and of those that each is to be compared with as what its windows show.
+        candidates: indices of pictures, each with the indices of those that its windows are compared with.
     """
     telling = greys.std((1, 2)) >= _LEAST_CONTRAST
     turned = (_signatures(greys), _signatures(greys[:, :, ::-1]))
@@ -157,12 +157,12 @@ def matches(greys: NDArray[np.uint8], candidates: Iterable[Partners]) -> list[Ma
 
 
 def near_copies(greys: NDArray[np.uint8]) -> list[Match]:
-    """Return the pairs of pictures ``(N, SIDE, SIDE)`` that are near copies, by their small grey pictures alone."""
+    """Return the pairs of near copies among small grey pictures ``(N, SIDE, SIDE)``."""
     return matches(greys, partners(greys))
 
 
 def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Return the sets that pairs of numbers below a count join, each sorted.
+    """Join pairs of numbers below `count` into sets, each sorted.
 
     >>> sets_of(6, [(0, 1), (3, 1), (4, 5)])
     [[0, 1, 3], [4, 5]]
@@ -185,13 +185,13 @@ def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
 
 
 def _signatures(greys: NDArray[np.uint8]) -> _Floats:
-    """Return pictures ``(N, SIDE, SIDE)`` as vectors of unit length ``(N, COARSE²)``; zeros of flat ones."""
+    """Return pictures ``(N, SIDE, SIDE)`` as unit vectors ``(N, COARSE²)``; zeros for flat pictures."""
     cells = greys.reshape(len(greys), _COARSE, SIDE // _COARSE, _COARSE, SIDE // _COARSE).mean((2, 4), dtype=np.float32)
     return _unit(cells.reshape(len(greys), _COARSE**2))
 
 
 def _unit(rows: _Any) -> _Floats:
-    """Return rows ``(N, K)`` without their means and of unit length; zeros where nothing differs."""
+    """Return rows ``(N, K)`` with their means subtracted and of unit length; zeros for constant rows."""
     rows = rows - rows.mean(1, keepdims=True)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.where(lengths > 1e-3, rows / np.maximum(lengths, 1e-3), 0), dtype=np.float32)
@@ -199,7 +199,7 @@ def _unit(rows: _Any) -> _Floats:
 
 @lru_cache(1)
 def _grid() -> tuple[list[tuple[float, float, float]], _Floats, _Floats]:
-    """Return windows as (side as a share, top, left) in pixels, and what cuts them out: ``(W, COARSE, SIDE)`` twice."""
+    """Return windows (side as a share; top, left in pixels) and what cuts them out, ``(W, COARSE, SIDE)`` twice."""
     places = []
     for scale in _SCALES:
         free = SIDE * (1 - scale)
@@ -211,7 +211,7 @@ def _grid() -> tuple[list[tuple[float, float, float]], _Floats, _Floats]:
 
 
 def _means(start: float, size: float) -> _Floats:
-    """Return what takes a line of SIDE pixels to the means of COARSE equal parts of one piece, ``(COARSE, SIDE)``."""
+    """Return the matrix ``(COARSE, SIDE)`` that averages a piece of a line of SIDE pixels in COARSE equal parts."""
     ends = np.linspace(start, start + size, _COARSE + 1)
     pixels = np.arange(SIDE)
     shares = np.minimum(ends[1:, None], pixels + 1) - np.maximum(ends[:-1, None], pixels)
@@ -220,7 +220,7 @@ def _means(start: float, size: float) -> _Floats:
 
 
 def _windows(grey: NDArray[np.uint8]) -> _Floats:
-    """Return all windows of a picture as vectors of unit length ``(W, COARSE²)``."""
+    """Return all windows of a picture as unit vectors ``(W, COARSE²)``."""
     _, down, across = _grid()
     cut = down @ grey.astype(np.float32) @ across.transpose(0, 2, 1)
     return _unit(cut.reshape(len(cut), -1))
@@ -229,12 +229,12 @@ def _windows(grey: NDArray[np.uint8]) -> _Floats:
 def _refined(
     inside: NDArray[np.uint8], other: NDArray[np.uint8], window: tuple[float, float, float]
 ) -> tuple[float, float]:
-    """Return the correlation of a picture with the window of another that fits it best, and that of their detail.
+    """Return the correlation of a picture with the best-fitting window of another, and that of their detail.
 
     Args:
         inside: the picture that the window is cut from.
-        other: what it is compared with.
-        window: where to begin.
+        other: the picture that it is compared with.
+        window: the window to start from.
     """
     whole, wanted = inside.astype(np.float32), other.astype(np.float32)
     slope_down, slope_across = np.gradient(whole)
@@ -264,7 +264,7 @@ def _refined(
 
 
 def _detail(one: _Any, other: _Any) -> float:
-    """Return how far the detail of two pictures agrees; 0 where one has none."""
+    """Return the correlation of the detail of two pictures; 0 if one has none."""
     blur = _blur()
     sharp = [picture - blur @ picture @ blur.T for picture in (one, other)]
     if min(float(picture.std()) for picture in sharp) < _LEAST_CONTRAST / 4:
@@ -280,7 +280,7 @@ def _blur() -> _Floats:
 
 
 def _lines(scale: float, start: float) -> _Floats:
-    """Return what samples SIDE pixels of a piece of a line by linear interpolation, ``(SIDE, SIDE)``."""
+    """Return the matrix ``(SIDE, SIDE)`` that samples SIDE pixels from a piece of a line by linear interpolation."""
     at = ((np.arange(SIDE) + 0.5) * scale + start - 0.5).clip(0, SIDE - 1)
     return np.asarray((1 - np.abs(at[:, None] - np.arange(SIDE))).clip(0), dtype=np.float32)
 

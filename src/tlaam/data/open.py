@@ -1,4 +1,4 @@
-"""Find out what a path holds and read it: the one door through which every command gets its images."""
+"""Recognise what a path holds and read it: the single entry point through which every command gets its images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tlaam.errors import ConfigError, DataError, InputError, did_you_mean
 
 
 class Reader(Protocol):
-    """Reads a layout; with ``strict=False`` it keeps what `tlaam.data.check` is to list (see `open_dataset`)."""
+    """Reads a layout; with ``strict=False`` it keeps the faults that `tlaam.data.check` lists (see `open_dataset`)."""
 
     def __call__(self, root: Path, /, *, strict: bool) -> LabelledImages: ...
 
 
 class _BoxReader(Reader, Protocol):
-    """Reads a layout with boxes of objects; with ``crops=True`` each of them is an image of its own."""
+    """Reads a layout with boxes of objects; with ``crops=True`` each box becomes an image of its own."""
 
     def __call__(self, root: Path, /, *, strict: bool, crops: bool = False) -> LabelledImages: ...
 
@@ -39,12 +39,13 @@ class Layout(NamedTuple):
     """A layout on disk.
 
     Attributes:
-        title: how it is called.
-        recognises: whether a path has it.
+        title: its name.
+        recognises: whether a path has this layout.
         read: reads it.
-        folder: what the folder is called that its archive brings, which may also be given by the folder around it.
-        options: what may follow the path behind a colon, each with the reader that it chooses.
-        chosen: beginnings of what may follow it with a text of the user's data, each with what chooses the reader.
+        folder: name of the folder that its archive unpacks to; the folder around it may be given instead.
+        options: what may follow the path after a colon, each with the reader that it selects.
+        chosen: beginnings of options that end in a text of the user's data, each with a function that selects the
+            reader.
     """
 
     title: str
@@ -72,11 +73,11 @@ def _read_manifest_of(path: Path, /, *, strict: bool) -> LabelledImages:
 
 
 def _annotations(title: str, recognises: Callable[[Path], bool], read: _BoxReader) -> Layout:
-    """Return a layout whose boxes may be taken as images."""
+    """Return a layout whose boxes may be read as images."""
     return Layout(title, recognises, read, options=((CROPS, partial(read, crops=True)),))
 
 
-# The first that recognises a path reads it, so the most particular layouts come first: most of them hold class folders.
+# The first layout that recognises a path reads it, so the most specific come first: most of them hold class folders.
 LAYOUTS: tuple[Layout, ...] = (
     Layout("NABirds' official layout", nabirds.is_nabirds, nabirds.read_nabirds, nabirds.FOLDER),
     Layout("CUB-200-2011's official layout", cub.is_cub, cub.read_cub, cub.FOLDER),
@@ -119,18 +120,18 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
-    """Read a source of labelled images, recognised by looking at it.
+    """Read a source of labelled images; its layout is recognised from its content.
 
     Args:
-        source: the path of a folder or CSV file in one of `LAYOUTS`, with an option of its layout behind it if wanted
+        source: path of a folder or CSV file in one of `LAYOUTS`, optionally followed by an option of its layout
             (``fgvc-aircraft-2013b:level=family``), or ``synthetic``, ``synthetic:classes=6,size=320``
-            (`tlaam.data.synthetic`). A file or folder of exactly this name, if there is one, comes first.
-        strict: refuse what one cannot learn from. Without it empty classes, a single class, impossible boxes and
-            images listed twice with different content are kept, for `tlaam.data.check` to list them all.
+            (`tlaam.data.synthetic`). A file or folder of exactly this name takes precedence.
+        strict: refuse what cannot be learned from. Otherwise empty classes, a single class, impossible boxes and images
+            listed twice with different content are kept, so that `tlaam.data.check` can list them all.
 
     Raises:
-        DataError: the path does not exist or fits no layout, saying what was found; or its content is faulty, naming
-            the first fault.
+        DataError: the path does not exist or fits no layout (the message says what was found), or its content is faulty
+            (the message names the first fault).
         ConfigError: an option is unknown or impossible.
 
     >>> images = tlaam.open_dataset("photos")
@@ -151,7 +152,7 @@ def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
     try:
         if not path.exists():
             if str(source).partition(":")[0].strip() == "synthetic":
-                # Imported on demand: drawing is of no use to those who bring their own images.
+                # Imported on demand: users with their own images do not need the drawing code.
                 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
 
                 return synthetic_images(SyntheticOptions.parse(str(source)))
@@ -175,16 +176,16 @@ def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
 
 
 def is_labelled(source: str | Path) -> bool:
-    """Return whether a source seems to be a data set, for `open_dataset`, and not images alone.
+    """Return whether a source seems to be a data set for `open_dataset`, rather than images alone.
 
-    Images alone are a file, a pattern, a folder without class folders, and a CSV file of one column.
+    Images alone are a file, a pattern, a folder without class folders, or a CSV file with one column.
 
     Raises:
         DataError: a CSV file cannot be read.
     """
     try:
         path = Path(source).expanduser()
-    except RuntimeError:  # no such user, which opening it says
+    except RuntimeError:  # no such user, which opening the source reports
         return True
     if not path.exists():
         path, option = _without_option(path)
@@ -195,7 +196,7 @@ def is_labelled(source: str | Path) -> bool:
 
 
 def _without_option(path: Path) -> tuple[Path, str]:
-    """Split ``<path>:<name>=<value>``; the option is empty where there is none."""
+    """Split ``<path>:<name>=<value>``; the option is empty if there is none."""
     found = re.fullmatch(r"(.+):(\w+=[^/\\]*)", str(path))
     return (Path(found[1]), found[2]) if found else (path, "")
 
@@ -214,14 +215,14 @@ def _reader(layout: Layout, path: Path, option: str) -> Reader:
 
 
 def _refuse_several_data_sets(path: Path) -> None:
-    """Guard against reading the first of several that lie side by side, which may not be the one that is meant."""
+    """Raise if several data sets lie side by side: the first one might not be the one that is meant."""
     found = [layout.folder for layout in LAYOUTS if layout.folder and layout.recognises(path / layout.folder)]
     if len(found) > 1:
         raise DataError(f"'{path}' holds several data sets: {', '.join(found)}. Give the path of one of them.")
 
 
 def _refuse_folder_of_data_sets(path: Path) -> None:
-    """Guard against taking whole data sets for classes, which would train without complaint."""
+    """Raise if folders are whole data sets: training would take them for classes without complaint."""
     level = [] if has_split_folders(path) else visible_folders(path)
     for depth in range(_DEPTH):
         found = {home: title for folder in level for home, title in _own_data_set(folder, official_only=depth > 0)}
@@ -245,11 +246,11 @@ def _own_data_set(folder: Path, *, official_only: bool) -> Iterator[tuple[Path, 
 
 
 _DEPTH = 3
-"""Levels of folders below a path that are searched for official layouts before its folders are taken for classes."""
+"""Levels of folders below a path that are searched for official layouts before its folders are taken as classes."""
 
 
 def _closest_path(path: Path) -> str:
-    """Return a hint at a sibling of nearly the same name, or at the part of the path that does exist."""
+    """Return a hint at a sibling with a similar name, or at the first folder of the path that does not exist."""
     parent = path.parent
     if parent.is_dir():
         siblings = {str(entry): entry.name for entry in parent.iterdir()}
@@ -259,7 +260,7 @@ def _closest_path(path: Path) -> str:
 
 
 def _described(path: Path) -> str:
-    """Say in words what a path holds, as far as it helps to see why no layout fits."""
+    """Describe what a path holds, as far as it helps to see why no layout fits."""
     if not path.is_dir():
         return f"a file that is no CSV manifest and no file of annotations (its name ends in '{path.suffix}')"
     files = sorted(entry.name for entry in path.iterdir() if not entry.is_dir())

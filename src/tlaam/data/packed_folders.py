@@ -1,4 +1,4 @@
-"""Class folders inside archives, told apart by the paths of their images alone."""
+"""Class folders inside archives, recognised by the paths of their images alone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tlaam.errors import DataError
 
 
 class PackedImage(NamedTuple):
-    """A labelled image of an archive.
+    """A labelled image in an archive.
 
     Attributes:
-        split: of the data set.
+        split: its split.
         label: name of its class.
-        name: the sample's.
-        shard: number of the archive.
-        row: in the archive's index.
+        name: name of its sample.
+        shard: index of the archive.
+        row: row in the archive's index.
     """
 
     split: Split
@@ -36,7 +36,7 @@ class PackedImage(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """The labelled images of a data set, in order, and what is to be said of others."""
+    """The labelled images of a data set, in order, and notes on the others."""
 
     images: list[PackedImage]
     notes: list[str]
@@ -51,17 +51,17 @@ class _Path(NamedTuple):
 def by_class_folder(
     root: Path, shards: Sequence[Shard], indexes: Sequence[TarIndex], images: Sequence[Sequence[int]], depth: int | None
 ) -> Packed:
-    """Return images with the names of their folders for classes, in the order of `tlaam.data.folder.read_folder`.
+    """Return images with their folder names as classes, in the order of `tlaam.data.folder.read_folder`.
 
     Args:
-        root: of the data set, for messages.
+        root: root of the data set, for messages.
         shards: the archives.
-        indexes: of the archives.
-        images: of each archive the rows of its images.
-        depth: how deep the class folders lie; None: directly, if that is certain.
+        indexes: indexes of the archives.
+        images: for each archive, the rows of its images.
+        depth: depth of the class folders; None: directly below, if that is unambiguous.
 
     Raises:
-        DataError: it is not certain which folders are classes or splits.
+        DataError: it is unclear which folders are classes or splits.
     """
     paths = [_Path(indexes[n].names[row], n, row) for n, rows in enumerate(images) for row in rows]
     notes: list[str] = []
@@ -77,7 +77,7 @@ def by_class_folder(
         top, _, rest = path.text.partition("/") if splits else ("", "", path.text)
         inner = splits.get(top)
         if splits and inner is None:
-            continue  # noted
+            continue  # already noted
         home, slash, rest = rest.partition("/")
         for _ in range((depth or 1) - 1):
             deeper, slash, rest = rest.partition("/")
@@ -123,14 +123,14 @@ def _in_order(
         notes.append(f"Class '{name}' has its images in folders of {len(ways)} spellings: {', '.join(ways)}.")
     for split, home in sorted(groups, key=lambda group: (SPLITS.index(group[0]), group[1])):
         label = clean_name(home.rpartition("/")[2])
-        for text, shard, row in sorted(groups.pop((split, home))):  # millions of them: no two lists of all are held
+        for text, shard, row in sorted(groups.pop((split, home))):  # may be millions: never two lists of all at once
             name = text if is_one else f"{shards[shard].name}/{text}"
             found.append(PackedImage(split, label, name, shard, row))
     return found
 
 
 def _folder_around(paths: Sequence[_Path]) -> str:
-    """Return the folder in which all images lie, if it is neither a class nor a split; else an empty text."""
+    """Return the folder in which all images lie, if it is neither a class nor a split; else an empty string."""
     around = paths[0].text.partition("/")[0]
     if split_of(around) is not None:
         return ""
@@ -140,7 +140,7 @@ def _folder_around(paths: Sequence[_Path]) -> str:
 
 
 def _split_folders(root: Path, paths: Sequence[_Path], notes: list[str]) -> dict[str, Split]:
-    """Return the folders that are splits, by name; nothing where the folders are classes."""
+    """Return the folders that are splits, by name; empty if the folders are classes."""
     tops: defaultdict[str, int] = defaultdict(int)
     loose: set[str] = set()
     for path in paths:

@@ -1,4 +1,4 @@
-"""Images in Parquet files, as Hugging Face's hub keeps data sets: a column of images' bytes and one of labels."""
+"""Images in Parquet files, as on the Hugging Face hub: a column with the images' bytes and one with labels."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tlaam.utils.extras import install_hint
 from tlaam.utils.reading import require_regular
 
 _YES = frozenset(("1", "1.0", "true", "t", "yes", "y"))
-_UNLABELLED = -1  # as test sets are published whose labels are kept back
+_UNLABELLED = -1  # as in published test sets whose labels are withheld
 
 
 class _Cells(NamedTuple):
-    """A column of few different values: of each row the number of its value, -1 where it is empty."""
+    """A column with few distinct values: for each row the index of its value, -1 if it is empty."""
 
     numbers: NDArray[np.int64]
     values: list[Any]
 
 
 class _Read(NamedTuple):
-    """What one file says of its rows: labels and groups by name, splits, None of rows without; and what is noted."""
+    """The rows of one file: labels and groups by name (None for rows without), and splits; and notes on them."""
 
     labels: list[str | None]
     splits: list[Split]
@@ -50,18 +50,18 @@ def is_parquet(path: Path) -> bool:
 
 @collector_paused()
 def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None) -> LabelledImages:
-    """Read one Parquet file, or a folder of them, and unpack its images into the cache if that has not been done.
+    """Read one Parquet file, or a folder of them, and unpack its images into the cache unless that has been done.
 
-    Which columns are what: `tlaam.data.parquet_columns`. The split is that of the file's name or folder, or of a column
-    ``split``, or of one that names splits as in a manifest. A sample is called by its file and row. Classes are the
-    labels, sorted, by value if all are numbers; those without images are left out.
+    `tlaam.data.parquet_columns` says which columns are read. The split is that of the file's name or folder, of a
+    column ``split``, or of a column that names splits as in a manifest. A sample is named by its file and row. Classes
+    are the labels, sorted, by value if all are numbers; classes without images are left out.
 
     Args:
         strict: refuse classes that cannot be learned (`require_usable_classes`).
-        label: the column of the labels, where several may be it.
+        label: the label column, if several may be it.
 
     Raises:
-        DataError: a file is damaged or has other columns than these, or a row has no label.
+        DataError: a file is damaged or lacks these columns, or a row has no label.
         MissingPackageError: pyarrow is not installed.
     """
     try:
@@ -113,7 +113,7 @@ def read_parquet(root: Path, /, *, strict: bool = True, label: str | None = None
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a file a piece at a time; whatever is wrong with it is a DataError that names it, also while it is read."""
+    """Open a file for reading in pieces; faults, also those met while reading, become a DataError that names it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -160,7 +160,7 @@ def _rows(shard: Shard, table: Any, columns: Columns) -> _Read:
 
 
 def _marked(shard: Shard, table: Any, others: Sequence[str]) -> tuple[list[Split], tuple[str, ...]] | None:
-    """Return the splits by columns that are called otherwise (`tlaam.data.split_columns`); None without such."""
+    """Return the splits from columns with other names (`tlaam.data.split_columns`); None if there are none."""
     found: dict[str, _Cells] = {}
     for name in others if table.metadata.num_row_groups else ():
         if (
@@ -213,7 +213,7 @@ def _cells(table: Any, column: str) -> _Cells:
 
 
 def _name(shard: Shard, columns: Columns, cells: _Cells, value: Any) -> str | None:
-    """Return the class's name for a value of the labels' column; None where it says that there is no label."""
+    """Return the class name for a value of the label column; None if the value says that there is no label."""
     if value is None:
         return None
     fault, remedy = "", "Correct it."

@@ -18,17 +18,17 @@ _METADATA = b"huggingface"
 
 @dataclass(frozen=True)
 class Columns:
-    """What is read of a file.
+    """The columns of a file that are read.
 
     Attributes:
-        bytes: the column of the images' bytes, with a dot before the field of a structure.
-        label: the column of the labels.
-        names: of the classes by number, where the file says them.
-        split: the column of the splits; None where there is none.
-        group: the column of the groups (`tlaam.data.groups`); None where there is none.
-        others: columns of plain values that are none of these; one of them may name splits.
-        rest: all columns that are none of these.
-        notes: what was taken for what.
+        bytes: the column of the images' bytes; a field of a struct is written after a dot.
+        label: the label column.
+        names: class names by number, if the file has them.
+        split: the split column; None if there is none.
+        group: the group column (`tlaam.data.groups`); None if there is none.
+        others: columns of plain values that are none of the above; one of them may name splits.
+        rest: all columns that are not the image, label, split or group; `others` are among them.
+        notes: what was read as what.
     """
 
     bytes: str
@@ -44,17 +44,17 @@ class Columns:
 def columns_of(path: Path, schema: Any, label: str | None = None) -> Columns:
     """Find the columns of a file.
 
-    Images are bytes, or structures with a field ``bytes``, as of Hugging Face's `datasets`. A column ``image`` comes
-    before others, and so does ``label``; then names that others use for them in tables count (`tlaam.data.columns`),
-    and then what is the only one of its kind: the one column of images, the one that the file's metadata give classes.
+    Images are bytes, or structs with a field ``bytes`` as in Hugging Face's `datasets`. Columns called ``image`` and
+    ``label`` take precedence. Next is the only column of its kind: the one column of images, or the one that the file's
+    metadata give classes. Last are other common names in tables (`tlaam.data.columns`).
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         schema: its `pyarrow.Schema`.
-        label: the column of the labels, where it is given.
+        label: the label column, if it is given.
 
     Raises:
-        DataError: there are none, or several that may be it.
+        DataError: no column qualifies, or several do.
     """
     kinds = {field.name: field.type for field in schema}
     if len(kinds) < len(schema):
@@ -77,7 +77,7 @@ def columns_of(path: Path, schema: Any, label: str | None = None) -> Columns:
 
 
 def _classes(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Return the names of classes by column, as Hugging Face's `datasets` writes them into a file's metadata."""
+    """Return class names by column, as Hugging Face's `datasets` writes them into a file's metadata."""
     try:
         features = json.loads((schema.metadata or {}).get(_METADATA, b"{}"))["info"]["features"]
         labels = {
@@ -177,7 +177,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def listed_names(names: Sequence[str] | dict[str, Any]) -> str:
-    """Return the names of columns for a message, as far as they are of bearable length."""
+    """Return the names of columns for a message, shortened if they are too long."""
     return shortened(", ".join(f"'{name}'" for name in names) or "none")
 
 

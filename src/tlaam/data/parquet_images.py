@@ -1,7 +1,7 @@
-"""The images of a Parquet file, unpacked once: their places in it are of no use where its pages are compressed.
+"""The images of a Parquet file, unpacked once: their positions in it are of no use if its pages are compressed.
 
-They lie in the cache (`tlaam.data.container.kept_of`) in one file, one behind the other as they are. A row group of a
-Parquet file may be of any size, so to read an image at random from it would take decoding all of it each time.
+The cache (`tlaam.data.container.kept_of`) holds them unchanged in one file, one after the other. A row group of a
+Parquet file may be of any size, so reading one image at random would mean decoding all of it each time.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from tlaam.utils.progress import progress_bar
 
 _KINDS = {"starts": ("<i8", 1), "sizes": ("<i8", 1)}
 _PLACES = "places.npz"
-_ROWS = 256  # that are decoded at a time; writers keep values of a dictionary, each used again and again, below 1 MB
+_ROWS = 256  # rows decoded at a time; writers keep dictionary values, which rows share, below 1 MB
 _BYTES = 1 << 25
 
 
 class Places(NamedTuple):
-    """Where the images of a file lie in what is unpacked of it.
+    """Where the images of a file lie in the file that they are unpacked to.
 
     Attributes:
-        starts: of the bytes of each row's image, int64.
-        sizes: number of them, int64; 0 where a row has none.
+        starts: position of the first byte of each row's image, int64.
+        sizes: its number of bytes, int64; 0 if a row has no image.
     """
 
     starts: NDArray[np.int64]
@@ -45,14 +45,14 @@ def unpacked(path: Path, table: Any, column: str) -> Places:
     """Unpack the images of a file, unless that has been done, and return their places.
 
     Args:
-        path: of the Parquet file.
-        table: it, opened as a `pyarrow.parquet.ParquetFile`.
-        column: that holds the bytes, with a dot before the field of a structure.
+        path: path of the Parquet file.
+        table: the file, opened as a `pyarrow.parquet.ParquetFile`.
+        column: column that holds the bytes; a field of a struct is written after a dot.
 
     Raises:
         DataError: there is no room in the cache.
         OSError: the file is damaged, or the disk is full.
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
     """
     kept = kept_of(path)
     if (found := _read_kept(kept)) is not None:
@@ -63,7 +63,7 @@ def unpacked(path: Path, table: Any, column: str) -> Places:
             return found
         _require_room(path, table, column, kept.parent)
         made = kept.with_name(f".{kept.name}.tmp")
-        shutil.rmtree(made, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(made, ignore_errors=True)  # left by a process that was killed
         made.mkdir()
         places = _write(made / IMAGES, table, column)
         write_atomically(made / _PLACES, to_bytes(places._asdict(), _KINDS))
@@ -74,7 +74,7 @@ def unpacked(path: Path, table: Any, column: str) -> Places:
 
 
 def _write(file: Path, table: Any, column: str) -> Places:
-    """Write the bytes of all rows, and return their places."""
+    """Write the bytes of all rows and return their places."""
     starts, sizes, end = [], [], 0
     rows = max(1, min(_ROWS, _BYTES * max(1, table.metadata.num_rows) // max(1, _bytes_of(table, column))))
     done = 0
@@ -103,7 +103,7 @@ def _write(file: Path, table: Any, column: str) -> Places:
 
 
 def _bytes_of(table: Any, column: str) -> int:
-    """Return how many bytes a column has when it is not compressed, as the file says."""
+    """Return the uncompressed size of a column in bytes, as stated in the file."""
     groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
     chunks = (group.column(place) for group in groups for place in range(group.num_columns))
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
@@ -130,7 +130,7 @@ def _read_kept(kept: Path) -> Places | None:
 
 @contextmanager
 def _alone(kept: Path) -> Iterator[None]:
-    """Wait until no other process unpacks the same file."""
+    """Wait until no other process is unpacking the same file."""
     with ExitStack() as stack:
         while True:
             try:

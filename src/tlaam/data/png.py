@@ -1,4 +1,4 @@
-"""What stands between the pixels of a PNG file, read without decoding them."""
+"""The chunks of a PNG file, read without decoding its pixels."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from PIL import ImageFile
 
 
 def png_chunk(image: ImageFile.ImageFile, kind: bytes, *, before: bytes = b"", most: int = 0) -> bytes | None:
-    """Return the beginning of a PNG file's first chunk of a kind, by walking the headers of its chunks.
+    """Return the first bytes of a PNG file's first chunk of a given kind, found by walking the chunk headers.
 
     Args:
-        image: opened and not yet decoded; its file stays where it stands.
+        image: opened and not yet decoded; the position in its file is preserved.
         kind: four letters.
-        before: a kind of chunk at which the search ends.
-        most: bytes of the chunk's data that are returned.
+        before: kind of chunk at which the search ends.
+        most: maximum number of the chunk's data bytes to return.
 
     Returns:
-        The data; None where there is no such chunk.
+        The data, or None if there is no such chunk.
     """
     stream = image.fp
     if stream is None:

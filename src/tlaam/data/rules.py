@@ -1,4 +1,4 @@
-"""What every source of labelled images must satisfy, whichever layout it was read from."""
+"""Rules that every source of labelled images must satisfy, whatever its layout."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SPLIT_NAMES: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-"""How a split may be spelt in folder names and manifests (lower case)."""
+"""Accepted spellings of splits in folder names and manifests (lower case)."""
 
 _SET = re.compile(r"[ _-]?(set|data|dataset|images|imgs|split)$")
 
 NO_NUMBERS: Box = (math.nan,) * 4
-"""Stands for a box that is not four numbers, where a reader is to keep it for `tlaam.data.check`."""
+"""Stands for a box that is not four numbers, if a reader is to keep it for `tlaam.data.check`."""
 
 
 def split_of(name: str) -> Split | None:
-    """Return the split that a name stands for in any letter case, also as ``training_set`` or ``val-images``.
+    """Return the split that a name stands for, in any letter case, also as ``training_set`` or ``val-images``.
 
     >>> split_of("Training_Set")
     'train'
@@ -39,13 +39,13 @@ def split_of(name: str) -> Split | None:
 
 
 def require_usable_classes(images: LabelledImages) -> LabelledImages:
-    """Return `images` if one can learn from them: at least two classes, each with at least one training image.
+    """Return `images` if they can be learned from: at least two classes, each with at least one training image.
 
-    A source without any training image passes, since it can still be used to evaluate.
+    A source without any training image passes, since it can still be used for evaluation.
 
     Raises:
-        DataError: naming the class that is missing from the training images, the only one there is, or the one whose
-            name is no text.
+        DataError: a class has no training image, there is only one class, or a class name is not text. The message
+            names the class.
     """
     for name in images.classes:
         require_text(name, images.root)

@@ -1,4 +1,4 @@
-"""The one type in which every source of labelled images arrives."""
+"""The type into which every source of labelled images is read."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Where an image's mask lies, and what its grey levels (or palette indices) mean.
+    """The file of an image's mask, and what its grey levels (or palette indices) mean.
 
     Attributes:
-        path: the file; as large as the image's, banner included.
-        object: levels of pixels that are the object's.
-        background: levels of pixels that are not. All others are unknown, and are never measured.
+        path: the file; as large as the image, banner included.
+        object: levels of the object's pixels.
+        background: levels of background pixels. All other levels are unknown, and are never measured.
     """
 
     path: Path
@@ -56,24 +56,24 @@ class Sample:
     """One labelled image.
 
     Attributes:
-        file: where the image lies; as text, since a million `Path`s would take 0.3 GB more. Of an image inside a
-            container (`tlaam.data.container`) the path of that, and the place in it.
+        file: where the image is stored, as a string, since a million `Path`s would take 0.3 GB more. For an image
+            inside a container (`tlaam.data.container`), the container's path and the position in it.
         name: its stable name: the path relative to the data set's root, with forward slashes.
         label: index into `LabelledImages.classes`.
         split: the part of the data set it belongs to.
-        box: the object's box in pixels of `picture`, where the source has one. Only ever used to *measure*.
-        keypoints: where the object's visible parts are, as the source writes it; empty if none is visible, None where
+        box: the object's box in pixels of `picture`, if the source has one. Only ever used to *measure*.
+        keypoints: positions of the object's visible parts, as the source gives them; empty if none is visible, None if
             the source does not say. Only ever used to *measure*.
-        banner: pixels at the bottom of the file that are no part of the picture, such as a copyright line. `picture`,
-            `picture_size` and `mask_levels` cut them off; `box` and `keypoints` count from the top left, so they stay
-            as they are.
-        mask: which pixels are the object's, where the source says so. Only ever used to *measure*.
-        group: images of one group never stand on two sides of a split that is cut (`tlaam.data.groups`); None of an
+        banner: height in pixels of a strip at the bottom of the file that is not part of the picture, such as a
+            copyright line. `picture`, `picture_size` and `mask_levels` cut it off; `box` and `keypoints` count from the
+            top left, so they do not change.
+        mask: which pixels are the object's, if the source says so. Only ever used to *measure*.
+        group: images of one group stay on the same side of every split that is cut (`tlaam.data.groups`); None for an
             image that is a group of its own.
-        depth: black and white of images of more than 8 bits whose files do not declare them, one for all images of the
-            data set (`tlaam.data.survey`); None where there are none, or nobody has looked.
+        depth: black and white levels of images of more than 8 bits whose files do not declare them, the same for all
+            images of the data set (`tlaam.data.survey`); None if there are no such images, or no survey was made.
         window: the part of the image, without its banner, that is the picture: an image with several objects is a
-            sample for each. What of it leaves the image is cut off. None: all of the image.
+            sample for each. What lies outside the image is cut off. None: the whole image.
     """
 
     file: str
@@ -95,32 +95,33 @@ class Sample:
 
     @property
     def source(self) -> Source:
-        """Where the image lies, for what reads it."""
+        """Where the image is stored, in the form that readers take."""
         return source_of(self.file, self.name)
 
     @property
     def pixels(self) -> tuple[str, int]:
-        """What the picture is made of: the file, as an absolute path, and how many of its lowest rows are cut off.
+        """What determines the picture: the file's absolute path, and the number of rows cut off at its bottom.
 
-        Where black and white come from elsewhere, or a window is the picture, they stand behind the path.
+        The path is followed by the black and white levels and the window, if the sample has them.
         """
         path = absolute(self.file)
         path = path if self.depth is None else f"{path}\0{self.depth.to_dict()}"
         return path if self.window is None else f"{path}\0{self.window}", self.banner
 
     def picture(self, max_side: int | None = None) -> Image.Image:
-        """Decode the picture to 8-bit RGB, upright, without its banner and what is outside its window
-        (`tlaam.data.images.load_image`).
+        """Decode the picture to upright 8-bit RGB, without its banner and what is outside its window.
+
+        See `tlaam.data.images.load_image`.
 
         Args:
-            max_side: most pixels of the longer side; a larger picture is reduced.
+            max_side: maximum number of pixels of the longer side; a larger picture is reduced.
 
         Raises:
             ImageError: the file cannot be read as an image, is no higher than its banner, or lies outside the window.
         """
         if self.is_whole:
             return load_image(self.source, max_side=max_side, depth=self.depth)
-        # Cut at full size: an edge seldom is a whole number of the pixels of an image decoded at a reduced size.
+        # Cut at full size: an edge is rarely at a whole pixel of an image decoded at a reduced size.
         image = load_image(self.source, depth=self.depth)
         return reduced(image.crop(self._shown(*image.size)), max_side)
 
@@ -128,16 +129,16 @@ class Sample:
         """Return ``(width, height)`` of `picture` in pixels, reading only the file's header.
 
         Raises:
-            ImageError: as of `picture`, except that damage behind the header goes unnoticed.
+            ImageError: see `picture`, except that damage after the header goes unnoticed.
         """
         x0, y0, x1, y1 = self._shown(*image_size(self.source))
         return x1 - x0, y1 - y0
 
     def mask_levels(self) -> NDArray[np.uint8]:
-        """Return the levels ``(H, W)`` of `mask`, which is not None, on the picture's pixels.
+        """Return the levels ``(H, W)`` of `mask`, which must not be None, at the picture's pixels.
 
         Raises:
-            ImageError: it cannot be read, is no higher than the banner, or lies outside the window.
+            ImageError: the mask cannot be read, is no higher than the banner, or lies outside the window.
         """
         assert self.mask is not None
         levels = load_levels(self.mask.path)
@@ -146,7 +147,7 @@ class Sample:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the picture is all of the image."""
+        """Whether the picture is the whole image."""
         return not self.banner and self.window is None
 
     def _shown(self, width: int, rows: int) -> Window:
@@ -168,15 +169,15 @@ class Sample:
         return shown
 
     def box_in_picture(self, height: float) -> Box | None:
-        """Return the box, less what of it reaches into the banner.
+        """Return the box without the part that reaches into the banner.
 
         Args:
-            height: of the picture in pixels, without the banner.
+            height: height of the picture in pixels, without the banner.
         """
         if self.box is None:
             return None
         x0, y0, x1, y1 = self.box
-        # Anything else that leaves the picture is a fault of the box, which `tlaam.data.check` is to see.
+        # Any other box that leaves the picture is faulty, which `tlaam.data.check` must see.
         return (x0, y0, x1, height) if y0 < height < y1 <= height + self.banner else self.box
 
 
@@ -185,18 +186,18 @@ class LabelledImages:
     """A data set: its classes and its samples, in a fixed order.
 
     Attributes:
-        name: what to call it in reports and default folder names.
+        name: its name in reports and default folder names.
         root: the folder or file it was read from.
-        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``; one of
-            annotations: ``coco``, ``label-studio``, ``cvat``, ``class-csv``, ``yolo``; or an official one: ``cub``,
-            ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
+        kind: the layout it was recognised as (``folder``, ``manifest``, ``parquet``, ``tar``, ``synthetic``; an
+            annotation format: ``coco``, ``label-studio``, ``cvat``, ``class-csv``, ``yolo``; or an official one:
+            ``cub``, ``nabirds``, ``aircraft``, ``cars``, ``pets``, ``dogs``, ``flowers``).
         classes: class names; `Sample.label` indexes them.
         samples: all samples of all splits.
-        option: what was chosen behind the path, as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
+        option: the option after the path, such as ``level=family`` in ``fgvc-aircraft-2013b:level=family``.
         rule: how splits are cut, beyond what the samples say (`tlaam.data.split.cut_splits`).
-        is_cut: whether that has been done, so that it is not done again.
-        notes: what was left out or taken in another spelling when it was read, a line each, for people.
-        several: names of images that show several objects with boxes, of which none is the image's.
+        is_cut: whether the splits have been cut, so that they are not cut again.
+        notes: human-readable notes on what was left out or read under another spelling, one line each.
+        several: names of images that show several objects with boxes, none of which is the image's box.
     """
 
     name: str
@@ -227,22 +228,22 @@ class LabelledImages:
 
     @property
     def depth(self) -> Depth:
-        """What its samples are read by: black and white of images that do not declare them."""
+        """The black and white levels with which its samples are read if their files do not declare them."""
         return next((sample.depth for sample in self.samples if sample.depth is not None), Depth())
 
     def with_depth(self, depth: Depth) -> LabelledImages:
-        """Return the same data set with images that are read by it; itself where it says nothing."""
+        """Return the same data set with images that are read at this depth; itself if that is its depth already."""
         if self.depth == depth:
             return self
         return self.with_samples([replace(sample, depth=depth or None) for sample in self.samples])
 
     def class_counts(self, split: Split | None = None) -> dict[str, int]:
-        """Return the number of images of each class, of one split or of all."""
+        """Return the number of images of each class, in one split or in all."""
         counts = Counter(sample.label for sample in self.samples if split is None or sample.split == split)
         return {name: counts[label] for label, name in enumerate(self.classes)}
 
     def without_groups(self) -> LabelledImages:
-        """Return the same data set as versions read it that knew no groups; itself where it has none."""
+        """Return the data set without groups, as versions before groups read it; itself if it has none."""
         if all(sample.group is None for sample in self.samples):
             return self
         return self.with_samples([replace(sample, group=None) for sample in self.samples])
@@ -258,5 +259,5 @@ class LabelledImages:
             for s in sorted(self.samples, key=attrgetter("name"))
         )
         texts = chain((f"{name}\0" for name in self.classes), samples)
-        pieces = iter(lambda: "".join(islice(texts, _PIECE)), "")  # one by one they take as long as all the rest
+        pieces = iter(lambda: "".join(islice(texts, _PIECE)), "")  # hashing one by one takes as long as all the rest
         return checksum_of(piece.encode("utf-8", "surrogateescape") for piece in pieces)

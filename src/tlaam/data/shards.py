@@ -1,4 +1,4 @@
-"""Data sets in one file or in a folder of numbered ones, such as ``data/train-00000-of-00002.parquet``."""
+"""Data sets in one file or in a folder of numbered files, such as ``data/train-00000-of-00002.parquet``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Shard(NamedTuple):
     """One file of a data set.
 
     Attributes:
-        path: where it lies.
+        path: its path.
         name: its path relative to the data set's folder.
-        split: what its name or a folder around it says; None where neither does.
+        split: the split that its name or a folder around it states; None if neither does.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Shard(NamedTuple):
 
 
 def holds_shards(root: Path, endings: tuple[str, ...]) -> bool:
-    """Whether a folder holds files of these endings (lower case), and no images that are a data set by themselves."""
+    """Whether a folder holds files with these suffixes (lower case), and no images that are a data set themselves."""
     if not root.is_dir():
         return False
     found = [file for file in visible_files(root) if file.count("/") < _DEPTH]
@@ -42,11 +42,11 @@ def holds_shards(root: Path, endings: tuple[str, ...]) -> bool:
 
 
 def shards_of(root: Path, endings: tuple[str, ...]) -> tuple[list[Shard], list[str]]:
-    """Return the files of a data set, sorted by name, and what is to be said of others in its folder.
+    """Return the files of a data set, sorted by name, and notes on other files in its folder.
 
     Raises:
-        DataError: a name stands for two splits, some names stand for splits and others do not, or the files lie in
-            folders that are no splits.
+        DataError: a name stands for two splits, only some names stand for splits, or the files lie in several folders
+            that are not splits.
     """
     if root.is_file():
         return [Shard(root, root.name, None)], []
@@ -79,7 +79,7 @@ def _split(path: Path, name: str) -> Split | None:
 
 
 def _others(name: str) -> list[str]:
-    """Return the folders around a file that are no splits."""
+    """Return the folders around a file that are not splits."""
     return [folder for folder in name.split("/")[:-1] if folder.lower() not in SPLIT_NAMES]
 
 

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name ends in."""
+"""The format of a file by its first bytes, whatever its suffix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tlaam.data.container import Member, piece_of
 Signature = Literal["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF"]
 
 LENGTH = 32
-"""Bytes of a file's beginning that tell what it is."""
+"""Number of a file's first bytes that identify its format."""
 
 _STARTS: tuple[tuple[bytes, Signature], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -31,7 +31,7 @@ _PNM = frozenset(b"P" + kind for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"
 
 
 def signature(head: bytes) -> Signature | None:
-    """Return the format that a file begins as; None of what is none of them.
+    """Return the format that a file's first bytes indicate, or None if it is none of these.
 
     >>> signature(bytes.fromhex("000000186674797068656963"))
     'HEIF'
@@ -50,10 +50,10 @@ def signature(head: bytes) -> Signature | None:
 
 
 def signature_of(path: Path | Member | str) -> Signature | None:
-    """Return the format that a file begins as; None of what is none, no regular file, or cannot be read."""
+    """Return the format that a file's first bytes indicate; None if it is none, no regular file, or unreadable."""
     source = Path(path) if isinstance(path, str) else path
     try:
-        if isinstance(source, Path) and not source.is_file():  # to open a pipe would wait for a writer for ever
+        if isinstance(source, Path) and not source.is_file():  # opening a pipe would block until someone writes
             return None
         return signature(piece_of(source, 0, LENGTH))
     except (OSError, ValueError):

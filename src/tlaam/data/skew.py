@@ -1,4 +1,4 @@
-"""Data sets of whose classes some have many more images than others."""
+"""Data sets in which some classes have many more images than others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SKEWED = 4.0
-"""Images of the largest class, in images of the smallest, from which a data set counts as skewed."""
+"""Ratio of the number of images of the largest class to the smallest, from which a data set counts as skewed."""
 
 
 def skew(labels: Iterable[int]) -> float:
-    """Return how many times as many images the largest class has as the smallest one that has any; 1 of none.
+    """Return the ratio of images of the largest class to those of the smallest one that has any; 1 without images.
 
     >>> skew([0, 0, 0, 1, 2, 2])
     3.0
@@ -28,7 +28,7 @@ def is_skewed(labels: Iterable[int]) -> bool:
 
 
 def note_on_skew(classes: Sequence[str], labels: Iterable[int]) -> str:
-    """Return that classes have unequally many images, in a sentence; nothing of data that are not skewed.
+    """Return a sentence saying that class sizes are unequal; an empty string if data are not skewed.
 
     >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
     "'crow' has 8 training images, 'jay' 2: training balances the classes (--balance auto)."
@@ -50,13 +50,13 @@ def _count(item: tuple[int, int]) -> int:
 
 
 def log_priors(labels: Sequence[int] | NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """Return the logarithm of each class's share of images, in shares of a data set without skew, ``(C,)``.
+    """Return the logarithm of each class's share of images, relative to a data set without skew, ``(C,)``.
 
-    Scores of a classifier learnt from a skewed data set hold it. With that taken out, the most probable class is the
-    one that fits best, whichever is photographed more often: it minimises the mean of the classes' errors (Menon et al.
-    2021, logit adjustment, arXiv 2007.07314).
+    The scores of a classifier trained on a skewed data set contain it. Once it is subtracted, the most probable class
+    is the one that fits best, no matter which is photographed more often. This minimises the mean of the classes'
+    errors (Menon et al. 2021, logit adjustment, arXiv 2007.07314).
 
-    It is 0 of all classes where they have equally many images, and of a class without images, of which nothing is
+    It is 0 for all classes if they have equally many images, and for a class without images, about which nothing is
     known.
 
     >>> np.exp(log_priors([0, 0, 0, 1], 3)).tolist()

@@ -1,4 +1,4 @@
-"""Cut splits, seeded and stratified, from the training images of a source that lacks them; groups stay together."""
+"""Cut seeded, stratified splits from the training images of a source that lacks them; groups stay together."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tlaam.errors import ConfigError
 from tlaam.utils.checksums import checksum
 
 FOLDS_SEED = 0
-"""Of the draw of folds: the same for whatever is compared on them."""
+"""Seed of the folds: the same for everything that is compared on them."""
 
 
 def cut_splits(images: LabelledImages, test_fraction: float, val_fraction: float, seed: int) -> LabelledImages:
     """Return `images` with the splits that its rule and the fractions cut from the training images.
 
-    Groups are joined (`tlaam.data.groups.grouped`), then a fold is held out where the rule names one, then what is
-    missing of a test and a validation split is cut. Images that this returned are returned as they are.
+    First, groups are joined (`tlaam.data.groups.grouped`). Then a fold is held out if the rule names one. Last, a test
+    and a validation split are cut if they are missing. Images that are already cut are returned unchanged.
 
     Args:
         images: the data set.
-        test_fraction: as of `with_test`.
-        val_fraction: as of `with_validation`.
-        seed: of the fractions; folds do not depend on it.
+        test_fraction: see `with_test`.
+        val_fraction: see `with_validation`.
+        seed: seed of the test and validation splits; folds do not depend on it.
 
     Raises:
         ConfigError: a fraction is out of range.
@@ -50,12 +50,13 @@ def cuts_something(images: LabelledImages, test_fraction: float, val_fraction: f
 def with_validation(images: LabelledImages, fraction: float, seed: int) -> LabelledImages:
     """Return `images` with a validation split cut from the training images, unless there is one already.
 
-    Of each class's n training images ``round(fraction * n)`` are taken: at least one where n >= 2, never all. Which
-    ones depends on the seed and the images' names only, so neither the order of the samples nor the other classes
-    matter. Test images are left alone.
+    Of each class's n training images, ``round(fraction * n)`` are taken: at least one if n >= 2, never all. Which ones
+    depends only on the seed and the images' names, so neither the order of the samples nor the other classes matter.
+    Test images are left alone.
 
-    Where images have a `Sample.group`, whole groups are taken, as long as they bring the classes nearer to these
-    numbers; a class that would have none gets the smallest group that can be taken. A class that is one group has none.
+    If images have a `Sample.group`, whole groups are taken, as long as they bring the classes closer to these numbers.
+    A class that would get none gets the possible group that deviates least from them. A class that is a single group
+    gets none.
 
     Args:
         fraction: share of the training images, ``0 <= fraction < 1``; 0 cuts nothing.
@@ -70,7 +71,7 @@ def with_validation(images: LabelledImages, fraction: float, seed: int) -> Label
 def with_test(images: LabelledImages, fraction: float, seed: int) -> LabelledImages:
     """Return `images` with a test split cut from the training images, unless there is one already.
 
-    To be called before `with_validation`, whose rules it follows with an independent draw.
+    Call it before `with_validation`. It follows the same rules, with an independent draw.
 
     Raises:
         ConfigError: `fraction` is out of range.
@@ -79,7 +80,7 @@ def with_test(images: LabelledImages, fraction: float, seed: int) -> LabelledIma
 
 
 def with_fold(images: LabelledImages) -> LabelledImages:
-    """Return `images` with the fold that its rule names as the test split, instead of the one it may have.
+    """Return `images` with the fold that its rule names as the test split, replacing any test split it has.
 
     Raises:
         DataError: there are fewer groups than folds.
@@ -93,7 +94,7 @@ def with_fold(images: LabelledImages) -> LabelledImages:
 
 
 def folds_of(images: LabelledImages, count: int) -> NDArray[np.int64]:
-    """Return the fold of each training image, ``(N,)``, from 0: stratified, and with groups on one side.
+    """Return the fold of each training image, ``(N,)``, from 0: stratified, and with each group in one fold.
 
     Raises:
         DataError: there are fewer groups than folds.
@@ -115,7 +116,7 @@ def _cut(images: LabelledImages, split: Split, fraction: float, seed: int) -> La
 
 
 def _moved(images: LabelledImages, names: set[str], split: Split) -> LabelledImages:
-    """Return `images` with training images of some names in another split."""
+    """Return `images` with the training images of these names moved to another split."""
     return images.with_samples(
         [
             replace(sample, split=split) if sample.split == "train" and sample.name in names else sample
@@ -125,7 +126,7 @@ def _moved(images: LabelledImages, names: set[str], split: Split) -> LabelledIma
 
 
 def _ungrouped(train: Sequence[Sample], split: Split, fraction: float, seed: int) -> set[str]:
-    """Return the names that are taken; as `_by_group` does of groups of one, in less memory."""
+    """Return the names to take, as `_by_group` does for groups of one image, but in less memory."""
     by_class: defaultdict[int, list[Sample]] = defaultdict(list)
     for sample in train:
         by_class[sample.label].append(sample)
@@ -137,11 +138,11 @@ def _ungrouped(train: Sequence[Sample], split: Split, fraction: float, seed: int
 
 
 def _by_group(train: Sequence[Sample], split: Split, fraction: float, seed: int) -> set[str]:
-    """Return the names that are taken, whole groups of them."""
+    """Return the names to take, in whole groups."""
     members: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample, group in zip(train, groups_of(train), strict=True):
         members[str(group)].append(sample)
-    # By one name, and not the best of all ranks: a large group is not to come sooner than a small one.
+    # Ranked by one name, not by the best of all ranks: a large group must not come sooner than a small one.
     ranked = sorted(members, key=lambda name: (_rank(split, seed, name), name))
     classes = {name: Counter(sample.label for sample in members[name]) for name in ranked}
     sizes = Counter(sample.label for sample in train)
@@ -150,7 +151,7 @@ def _by_group(train: Sequence[Sample], split: Split, fraction: float, seed: int)
     taken: dict[str, None] = {}
 
     def farther(name: str) -> int:
-        """Return by how much taking a group leads the classes away from what is wanted; below 0 nearer to it."""
+        """Return how much taking a group moves the classes away from the wanted numbers; below 0, closer to them."""
         return sum(
             abs(number[label] + count - wanted[label]) - abs(number[label] - wanted[label])
             for label, count in classes[name].items()
@@ -174,15 +175,15 @@ def _by_group(train: Sequence[Sample], split: Split, fraction: float, seed: int)
         if wanted[label] and not number[label]:
             candidates = possible(name for name in ranked if label in classes[name])
             if candidates:
-                take(min(candidates, key=farther))  # the first of equals, as they are ranked
+                take(min(candidates, key=farther))  # of equals, the first in rank
     return {sample.name for name in taken for sample in members[name]}
 
 
 def _share(fraction: float, size: int) -> int:
-    """Return how many images of a class of a size are taken."""
+    """Return how many images of a class of this size are taken."""
     return min(max(round(fraction * size), 1), size - 1)
 
 
 def _rank(split: Split, seed: int, name: str) -> bytes:
-    """Return a number drawn by seed and name; the split is part of it so that two cuts are independent."""
+    """Return a number drawn by seed and name; the split is part of it, so that the two cuts are independent."""
     return bytes.fromhex(checksum(f"{split}\0{seed}\0{name}".encode("utf-8", "surrogateescape")))

@@ -1,6 +1,6 @@
-"""Which column of a table names the splits where none is called ``split``, and what its cells mean.
+"""Which columns of a table name the splits if none is called ``split``, and what their cells mean.
 
-Of the user's own columns one that names splits must not be overlooked: its test images would be trained on.
+Among the user's own columns, one that names splits must not be overlooked: its test images would be trained on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tlaam.data.rules import split_of
 from tlaam.data.sample import SPLITS, Split
 
 MANY = 40
-"""Distinct values of a column above which it is not looked at closer."""
+"""Number of distinct values above which a column is not examined further."""
 
 _STRONG = re.compile(
     r".*split.*|(data|image|img)?_?(sub)?set(_?(name|type))?|partition|phase|usage|folds?|k_?folds?|cv(_?fold)?"
@@ -29,15 +29,15 @@ _REMEDY = "Name the splits in a column 'split' (train, val, test), or give this 
 
 
 class ColumnFault(Exception):
-    """A column that seems to name splits cannot be understood; the arguments are the fault and the remedy."""
+    """A column that seems to name splits cannot be interpreted; the arguments are the fault and the remedy."""
 
 
 class SplitColumns(NamedTuple):
     """How the split of a row is found.
 
     Attributes:
-        read: from the cells of `columns` to the split; ColumnFault where they contradict each other.
-        columns: their names.
+        read: maps the cells of `columns` to the split; raises ColumnFault if they contradict each other.
+        columns: names of the columns.
     """
 
     read: Callable[[Sequence[str]], Split]
@@ -47,15 +47,15 @@ class SplitColumns(NamedTuple):
 def split_columns(
     seen: Mapping[str, frozenset[str]], true_shares: Mapping[str, float], *, has_label: bool = True
 ) -> SplitColumns | None:
-    """Find the columns that name splits; None where there are none.
+    """Find the columns that name splits; None if there are none.
 
     Args:
-        seen: of each column that is not one of the manifest's own, its values in lower case, or none if above `MANY`.
-        true_shares: of each column, the share of rows that hold one of the words for yes.
-        has_label: whether the label has a column; otherwise a column ``train`` of 0 and 1 is that of a class.
+        seen: for each column that is not one of the manifest's own, its values in lower case, or none if above `MANY`.
+        true_shares: for each column, the share of rows that hold one of the words for yes.
+        has_label: whether the label has a column; otherwise a column ``train`` of 0 and 1 is a class.
 
     Raises:
-        ColumnFault: columns seem to name splits, but what they mean is not certain.
+        ColumnFault: columns seem to name splits, but their meaning is unclear.
     """
     by_words = [name for name, values in seen.items() if _has_words(name, values)]
     flags = {
@@ -98,7 +98,7 @@ def _has_words(name: str, values: frozenset[str]) -> bool:
 
 
 def _flag(name: str, values: frozenset[str], true_share: float) -> Split | None:
-    """Return the split whose images a column marks with yes and no; None where it does nothing of the kind."""
+    """Return the split whose images a column marks with yes and no; None if it does not mark a split."""
     found = _FLAG.fullmatch(_plain(name))
     if found is None or not values:
         return None
@@ -130,7 +130,7 @@ def _require_one_each(flags: Mapping[str, Split]) -> None:
 
 
 def _reader(marked: tuple[Split, ...]) -> Callable[[Sequence[str]], Split]:
-    """Return what reads a row of yes and no: of three columns one is yes, of fewer the rest is what they leave."""
+    """Return a reader of yes/no rows: of three columns, one must be yes; with fewer, other rows get the split left."""
     left = [split for split in SPLITS if split not in marked]
     rest: Split | None = "train" if "train" in left else (left[-1] if left else None)
 

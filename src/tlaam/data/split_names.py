@@ -1,4 +1,4 @@
-"""Splits that names and paths of files tell where nothing else does."""
+"""Splits taken from the names and paths of files, if nothing else names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tlaam.data.sample import Sample, Split
 
 
 def split_in(name: str) -> Split | None:
-    """Return the one split that a word of a name stands for; None where there is none, or several.
+    """Return the split that a word of a name stands for; None if there is none, or several.
 
     >>> split_in("instances_train2017"), split_in("valid.coco"), split_in("trainval")
     ('train', 'val', None)
@@ -21,7 +21,7 @@ def split_in(name: str) -> Split | None:
 
 
 def splits_of_paths(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Return samples with the splits that their paths begin with, if all of them do, and what is to be said of it."""
+    """Return samples with the splits that their paths begin with, if all paths do, and a note about it."""
     found = [split_of(sample.name.partition("/")[0]) if "/" in sample.name else None for sample in samples]
     if None in found or "train" not in found or len(set(found)) == 1:
         return list(samples), []

@@ -1,4 +1,4 @@
-"""How a data set's splits are cut, beyond what its images themselves say; a run records it to cut them again."""
+"""How a data set's splits are cut, beyond what its images say; a run records it so as to repeat the cut."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _FOLD = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 
 @dataclass(frozen=True, slots=True)
 class SplitRule:
-    """Which images stand on one side of every cut, and which fold is held out.
+    """Which images stay on the same side of every cut, and which fold is held out.
 
     Attributes:
-        group: regular expression that is searched in images' names; those for which it finds the same are one group
+        group: regular expression that is searched in images' names; images for which it finds the same are one group
             (`tlaam.data.groups`). Empty: no such groups.
-        fold: of the training images' folds the one that is the test split, and how many there are: ``(2, 5)`` is the
-            second of five. The data set's own test images are then left out. None: no fold.
-        copies: images of the same pixels, as `name_checksum` of their names; None where nobody has looked for them.
-        near: likewise of nearly the same picture (`tlaam.data.near_copies`).
+        fold: the fold of the training images that is the test split, and the number of folds: ``(2, 5)`` is the second
+            of five. The data set's own test images are then left out. None: no fold.
+        copies: sets of images with identical pixels, as `name_checksum` of their names; None if not searched for yet.
+        near: likewise, sets of images with nearly the same picture (`tlaam.data.near_copies`).
     """
 
     group: str = ""
@@ -35,7 +35,7 @@ class SplitRule:
     near: tuple[tuple[str, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without what says nothing.
+        """Return plain values, without those that are empty.
 
         >>> SplitRule("[^/]+", fold=(2, 5)).to_dict()
         {'group': '[^/]+', 'fold': [2, 5]}
@@ -51,7 +51,7 @@ class SplitRule:
 
     @classmethod
     def from_dict(cls, values: Any) -> SplitRule:
-        """Read what `to_dict` returned; nobody is to look for copies again, which were found when it was written.
+        """Read what `to_dict` returned; copies count as searched for, since that was done when it was written.
 
         Raises:
             ValueError: it is something else.
@@ -73,7 +73,7 @@ def parsed_fold(text: str) -> tuple[int, int]:
     """Return the fold that ``2/5`` names: the second of five.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: the text names no fold.
 
     >>> parsed_fold("2/5")
     (2, 5)
@@ -95,16 +95,16 @@ def _fold(number: int, count: int) -> tuple[int, int]:
 
 
 def write_copies(path: Path, rule: SplitRule) -> None:
-    """Write down which images are copies and near copies by a rule, so that others need not look for them."""
+    """Write the copies and near copies of a rule to a file, so that others need not search for them."""
     found = {"copies": rule.copies or (), "near": rule.near}
     write_json(path, with_checksum({kind: [list(alike) for alike in sets] for kind, sets in found.items()}))
 
 
 def read_copies(path: Path) -> SplitRule:
-    """Return a rule of the copies that `write_copies` wrote, and of nothing else.
+    """Return a rule with only the copies and near copies that `write_copies` wrote.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     try:
         values = json.loads(read_text(path))
@@ -117,5 +117,5 @@ def read_copies(path: Path) -> SplitRule:
 
 
 def name_checksum(name: str) -> str:
-    """Return what stands for an image's name where it is not to be told."""
+    """Return a checksum that stands for an image's name where the name must not be disclosed."""
     return checksum(name.encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""Look through a data set for images of more than 8 bits a sample, and find what is black and white in them."""
+"""Search a data set for images with more than 8 bits per sample, and find their black and white levels."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from tlaam.data.sample import LabelledImages, Sample
 from tlaam.data.signature import signature_of
 
 LOOKED_AT = 20_000
-"""Most images that are looked at; of more, so many that lie evenly among them."""
+"""Maximum number of images that are examined; of more, a sample at even intervals."""
 
 NARROW = 1 / 8
-"""Images of more than 8 bits that use a smaller share of their range are findings of `tlaam.data.check`."""
+"""Images of more than 8 bits that use a smaller share of their range are reported by `tlaam.data.check`."""
 
-_BATCH = 256  # so many are handed to the threads at a time: an interrupt waits for no more
-_PART = (
-    16  # so many are one piece of work: most are told by their first bytes, in less time than a thread takes to call
-)
+_BATCH = 256  # images handed to the threads at a time: an interrupt waits for one batch at most
+_PART = 16  # images per task: most are identified by their first bytes, which is faster than calling a thread
 _ALWAYS_8_BIT = ("JPEG", "GIF", "BMP", "WEBP", "AVIF", "HEIF", None)
 
 Progress = Callable[[int, int], None]
-"""Called with the images done and their total."""
+"""Called with the number of images done and the total."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """The result of a survey.
 
     Attributes:
         depth: black and white of the images that do not declare them.
         deep: number of images of more than 8 bits.
-        narrow: of those that use less than `NARROW` of their range, the sample and the share.
+        narrow: samples that use less than `NARROW` of their range, each with the share.
     """
 
     depth: Depth = field(default_factory=Depth)
@@ -44,7 +42,7 @@ class Survey:
     narrow: tuple[tuple[Sample, float], ...] = ()
 
     def line(self) -> str:
-        """Say what images of more than 8 bits are taken for; an empty string where there are none to be taken so."""
+        """Describe the black and white levels assumed for images of more than 8 bits; an empty string if none are."""
         if not self.depth:
             return ""
         return (
@@ -55,7 +53,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What an image of more than 8 bits shows: its values' extent, what of it is its data set's, its own levels."""
+    """What an image of more than 8 bits shows: its extent, the extent left to its data set, and its own levels."""
 
     extent: Extent
     undeclared: Extent | None
@@ -68,13 +66,13 @@ class _Seen:
 
 
 def survey(samples: Sequence[Sample], *, workers: int | None = None, progress: Progress | None = None) -> Survey:
-    """Look through images and find the depth of those of more than 8 bits; only these are decoded.
+    """Search images for those of more than 8 bits and find their depth; only these are decoded.
 
-    Test images are looked at where they are given, and have a say where there are no others.
+    Test images are examined if they are given, but determine the depth only if there are no others.
 
     Args:
-        samples: the images; those that cannot be read are passed over.
-        workers: threads; as many as there are processors where None.
+        samples: the images; those that cannot be read are skipped.
+        workers: number of threads; None: the number of processors.
         progress: called after every image.
     """
     step = -(-len(samples) // LOOKED_AT) or 1
@@ -98,9 +96,9 @@ def survey(samples: Sequence[Sample], *, workers: int | None = None, progress: P
 
 
 def with_depth(images: LabelledImages, progress: Progress | None = None) -> tuple[LabelledImages, Survey]:
-    """Return a data set whose images are read by its own depth, and what was found; test images are not looked at.
+    """Return a data set whose images are read at its own depth, and the survey; test images are not examined.
 
-    One that has a depth already keeps it.
+    A data set that already has a depth keeps it.
     """
     if images.depth:
         return images, Survey()

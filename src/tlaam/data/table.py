@@ -1,4 +1,4 @@
-"""Tables as programs write them: CSV with whatever stands between the cells, in UTF-8 or UTF-16."""
+"""Tables as programs write them: CSV with various delimiters, in UTF-8 or UTF-16."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 class Table(NamedTuple):
-    """An open table, its header read.
+    """An open table whose header has been read.
 
     Attributes:
-        header: names of the columns, in lower case.
-        delimiter: what stands between the cells.
-        rows: the other lines that are not empty, each with its number.
-        written: the names of the columns in the file's own letter case.
+        header: column names in lower case.
+        delimiter: the character between cells.
+        rows: the other non-empty lines, each with its number.
+        written: column names in the file's own letter case.
     """
 
     header: list[str]
@@ -35,10 +35,10 @@ class Table(NamedTuple):
 
 
 def encoding_of(path: Path) -> str:
-    """Return how a table is encoded.
+    """Return the encoding of a table.
 
     Raises:
-        OSError: it is no regular file, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
     """
     require_regular(path)
     with path.open("rb") as stream:
@@ -53,15 +53,15 @@ def encoding_of(path: Path) -> str:
 
 
 def read_table(path: Path, stream: TextIO, familiarity: Callable[[list[str]], int]) -> Table:
-    """Read the header of a table, behind empty lines and the line ``sep=;`` that Excel writes.
+    """Read the header of a table, after empty lines and the line ``sep=;`` that Excel writes.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         stream: the file, opened with `encoding_of` and without translation of line ends.
-        familiarity: of the columns of a header, how many are known.
+        familiarity: returns how many columns of a header are known.
 
     Raises:
-        DataError: the header is no line of a table; and, as rows are taken, its quotes are wrong.
+        DataError: the header is not a line of a table; or, while rows are read, their quotes are wrong.
         UnfitFileError: a line is too long.
     """
     lines = bounded_lines(stream, path)
@@ -102,12 +102,12 @@ def _rows(path: Path, lines: Iterator[str], delimiter: str, before: int) -> Iter
 
 
 def listed(header: Sequence[str]) -> str:
-    """Return the names of columns for a message, as far as they are of bearable length."""
+    """Return the names of columns for a message, shortened if they are too long."""
     return shortened(", ".join(f"'{name}'" for name in header) or "nothing")
 
 
 def fault(path: Path, line: int, fault: str, remedy: str) -> DataError:
-    """Return the error that names a table's line."""
+    """Return an error that names a line of a table."""
     return DataError(f"'{path}' line {line}: {shortened(fault, 1000)}. {remedy}")
 
 

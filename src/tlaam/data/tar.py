@@ -1,4 +1,4 @@
-"""Images in tar archives: class folders as they were packed, or each with its label beside it (`webdataset`)."""
+"""Images in tar archives: in class folders, or each with its label beside it (`webdataset`)."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def is_tar(path: Path) -> bool:
 def read_tar(root: Path, /, *, strict: bool = True, depth: int | None = None) -> LabelledImages:
     """Read one tar archive, or a folder of them, without unpacking it.
 
-    In it are class folders, also below ``train/``, ``val/`` and ``test/``, or images each with a label beside it
-    (`tlaam.data.webdataset`). A folder around all of them does not count. Archives that are called as a split, such as
-    ``train-000.tar``, are that split. Images are where their bytes lie in the archive (`tlaam.data.container`).
+    An archive holds class folders, also below ``train/``, ``val/`` and ``test/``, or images with a label beside each
+    (`tlaam.data.webdataset`). A folder around all of them does not count. An archive that is named after a split, such
+    as ``train-000.tar``, is that split. Images are read from their position in the archive (`tlaam.data.container`).
 
     Args:
         strict: refuse classes that cannot be learned (`require_usable_classes`).
-        depth: how deep the class folders lie, as of `tlaam.data.folder.read_folder`.
+        depth: depth of the class folders; see `tlaam.data.folder.read_folder`.
 
     Raises:
-        DataError: an archive is compressed, damaged or cut off, holds no labelled images, or it is not certain which
-            of its folders are classes.
+        DataError: an archive is compressed, damaged or cut off, holds no labelled images, or it is unclear which of its
+            folders are classes.
     """
     shards, notes = shards_of(root, _ENDINGS)
     for shard in shards:
@@ -61,7 +61,7 @@ def read_tar(root: Path, /, *, strict: bool = True, depth: int | None = None) ->
     number = {name: label for label, name in enumerate(classes)}
     files = [str(shard.path) for shard in shards]
     starts, sizes = [index.offsets for index in indexes], [index.sizes for index in indexes]
-    del indexes, images  # their names and rows are as large as what is made of them
+    del indexes, images  # as large as the samples made from them
     samples = tuple(
         Sample(reference(files[shard], starts[shard].item(row), sizes[shard].item(row)), name, number[label], split)
         for split, label, name, shard, row in found.images
@@ -73,10 +73,10 @@ def read_tar(root: Path, /, *, strict: bool = True, depth: int | None = None) ->
 
 
 def _images(index: TarIndex) -> list[int]:
-    """Return the rows of an archive's images that are not hidden."""
+    """Return the rows of an archive's images, without hidden ones."""
     return [
         row
-        for row, name in enumerate(index.names)  # millions of them
+        for row, name in enumerate(index.names)  # may be millions
         if f".{name.rpartition('.')[2]}".lower() in IMAGE_SUFFIXES
         and not (name[0] == "." or "/." in name or name.startswith("__MACOSX/") or "/__MACOSX/" in name)
     ]

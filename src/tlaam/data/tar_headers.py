@@ -1,4 +1,4 @@
-"""The headers of a tar archive (ustar, pax, GNU and V7), one after the other, without what lies between them."""
+"""The headers of a tar archive (ustar, pax, GNU and V7), read in turn without the data between them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _COMPRESSED = {b"\x1f\x8b": "gzip -dk", b"(\xb5/\xfd": "zstd -dk", b"BZh": "bzip
 
 
 class Entry(NamedTuple):
-    """One member that is no folder.
+    """One member that is not a folder.
 
     Attributes:
-        kind: ``file``, ``hard link``, or what else it is, for people.
-        name: as it is written; bytes that are no UTF-8 are surrogates.
-        offset: where its bytes begin.
-        size: number of them.
-        target: of a hard link, the name that it leads to.
+        kind: ``file``, ``hard link``, or a description of anything else.
+        name: as written; bytes that are not UTF-8 become surrogates.
+        offset: position of its first byte.
+        size: its size in bytes.
+        target: for a hard link, the name that it points to.
     """
 
     kind: str
@@ -46,11 +46,11 @@ def entries(path: Path, notes: list[str]) -> Iterator[Entry]:
     """Yield the members of an archive in order.
 
     Args:
-        path: of the archive.
-        notes: gets a line for each thing about its end that may be an accident.
+        path: path of the archive.
+        notes: receives a line for everything about its end that may be an accident.
 
     Raises:
-        DataError: it is compressed, damaged, cut off or no tar archive, or holds a sparse file.
+        DataError: it is compressed, damaged, cut off or not a tar archive, or holds a sparse file.
         OSError: it cannot be read.
     """
     require_regular(path)
@@ -122,7 +122,7 @@ class _Archive:
         return header if len(header) == _BLOCK else self._piece(at, _BLOCK)
 
     def _extended(self, at: int, kind: bytes, begin: int, size: int) -> dict[str, str]:
-        """Return what a header that belongs to the next one says."""
+        """Return the values of an extended header, which describes what follows it."""
         if size > _LONGEST or begin + size > self._length:
             self._fail(at)
         content = self._piece(begin, size)
@@ -141,7 +141,7 @@ class _Archive:
         return values
 
     def _piece(self, at: int, size: int) -> bytes:
-        """Return bytes of the file, fewer at its end; what lies near what was read last is read along with it."""
+        """Return bytes of the file, fewer at its end; reads close to the previous one are extended and buffered."""
         place = at - self._begin
         if place < 0 or place + size > len(self._buffer):
             near = 0 <= place - len(self._buffer) < 1 << 16 or 0 <= place < len(self._buffer)
@@ -173,10 +173,10 @@ class _Archive:
         return number
 
     def _flush(self) -> None:
-        """Hold the headers against their checksums.
+        """Verify the collected headers against their checksums.
 
         Raises:
-            DataError: one does not fit its own.
+            DataError: a header does not match its own.
         """
         if not self._unchecked:
             return
@@ -192,11 +192,11 @@ class _Archive:
             except ValueError:
                 stated = -1
             block = blocks[row : row + 1]
-            if stated not in (_sums(block)[0], _sums(block.view(np.int8))[0]):  # signed, as some programs add it up
+            if stated not in (_sums(block)[0], _sums(block.view(np.int8))[0]):  # some programs sum signed bytes
                 self._fail(at)
 
     def _fail(self, at: int) -> NoReturn:
-        self._flush()  # a header before may be what led here
+        self._flush()  # an earlier header may be the cause
         start = self._piece(0, _BLOCK)
         unpacked = next((command for mark, command in _COMPRESSED.items() if start.startswith(mark)), "")
         if unpacked:
@@ -210,7 +210,7 @@ class _Archive:
 
 
 def _sums(blocks: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Return the checksums of headers: the sum of their bytes, those of the checksum itself taken for blanks."""
+    """Return the checksums of headers: the sum of their bytes, with those of the checksum itself taken as blanks."""
     total: NDArray[np.int64] = blocks.sum(axis=1, dtype=np.int64)
     own: NDArray[np.int64] = blocks[:, 148:156].sum(axis=1, dtype=np.int64)
     return np.asarray(total - own + 8 * ord(" "))

@@ -1,4 +1,4 @@
-"""Where the files of a tar archive lie in it, found by its headers alone.
+"""Positions of the files in a tar archive, found from its headers alone.
 
 `tarfile` keeps an object of more than a thousand bytes for each member and takes half a minute for a million of them.
 """
@@ -21,7 +21,7 @@ from tlaam.utils.atomic import full_disk_named, write_atomically
 from tlaam.utils.text import printable
 
 KEPT = 20_000
-"""Files above which an archive's index is kept in the cache."""
+"""Number of files above which an archive's index is kept in the cache."""
 
 _KINDS = {"names": ("|u1", 1), "offsets": ("<i8", 1), "sizes": ("<i8", 1), "notes": ("|u1", 1)}
 _BETWEEN = "\0"
@@ -32,9 +32,9 @@ class TarIndex(NamedTuple):
 
     Attributes:
         names: relative paths with forward slashes, each once, in the archive's order.
-        offsets: where their bytes begin, int64.
-        sizes: number of their bytes, int64.
-        notes: what was left out, a line each.
+        offsets: positions of their first bytes, int64.
+        sizes: their sizes in bytes, int64.
+        notes: what was left out, one line each.
     """
 
     names: list[str]
@@ -44,13 +44,13 @@ class TarIndex(NamedTuple):
 
 
 def tar_index(path: Path) -> TarIndex:
-    """Return the index of an archive; of one of more than `KEPT` files that of the last time, where it is the same one.
+    """Return the index of an archive; above `KEPT` files it is cached, and reused while the archive is the same.
 
-    Where a name occurs several times, the last counts, as when the archive is unpacked. A hard link is the file that it
-    leads to. Names are relative: a slash or ``./`` at the beginning is left out, as tar does.
+    If a name occurs several times, the last file counts, as when the archive is unpacked. A hard link stands for the
+    file that it points to. Names are relative: a slash or ``./`` at the beginning is dropped, as tar does.
 
     Raises:
-        DataError: it is compressed, damaged, cut off or no tar archive, or holds a sparse file.
+        DataError: it is compressed, damaged, cut off or not a tar archive, or holds a sparse file.
         OSError: it cannot be read.
     """
     kept = kept_of(path) / "index.npz"
@@ -67,7 +67,7 @@ def tar_index(path: Path) -> TarIndex:
 
 @dataclass
 class _Found:
-    """What an archive holds, as far as it has been read: places by name, and what is left out."""
+    """What has been read of an archive so far: positions by name, and what is left out."""
 
     places: dict[str, tuple[int, int]]
     left_out: Counter[str]
@@ -114,7 +114,7 @@ def _indexed(path: Path) -> TarIndex:
 
 
 def _relative(name: str) -> str | None:
-    """Return a member's path below the folder that the archive is unpacked in; None where it leads out of it."""
+    """Return a member's path relative to the folder that the archive is unpacked in; None if it leads out of it."""
     if not name.startswith(("/", ".")) and "/." not in name and "//" not in name:
         return name
     parts = PurePosixPath(name.lstrip("/")).parts

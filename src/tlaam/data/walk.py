@@ -1,4 +1,4 @@
-"""Files and folders below a folder, as far as they are a user's own: what is hidden does not count."""
+"""The user's own files and folders below a folder; hidden ones do not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tlaam.data.images import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES, is_disguised
 
 
 def visible_folders(root: Path | None) -> list[Path]:
-    """Return the folders directly inside `root` that are not hidden, sorted by name; none for None."""
+    """Return the visible folders directly inside `root`, sorted by name; an empty list for None."""
     if root is None:
         return []
     with os.scandir(root) as entries:
@@ -25,8 +25,8 @@ def is_image_name(name: str) -> bool:
 def is_image_file(folder: Path, file: str) -> bool:
     """Whether a visible file at a path below a folder is taken for an image.
 
-    One whose ending stands for a type that is not read is, where its content is an image (`tlaam.data.images`'s
-    `is_disguised`), as a JPEG file called ``.HEIC``.
+    A file whose suffix stands for an unsupported type counts if its content is an image that can be read
+    (`tlaam.data.images`'s `is_disguised`), such as a JPEG file called ``.HEIC``.
     """
     ending = _ending(file)
     return ending in IMAGE_SUFFIXES or (ending in UNSUPPORTED_SUFFIXES and is_disguised(folder / file))
@@ -45,7 +45,7 @@ def image_files(top: Path) -> Iterator[str]:
 
 
 def visible_files(top: Path) -> Iterator[str]:
-    """Yield all visible files at any depth below `top`, as `image_files` does."""
+    """Yield all visible files at any depth below `top`, in the form of `image_files`."""
     visited: set[tuple[int, int]] = set()
     pending = [""]
     while pending:

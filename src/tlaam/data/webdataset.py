@@ -1,4 +1,4 @@
-"""Images in archives with their labels beside them, as WebDataset packs them: ``0001.jpg`` and ``0001.cls``."""
+"""Images in archives with their labels beside them, as packed by WebDataset: ``0001.jpg`` and ``0001.cls``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tlaam.errors import DataError
 from tlaam.utils.text import shortened
 
 _LABELS = ("cls", "json", "txt")
-_LONGEST = 1 << 16  # bytes of a label's file
-_CAPTIONS = 20  # so many different texts are class names, however few images there are
+_LONGEST = 1 << 16  # bytes of a label file
+_CAPTIONS = 20  # up to this many different texts are class names, however few images there are
 
 
 def has_labels_beside(indexes: Sequence[TarIndex], images: Sequence[Sequence[int]]) -> bool:
-    """Whether images have labels beside them: a ``.cls``, or a ``.json`` or ``.txt`` where all are in one folder."""
+    """Whether images have labels beside them: a ``.cls``, or a ``.json`` or ``.txt`` if all are in one folder."""
     for index, rows in zip(indexes, images, strict=True):
         if len(index.names) == len(rows):
             continue
@@ -34,19 +34,19 @@ def has_labels_beside(indexes: Sequence[TarIndex], images: Sequence[Sequence[int
 def beside_labels(
     root: Path, shards: Sequence[Shard], indexes: Sequence[TarIndex], images: Sequence[Sequence[int]]
 ) -> Packed:
-    """Return the images of archives with what their labels' files say, in the archives' order.
+    """Return the images of archives with the labels in their label files, in the archives' order.
 
-    A ``.cls`` comes before a ``.json``, in which the label is looked for under the names of a manifest's column, and
-    that before a ``.txt``. Numbers are the names of their classes.
+    A ``.cls`` takes precedence over a ``.json``, in which the label is looked for under the names of a manifest's
+    column, and that over a ``.txt``. Numbers are the names of their classes.
 
     Args:
-        root: of the data set, for messages.
+        root: root of the data set, for messages.
         shards: the archives.
-        indexes: of the archives.
-        images: of each archive the rows of its images.
+        indexes: indexes of the archives.
+        images: for each archive, the rows of its images.
 
     Raises:
-        DataError: an image has no label, two images have one, or a label's file holds none.
+        DataError: an image has no label, two images share one, or a label file holds none.
     """
     ending = next(kind for kind in _LABELS if any(_ending(name) == kind for index in indexes for name in index.names))
     found, is_one = [], root.is_file()
@@ -115,7 +115,7 @@ def _of_json(text: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """Return a path up to the first dot of the file's name."""
+    """Return a path up to the first dot of the file name."""
     folder, slash, file = name.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}"
 

@@ -1,1 +1,1 @@
-"""What label tools and competitions write: one reader a format, each of which ends in `annotated.labelled_images`."""
+"""Formats of label tools and competitions: one reader per format, each ending in `annotated.labelled_images`."""

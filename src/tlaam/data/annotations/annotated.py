@@ -1,4 +1,4 @@
-"""From what annotations say of images to labelled images: one label for each, or each box as an image of its own."""
+"""From annotations of images to labelled images: one label per image, or each box as an image of its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tlaam.errors import DataError
 def labelled_images(source: Source, annotated: Sequence[Annotated]) -> LabelledImages:
     """Return the data set that annotations describe.
 
-    An image's label is its tag where any image has one, else the one category of its objects. Its box is that of its
-    only object. Images without a label are left out, which `LabelledImages.notes` says. With `Source.crops` each box
-    is a sample with a `Sample.window`; those of one image are one group.
+    If any image has a tag, an image's label is its tag; otherwise it is the one category of its objects. Its box is
+    that of its only object. Images without a label are left out, and `LabelledImages.notes` says so. With
+    `Source.crops`, each box is a sample with a `Sample.window`; the samples of one image are one group.
 
     Raises:
-        DataError: images have several labels, nothing is left, or an image is listed twice with different content or
-            classes cannot be learned and the source is strict.
+        DataError: images have several labels, or nothing is left. If the source is strict, also: an image is listed
+            twice with different content, or classes cannot be learned.
     """
     by_tags = not source.crops and any(each.tags for each in annotated)
     notes = [f"Read as {source.title}.", *source.notes]
@@ -135,7 +135,7 @@ def _with_pixels(source: Source, samples: list[Sample], notes: list[str]) -> lis
 
 
 def _title(root: Path) -> str:
-    """Return what to call a data set: its folder, or its file where that has a name of its own."""
+    """Return the name of a data set: that of its folder, or of its file if it has a name of its own."""
     if root.is_dir():
         return root.resolve().name or str(root)
     stem = root.stem

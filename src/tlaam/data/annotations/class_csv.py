@@ -19,7 +19,7 @@ FILE = "_classes.csv"
 
 
 def is_class_csv(path: Path) -> bool:
-    """Whether a path is a folder whose splits each have a table of classes."""
+    """Whether a path is a folder with splits that have a table of classes."""
     return path.is_dir() and bool(_folders(path))
 
 
@@ -27,7 +27,7 @@ def read_class_csv(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the tables of all splits: each row names an image beside the table and marks one class.
 
     Raises:
-        DataError: as of `tlaam.data.manifest.read_manifest`.
+        DataError: see `tlaam.data.manifest.read_manifest`.
     """
     root = Path(root)
     annotated: list[Annotated] = []

@@ -1,7 +1,7 @@
-"""COCO JSON: lists of images, categories and annotations, with boxes of objects or without.
+"""COCO JSON: lists of images, categories and annotations, with or without boxes of objects.
 
-Label tools and Roboflow write it, and so do iNaturalist's competitions (one category an image) and camera traps (COCO
-Camera Traps: labels of whole images, sequences), which differ in nothing but what they leave out.
+Label tools and Roboflow write it, and so do iNaturalist's competitions (one category per image) and camera traps (COCO
+Camera Traps: labels of whole images, sequences). These variants differ only in what they leave out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tlaam.errors import DataError
 from tlaam.utils.collector import collector_paused
 
 ROBOFLOW = "_annotations.coco.json"
-"""How Roboflow calls the file in each of the folders ``train``, ``valid`` and ``test``."""
+"""Roboflow's name for the file in each of the folders ``train``, ``valid`` and ``test``."""
 _LISTS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
-_MOST = 50  # JSON files in a folder above which they belong to images, one each
+_MOST = 50  # if a folder holds more JSON files, they belong to images, one each
 
 
 class _Listed(NamedTuple):
-    """An image of a file, with what is said of it."""
+    """An image in a file, and what the file says about it."""
 
     file: str
     split: Split | None
@@ -41,7 +41,7 @@ class _Listed(NamedTuple):
 
 
 def is_coco(path: Path) -> bool:
-    """Whether a path is a COCO file, or a folder that holds one where they usually lie."""
+    """Whether a path is a COCO file, or a folder that holds one in a usual place."""
     if path.is_file():
         return path.suffix.lower() == ".json" and head_of(path).startswith("{")
     return path.is_dir() and bool(_files_in(path))
@@ -49,23 +49,23 @@ def is_coco(path: Path) -> bool:
 
 @collector_paused()
 def read_coco(root: str | Path, *, strict: bool = True, crops: bool = False) -> LabelledImages:
-    """Read COCO files: one, or those of a folder, whose names or folders tell their splits.
+    """Read one COCO file, or those of a folder, whose file or folder names state their splits.
 
-    Files of a folder lie in it or in its ``annotations``; where some are called ``instances_…`` they alone are read.
-    Images are looked for in folders of the usual names (`tlaam.data.annotations.image_files`), and not opened. An
-    image's label is the category of its objects; ``bbox`` is x, y, width and height in pixels, and is the image's box
-    where it has one object. Masks are not read, and boxes around crowds are not measured. Images of one ``seq_id`` are
-    one group. Categories are told apart by their ``name``; those without images are no classes.
+    Files of a folder lie in it or in its ``annotations``; if some are called ``instances_…``, only these are read.
+    Images are looked for in folders with the usual names (`tlaam.data.annotations.image_files`), and are not opened. An
+    image's label is the category of its objects. ``bbox`` is x, y, width and height in pixels, and is the image's box
+    if the image has one object. Masks are not read, and boxes around crowds are not measured. Images with the same
+    ``seq_id`` are one group. Categories are distinguished by their ``name``; those without images are not classes.
 
     Args:
         root: the file or folder.
         strict: refuse impossible boxes, images that are listed twice with different content, paths that may mean
             several files, and classes that cannot be learned.
-        crops: take each box as an image of its own.
+        crops: read each box as an image of its own.
 
     Raises:
         DataError: a file is damaged, there are several for one split, ids contradict each other, or images have
-            several categories; and whatever `strict` refuses. It names the file and the entry.
+            several categories; also whatever `strict` refuses. The message names the file and the entry.
     """
     root = Path(root)
     files = [(_split_of_file(root), root)] if root.is_file() else _with_splits(root, _files_in(root))
@@ -88,7 +88,7 @@ def read_coco(root: str | Path, *, strict: bool = True, crops: bool = False) -> 
 
 
 def _files_in(root: Path) -> list[Path]:
-    """Return the COCO files in a folder and those below it where they usually lie."""
+    """Return the COCO files in a folder, and those below it in the usual places."""
     found = [folder / ROBOFLOW for folder in visible_folders(root) if split_of(folder.name)]
     found = [file for file in found if file.is_file()]
     for folder in annotation_folders(root):
@@ -105,10 +105,10 @@ def _has_lists(file: Path) -> bool:
 
 
 def _with_splits(root: Path, files: Sequence[Path]) -> list[tuple[Split | None, Path]]:
-    """Return files with their splits, if no two have one.
+    """Return files with their splits, checking that each has its own.
 
     Raises:
-        DataError: there are several for one split, or one has no split beside others.
+        DataError: there are several for one split, or one of several has no split.
     """
     if len(files) == 1:
         return [(_split_of_file(files[0]), files[0])]
@@ -130,7 +130,7 @@ def _split_of_file(file: Path) -> Split | None:
 
 
 def _folders_of(file: Path, split: Split | None) -> list[str]:
-    """Return what the folder of a file's images may be called: ``train2017`` of ``instances_train2017.json``."""
+    """Return possible names for the folder of a file's images: ``train2017`` for ``instances_train2017.json``."""
     words = [word for word in re.findall(r"[A-Za-z]+\d*", file.stem) if split_in(word)]
     return list(dict.fromkeys([*words, *([split] if split else []), *(["valid"] if split == "val" else [])]))
 
@@ -192,7 +192,7 @@ def _categories(content: Mapping[str, Any], path: Path) -> dict[str, str]:
 
 
 def _require_one_id_each(path: Path, names: Mapping[str, str], used: set[str]) -> None:
-    """Check that no two categories with images have one name."""
+    """Check that no two categories with images have the same name."""
     by_name: dict[str, str] = {}
     for key in (key for key in names if key in used):
         if (other := by_name.setdefault(names[key], key)) != key:
@@ -220,7 +220,7 @@ def _file_name(entry: Mapping[str, Any], place: Place) -> str:
 
 
 def _stated_splits(entries: Mapping[str, tuple[Mapping[str, Any], Place]]) -> dict[str, Split]:
-    """Return the splits that images state themselves; none where they do not."""
+    """Return the splits that the images themselves state; empty if they state none."""
     if not any("split" in entry for entry, _ in entries.values()):
         return {}
     found: dict[str, Split] = {}
@@ -234,7 +234,7 @@ def _stated_splits(entries: Mapping[str, tuple[Mapping[str, Any], Place]]) -> di
 
 
 def _sequence(entry: Mapping[str, Any]) -> str | None:
-    """Return the sequence of photographs that an image belongs to, as camera traps take them."""
+    """Return the sequence of photographs that an image belongs to, as in camera traps."""
     sequence = entry.get("seq_id")
     return str(sequence) if isinstance(sequence, (str, int)) and sequence != "" else None
 

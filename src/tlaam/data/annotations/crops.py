@@ -11,15 +11,15 @@ from tlaam.data.images import ImageError, image_size
 from tlaam.data.sample import Box, Window
 
 CROPS = "crops=1"
-"""Behind a path: each box is an image of its own."""
-_LARGEST = 1e9  # pixels of a side that a box may have
+"""Option after a path: each box is read as an image of its own."""
+_LARGEST = 1e9  # limit of a box's coordinates in pixels
 
 
 def crops_of(source: Source, annotated: Sequence[Annotated], notes: list[str]) -> list[Draft]:
-    """Return a sample for each box, without those around crowds; what is left out is added to `notes`.
+    """Return a sample for each box, except boxes around crowds; what is left out is added to `notes`.
 
-    Those of one image are one group. Boxes in shares need the image's header: without one the sample has no window, and
-    is unreadable.
+    The samples of one image are one group. Boxes in shares need the image's header: if it cannot be read, the sample
+    has no window, and is unreadable.
 
     Raises:
         DataError: a box cannot be cut out, and the source is strict.
@@ -37,7 +37,7 @@ def crops_of(source: Source, annotated: Sequence[Annotated], notes: list[str]) -
         size = _size(source, each) if shares and boxed else None
         group = each.group or (each.image if len(boxed) > 1 else None)
         for count, found in enumerate(boxed, start=1):
-            if shares and size is None:  # an image that cannot be read is found by `tlaam.data.check`
+            if shares and size is None:  # an image that cannot be read is reported by `tlaam.data.check`
                 made.append(Draft(found.label, each, f"{each.image}#{count}", None, group))
                 continue
             assert found.box is not None
@@ -60,12 +60,12 @@ def crops_of(source: Source, annotated: Sequence[Annotated], notes: list[str]) -
 
 
 def _window(box: Box, size: tuple[int, int] | None) -> Window | None:
-    """Return the pixels that a box touches; None of one without an area."""
+    """Return the pixels that a box touches; None if it has no area."""
     width, height = size or (1, 1)
     x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     if not (all(abs(value) < _LARGEST for value in (x0, y0, x1, y1)) and x0 < x1 and y0 < y1):
         return None
-    # Shares are written with few digits: what reaches a thousandth into a pixel does not touch it.
+    # Shares are written with few digits: reaching a thousandth into a pixel does not count as touching it.
     slack = 0.0 if size is None else 1e-3
     return math.floor(x0 + slack), math.floor(y0 + slack), math.ceil(x1 - slack), math.ceil(y1 - slack)
 

@@ -22,7 +22,7 @@ _CORNERS = ("xtl", "ytl", "xbr", "ybr")
 
 
 def is_cvat(path: Path) -> bool:
-    """Whether a path is an XML file of annotations, or a folder that holds one as CVAT calls it."""
+    """Whether a path is an XML file of annotations, or a folder that holds one under CVAT's name."""
     file = path if path.is_file() else path / FILE
     return file.is_file() and file.suffix.lower() == ".xml" and "<annotations" in head_of(file)
 
@@ -31,17 +31,17 @@ def is_cvat(path: Path) -> bool:
 def read_cvat(root: str | Path, *, strict: bool = True, crops: bool = False) -> LabelledImages:
     """Read an export of CVAT with its images, which lie in ``images`` beside the file.
 
-    A ``tag`` is the label of an image, a ``box`` an object's; the box around a rotated one is its extent. Other shapes
-    count as objects without box. The split is the image's ``subset``.
+    A ``tag`` is an image's label, a ``box`` an object's box; a rotated box is replaced by its extent. Other shapes
+    count as objects without a box. The split is the image's ``subset``.
 
     Args:
-        root: the file, or the folder that it lies in.
-        strict: as of `tlaam.data.annotations.coco.read_coco`.
-        crops: take each box as an image of its own.
+        root: the file, or the folder that contains it.
+        strict: see `tlaam.data.annotations.coco.read_coco`.
+        crops: read each box as an image of its own.
 
     Raises:
-        DataError: the file is damaged, of a video, or declares entities, or images have several labels; and whatever
-            `strict` refuses. It names the file and the image.
+        DataError: the file is damaged, belongs to a video, or declares entities, or images have several labels; also
+            whatever `strict` refuses. The message names the file and the image.
     """
     root = Path(root)
     path = root if root.is_file() else root / FILE
@@ -72,14 +72,14 @@ def _numbered(document: Element) -> Iterator[tuple[int, Element]]:
 
 
 def _file_name(home: Path, image: Element) -> str:
-    """Return the path of an image: in a folder that is called as its subset, if it is there."""
+    """Return the path of an image: in a folder named after its subset, if it is there."""
     name, subset = (image.get("name") or "").strip(), (image.get("subset") or "").strip()
     inside = f"images/{subset}/{name}"
     return inside if subset and os.path.lexists(os.path.join(home, inside)) else name  # noqa: PTH118 (as it is written)
 
 
 def _split(image: Element, place: Place) -> Split | None:
-    """Return the split of an image's subset; None where it has none, or the default one."""
+    """Return the split of an image's subset; None if it has none, or the default one."""
     subset = (image.get("subset") or "").strip()
     if not subset or subset.lower() == "default":
         return None
@@ -110,7 +110,7 @@ def _box(shape: Element, place: Place, *, strict: bool) -> Box:
         return NO_NUMBERS
     x0, y0, x1, y1 = (number for number in numbers if number is not None)
     angle = math.radians(number_of(shape.get("rotation", "0")) or 0)
-    if angle and math.isfinite(angle):  # around the middle
+    if angle and math.isfinite(angle):  # around the centre
         across, along = abs(math.cos(angle)), abs(math.sin(angle))
         width, height = (x1 - x0) * across + (y1 - y0) * along, (x1 - x0) * along + (y1 - y0) * across
         middle, centre = (x0 + x1) / 2, (y0 + y1) / 2

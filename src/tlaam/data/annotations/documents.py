@@ -1,4 +1,4 @@
-"""JSON and XML files of annotations, read as a whole: what is wrong with one is a `DataError` that names it."""
+"""JSON and XML annotation files, read as a whole: any fault is a `DataError` that names the file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tlaam.utils.reading import require_regular
 from tlaam.utils.text import shortened
 
 LARGEST = 1 << 31
-"""Bytes of a file of annotations that is read."""
+"""Largest annotation file that is read, in bytes."""
 _HEAD = 1 << 16
 _REMEDY = "Export it again."
 
 
 class Place:
-    """Where in a file something is written: an entry of a list, by its number or name.
+    """A place in a file: an entry of a list, by its number or name.
 
     Args:
         path: the file.
-        entry: what the entry is, as ``image``; empty of the file itself.
+        entry: kind of the entry, such as ``image``; empty for the file itself.
         key: its number or name.
     """
 
@@ -39,12 +39,12 @@ class Place:
         return f"'{self.path}' {shortened(f'{self.entry} {self.key}'.strip())}" if self.entry else f"'{self.path}'"
 
     def fault(self, fault: str, remedy: str = "Correct it.") -> DataError:
-        """Return the error that names this place, what is wrong there and what to do."""
+        """Return an error that names this place, what is wrong there and what to do."""
         return DataError(f"{self}: {shortened(fault, 1000)}. {remedy}")
 
 
 def head_of(path: Path) -> str:
-    """Return how a file of text begins, without marks and space; an empty text of what cannot be read."""
+    """Return the beginning of a text file, without byte-order mark and space; an empty string if it cannot be read."""
     try:
         require_regular(path)
         with path.open("rb") as stream:
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     """Return what a JSON file in UTF-8, UTF-16 or UTF-32 holds.
 
     Raises:
-        DataError: it cannot be read, or is no JSON.
+        DataError: it cannot be read, or is not JSON.
     """
     try:
         require_regular(path, LARGEST)
@@ -77,10 +77,10 @@ def read_json(path: Path) -> Any:
 
 
 def read_xml(path: Path) -> ElementTree.Element:
-    """Return the root of an XML file. Entities are not declared in what tools write, and not unfolded here.
+    """Return the root of an XML file; entities are refused, since label tools do not declare any.
 
     Raises:
-        DataError: it cannot be read, is no XML, or declares entities.
+        DataError: it cannot be read, is not XML, or declares entities.
     """
     builder = ElementTree.TreeBuilder()
     parser = expat.ParserCreate(namespace_separator=None)
@@ -105,7 +105,7 @@ def read_xml(path: Path) -> ElementTree.Element:
         LookupError,
         ValueError,
         AssertionError,
-    ) as error:  # of encodings that are none, LookupError
+    ) as error:  # LookupError: unknown encodings
         raise DataError(f"'{path}' is no XML: {shortened(str(error))}. {_REMEDY}") from error
 
 
@@ -113,7 +113,7 @@ def entries_of(holder: Mapping[str, Any], name: str, path: Path, *, optional: bo
     """Return the list of mappings that a mapping holds under a name.
 
     Raises:
-        DataError: there is none, or it is something else.
+        DataError: it is missing, or is something else.
     """
     if optional and name not in holder:
         return []
@@ -123,10 +123,10 @@ def entries_of(holder: Mapping[str, Any], name: str, path: Path, *, optional: bo
 
 
 def mappings(value: Any, name: str, path: Path) -> list[Mapping[str, Any]]:
-    """Return a value that is a list of mappings.
+    """Return `value` if it is a list of mappings.
 
     Raises:
-        DataError: it is something else; `name` is what it is called.
+        DataError: it is something else; `name` is its name in the message.
     """
     if not isinstance(value, list):
         raise Place(path).fault(f"'{name}' is no list", _REMEDY)
@@ -137,7 +137,7 @@ def mappings(value: Any, name: str, path: Path) -> list[Mapping[str, Any]]:
 
 
 def id_of(entry: Mapping[str, Any], name: str, place: Place) -> str:
-    """Return an id, a number or a text, as text: programs write both for one thing.
+    """Return an id, which is a number or a text, as text: programs write both for the same thing.
 
     Raises:
         DataError: it is missing or something else.
@@ -152,7 +152,7 @@ def id_of(entry: Mapping[str, Any], name: str, place: Place) -> str:
         raise place.fault(found)
     try:
         return str(value)
-    except ValueError as error:  # of more digits than Python prints
+    except ValueError as error:  # more digits than Python prints
         raise place.fault(f"'{name}' is a number of too many digits") from error
 
 
@@ -160,7 +160,7 @@ def name_of(value: Any, what: str, place: Place) -> str:
     """Return a class name in its clean spelling (`tlaam.data.names`).
 
     Raises:
-        DataError: `value` is no text, empty, or holds what no file can keep; `what` is what it is called.
+        DataError: `value` is not a name, is empty, or holds what no file can store; `what` is its name in the message.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         return str(value)
@@ -171,7 +171,7 @@ def name_of(value: Any, what: str, place: Place) -> str:
 
 
 def require_encodable(text: str, what: str, place: Place) -> None:
-    """Check that text holds no halves of characters.
+    """Check that text holds no halves of characters (lone surrogates).
 
     Raises:
         DataError: it does.
@@ -183,7 +183,7 @@ def require_encodable(text: str, what: str, place: Place) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return how a value is written, for a message."""
+    """Return a value as text for a message."""
     if isinstance(value, (Mapping, Sequence)) and not isinstance(value, str):
         return "a list" if isinstance(value, Sequence) else "an object"
     try:

@@ -1,4 +1,4 @@
-"""Find the image files that a file of annotations names, which seldom lie just where it lies itself."""
+"""Find the image files that an annotation file names, which rarely lie right beside it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tlaam.data.annotations.documents import Place, require_encodable
 from tlaam.data.locate import ImageFinder, SeveralFilesError, is_address
 
 _TRIED = 100
-"""Images that are looked for in each folder, to choose one."""
+"""Number of images that are looked for in each folder, in order to choose a folder."""
 
 
 def located(
     home: Path, written: Sequence[tuple[str, Place]], folders: Sequence[Path], *, strict: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the paths of images, relative to `home` where they lie below it, and notes on their spelling.
+    """Return the paths of images, relative to `home` if they lie below it, and notes on their spelling.
 
-    All images are looked for in one folder: the one of `folders` that has most of them as they are written, or else in
-    other spellings (`tlaam.data.locate`). A path that leads to nothing stays as it is written.
+    All images are looked for in one folder: the one of `folders` that has most of them as written, or else in other
+    spellings (`tlaam.data.locate`). A path that leads to no file stays as written.
 
     Args:
         home: the data set's folder.
-        written: the paths, each with its place in the file of annotations.
+        written: the paths, each with its place in the annotation file.
         folders: where they may lie; the first is the default.
         strict: refuse paths that may mean several files.
 
     Raises:
-        DataError: a path cannot be one, is an address, or means several files and `strict`.
+        DataError: a path is impossible or a network address, or, if `strict`, may mean several files.
     """
     for image, place in written:
         require_encodable(image, "the path of the image", place)
@@ -48,7 +48,7 @@ def located(
 
 
 def usual_folders(home: Path, *names: str) -> list[Path]:
-    """Return the folders in which images of a data set usually lie, as far as they are there: `names` before others.
+    """Return the existing folders in which a data set's images usually lie: `names` before others.
 
     >>> usual_folders(Path("/nowhere"), "train")
     [PosixPath('/nowhere')]
@@ -95,7 +95,7 @@ def _found(finder: ImageFinder, image: str, place: Place, *, strict: bool) -> st
 
 
 def _named(home: Path, start: str, image: str) -> str:
-    """Return a path that is relative to a folder below `home`, relative to `home` itself."""
+    """Return a path relative to a folder below `home` as a path relative to `home` itself."""
     joined = posixpath.normpath(posixpath.join(start, image.replace(os.sep, "/")))
     if not joined.startswith("/"):
         return joined
@@ -104,13 +104,13 @@ def _named(home: Path, start: str, image: str) -> str:
 
 
 def home_of(file: Path) -> Path:
-    """Return the folder of the data set that a file of annotations belongs to."""
+    """Return the folder of the data set that an annotation file belongs to."""
     folder = file.parent
     return folder.absolute().parent if folder.absolute().name.lower() in _OF_ANNOTATIONS else folder
 
 
 def annotation_folders(root: Path) -> Iterator[Path]:
-    """Yield the folders in which files of annotations lie: the data set's own, and those that are called so."""
+    """Yield the folders in which annotation files lie: the data set's own, and those with a usual name."""
     yield root
     yield from (root / name for name in sorted(_OF_ANNOTATIONS) if (root / name).is_dir())
 

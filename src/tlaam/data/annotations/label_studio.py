@@ -1,4 +1,4 @@
-"""Label Studio's exports as JSON, whole and minimal (JSON-MIN). Its CSV is read as a manifest."""
+"""Label Studio's JSON exports, full and minimal (JSON-MIN). Its CSV is read as a manifest."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _UPLOADED = re.compile(r"/data/upload/(\d+)/")
 
 
 class _Answer(NamedTuple):
-    """What one annotator says of a task: labels of the image by the question they answer, and objects."""
+    """What one annotator says about a task: labels of the image by the question they answer, and objects."""
 
     tags: tuple[tuple[str, str], ...]
     objects: tuple[Object, ...]
 
 
 class _Task(NamedTuple):
-    """An image and what is said of it."""
+    """An image and what is said about it."""
 
     key: str
     image: str
@@ -49,7 +49,7 @@ class _Task(NamedTuple):
 
 
 def is_label_studio(path: Path) -> bool:
-    """Whether a path is a JSON file that holds a list, or a folder with one such file that Label Studio wrote."""
+    """Whether a path is a JSON file that holds a list, or a folder with one such file written by Label Studio."""
     if path.is_file():
         return path.suffix.lower() == ".json" and head_of(path).startswith("[")
     return path.is_dir() and len(_files_in(path)) == 1
@@ -59,20 +59,20 @@ def is_label_studio(path: Path) -> bool:
 def read_label_studio(root: str | Path, *, strict: bool = True, crops: bool = False) -> LabelledImages:
     """Read an export of Label Studio, in JSON or JSON-MIN.
 
-    ``choices`` are labels of images, ``rectanglelabels`` boxes of objects, in percent of the upright image; other
-    regions count as objects without box, rotated rectangles among them. Images are looked for near the file, by the
-    path below Label Studio's storage, or by the name alone, with and without the prefix that it gives to what is
-    uploaded. Answers that were cancelled and tasks without one are left out, which is said. Of several answers to a
-    task one that is marked as ground truth counts alone.
+    ``choices`` are labels of images. ``rectanglelabels`` are boxes of objects, in percent of the upright image; other
+    regions, including rotated rectangles, count as objects without a box. Images are looked for near the file, by the
+    path below Label Studio's storage or by the name alone, with and without the prefix that Label Studio gives to
+    uploads. Cancelled answers and tasks without an answer are left out, with a note. If answers to a task are marked as
+    ground truth, only these count.
 
     Args:
-        root: the file, or the folder that it lies in.
-        strict: as of `tlaam.data.annotations.coco.read_coco`.
-        crops: take each box as an image of its own.
+        root: the file, or the folder that contains it.
+        strict: see `tlaam.data.annotations.coco.read_coco`.
+        crops: read each box as an image of its own.
 
     Raises:
-        DataError: the file is damaged, annotators contradict each other, or images have several labels; and whatever
-            `strict` refuses. It names the file and the tasks.
+        DataError: the file is damaged, annotators contradict each other, or images have several labels; also whatever
+            `strict` refuses. The message names the file and the tasks.
     """
     root = Path(root)
     path = root if root.is_file() else _files_in(root)[0]
@@ -122,7 +122,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _tasks(path: Path, *, strict: bool) -> list[_Task]:
-    """Return the tasks of a file, those of one id joined (JSON-MIN has an entry for each answer)."""
+    """Return the tasks of a file, joining those with the same id (JSON-MIN has an entry for each answer)."""
     found: dict[str, _Task] = {}
     for number, entry in enumerate(mappings(read_json(path), "the file", path), start=1):
         key = shown(entry["id"]) if isinstance(entry.get("id"), (int, str)) else f"number {number}"
@@ -179,14 +179,14 @@ def _answer(result: Any, place: Place, *, strict: bool) -> _Answer:
 
 
 def _names(value: Mapping[str, Any], place: Place) -> list[str]:
-    """Return the labels that the value of a result names."""
+    """Return the labels in the value of a result."""
     found = [names for key, names in value.items() if key == "choices" or key.endswith("labels") or key == "labels"]
     given = [name for names in found for name in (names if isinstance(names, list) else [names])]
     return list(dict.fromkeys(name_of(name, "a label", place) for name in given))
 
 
 def _rectangle(value: Mapping[str, Any], place: Place, *, strict: bool) -> tuple[float, float, float, float] | None:
-    """Return the box of a region in shares of the image; None of another shape, or a rotated one."""
+    """Return the box of a region in shares of the image; None for another shape or a rotated one."""
     written = [value.get(name) for name in ("x", "y", "width", "height")]
     rotation = number_of(value.get("rotation") or 0)
     if rotation is None and strict:
@@ -203,7 +203,7 @@ def _rectangle(value: Mapping[str, Any], place: Place, *, strict: bool) -> tuple
 
 
 def _minimal(entry: Mapping[str, Any], key: str, place: Place, *, strict: bool) -> _Task:
-    """Return a task of JSON-MIN, whose answers stand under the names of their questions, between its data."""
+    """Return a task of JSON-MIN, in which answers stand under the names of their questions among the task's data."""
     image = _image_of(entry, place)
     regions = [
         each for value in entry.values() if isinstance(value, list) for each in value if isinstance(each, Mapping)
@@ -222,7 +222,7 @@ def _minimal(entry: Mapping[str, Any], key: str, place: Place, *, strict: bool) 
 
 
 def _questions(choices: Mapping[str, Any], place: Place) -> list[str]:
-    """Return which of the texts beside a task's data answer the question for its label."""
+    """Return those of the texts beside a task's data that answer the question for its label."""
     lists = [name for name, value in choices.items() if isinstance(value, Mapping) and "choices" in value]
     texts = [name for name, value in choices.items() if isinstance(value, str)]
     if lists or not texts:
@@ -240,7 +240,7 @@ def _questions(choices: Mapping[str, Any], place: Place) -> list[str]:
 
 
 def _image_of(data: Mapping[str, Any], place: Place) -> str:
-    """Return the image of a task, whichever name its data gives it."""
+    """Return the image of a task, under whatever name its data give it."""
     for name in _IMAGES:
         if isinstance(data.get(name), str) and data[name].strip():
             return str(data[name]).strip()
@@ -251,7 +251,7 @@ def _image_of(data: Mapping[str, Any], place: Place) -> str:
 
 
 def _file_name(image: str) -> str:
-    """Return an image's path; of an address in a network the name of the file."""
+    """Return an image's path; a network address becomes the path of an upload with the same file name."""
     if not is_address(image) or image.startswith("data:"):
         return image
     try:
@@ -262,14 +262,14 @@ def _file_name(image: str) -> str:
 
 
 def _differ(answers: Sequence[_Answer]) -> bool:
-    """Whether answers have different labels: of the image, or of its objects; one may lack what another has."""
+    """Whether answers have different labels, of the image or of its objects; one may lack what another has."""
     tags = {frozenset(answer.tags) for answer in answers}
     labels = {frozenset(found.label for found in answer.objects) for answer in answers}
     return len(tags - {frozenset()}) > 1 or len(labels - {frozenset()}) > 1
 
 
 def _joined(answers: Sequence[_Answer]) -> _Answer:
-    """Return what several answers with the same labels say; boxes, if only one of them has any."""
+    """Merge several answers with the same labels; boxes are kept only if a single answer has objects."""
     tags = next((answer.tags for answer in answers if answer.tags), ())
     boxed = [answer.objects for answer in answers if answer.objects]
     objects = boxed[0] if boxed else ()
@@ -277,7 +277,7 @@ def _joined(answers: Sequence[_Answer]) -> _Answer:
 
 
 def _upload_folders(written: Sequence[tuple[str, Place]]) -> list[str]:
-    """Return the folders in which Label Studio keeps what was uploaded, as its own folder of data may be copied."""
+    """Return the folders in which Label Studio keeps uploads, in case its own data folder was copied."""
     projects = dict.fromkeys(found[1] for image, _ in written if (found := _UPLOADED.search(image)))
     kept = [f"upload/{project}" for project in projects]
     return ["upload", *kept, *(f"media/{folder}" for folder in kept)]
@@ -287,7 +287,7 @@ def _require_one_question(path: Path, kept: Sequence[tuple[_Task, _Answer]]) -> 
     """Check that the labels answer one question.
 
     Raises:
-        DataError: they answer several, so that which is the class is not certain.
+        DataError: they answer several, so it is unclear which of them is the class.
     """
     by_question: defaultdict[str, int] = defaultdict(int)
     for _, answer in kept:

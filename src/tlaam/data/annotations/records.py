@@ -1,4 +1,4 @@
-"""What annotations say of images and their objects, whichever tool wrote them."""
+"""What annotations say about images and their objects, whichever tool wrote them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Object(NamedTuple):
 
     Attributes:
         label: its category.
-        box: xyxy in pixels of the upright image, or shares of its sides (`Source.shares`); None where there is none.
-        is_crowd: whether it stands for several.
+        box: xyxy in pixels of the upright image, or in shares of its sides (`Source.shares`); None if there is none.
+        is_crowd: whether it stands for several objects.
     """
 
     label: str
@@ -27,14 +27,14 @@ class Object(NamedTuple):
 
 
 class Annotated(NamedTuple):
-    """What a source says of one image.
+    """What a source says about one image.
 
     Attributes:
         image: its path, relative to `Source.home` or absolute.
-        split: None where the source does not say.
-        place: where it is written.
+        split: its split; None if the source does not say.
+        place: where the source says it.
         tags: labels of the image as a whole.
-        objects: in the order in which they are written.
+        objects: its objects, in the order in which they are written.
         group: `Sample.group`.
     """
 
@@ -52,13 +52,13 @@ class Source:
 
     Attributes:
         root: the path that was given.
-        home: the folder that paths of images are relative to.
+        home: the folder that image paths are relative to.
         kind: `LabelledImages.kind`.
-        title: what is said of it: ``COCO JSON 'a.json'``.
-        crops: take each box as an image of its own.
-        strict: as of `tlaam.data.open.open_dataset`.
-        shares: boxes are shares of width and height; None: they are if all lie between 0 and 1.
-        notes: what was found out already.
+        title: a description of the source: ``COCO JSON 'a.json'``.
+        crops: read each box as an image of its own.
+        strict: see `tlaam.data.open.open_dataset`.
+        shares: whether boxes are shares of width and height; None: they are if all lie between 0 and 1.
+        notes: the notes made so far.
     """
 
     root: Path
@@ -72,7 +72,7 @@ class Source:
 
 
 class Draft(NamedTuple):
-    """A sample before classes have numbers."""
+    """A sample before class indices are assigned."""
 
     label: str
     of: Annotated
@@ -83,10 +83,10 @@ class Draft(NamedTuple):
 
 
 def checked_box(box: Box, place: Place, *, strict: bool) -> Box:
-    """Return a box, xyxy; one that is not four finite numbers as four NaN.
+    """Return a box, xyxy; a box that is not four finite numbers becomes four NaN.
 
     Raises:
-        DataError: it has no positive, finite sides, and `strict`.
+        DataError: `strict`, and it has no positive, finite sides.
     """
     is_finite = all(map(math.isfinite, box))
     if strict and not (is_finite and box[0] < box[2] and box[1] < box[3]):
@@ -96,7 +96,7 @@ def checked_box(box: Box, place: Place, *, strict: bool) -> Box:
 
 
 def number_of(value: object) -> float | None:
-    """Return a number, or the text of one; None of anything else."""
+    """Return a number, or the number that a text stands for; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

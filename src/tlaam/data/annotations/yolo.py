@@ -1,6 +1,6 @@
-"""YOLO's detection folders: for each image a text file of classes and boxes, which are shares of the image.
+"""YOLO's detection folders: for each image, a text file of classes and boxes, which are shares of the image.
 
-Its classification folders are class folders, and read as such.
+YOLO's classification folders are class folders and are read as such.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tlaam.utils.yaml_file import yaml_mapping
 _YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _LISTS = ("classes.txt", "obj.names", "labels/classes.txt")
 _DARKNET = "obj_train_data"
-_OUTSIDE = 0.5  # of a side, that a box may reach outside before its numbers are taken for pixels
+_OUTSIDE = 0.5  # share of a side that a box may reach outside before its numbers are taken for pixels
 
 
 def is_yolo(path: Path) -> bool:
-    """Whether a path is a YAML file of YOLO's, or a folder of images with a text file for each."""
+    """Whether a path is a YAML file for YOLO, or a folder of images with a text file for each."""
     if path.is_file():
         return path.suffix.lower() in (".yaml", ".yml")
     return path.is_dir() and any(_has_text(folder) for folder in _label_folders(path))
@@ -38,20 +38,21 @@ def is_yolo(path: Path) -> bool:
 
 @collector_paused()
 def read_yolo(root: str | Path, *, strict: bool = True, crops: bool = False) -> LabelledImages:
-    """Read the images of a folder whose labels lie in ``labels`` where they lie in ``images``, or beside them.
+    """Read the images of a folder whose labels lie in ``labels``, parallel to ``images``, or beside the images.
 
-    A line of a text file is a class and the middle, width and height of a box, or the corners of a polygon, whose
-    extent is the box. ``data.yaml`` or ``classes.txt`` name the classes. The splits are those that ``data.yaml`` names
-    or, without it, those that folders are called by. An image without text file, or with an empty one, is left out.
+    A line of a text file is a class followed by the centre, width and height of a box, or by the corners of a polygon,
+    whose extent is the box. ``data.yaml`` or ``classes.txt`` names the classes. The splits are those that ``data.yaml``
+    names or, without it, those that the names of folders state. An image without a text file, or with an empty one, is
+    left out.
 
     Args:
         root: the folder, or its ``data.yaml``.
-        strict: as of `tlaam.data.annotations.coco.read_coco`.
-        crops: take each box as an image of its own.
+        strict: see `tlaam.data.annotations.coco.read_coco`.
+        crops: read each box as an image of its own.
 
     Raises:
-        DataError: classes have no names, a line is malformed, or images have several categories; and whatever `strict`
-            refuses. It names the file and the line.
+        DataError: classes have no names, a line is malformed, or images have several categories; also whatever `strict`
+            refuses. The message names the file and the line.
     """
     root = Path(root)
     home = root if root.is_dir() else root.parent
@@ -71,7 +72,7 @@ def read_yolo(root: str | Path, *, strict: bool = True, crops: bool = False) -> 
 
 
 def _label_folders(root: Path) -> list[Path]:
-    """Return the folders that hold text files beside images: ``labels``, in splits or around them."""
+    """Return the folders with text files that belong to images: ``labels``, inside splits or around them."""
     inner = [root / _DARKNET, root / "labels"]
     inner += [folder / "labels" for folder in visible_folders(root) if split_of(folder.name)]
     return [folder for folder in inner if folder.is_dir() and (folder.name == _DARKNET or _has_images(folder))]
@@ -86,7 +87,7 @@ def _has_text(folder: Path) -> bool:
 
 
 def _settings(root: Path) -> tuple[Mapping[str, Any], Path | None]:
-    """Return what the YAML file says, and where it lies."""
+    """Return the content of the YAML file, and its path."""
     found = [root] if root.is_file() else [root / name for name in _YAML if (root / name).is_file()]
     if len(found) > 1:
         raise DataError(f"'{root}' holds both '{found[0].name}' and '{found[1].name}'. Give the path of one of them.")
@@ -99,10 +100,10 @@ def _settings(root: Path) -> tuple[Mapping[str, Any], Path | None]:
 
 
 def _class_names(home: Path, settings: tuple[Mapping[str, Any], Path | None]) -> tuple[dict[int, str], Path]:
-    """Return the names of the classes by their numbers, and the file that has them.
+    """Return the class names by number, and the file that has them.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: there is no such file, or it is damaged.
     """
     values, path = settings
     if path is not None and "names" in values:
@@ -132,10 +133,10 @@ def _class_names(home: Path, settings: tuple[Mapping[str, Any], Path | None]) ->
 
 
 def _split_folders(home: Path, settings: tuple[Mapping[str, Any], Path | None]) -> tuple[dict[str, Split], list[str]]:
-    """Return the folders, relative to `home`, that the YAML file names as splits, and notes on those it lacks.
+    """Return the folders, relative to `home`, that the YAML file names as splits, and notes on missing ones.
 
     Raises:
-        DataError: it names lists of files, or something else than folders.
+        DataError: it names lists of files, or anything other than folders.
     """
     values, path = settings
     found: dict[str, Split] = {}
@@ -158,14 +159,14 @@ def _split_folders(home: Path, settings: tuple[Mapping[str, Any], Path | None]) 
 
 
 def _folder_below(home: Path, folder: str) -> str | None:
-    """Return a folder that lies below `home`, wherever it lay when it was written down; None where it does not."""
+    """Return a folder below `home`, wherever it lay when its path was written; None if there is none."""
     parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     ends = ["/".join(parts[start:]) for start in range(len(parts)) if start == 0 or len(parts) - start > 1]
     return next((end for end in ends if end and (home / end).is_dir()), None)
 
 
 def _split(image: str, folders: Mapping[str, Split]) -> Split | None:
-    """Return the split of an image: that of the innermost folder that has one."""
+    """Return the split of an image: that of its innermost folder that has one."""
     parts = image.split("/")[:-1]
     for end in range(len(parts), 0, -1):
         if (split := folders.get("/".join(parts[:end]))) is not None:
@@ -202,11 +203,11 @@ def boxes_in_file(path: Path, least: float = 0.0) -> Iterator[Box]:
     """Yield the boxes of a text file, xyxy in shares of the image's sides, whatever their classes.
 
     Args:
-        path: the file; a line is a class and a box, perhaps with a confidence behind it, or the corners of a polygon.
+        path: the file; a line is a class and a box, perhaps followed by a confidence, or the corners of a polygon.
         least: confidence below which a box is left out.
 
     Raises:
-        DataError: a line is malformed. It names the file and the line.
+        DataError: a line is malformed. The message names the file and the line.
     """
     for number, line in enumerate(_text(path).splitlines(), start=1):
         values = [number_of(field) for field in line.split()[1:]]
@@ -222,7 +223,7 @@ def boxes_in_file(path: Path, least: float = 0.0) -> Iterator[Box]:
 
 
 def _box(numbers: Sequence[float | None], place: Place, *, has_points: bool, strict: bool) -> Box | None:
-    """Return the box of the numbers behind a class: middle and sides, or the corners of a polygon."""
+    """Return the box of the numbers after a class: centre and sides, or the corners of a polygon."""
     if not numbers:
         return None
     written = [number for number in numbers if number is not None]
@@ -251,7 +252,7 @@ def _text(path: Path) -> str:
 
 
 def _strays(home: Path, annotated: Sequence[Annotated]) -> list[str]:
-    """Say which text files belong to no image."""
+    """Return a note on the text files that belong to no image."""
     known = {str(each.place.path) for each in annotated}
     stray = [
         file

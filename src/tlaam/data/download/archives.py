@@ -1,7 +1,8 @@
-"""The public data sets that can be had by name: where their archives are, and how to know them.
+"""The public data sets that are available by name: where their archives are, and how to verify them.
 
-Sizes and digests are those that others state who load these files; each says who. The files themselves were not loaded
-when this was written, so a digest that refuses what its publisher serves today is to be looked into, not to be trusted.
+Sizes and digests are those stated by others who load these files; a comment names the source of each. The files
+themselves were not loaded when this was written. If a digest rejects what its publisher serves today, the digest must
+be looked into and not simply trusted.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ class Archive:
     """A file of a data set.
 
     Attributes:
-        file: its official name. Tar archives are extracted, other files are taken as they are.
-        size: in bytes; None where nobody states it.
-        digest: ``sha256:…`` or ``md5:…``; None where nobody to be trusted states one.
-        url: where it can be had without asking; None where it cannot.
+        file: its official name. Tar archives are extracted, other files are used as they are.
+        size: size in bytes; None if nobody states it.
+        digest: ``sha256:…`` or ``md5:…``; None if no trustworthy source states one.
+        url: address of a download that needs no permission; None if there is none.
     """
 
     file: str
@@ -29,24 +30,24 @@ class Archive:
 
     @property
     def is_packed(self) -> bool:
-        """Whether it holds other files."""
+        """Whether it contains other files."""
         return self.file.endswith((".tgz", ".tar.gz", ".tar"))
 
 
 @dataclass(frozen=True)
 class PublicDataSet:
-    """A data set.
+    """A public data set.
 
     Attributes:
-        name: what it is asked for by.
-        title: what its authors call it.
+        name: the name it is requested by.
+        title: its authors' name for it.
         about: what it shows.
-        folder: its official folder. Archives that hold it begin with it; others are extracted inside it.
+        folder: its official folder. Archives that contain it begin with it; others are extracted inside it.
         archives: its files.
-        holds: files and folders without which it is not whole, relative to its folder.
-        page: its home.
-        obstacle: why it has to be fetched by hand; None where it need not.
-        or_holds: what it holds instead in another form that it was published in, and that is read as well.
+        holds: files and folders that a complete copy has, relative to its folder.
+        page: its home page.
+        obstacle: why it must be fetched by hand; None if it need not be.
+        or_holds: what it holds instead in another published form, which is read as well.
     """
 
     name: str
@@ -64,7 +65,7 @@ def find(name: str) -> PublicDataSet:
     """Return the data set of that name.
 
     Raises:
-        ConfigError: there is none; names the closest.
+        ConfigError: there is none; the message names the closest.
     """
     if name not in DATA_SETS:
         hint = did_you_mean(name, DATA_SETS)
@@ -73,7 +74,7 @@ def find(name: str) -> PublicDataSet:
 
 
 _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
-_STANFORD_DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs"  # as its page says; digests stand in for https
+_STANFORD_DOGS = "http://vision.stanford.edu/aditya86/ImageNetDogs"  # as on its page; digests stand in for https
 _CUB_LISTS = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
 
 _ALL = (
@@ -149,9 +150,9 @@ _ALL = (
             "devkit/cars_train_annos.mat",
             "cars_test_annos_withlabels.mat",
         ),
-        "https://github.com/pytorch/vision/issues/7545",  # where those who have copies say so
+        "https://github.com/pytorch/vision/issues/7545",  # where people who have copies say so
         "its server has taken the files away",
-        ("cars_annos.mat", "car_ims"),  # one list of all images, which has their classes, boxes and splits
+        ("cars_annos.mat", "car_ims"),  # one list of all images, with their classes, boxes and splits
     ),
     PublicDataSet(
         "pets",

@@ -1,4 +1,4 @@
-"""Get a public data set: downloaded or from archives at hand, checked, extracted, and either whole or not there."""
+"""Get a public data set by download or from local archives: verified, extracted, and either complete or absent."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tlaam.utils.atomic import full_disk_named
 from tlaam.utils.lock import locked
 
 STORE = ".archives"
-"""The folder in DIR where archives are downloaded to and kept, in one folder for each data set."""
+"""The folder in DIR in which downloaded archives are kept, with one folder for each data set."""
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Begins a piece of work of that name; yields what is called with the bytes done and their total."""
+"""Starts a progress bar of that name; yields a function to call with the bytes done and their total."""
 
 _CHUNK = 1 << 20
 
@@ -42,27 +42,27 @@ def download(
 ) -> Path:
     """Put a public data set into `folder` under its official folder name, unless it is there already.
 
-    Archives are downloaded into ``<folder>/.archives/<name>/`` and kept there; what lies there already, whole or
-    in part, is used. Size and digest of each are checked; where no digest is known, the SHA-256 is said instead. All
-    are extracted beside their place (`tlaam.data.download.unpack`) and put there at the end, so that a call that is
-    stopped leaves no half data set. Nothing that exists is overwritten.
+    Archives are downloaded into ``<folder>/.archives/<name>/`` and kept there; complete or partial files that already
+    lie there are used. Size and digest of each are verified; if no digest is known, the SHA-256 is reported instead.
+    All archives are extracted to a folder beside the destination (`tlaam.data.download.unpack`), which is moved into
+    place at the end, so that an interrupted call leaves no partial data set. Nothing that exists is overwritten.
 
     Args:
         name: one of `tlaam.data.download.archives.DATA_SETS`.
-        archives: files to be used instead of downloading them; known by their official names, or by any name where
-            the data set is a single archive.
-        unverified: take `archives` whose size or digest is another than the published one.
-        progress: shows how far downloading, checking and extracting are; silent by default.
-        say: called with one line for what is worth knowing.
+        archives: files to use instead of downloading; identified by their official names, or by any name if the data
+            set is a single archive.
+        unverified: accept `archives` whose size or digest differs from the published one.
+        progress: shows the progress of downloading, checking and extracting; silent by default.
+        say: called with one line for everything worth knowing.
 
     Returns:
         The data set's folder.
 
     Raises:
         ConfigError: there is no data set of that name.
-        DataError: it cannot be downloaded (says what to place where), the server fails or sends another file, an
-            archive is not the published one, is damaged or dangerous, there is too little space, or the data set's
-            folder exists but lacks something.
+        DataError: it cannot be downloaded (the message says what to place where), the server fails or sends another
+            file, an archive is not the published one, is damaged or dangerous, there is too little space, or the data
+            set's folder exists but lacks something.
         RunError: another process is downloading it to `folder`, or the disk is full.
     """
     data_set = find(name)
@@ -77,7 +77,7 @@ def download(
     with full_disk_named(folder, "run the same command again; it continues."):
         store.mkdir(parents=True, exist_ok=True)
         with locked(store / ".lock", folder):
-            if os.path.lexists(target):  # made by another process before the lock was ours
+            if os.path.lexists(target):  # made by another process before we held the lock
                 return _existing(data_set, target, say)
             _require_space(data_set, folder, store, given)
             files = {
@@ -126,7 +126,7 @@ def _missing(data_set: PublicDataSet, home: Path) -> list[str]:
 
 
 def _require_obtainable(data_set: PublicDataSet, folder: Path, store: Path, given: Mapping[Archive, Path]) -> None:
-    """Check that all that cannot be downloaded is at hand, before anything else is downloaded."""
+    """Check that everything that cannot be downloaded is at hand, before anything else is downloaded."""
     missing = [
         archive.file if archive.size is None else f"{archive.file} ({archive.size:,} bytes)"
         for archive in data_set.archives
@@ -151,7 +151,7 @@ def _require_space(data_set: PublicDataSet, folder: Path, store: Path, given: Ma
     for archive in data_set.archives:
         path = given.get(archive, store / archive.file)
         size = path.stat().st_size if path.exists() else archive.size or 0
-        needed += size  # of what is extracted: photographs take as much space as their archive
+        needed += size  # for extraction: photographs take as much space as their archive
         if not path.exists():
             part = _part(path)
             needed += size - (part.stat().st_size if part.exists() else 0)
@@ -174,7 +174,7 @@ def _check_given(archive: Archive, path: Path, *, unverified: bool, progress: Ba
 
 
 def _downloaded(archive: Archive, store: Path, progress: Bar, say: Callable[[str], None]) -> Path:
-    """Return a checked archive in `store`, downloading it where it is not there."""
+    """Return a verified archive in `store`, downloading it if it is not there."""
     path = store / archive.file
     part = _part(path)
     if path.exists():
@@ -182,7 +182,7 @@ def _downloaded(archive: Archive, store: Path, progress: Bar, say: Callable[[str
             raise DataError(
                 f"'{path}' is not the published {archive.file}: {fault}. Remove it and run the command again."
             )
-        discard(part)  # what a process left that was killed when the archive was whole
+        discard(part)  # left by a process that was killed after it had completed the archive
         return path
     assert archive.url is not None and archive.size is not None  # see `_require_obtainable`
     with progress(f"downloading {archive.file}") as show:
@@ -203,7 +203,7 @@ def _part(path: Path) -> Path:
 
 
 def _fault(archive: Archive, path: Path, progress: Bar, say: Callable[[str], None]) -> str | None:
-    """Say why a file is not the published archive; None where it is, or where nothing is known to compare it with."""
+    """Return why a file is not the published archive; None if it is, or if there is nothing to compare it with."""
     size = path.stat().st_size
     if archive.size not in (None, size):
         return f"it has {size} bytes instead of {archive.size}"
@@ -227,9 +227,9 @@ def _digest(path: Path, algorithm: str, show: Callable[[int, int], None]) -> str
 
 
 def _extract(data_set: PublicDataSet, files: Mapping[Archive, Path], target: Path, progress: Bar) -> None:
-    """Extract all archives beside `target`, see that nothing is missing, and only then put the folder there."""
+    """Extract all archives beside `target`, check that nothing is missing, and only then move the folder into place."""
     staging = target.with_name(f".tlaam-{target.name}.tmp")
-    if staging.exists():  # of a process that was killed: the lock is ours
+    if staging.exists():  # left by a process that was killed: we hold the lock
         shutil.rmtree(staging)
     staging.mkdir()
     try:
@@ -245,7 +245,7 @@ def _extract(data_set: PublicDataSet, files: Mapping[Archive, Path], target: Pat
                 f"{', '.join(missing)} missing. Nothing was extracted; give the published archives."
             )
         if sys.platform != "win32":
-            os.sync()  # the folder's name is to mean whole files after a power cut, too
+            os.sync()  # the folder's name must mean complete files even after a power cut
         staging.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

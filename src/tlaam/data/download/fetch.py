@@ -1,4 +1,4 @@
-"""Load a file over HTTP: what broke off is continued, and no more is taken than the file is known to have."""
+"""Download a file over HTTP: interrupted downloads are resumed, and no more than the known size is accepted."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from tlaam._version import __version__
 from tlaam.errors import DataError
 
 TRIES = 5
-"""So many connections in a row may fail or break off before they have brought `_WORTH` bytes."""
+"""Number of connections in a row that may fail or break off before they have brought `_WORTH` bytes."""
 
 _WORTH = 1 << 20
 _PAUSE = 1.0  # seconds before the second try, doubled before each further one
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 16
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # answers that another try may change
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # status codes that a retry may change
 
 
 class _BrokenOffError(Exception):
-    """The connection failed in a way that another try may mend."""
+    """The connection failed in a way that a retry may fix."""
 
 
 def fetch(url: str, part: Path, size: int, *, show: Callable[[int, int], None], say: Callable[[str], None]) -> None:
-    """Load `url` into the file `part` until it has `size` bytes; continue where an earlier call left it.
+    """Download `url` into the file `part` until it has `size` bytes, continuing where an earlier call stopped.
 
-    What identifies the file on the server, its ETag or else its date, is kept beside it in ``<part>.tag``: if it has
-    changed there, or the server cannot continue, the file is begun anew.
+    What identifies the file on the server, its ETag or else its date, is kept in ``<part>.tag``, beside `part`. If it
+    has changed on the server, or the server cannot resume, the download starts again.
 
     Args:
-        show: called now and then with the bytes there are and `size`.
-        say: called with one line when a connection broke off and another try is made.
+        show: called repeatedly with the number of bytes so far and `size`.
+        say: called with one line when a connection broke off and is retried.
 
     Raises:
-        DataError: the server does not have the file, sends another one, leads elsewhere than over HTTP, cannot be
-            reached, or breaks off time and again; what was loaded before is kept, unless it is of another file.
+        DataError: the server does not have the file, sends another one, redirects to something other than HTTP, cannot
+            be reached, or breaks off repeatedly. What was downloaded before is kept, unless it belongs to another file.
         OSError: the file cannot be written.
     """
     tries, most = 0, _size_of(part)
@@ -61,14 +61,14 @@ def fetch(url: str, part: Path, size: int, *, show: Callable[[int, int], None], 
 
 
 def discard(part: Path) -> None:
-    """Remove what was loaded."""
+    """Remove a partial download."""
     part.unlink(missing_ok=True)
     _tag_file(part).unlink(missing_ok=True)
 
 
 def _load(url: str, part: Path, have: int, size: int, show: Callable[[int, int], None]) -> None:
-    """Load the bytes from `have` on over one connection."""
-    # A server may call a .tar.gz a tar that it has compressed for the way; nothing here would undo it, nor should.
+    """Download the bytes from `have` on over one connection."""
+    # A server may call a .tar.gz a tar that was compressed for transfer; nothing here undoes that, nor should it.
     request = Request(url, headers={"User-Agent": f"tlaam/{__version__}", "Accept-Encoding": "identity"})
     tag = _tag_file(part).read_text(encoding="utf-8") if have and _tag_file(part).exists() else ""
     if have:
@@ -81,7 +81,7 @@ def _load(url: str, part: Path, have: int, size: int, show: Callable[[int, int],
         else:
             have = 0
             _require_file(response, part, size)
-            part.write_bytes(b"")  # first, so that the tag never stands beside bytes of another file
+            part.write_bytes(b"")  # before the tag, which must never stand beside bytes of another file
             _tag_file(part).write_text(_tag_of(response.headers), encoding="utf-8")
         with part.open("ab") as stream:
             while chunk := _read(response):
@@ -104,7 +104,7 @@ def _opened(request: Request, part: Path) -> HTTPResponse:
     except HTTPError as error:
         error.close()
         answer = f"the server answers {error.code} {' '.join(error.msg.split())}".rstrip()
-        if error.code == 416:  # it has no such bytes, so ours are of another file
+        if error.code == 416:  # it has no such bytes, so ours belong to another file
             discard(part)
             raise _BrokenOffError(answer) from error
         if error.code in _PASSING:
@@ -129,16 +129,16 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def _require_file(response: HTTPResponse, part: Path, size: int) -> None:
-    """Check that an answer begins the file, before what was loaded of it is given up."""
+    """Check that a response begins the file, before what was downloaded of it is discarded."""
     stated = response.headers.get("Content-Length")
     if stated not in (None, str(size)):
         raise _other_file(response.url, part, f"{stated} bytes", size)
-    if response.headers.get_content_type() == "text/html":  # the login page of a network, say
+    if response.headers.get_content_type() == "text/html":  # for example a network's login page
         raise _other_file(response.url, part, "a web page", size)
 
 
 def _require_continuation(response: HTTPResponse, part: Path, have: int, size: int, tag: str) -> None:
-    """Check that a partial answer goes on where our bytes end, in the same file."""
+    """Check that a partial response continues where our bytes end, in the same file."""
     stated = response.headers.get("Content-Range", "")
     positions, _, total = stated.removeprefix("bytes ").partition("/")
     if total not in ("*", str(size)):
@@ -157,7 +157,7 @@ def _other_file(url: str, part: Path, sent: str, size: int) -> DataError:
 
 
 def _tag_of(headers: HTTPMessage) -> str:
-    """Return what identifies the file byte by byte: a strong ETag, or the date; empty where the server says neither."""
+    """Return what identifies the file byte by byte: a strong ETag, or the date; empty if the server sends neither."""
     tag = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
@@ -171,7 +171,7 @@ def _size_of(path: Path) -> int:
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows to other addresses over HTTP, but not from HTTPS back to it."""
+    """Follows redirects over HTTP, but not from HTTPS back to it."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str

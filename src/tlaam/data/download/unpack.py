@@ -1,4 +1,4 @@
-"""Extract archives that are not to be trusted: plain files and folders inside one folder are all that is written."""
+"""Extract untrusted archives: nothing is written but plain files and folders inside one folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 
 from tlaam.errors import DataError
 
-# What an archive may grow to. Photographs hardly shrink in archives; lists of text may to a tenth.
+# Limits of what an archive may grow to. Photographs hardly shrink in archives; lists of text may shrink to a tenth.
 _GROWTH = 10
 _SPARE = 64 << 20
 _MOST_ENTRIES = 1_000_000
@@ -27,7 +27,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    # What these libraries come upon when numbers in an archive make no sense.
+    # Raised by these libraries when numbers in an archive make no sense.
     NotImplementedError,
     OSError,
     OverflowError,
@@ -37,7 +37,7 @@ _DAMAGE = (
 
 
 class _Entry(NamedTuple):
-    """A file of an archive, or a folder where `stream` is None; `done` is how far into the archive it lies."""
+    """A file of an archive, or a folder if `stream` is None; `done` is its position in the archive, in bytes."""
 
     parts: list[str]
     stream: IO[bytes] | None
@@ -45,19 +45,19 @@ class _Entry(NamedTuple):
 
 
 def unpack(archive: Path, into: Path, *, leave_out: str, show: Callable[[int, int], None]) -> None:
-    """Extract a tar (also compressed by gzip) or zip archive; which it is, is seen by its first bytes.
+    """Extract a tar (also compressed by gzip) or zip archive, whose format is recognised by its first bytes.
 
-    Files get the rights of new files; owners, times and rights that the archive states are not taken over. Where the
+    Files get the permissions of new files; owners, times and permissions stated in the archive are ignored. If the
     archive lists a name twice, the later file counts, as in tar.
 
     Args:
-        into: an existing folder that nobody else writes to. It may be left with some of the files if this fails.
-        leave_out: a first folder that is left out of the paths: ``a/b/c.jpg`` becomes ``b/c.jpg`` for ``a``.
-        show: called after every entry with the archive's bytes that are done, and all of them.
+        into: an existing folder that nobody else writes to. If extraction fails, some of the files may be left in it.
+        leave_out: a first folder that is dropped from the paths: ``a/b/c.jpg`` becomes ``b/c.jpg`` for ``a``.
+        show: called after every entry with the bytes of the archive that are done, and their total.
 
     Raises:
         DataError: the archive is damaged, cut off or of another format; it holds a path that leads out of the folder or
-            that not every system can have, a link, a device or another special file; it grows beyond all measure.
+            is not possible on every system, a link, a device or another special file; or it grows beyond the limits.
         OSError: a file cannot be written.
     """
     written: set[Path] = set()
@@ -83,7 +83,7 @@ def unpack(archive: Path, into: Path, *, leave_out: str, show: Callable[[int, in
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Tell faults of reading, which are the archive's, from those of writing."""
+    """Turn errors of reading, which are the archive's fault, into a DataError, unlike errors of writing."""
     try:
         yield
     except _DAMAGE as error:
@@ -97,16 +97,16 @@ def _pieces(stream: IO[bytes], archive: Path) -> Iterator[bytes]:
 
 
 def _write(pieces: Iterable[bytes], path: Path, *, anew: bool) -> None:
-    # Opening refuses what is there already under this name in another case, on systems that take both for the same.
+    # On systems that ignore letter case, mode "x" refuses a file that exists under this name in another case.
     with path.open("xb" if anew else "wb") as target:
         for piece in pieces:
             target.write(piece)
 
 
 def _parts(name: str, archive: Path) -> list[str]:
-    """Split a path of an archive, refusing one that could lead anywhere else, on Windows as well."""
+    """Split a path in an archive, refusing one that could lead elsewhere, on Windows as well."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    # Windows takes dots and spaces at the end of a name away, so that '.. ' is '..' there.
+    # Windows strips dots and spaces at the end of a name, so '.. ' is '..' there.
     if name.startswith("/") or any(not part.rstrip(". ") or set(part) & set("\\:\0") for part in parts):
         raise DataError(f"'{archive}' holds the path {name!r}, which leads out of its folder. Nothing of it is kept.")
     return parts
@@ -127,7 +127,7 @@ def _entries(archive: Path, size: int, into: Path) -> Iterator[_Entry]:
 
 
 class _Bounded:
-    """A stream that refuses to give more than it may: tarfile reads headers, too, into memory whole."""
+    """A stream that refuses to return more than a limit: tarfile reads headers, too, completely into memory."""
 
     def __init__(self, stream: io.BufferedIOBase, most: int, archive: Path) -> None:
         self._stream, self._most, self._archive = stream, most, archive
@@ -155,7 +155,7 @@ def _tar_entries(archive: Path, source: _Bounded, raw: io.BufferedIOBase, into: 
 
 
 def _require_end(tar: tarfile.TarFile, source: _Bounded, archive: Path) -> None:
-    """Check that the two empty blocks of the end were met: tarfile takes a damaged header or a missing rest for it."""
+    """Check that the two empty end blocks were read: tarfile takes a damaged header or missing data for the end."""
     assert tar.fileobj is not None
     second = tar.fileobj.read(tarfile.BLOCKSIZE)
     if second.strip(b"\0") or source.given < tar.offset + tarfile.BLOCKSIZE:
@@ -174,7 +174,7 @@ def _zip_entries(archive: Path, raw: io.BufferedReader, most: int) -> Iterator[_
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise DataError(f"'{archive}' is encrypted or packed in an unusual way. Pack it anew as a plain zip.")
             parts = _parts(info.filename, archive)
-            if info.filename.endswith("/"):  # is_dir() fails at a name that is empty
+            if info.filename.endswith("/"):  # is_dir() fails for an empty name
                 yield _Entry(parts, None, info.header_offset)
             else:
                 with packed.open(info) as stream:

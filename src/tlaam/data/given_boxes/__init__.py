@@ -1,4 +1,4 @@
-"""Boxes that something else has found in photographs: read from its file, looked up by photograph."""
+"""Boxes that another program has found in photographs: read from its file, looked up by photograph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of boxes: MegaDetector's JSON, COCO, a folder of YOLO's text files, and tables."""
+"""Files of boxes: MegaDetector's JSON, COCO, a folder of YOLO text files, and tables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tlaam.data.table import fault, listed
 from tlaam.errors import ConfigError, DataError
 
 LEAST = 0.2
-"""Confidence below which a detector's box does not count, MegaDetector's own advice; boxes without one always do."""
+"""Confidence below which a detector's box is ignored, as MegaDetector advises; boxes without one always count."""
 NOT_NAMED = ("person", "vehicle")
-"""Categories of detections that are not of anything to be named."""
+"""Categories of detections that are not to be named."""
 
 _CORNERS = (("x_min", "y_min", "x_max", "y_max"), ("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"))
 _SIDES = (("x", "y", "width", "height"), ("x", "y", "w", "h"))
@@ -28,16 +28,16 @@ Box = tuple[float, float, float, float]
 
 
 def read_boxes(path: str | Path, least: float | None = None) -> GivenBoxes:
-    """Read the boxes that something else has found.
+    """Read the boxes that another program has found.
 
     Args:
-        path: MegaDetector's JSON, COCO JSON, a folder of YOLO's text files, or a table with a column image and four of
-            a box, in pixels.
-        least: confidence below which a box does not count. [0.2]
+        path: MegaDetector's JSON, COCO JSON, a folder of YOLO text files, or a table with an image column and the four
+            columns of a box, in pixels.
+        least: confidence below which a box is ignored. [0.2]
 
     Raises:
-        DataError: it is none of these, or damaged; the message names the place.
-        ConfigError: `least` is no share.
+        DataError: the file is none of these, or is damaged; the message names the place.
+        ConfigError: `least` is not between 0 and 1.
     """
     path = Path(path)
     least = LEAST if least is None else least
@@ -116,7 +116,7 @@ def _of_coco(path: Path, content: Mapping[str, Any], least: float) -> dict[str, 
 
 
 def _table(path: Path, least: float) -> BoxTable:
-    """Read a table: a row a box, or one without a box for a photograph that shows nothing."""
+    """Read a table: one row per box, or a row without a box for a photograph that shows nothing."""
     found: dict[str, list[Box]] = {}
     with opened_table(path) as table:
         header = table.header
@@ -168,7 +168,7 @@ def _four(value: Any, place: Place) -> Box:
 
 
 def _counts(value: Any, least: float, place: Place) -> bool:
-    """Return whether a box of this confidence counts; one without always does."""
+    """Return whether a box of this confidence counts; a box without one always does."""
     if value is None:
         return True
     number = number_of(value)

@@ -19,11 +19,11 @@ from tlaam.utils.checksums import checksum, checksum_of
 from tlaam.utils.text import shortened
 
 _OUTSIDE = 0.02
-"""Share of a side that a box may reach outside its photograph, which detectors do; more is another photograph's."""
+"""Share of a side by which a detector's box may leave its photograph; a larger share means another photograph."""
 _ASPECT = 0.02
-"""Share by which the form of a photograph may differ from that of the image that boxes were measured on."""
+"""Share by which a photograph's aspect ratio may differ from that of the image that boxes were measured on."""
 _MOST = 1000
-"""Boxes of one photograph."""
+"""Maximum number of boxes of one photograph."""
 
 Floats = NDArray[np.float64]
 
@@ -35,30 +35,30 @@ class GivenBoxes(Protocol):
         """Return the boxes of a photograph of ``(width, height)``, ``(n, 4)`` xyxy in its pixels, in their order.
 
         Args:
-            path: of the photograph.
-            size: of the photograph.
-            number: its place among those asked for.
+            path: path of the photograph.
+            size: ``(width, height)`` of the photograph.
+            number: its index among the photographs that are requested.
 
         Raises:
-            DataError: they cannot be used for it, or nobody has looked at it.
+            DataError: the boxes cannot be used for the photograph, or nobody has looked for objects in it.
         """
 
     def names(self, path: str) -> bool:
-        """Return whether there is an entry for a photograph, perhaps one without a box."""
+        """Return whether there is an entry for a photograph, even one without a box."""
 
     def digest(self) -> str:
-        """Return what tells these boxes from others."""
+        """Return a checksum that distinguishes these boxes from others."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a file says of one photograph.
+    """What a file says about one photograph.
 
     Attributes:
-        boxes: xyxy, in pixels, or in shares of the sides (`shares`).
-        shares: what they are in.
-        size: ``(width, height)`` that the file says the image had in whose pixels they are; None where it does not say.
-        failure: why there are none, where nobody could look.
+        boxes: xyxy, in pixels or in shares of the sides (`shares`).
+        shares: whether boxes are in shares of the sides.
+        size: ``(width, height)`` that the file states for the image whose pixels they are in; None if it states none.
+        failure: why there are no boxes, if the photograph could not be examined.
     """
 
     boxes: tuple[tuple[float, float, float, float], ...] = ()
@@ -70,14 +70,15 @@ class Listed:
 class BoxTable:
     """Boxes by the paths that a file names.
 
-    A photograph is the one that an entry names if its path ends in the entry's path, whole names of folders alone; of
-    several entries the longest counts. What all absolute paths begin with is not asked for: the card may have lain
-    elsewhere when the file was written.
+    An entry is for a photograph if the photograph's path ends in the entry's path, compared by whole folder names; of
+    several such entries, the longest counts. What all absolute paths begin with is ignored: the memory card may have
+    been elsewhere when the file was written.
 
     Args:
-        entries: by path, as the file writes them, with ``/`` or ``\\``.
+        entries: by path as written in the file, with ``/`` or ``\\``.
         what: the file, for messages.
-        complete: the file names every photograph that was looked at; else those without an entry show nothing.
+        complete: whether the file names every photograph that was examined; if not, those without an entry show
+            nothing.
 
     Raises:
         DataError: two entries mean one photograph.
@@ -117,10 +118,10 @@ class BoxTable:
 
 
 class NumberedBoxes:
-    """Boxes of images in the order in which these are asked for.
+    """Boxes of images in the order in which the images are requested.
 
     Args:
-        boxes: xyxy in pixels, a list an image.
+        boxes: xyxy in pixels, one list per image.
     """
 
     def __init__(self, boxes: Sequence[Sequence[Sequence[float]] | Floats]) -> None:
@@ -145,13 +146,13 @@ class NumberedBoxes:
 
 
 class YoloBoxes:
-    """Boxes in text files of YOLO's, one a photograph: ``labels/a/b.txt`` or ``labels/b.txt`` of ``a/b.jpg``.
+    """Boxes in YOLO text files, one per photograph: ``labels/a/b.txt`` or ``labels/b.txt`` for ``a/b.jpg``.
 
-    A photograph without a file shows nothing, as YOLO's programs have it.
+    A photograph without a file shows nothing, as in YOLO's own programs.
 
     Args:
-        folder: of the text files.
-        least: confidence, the number behind a box, below which it does not count.
+        folder: folder of the text files.
+        least: confidence, the number after a box, below which a box is ignored.
     """
 
     def __init__(self, folder: Path, least: float) -> None:
@@ -182,10 +183,10 @@ class YoloBoxes:
 
 
 def fitted(listed: Listed, path: str, size: tuple[int, int], what: str) -> Floats:
-    """Return boxes ``(n, 4)`` in pixels of a photograph of ``(width, height)``, within it.
+    """Return boxes ``(n, 4)`` in pixels of a photograph of ``(width, height)``, clipped to it.
 
     Raises:
-        DataError: they are too many, no boxes, or those of an image of another form.
+        DataError: there are too many, they are not boxes, or they are those of an image of another aspect ratio.
     """
     width, height = size
     if len(listed.boxes) > _MOST:
@@ -215,7 +216,7 @@ def fitted(listed: Listed, path: str, size: tuple[int, int], what: str) -> Float
 
 
 def _relative(paths: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    """Return the parts of paths; without what all absolute ones begin with."""
+    """Return the parts of paths, without what all absolute ones begin with."""
     whole = [_parts(path) for path in paths]
     absolute = [parts for path, parts in zip(paths, whole, strict=True) if _is_absolute(path)]
     if not absolute:

@@ -24,7 +24,7 @@ CLASS_LISTS: dict[Level, str] = {
     "family": "families.txt",
     "manufacturer": "manufacturers.txt",
 }
-"""Which file of ``data/`` names the classes of a level."""
+"""The file in ``data/`` that names the classes of each level."""
 
 BANNER = 20
 """Height in pixels of the copyright line at the bottom of every image, which the authors ask to remove."""
@@ -42,20 +42,20 @@ def is_aircraft(root: Path) -> bool:
 def read_aircraft(root: str | Path, *, level: Level = "variant", strict: bool = True) -> LabelledImages:
     """Read the lists of FGVC-Aircraft; images are neither opened nor looked for.
 
-    The splits are the official ones. Boxes (``images_box.txt``, optional) are written as their first and last column
-    and row. The official description counts these from 1, but 130 boxes begin at 0, and where many end at the images'
-    usual widths it is at 1023 and 1199, not at 1024 and 1200: they are read as counted from 0. Subsets may leave out
-    lines.
+    The splits are the official ones. Boxes (``images_box.txt``, optional) are given by their first and last column and
+    row. The official description counts these from 1. However, 130 boxes begin at 0, and the many that end at the
+    images' usual widths end at 1023 and 1199, not at 1024 and 1200, so they are read as counted from 0. Subsets may
+    leave out lines.
 
     Args:
         root: the folder with ``data/``, or the one that holds it as ``fgvc-aircraft-2013b``.
         level: what the classes are: 100 variants, 70 families or 30 manufacturers.
         strict: refuse impossible boxes and classes that cannot be learned (`require_usable_classes`). Otherwise a box
-            is kept as it is written, and is four NaN where it is not four numbers.
+            is kept as written, or as four NaN if it is not four numbers.
 
     Raises:
-        DataError: a list is missing, or a line of it is malformed, repeated or of an unknown class; names file and
-            line.
+        DataError: a list is missing, or a line of it is malformed, repeated or of an unknown class; the message names
+            file and line.
     """
     home = home_of(Path(root), FOLDER, *_MARKS) or Path(root)
     data = home / "data"

@@ -12,7 +12,7 @@ from tlaam.data.sample import Box, LabelledImages, Point, Sample, Split
 from tlaam.errors import DataError
 
 LISTS = ("images.txt", "image_class_labels.txt")
-"""Either of them marks the layout."""
+"""Either of these marks the layout."""
 
 _SPLITS: dict[str, Split] = {"1": "train", "0": "test"}
 
@@ -20,20 +20,22 @@ _SPLITS: dict[str, Split] = {"1": "train", "0": "test"}
 def read_birds(home: Path, title: str, kind: str, parse_id: Callable[[str], Key], *, strict: bool) -> LabelledImages:
     """Read the lists in `home`; images are neither opened nor looked for.
 
-    Subsets may leave out images and classes; ids need not be contiguous. What other lists say about images that
-    ``images.txt`` leaves out is ignored, and so are classes without any image. Classes are ordered by id; a name that
-    several labelled classes have is followed by the id. Boxes (``bounding_boxes.txt``, optional as a file) are turned
-    from x, y, width, height into xyxy pixels; keypoints are the visible parts of ``parts/part_locs.txt`` (optional).
+    Subsets may leave out images and classes; ids need not be contiguous. Entries of other lists for images that
+    ``images.txt`` leaves out are ignored, and so are classes without any image. Classes are ordered by id. If several
+    labelled classes have the same name, the id is appended to it. Boxes (``bounding_boxes.txt``, optional as a file)
+    are converted from x, y, width, height to xyxy pixels. Keypoints are the visible parts in ``parts/part_locs.txt``
+    (optional).
 
     Args:
-        title: of the layout, for errors.
+        title: title of the layout, for errors.
         kind: `LabelledImages.kind`.
-        parse_id: makes an image's id of its text; ValueError for what is none.
+        parse_id: converts the text of an image's id; raises ValueError for anything else.
         strict: refuse impossible boxes and classes that cannot be learned (`require_usable_classes`). Otherwise a box
-            is kept as it is written, and is four NaN where it is not four numbers.
+            is kept as written, or as four NaN if it is not four numbers.
 
     Raises:
-        DataError: a list is missing, or a line of it is malformed, repeated or lacking; names file and line.
+        DataError: a list is missing, or a line of it is malformed, repeated or missing; the message names file and
+            line.
     """
     files = read_list(home / "images.txt", title, parse_id)
     labels = read_list(home / "image_class_labels.txt", title, parse_id)
@@ -66,7 +68,7 @@ def read_birds(home: Path, title: str, kind: str, parse_id: Callable[[str], Key]
         name = f"images/{file}"
         parts = tuple(keypoints[image_id]) if image_id in keypoints else None
         samples.append(Sample(str(home / name), name, label_of[class_of[image_id]], _SPLITS[flag], box, parts))
-    # Counted over all labels, not this subset's alone: a class has the same name in every subset.
+    # Counted over all labels, not only those of this subset: a class has the same name in every subset.
     labelled = {label.lstrip("0") for _, label in labels.values()}
     uses = Counter(name for class_id, (_, name) in names.items() if str(class_id) in labelled)
     classes = [
@@ -79,7 +81,7 @@ def read_birds(home: Path, title: str, kind: str, parse_id: Callable[[str], Key]
 def _visible_parts(
     path: Path, title: str, parse_id: Callable[[str], Key], images: Container[Key]
 ) -> dict[Key, list[Point]]:
-    """Return the visible parts of `images`, by the lines ``<image> <part> <x> <y> <visible>`` of a file."""
+    """Return the visible parts of `images`, from the lines ``<image> <part> <x> <y> <visible>`` of a file."""
     found: dict[Key, list[Point]] = {}
     for line, text in read_lines(path, title):
         fields = text.split()
@@ -107,7 +109,7 @@ def _entry(
     of: str = "image",
     source: str = "images.txt",
 ) -> tuple[int, str]:
-    """Look up an id, naming the list that lacks it and the line that asked for it."""
+    """Look up an id; if it is missing, the error names the list that lacks it and the line that refers to it."""
     if key not in entries:
         raise DataError(f"'{path}' has no line for {of} {key} of {source} line {line}. Add it, or leave out both.")
     return entries[key]

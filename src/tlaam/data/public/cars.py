@@ -17,7 +17,7 @@ from tlaam.errors import DataError
 _TITLE = "Stanford Cars"
 FOLDER = "stanford_cars"
 _ONE_LIST = "cars_annos.mat"
-_KITS = ("devkit", "car_devkit/devkit", "car_devkit", "cars_devkit/devkit")  # the latter as copies nest it
+_KITS = ("devkit", "car_devkit/devkit", "car_devkit", "cars_devkit/devkit")  # the others are nested as in copies
 _TRAIN_LIST = "cars_train_annos.mat"
 _META = "cars_meta.mat"
 _TEST_LIST = "cars_test_annos_withlabels.mat"
@@ -40,24 +40,24 @@ def is_cars(root: Path) -> bool:
 def read_cars(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of Stanford Cars in either form; images are neither opened nor looked for.
 
-    The development kit: ``devkit/cars_meta.mat``, ``devkit/cars_train_annos.mat`` with the images in ``cars_train/``,
-    and ``cars_test_annos_withlabels.mat`` (beside or inside ``devkit/``) with those in ``cars_test/``. Where only the
-    kit's own list of test images is there, which has no labels, there is no test split. The one list:
+    The development kit is ``devkit/cars_meta.mat``, ``devkit/cars_train_annos.mat`` with the images in ``cars_train/``,
+    and ``cars_test_annos_withlabels.mat`` (beside or inside ``devkit/``) with those in ``cars_test/``. If only the
+    kit's own list of test images is there, which has no labels, there is no test split. The single list is
     ``cars_annos.mat``, with the images in ``car_ims/``. A folder that holds both is read as the kit, unless
     ``car_ims/`` is there.
 
     Copies that nest these folders are read as well: ``car_devkit/devkit/``, ``cars_train/cars_train/``.
 
-    Boxes are written as their first and last column and row, counted from 1. Subsets may leave out rows.
+    Boxes are given by their first and last column and row, counted from 1. Subsets may leave out rows.
 
     Args:
         root: the folder with ``devkit/`` or ``cars_annos.mat``, or the one that holds it as ``stanford_cars``.
         strict: refuse impossible boxes and classes that cannot be learned (`require_usable_classes`). Otherwise a box
-            is kept as it is written, and is four NaN where it is not four numbers.
+            is kept as written, or as four NaN if it is not four numbers.
 
     Raises:
-        DataError: only images of the other form are there; a file is missing, damaged or lacks a variable, or a row is
-            repeated or of an unknown class; names file and row.
+        DataError: only images of the other form are there; a file is missing, damaged or lacks a variable; or a row is
+            repeated or of an unknown class. The message names file and row.
     """
     home = home_of(Path(root), FOLDER, *_MARKS) or Path(root)
     kit = next((home / name for name in _KITS if (home / name).is_dir() and any((home / name).glob("*.mat"))), None)

@@ -10,7 +10,7 @@ from tlaam.data.public.official import home_of, mask_at, whole_number
 from tlaam.data.sample import LabelledImages, Mask, Sample
 
 FOLDER = "CUB_200_2011"
-_HALF = 128  # grey level of a pixel that half of the annotators gave to the bird
+_HALF = 128  # grey level of a pixel that half of the annotators marked as bird
 
 
 def is_cub(root: Path) -> bool:
@@ -21,16 +21,17 @@ def is_cub(root: Path) -> bool:
 def read_cub(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of CUB-200-2011 as `read_birds` does; images are neither opened nor looked for.
 
-    Class names stay the official ones (``001.Black_footed_Albatross``), ordered by id. Masks are those of the official
+    Class names are the official ones (``001.Black_footed_Albatross``), ordered by id. Masks are those of the official
     extra archive, ``segmentations/<class>/<image>.png`` in or beside the folder (optional). Their grey levels say how
-    many annotators took a pixel for the bird's; it counts as such from half of them on.
+    many annotators marked a pixel as bird; it counts as bird if at least half of them did.
 
     Args:
         root: the folder with ``images.txt``, or the one that holds it as ``CUB_200_2011``.
         strict: see `read_birds`.
 
     Raises:
-        DataError: a list is missing, or a line of it is malformed, repeated or lacking; names file and line.
+        DataError: a list is missing, or a line of it is malformed, repeated or missing; the message names file and
+            line.
     """
     home = home_of(Path(root), FOLDER, *LISTS) or Path(root)
     images = read_birds(home, "CUB-200-2011", "cub", whole_number, strict=strict)

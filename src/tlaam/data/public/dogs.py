@@ -36,19 +36,19 @@ def read_dogs(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists and annotations of Stanford Dogs; images are neither opened nor looked for.
 
     ``train_list.mat`` and ``test_list.mat`` lie in the folder or in ``lists/``, the images in ``Images/``, and one XML
-    file for each image, which may be left out, in ``Annotation/``. Classes are called as their folders
-    (``n02085620-Chihuahua``), in the order of the labels. The box encloses *all* dogs of an image that the annotation
-    has a box of (one in 20 images has several): there is no saying which of them the label means. Boxes are written as
-    their first and last column and row, counted from 0. Subsets may leave out rows.
+    file per image, which may be missing, in ``Annotation/``. Classes are named after their folders
+    (``n02085620-Chihuahua``), in the order of the labels. The box encloses *all* dogs of an image for which the
+    annotation has a box (one in 20 images has several), since it is not known which of them the label means. Boxes are
+    given by their first and last column and row, counted from 0. Subsets may leave out rows.
 
     Args:
         root: the folder with ``Images/``, or the one that holds it as ``stanford_dogs``.
         strict: refuse impossible boxes and classes that cannot be learned (`require_usable_classes`). Otherwise a box
-            is kept as it is written, and is four NaN where it is not four numbers.
+            is kept as written, or as four NaN if it is not four numbers.
 
     Raises:
-        DataError: a list is missing, damaged or lacks a variable, or a row of it is malformed, repeated or contradicts
-            another, or an annotation is damaged; names file and row.
+        DataError: a list is missing, damaged or lacks a variable; a row of it is malformed, repeated or contradicts
+            another; or an annotation is damaged. The message names file and row.
     """
     home = _home(Path(root)) or Path(root)
     breeds: dict[int, str] = {}
@@ -91,13 +91,13 @@ def _home(root: Path) -> Path | None:
 
 
 def _box(path: Path, *, strict: bool) -> Box | None:
-    """Return the box around all objects of an annotation; None where there is no annotation, or no object in it."""
+    """Return the box around all objects of an annotation; None if there is no annotation, or no object in it."""
     try:
         require_regular(path, LARGEST_TEXT)
         found = ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
         return None
-    except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # of encodings that are none, the last
+    except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:  # the last two: unusable encodings
         if not strict:
             return NO_NUMBERS
         raise DataError(f"Cannot read '{path}': {error}. Take it anew from the original archive.") from error

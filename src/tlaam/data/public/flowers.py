@@ -26,8 +26,8 @@ def is_flowers(root: Path) -> bool:
 def read_flowers(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of the 102 flowers; images are neither opened nor looked for.
 
-    The splits are the official ones, of which the test split is by far the largest. The archives give the classes no
-    names: they are called ``001`` to ``102``, unless a file ``cat_to_name.json`` (``{"1": "pink primrose", ...}``),
+    The splits are the official ones, of which the test split is by far the largest. The archives do not name the
+    classes: they are called ``001`` to ``102``, unless a file ``cat_to_name.json`` (``{"1": "pink primrose", ...}``),
     which many copies have, names them. There are no boxes. Subsets may leave out numbers in ``setid.mat``.
 
     Args:
@@ -36,8 +36,8 @@ def read_flowers(root: str | Path, *, strict: bool = True) -> LabelledImages:
         strict: refuse classes that cannot be learned (`require_usable_classes`).
 
     Raises:
-        DataError: a file is missing, damaged or lacks a variable, or a number is repeated or of no image; names file
-            and row.
+        DataError: a file is missing, damaged or lacks a variable, or a number is repeated or belongs to no image; the
+            message names file and row.
     """
     home = home_of(Path(root), FOLDER, _LABELS, _SPLITS) or Path(root)
     labels = [

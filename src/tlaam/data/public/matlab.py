@@ -1,10 +1,10 @@
 """Variables of MATLAB files, in which several official layouts keep their lists.
 
-SciPy's reader is not used: a turned bit in such a file can end the whole process in it, where nothing can be said. This
-one reads what the official lists are made of, numbers, texts, cells and structs, and nothing else.
+SciPy's reader is not used: a flipped bit in such a file can crash the whole process, so that no error can be reported.
+This reader handles what the official lists consist of, numbers, texts, cells and structs, and nothing else.
 
-The format is MathWorks' "MAT-File Level 5": elements, each a type, a size and so many bytes; a variable is an element
-that holds others (flags, sides, name, and what its class says), and may be compressed as a whole.
+The format is MathWorks' "MAT-File Level 5": elements, each with a type, a size and that many bytes. A variable is an
+element that contains others (flags, dimensions, name, and what its class requires), and may be compressed as a whole.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tlaam.data.public.official import Place, missing_part
 from tlaam.errors import DataError
 from tlaam.utils.reading import require_regular
 
-_LARGEST = 1 << 25  # bytes, also once decompressed; the official lists have some millions
-_DEEPEST = 16  # cells in cells
+_LARGEST = 1 << 25  # bytes, also after decompression; the official lists have a few million
+_DEEPEST = 16  # nesting of cells
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
@@ -41,15 +41,15 @@ def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any
     """Return a variable of a MATLAB file (version 5 to 7.2, as the official ones are) as an array of rows.
 
     Args:
-        title: of the layout, for errors.
+        title: title of the layout, for errors.
         variable: its name.
-        fields: what each row has to have, where the variable is a struct.
+        fields: fields that each row must have, if the variable is a struct.
 
     Returns:
-        Shape ``(N,)``: numbers, texts, or records by the names of their fields. Of a matrix the rows.
+        Shape ``(N,)``: numbers, texts, or records by field name. Of a matrix, the rows.
 
     Raises:
-        DataError: the file is missing or damaged, or lacks the variable or a field of it.
+        DataError: the file is missing or damaged, or lacks the variable or one of the fields.
     """
     try:
         require_regular(path, _LARGEST)
@@ -71,10 +71,10 @@ def read_mat(path: Path, title: str, variable: str, *fields: str) -> NDArray[Any
 
 
 def text_value(value: Any, place: Place) -> str:
-    """Return a value of such a file as a text.
+    """Return a value of such a file as text.
 
     Raises:
-        DataError: it is none, or an empty one.
+        DataError: it is not text, or is empty.
     """
     if not isinstance(value, str) or not value:
         raise place.fault(f"'{value}' is not a text")
@@ -82,10 +82,10 @@ def text_value(value: Any, place: Place) -> str:
 
 
 def whole_value(value: Any, place: Place) -> int:
-    """Return a value of such a file as a whole number; MATLAB's own numbers are fractions.
+    """Return a value of such a file as an integer; MATLAB's own numbers are floating-point.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not a whole number.
     """
     try:
         number = int(value)
@@ -110,16 +110,16 @@ class _Matrix(NamedTuple):
 
 @dataclass(frozen=True)
 class _Format:
-    """How numbers of more than a byte are written."""
+    """The byte order of numbers of more than a byte."""
 
     order: Literal["<", ">"]
 
     def elements(self, data: memoryview) -> Iterator[tuple[int, memoryview]]:
-        """Yield type and bytes of each element."""
+        """Yield the type and the bytes of each element."""
         at = 0
         while at < len(data):
             (first,) = struct.unpack_from(f"{self.order}I", data, at)
-            if first >> 16:  # a short element: size and type in one word, at most four bytes behind it
+            if first >> 16:  # a short element: size and type in one word, then at most four bytes
                 kind, size, start, end = first & 0xFFFF, first >> 16, at + 4, at + 8
                 if size > 4:
                     raise ValueError("a short element of more than four bytes")
@@ -152,10 +152,10 @@ class _Format:
 
 
 def _variable(content: bytes, wanted: str) -> _Variable | None:
-    """Return the variable of this name; None where there is none.
+    """Return the variable with this name; None if there is none.
 
     Raises:
-        ValueError, LookupError, ArithmeticError, struct.error, zlib.error: these bytes are no such file.
+        ValueError, LookupError, ArithmeticError, struct.error, zlib.error: these bytes are not such a file.
     """
     mark = content[126:128]
     if mark not in (b"IM", b"MI") or 0 in content[:4]:  # version 4 has a zero there
@@ -198,7 +198,7 @@ def _rows(form: _Format, matrix: _Matrix) -> _Variable:
 
 
 def _value(form: _Format, matrix: _Matrix, depth: int) -> Any:
-    """Return a text, a number, an array of numbers, or a list of what a cell or struct array holds."""
+    """Return text, a number, an array of numbers, or a list of the values in a cell or struct array."""
     if depth > _DEEPEST:
         raise ValueError("cells in cells in cells")
     count = math.prod(matrix.sides)
@@ -222,7 +222,7 @@ def _value(form: _Format, matrix: _Matrix, depth: int) -> Any:
 
 
 def _records(form: _Format, matrix: _Matrix, depth: int) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
-    """Return the names of a struct array's fields, and its records."""
+    """Return the field names of a struct array, and its records."""
     (width,) = form.numbers(next(matrix.elements)).tolist()
     _, data = next(matrix.elements)
     if width < 1 or len(data) % width:
@@ -245,6 +245,6 @@ def _inner(form: _Format, elements: Iterator[tuple[int, memoryview]], depth: int
 
 def _objects(values: list[Any]) -> NDArray[Any]:
     rows = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):  # not at once: arrays of one length would become a matrix
+    for place, value in enumerate(values):  # one by one: arrays of one length would become a matrix
         rows[place] = value
     return rows

@@ -16,8 +16,8 @@ _UUID_DASHES = 4
 def is_nabirds(root: Path) -> bool:
     """Whether `root`, or the folder ``nabirds`` in it, has the lists of the official layout.
 
-    They are called as those of CUB-200-2011, but there is a hierarchy of the classes, or at least the images have UUIDs
-    for numbers.
+    The lists have the same names as those of CUB-200-2011, but there is a class hierarchy, or at least the images have
+    UUIDs instead of numbers.
     """
     home = home_of(root, FOLDER, *LISTS)
     if home is None:
@@ -28,15 +28,16 @@ def is_nabirds(root: Path) -> bool:
 def read_nabirds(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of NABirds as `read_birds` does; images are neither opened nor looked for.
 
-    Only the 555 classes that images are labelled with are classes here; ``classes.txt`` also names the species,
-    families and orders above them. ``hierarchy.txt``, which says what is above what, is not read.
+    The classes are only the 555 that images are labelled with; ``classes.txt`` also names the species, families and
+    orders above them. ``hierarchy.txt``, which relates them, is not read.
 
     Args:
         root: the folder with ``images.txt``, or the one that holds it as ``nabirds``.
         strict: see `read_birds`.
 
     Raises:
-        DataError: a list is missing, or a line of it is malformed, repeated or lacking; names file and line.
+        DataError: a list is missing, or a line of it is malformed, repeated or missing; the message names file and
+            line.
     """
     home = home_of(Path(root), FOLDER, *LISTS) or Path(root)
     return read_birds(home, "NABirds", "nabirds", str, strict=strict)

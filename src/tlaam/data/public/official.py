@@ -1,7 +1,7 @@
-"""What the readers of official layouts share: finding the folder, reading lists, and saying where a fault lies.
+"""Code shared by the readers of official layouts: finding the folder, reading lists, and locating faults.
 
-torchvision has readers of some of these data sets too. They find nothing but labels and paths: no boxes, no parts, no
-subsets of the classes, and no word on which line of which list is wrong. The tests compare ours with them.
+torchvision has readers of some of these data sets, too. They return only labels and paths: no boxes, no parts, no
+subsets of the classes, and no hint at which line of which list is wrong. The tests compare our readers with them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Key = TypeVar("Key", int, str)
 
 
 class Place(NamedTuple):
-    """Where something is written: a line of a list, or a row of an array."""
+    """A place in a file: a line of a list, or a row of an array."""
 
     path: Path
     number: int
@@ -32,30 +32,30 @@ class Place(NamedTuple):
         return f"'{self.path}' {self.unit} {self.number}"
 
     def fault(self, fault: str) -> DataError:
-        """Return the error that names this place and what is wrong there."""
+        """Return an error that names this place and what is wrong there."""
         return DataError(f"{self}: {shortened(fault)}. Correct the {self.unit}.")
 
 
 def home_of(root: Path, folder: str, *marks: str) -> Path | None:
-    """Return `root`, or else the `folder` in it, if it holds one of the files or folders `marks`; None where none does.
+    """Return `root`, or else the `folder` in it, if it holds one of the files or folders `marks`; None if neither does.
 
-    One mark is enough, so that a list that is missing is reported, and the folder not taken for another layout.
+    One mark is enough, so that a missing list is reported, and the folder is not taken for another layout.
     """
     return next((home for home in (root, root / folder) if any((home / mark).exists() for mark in marks)), None)
 
 
 def missing_part(path: Path, title: str) -> DataError:
-    """Return the error for a file that the layout `title` needs and that is not there."""
+    """Return the error for a missing file that the layout `title` needs."""
     return DataError(
         f"'{path.parent}' looks like {title}, but '{path.name}' is missing. Take it from the original archive."
     )
 
 
 def read_lines(path: Path, title: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text file that are not empty, each with its number and without the space around it.
+    """Yield the non-empty lines of a text file, each with its number and without surrounding space.
 
     Raises:
-        DataError: the file is missing or no UTF-8 text.
+        DataError: the file is missing or not UTF-8 text.
     """
     try:
         require_regular(path)
@@ -73,8 +73,8 @@ def read_list(path: Path, title: str, parse_id: Callable[[str], Key]) -> dict[Ke
     """Return ``{id: (line number, rest of the line)}`` of a file with lines ``<id> <rest>``, in the file's order.
 
     Args:
-        title: of the layout, for errors.
-        parse_id: makes an id of its text; ValueError for what is none.
+        title: title of the layout, for errors.
+        parse_id: converts the text of an id; raises ValueError for anything else.
 
     Raises:
         DataError: the file is missing or empty, or a line is malformed or repeats an id.
@@ -94,10 +94,10 @@ def read_list(path: Path, title: str, parse_id: Callable[[str], Key]) -> dict[Ke
 
 
 def whole_number(text: str) -> int:
-    """Return the number that the digits of `text` make.
+    """Return the number that the digits of `text` form.
 
     Raises:
-        ValueError: there is anything else in it.
+        ValueError: it contains anything else.
     """
     if not (text.isascii() and text.isdigit()):
         raise ValueError(text)
@@ -105,10 +105,10 @@ def whole_number(text: str) -> int:
 
 
 def id_of(text: str, parse_id: Callable[[str], Key], path: Path, line: int) -> Key:
-    """Return the id that `text` is.
+    """Return the id in `text`.
 
     Raises:
-        DataError: `parse_id` raises ValueError; names the file and line given.
+        DataError: `parse_id` raises ValueError; the message names the given file and line.
     """
     try:
         return parse_id(text)
@@ -124,15 +124,14 @@ def box_of(
     *,
     strict: bool,
 ) -> Box:
-    """Return the box, xyxy in pixels, x1 and y1 exclusive, that four numbers or texts of numbers stand for.
+    """Return a box, xyxy in pixels, x1 and y1 exclusive, from four numbers or texts of numbers.
 
     Args:
-        numbers: as they are written.
-        form: their meaning in words, for errors, as ``x y width height``.
-        to_xyxy: turns them into our convention.
+        numbers: the numbers as written.
+        form: their meaning in words, for errors, such as ``x y width height``.
+        to_xyxy: converts them to our convention.
         place: where they are written.
-        strict: refuse what is no box. Otherwise it is kept as it is written, and is four NaN where it is not four
-            numbers.
+        strict: refuse what is not a box. Otherwise it is kept as written, or as four NaN if it is not four numbers.
 
     Raises:
         DataError: `strict`, and they are not four finite numbers that enclose an area.
@@ -151,20 +150,20 @@ def box_of(
 
 
 def inclusive_from_0(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """Return our box for the first and last column and row of a box, counted from 0."""
+    """Return our box for one that is given by its first and last column and row, counted from 0."""
     return x0, y0, x1 + 1, y1 + 1
 
 
 def inclusive_from_1(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """Return our box for the first and last column and row of a box, counted from 1 as MATLAB does."""
+    """Return our box for one that is given by its first and last column and row, counted from 1 as in MATLAB."""
     return x0 - 1, y0 - 1, x1, y1
 
 
 def require_new(seen: dict[str, Place], image: str, place: Place) -> None:
-    """Note where an image is listed.
+    """Record where an image is listed.
 
     Raises:
-        DataError: it is in `seen` already.
+        DataError: it is already in `seen`.
     """
     if image in seen:
         raise place.fault(f"image '{image}' is listed already, in {seen[image]}")
@@ -172,17 +171,17 @@ def require_new(seen: dict[str, Place], image: str, place: Place) -> None:
 
 
 def require_same_name(names: dict[int, str], number: int, name: str, place: Place) -> None:
-    """Note what a class is called.
+    """Record the name of a class.
 
     Raises:
-        DataError: it has another name in `names` already.
+        DataError: it already has another name in `names`.
     """
     if names.setdefault(number, name) != name:
         raise place.fault(f"class {number} is '{name}' here, but '{names[number]}' before")
 
 
 def mask_at(path: Path, object_levels: range, background_levels: range) -> Mask | None:
-    """Return the mask that lies at `path`; None where there is none, since masks are optional."""
+    """Return the mask at `path`; None if there is none, since masks are optional."""
     return Mask(path, object_levels, background_levels) if path.is_file() else None
 
 
@@ -202,13 +201,13 @@ def official_images(
         home: the folder that was read.
         kind: `LabelledImages.kind`.
         classes: all class names in the official order.
-        samples: their labels index `classes`.
+        samples: the samples; their labels index `classes`.
         strict: refuse classes that cannot be learned (`require_usable_classes`).
-        name: by default that of `home`.
+        name: name of the data set; by default that of `home`.
         option: `LabelledImages.option`.
 
     Raises:
-        DataError: there are no images, or two classes of one name; or whatever `strict` refuses.
+        DataError: there are no images, or two classes have the same name; also whatever `strict` refuses.
     """
     if not samples:
         raise DataError(f"The lists of '{home}' name no image. Take them anew from the original archive.")

@@ -30,17 +30,17 @@ def is_pets(root: Path) -> bool:
 def read_pets(root: str | Path, *, strict: bool = True) -> LabelledImages:
     """Read the lists of the Oxford-IIIT Pet data set; images are neither opened nor looked for.
 
-    ``trainval.txt`` is the training split. A class is called as its images are (``american_bulldog_100`` is of
-    ``american_bulldog``), in the order of the ids. There are no boxes: the data set's own are of the *head*, and the
-    whole animal is only marked pixel by pixel, in ``annotations/trimaps`` (optional). Subsets may leave out lines.
+    ``trainval.txt`` is the training split. A class is named after its images (``american_bulldog_100`` belongs to
+    ``american_bulldog``), in the order of the ids. There are no boxes: the data set's own boxes are of the *head*, and
+    the whole animal is only marked pixel by pixel, in ``annotations/trimaps`` (optional). Subsets may leave out lines.
 
     Args:
         root: the folder with ``annotations/`` and ``images/``, or the one that holds it as ``oxford-iiit-pet``.
         strict: refuse classes that cannot be learned (`require_usable_classes`).
 
     Raises:
-        DataError: a list is missing, or a line of it is malformed, repeated or contradicts another; names file and
-            line.
+        DataError: a list is missing, or a line of it is malformed, repeated or contradicts another; the message names
+            file and line.
     """
     home = home_of(Path(root), FOLDER, *_LISTS.values()) or Path(root)
     breeds: dict[int, str] = {}
@@ -66,5 +66,5 @@ def read_pets(root: str | Path, *, strict: bool = True) -> LabelledImages:
 
 
 def _trimap(home: Path, name: str) -> Mask | None:
-    """Return the mask of an image: 1 is the animal, 2 is not, and 3, the edge between them, was not decided."""
+    """Return the mask of an image: 1 is the animal, 2 is not, and 3, the edge between them, is undecided."""
     return mask_at(home / "annotations" / "trimaps" / f"{Path(name).stem}.png", range(1, 2), range(2, 3))

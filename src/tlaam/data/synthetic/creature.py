@@ -1,6 +1,6 @@
 """The creature itself: pose, plumage, and the painting of its layers with exact coverage of every part.
 
-Body units: about one unit long, x towards the bill, y downwards, origin in the middle of the body.
+In body units, the body is about one unit long; x points towards the bill, y downwards, and the origin is in its middle.
 """
 
 from __future__ import annotations
@@ -113,16 +113,16 @@ class Pose:
         return [self.on_rump(outline) for outline in parts.tail(shape, 0.5 + 0.5 * self.part_scale)]
 
     def on_rump(self, outline: Points) -> Points:
-        """Move points relative to the rump to where the rump is."""
+        """Move points given relative to the rump to where the rump is."""
         moved: Points = outline @ rotation(self.tail_turn - 10).T + _RUMP
         return moved
 
     def face(self) -> Points:
-        """Return the middle of the space that head, bill and crest take, ``(1, 2)``."""
+        """Return the centre of the area that head, bill and crest take up, ``(1, 2)``."""
         return self.head(shifted(_EYE[None], 0.06, -0.02))
 
     def extent(self) -> Points:
-        """Return points that span what any class can cover in this pose: the scale must not tell the class."""
+        """Return points that span what any class can cover in this pose: the scale must not reveal the class."""
         return np.concatenate(
             [
                 self.body(),
@@ -149,7 +149,7 @@ def draw_pose(rng: np.random.Generator, difficulty: float) -> Pose:
 
 @dataclass(frozen=True)
 class Painted:
-    """A creature on a transparent input image of (H, W) pixels.
+    """A creature on a transparent image of (H, W) pixels.
 
     Attributes:
         colour: (H, W, 3) premultiplied by `alpha`, 0 to 255.
@@ -163,7 +163,7 @@ class Painted:
 
 
 class _Easel:
-    """Paints layers over one another and keeps account of what stays visible of each part."""
+    """Paints layers over one another and keeps track of what stays visible of each part."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
@@ -200,7 +200,7 @@ class _Light:
 
 
 def _light(shape: tuple[int, int], place: Placement, pose: Pose, sun: Points) -> _Light:
-    """Light an ellipsoid body that passes smoothly into a round head."""
+    """Compute the light on an ellipsoid body that passes smoothly into a round head."""
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     inverse = np.linalg.inv(place.matrix).astype(np.float32)
     x, y = columns + np.float32(0.5 - place.offset[0]), rows + np.float32(0.5 - place.offset[1])
@@ -223,7 +223,7 @@ def _light(shape: tuple[int, int], place: Placement, pose: Pose, sun: Points) ->
 
 
 def _rim(seen: Array, sun: Points, width: float) -> Array:
-    """Return the band of a silhouette (H, W) that faces the sun: inside it, but outside once moved away."""
+    """Return the band of a silhouette (H, W) that faces the sun: inside it, but outside after it is moved."""
     moved = seen
     for axis, share in ((0, sun[1]), (1, sun[0])):
         moved = np.roll(moved, -round(width * 1.4 * float(share)), axis)
@@ -302,15 +302,15 @@ def paint_creature(
     difficulty: float,
     rng: np.random.Generator,
 ) -> Painted:
-    """Paint one creature on an input image of `shape` (H, W).
+    """Paint one creature on an image of `shape` (H, W).
 
     Args:
-        shape: height and width of the input image in pixels.
-        place: from body units to the input image's pixels.
+        shape: height and width of the image in pixels.
+        place: maps body units to the image's pixels.
         pose: how it stands.
         recipe: the class's parts.
         sun: unit vector (3,) towards the light: x right, y down, z towards the viewer.
-        difficulty: 0 to 1; takes contrast from the parts' colours.
+        difficulty: 0 to 1; reduces the contrast of the parts' colours.
         rng: draws the plumage, the same number of times for every recipe.
     """
     plumage = _Plumage(rng)
@@ -377,7 +377,7 @@ def _paint_crest(easel: _Easel, place: Placement, feathers: list[Points], colour
 
 
 def _paint_down(easel: _Easel, place: Placement, down: list[Points], seen: Array) -> None:
-    """Each feather tip casts a thin shadow and catches a thin light."""
+    """Draw the feather tips, each with a thin shadow and a thin highlight."""
     unit = place.scale
     mapped = [place(arc) for arc in down]
     easel.glaze(cover(easel.shape, [], [(arc, 0.007 * unit) for arc in mapped]).times(seen), 0.9)

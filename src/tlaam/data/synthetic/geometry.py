@@ -1,4 +1,4 @@
-"""Curves, placements and anti-aliased coverage: what every drawn thing here is made of.
+"""Curves, placements and anti-aliased coverage, from which everything is drawn.
 
 Points are ``(N, 2)`` float arrays of (x, y), y downwards. Coverage is the share of a pixel that a shape covers, 0 to 1.
 """
@@ -100,23 +100,23 @@ class Coverage:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the input image that the rectangle spans."""
+        """Rows and columns of the image that the rectangle spans."""
         height, width = self.values.shape
         return slice(self.y, self.y + height), slice(self.x, self.x + width)
 
     def times(self, field: Array) -> Coverage:
-        """Return the coverage multiplied by a field over the whole input image."""
+        """Return the coverage multiplied by a field over the whole image."""
         return Coverage(self.x, self.y, self.values * field[self.window])
 
     def full(self, shape: tuple[int, int]) -> Array:
-        """Return the coverage over the whole input image of `shape` (H, W)."""
+        """Return the coverage over the whole image of `shape` (H, W)."""
         whole = np.zeros(shape, dtype=np.float32)
         whole[self.window] = self.values
         return whole
 
 
 def cover(shape: tuple[int, int], polygons: Sequence[Points], lines: Sequence[tuple[Points, float]] = ()) -> Coverage:
-    """Return the union of polygons and of polylines with widths, all in pixels, on an input image of `shape` (H, W)."""
+    """Return the union of polygons and of polylines with widths, all in pixels, on an image of `shape` (H, W)."""
     everything = np.concatenate([*polygons, *(line for line, _ in lines)])
     pad = 2 + max((width for _, width in lines), default=0.0) / 2
     low = np.clip(np.floor(everything.min(0) - pad), 0, (shape[1] - 1, shape[0] - 1)).astype(int)
@@ -143,13 +143,13 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def tone(colour: Colour, factor: float) -> tuple[int, int, int]:
-    """Return the colour made lighter or darker, as whole numbers from 0 to 255."""
+    """Return a colour made lighter or darker, as integers from 0 to 255."""
     r, g, b = (min(255, max(0, round(channel * factor))) for channel in colour)
     return r, g, b
 
 
 def smoothstep(low: float, high: float, x: Array) -> Array:
-    """Return 0 below `low`, 1 above `high`, and a smooth passage between."""
+    """Return 0 below `low`, 1 above `high`, and a smooth transition in between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     eased: Array = t * t * (3 - 2 * t)
     return eased

@@ -1,4 +1,4 @@
-"""What may be asked of the embedded data set, and its one-line text form."""
+"""The options of the embedded data set, and their one-line text form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tlaam.data.sample import Split
 from tlaam.errors import ConfigError, did_you_mean
 
 MAX_CLASSES = 64
-"""As many classes as are drawn apart from one another."""
+"""Number of classes that are drawn apart from one another."""
 
 _INTEGER_LIMITS = {
     "classes": (2, MAX_CLASSES),
@@ -26,16 +26,16 @@ class SyntheticOptions:
     """How many classes and images to draw, how large and how hard.
 
     Attributes:
-        classes: number of classes, 2 to 64. The first n classes are the same whatever their number.
+        classes: number of classes, 2 to 64. The first n classes do not depend on the total number.
         images_per_class: training images of each class, at least 1.
-        val_per_class: validation images of each class; 0 leaves the cutting of a validation split to the caller.
+        val_per_class: validation images of each class; 0 leaves it to the caller to cut a validation split.
         test_per_class: test images of each class.
         size: the longer side of an image in pixels, 96 to 2048; the aspect varies between 3:4 and 4:3.
         difficulty: 0 (large creatures, bold parts, calm surroundings) to 1 (small, slight, cluttered).
         seed: another seed gives other images of the same classes.
 
     Raises:
-        ConfigError: a value has the wrong type or lies outside what is allowed.
+        ConfigError: a value has the wrong type or is out of range.
     """
 
     classes: int = 8

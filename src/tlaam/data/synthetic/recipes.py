@@ -1,4 +1,4 @@
-"""Which parts make which class. Nothing but a recipe tells two classes apart."""
+"""The parts that make up each class. Two classes differ in nothing but their recipes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Recipe:
     tail: str
 
     def name(self) -> str:
-        """Return a name that says the parts and can be a folder's name."""
+        """Return a name that lists the parts and can be a folder's name."""
         crest = "-".join(self.crest) if self.crest else "no"
         wing = self.wing_bar if self.wing_bar != "patch" else "wing-patch"
         return f"{'-'.join(self.bill)}-bill_{crest}-crest_{wing}_{self.tail}-tail"
 
     def distance(self, other: Recipe) -> int:
-        """Return in how many of the four parts two recipes differ."""
+        """Return the number of parts, out of four, in which two recipes differ."""
         return sum(mine != theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True))
 
 

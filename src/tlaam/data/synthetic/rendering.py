@@ -17,7 +17,7 @@ from tlaam.data.synthetic.scenery import Scene
 from tlaam.errors import ConfigError, did_you_mean
 
 AREA = (0.08, 0.40)
-"""Least and greatest share of the image that a creature's box covers."""
+"""Smallest and largest share of the image that a creature's box covers."""
 
 _MARGIN = 5  # pixels between any creature and the border
 _SEEN = 0.5  # a pixel belongs to what covers at least half of it
@@ -25,13 +25,13 @@ _SEEN = 0.5  # a pixel belongs to what covers at least half of it
 
 @dataclass(frozen=True)
 class Rendered:
-    """One picture and the truth about it.
+    """One picture and its ground truth.
 
     Attributes:
         image: RGB, W x H.
-        label: the class.
+        label: index of the class.
         box: tight box of `mask`, xyxy pixels, x1/y1 exclusive.
-        parts: tight boxes of what is seen of each part; a part that the class lacks has none.
+        parts: tight boxes of the visible pixels of each part; a part that the class lacks has none.
         mask: (H, W) bool, the creature's pixels.
     """
 
@@ -62,16 +62,16 @@ def render(options: SyntheticOptions, split: Split, index: int) -> Rendered:
 
 
 def tight_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """Return the xyxy box (x1/y1 exclusive) around the true pixels of a mask (H, W) that has some."""
+    """Return the xyxy box (x1/y1 exclusive) around the true pixels of a mask (H, W), which must have some."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
 
 
 def compose(options: SyntheticOptions, split: Split, index: int, parts: Recipe) -> tuple[Image.Image, Painted]:
-    """Draw an image with any recipe; returns the picture and the creature on the whole input image.
+    """Draw an image with any recipe; return the picture and the creature on the whole image.
 
-    Pose, scene and light have streams of random numbers of their own, none of which sees the recipe: two recipes
-    at one index give the same picture but for the parts.
+    Pose, scene and light have separate streams of random numbers, none of which depends on the recipe: two recipes at
+    the same index give the same picture except for the parts.
     """
     streams = np.random.SeedSequence([options.seed, SPLITS.index(split), index]).spawn(4)
     layout, plumage, scenery, camera = (np.random.default_rng(stream) for stream in streams)
@@ -98,16 +98,16 @@ def compose(options: SyntheticOptions, split: Split, index: int, parts: Recipe) 
 
 
 def _input_image(rng: np.random.Generator, longer: int) -> tuple[int, int]:
-    """Return width and height between 3:4 and 4:3."""
+    """Draw a width and height with an aspect ratio between 3:4 and 4:3."""
     shorter = round(longer * rng.uniform(0.75, 1.0))
     return (longer, shorter) if rng.uniform() < 0.6 else (shorter, longer)
 
 
 def _placed(rng: np.random.Generator, size: tuple[int, int], pose: Pose, difficulty: float) -> tuple[Placement, Box]:
-    """Draw scale, place, turn, lean and side; returns the placement and the box that any class would fit into.
+    """Draw scale, place, turn, lean and side; return the placement and the box that any class would fit into.
 
-    The scale is drawn for the extent common to all classes. A class with small parts covers less, never less than
-    about 0.6 of it, so the lower end is raised to keep within `AREA`.
+    The scale is drawn for the extent common to all classes. A class with small parts covers less, but never less than
+    about 0.6 of it, so the lower end is raised to stay within `AREA`.
     """
     flip = 1.0 if rng.uniform() < 0.5 else -1.0
     lean = rng.uniform(-0.1, 0.1)
@@ -135,7 +135,7 @@ def _painted_near(
     rng: np.random.Generator,
     box: Box,
 ) -> tuple[tuple[slice, slice], Painted]:
-    """Paint the creature on an input image just large enough; returns which rows and columns of the image that is."""
+    """Paint the creature on an image just large enough; also return its rows and columns in the whole image."""
     pad = round(0.15 * place.scale)
     x0, y0 = max(0, int(box[0]) - pad), max(0, int(box[1]) - pad)
     x1, y1 = min(size[0], int(box[2]) + pad), min(size[1], int(box[3]) + pad)

@@ -1,4 +1,4 @@
-"""The surroundings: a blurred, natural looking distance, a perch, sharp distractors, and blurred things in front."""
+"""The surroundings: a blurred, natural-looking distance, a perch, sharp distractors, and blurred things in front."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Scene:
         self.mood = _MOODS[int(rng.integers(len(_MOODS)))]
 
     def behind(self, feet: Points, face: Points, box: Box) -> Image.Image:
-        """Return the RGB picture of all that lies behind a creature.
+        """Return the RGB picture of everything behind a creature.
 
         Args:
             feet: where its two feet stand, (2, 2) pixels.
@@ -88,7 +88,7 @@ class Scene:
             box: what a creature of any class may cover, xyxy pixels.
         """
         width, height = self.size
-        # Blurred as it is, the distance needs no finer grid: repeated pixels are quick and reduce to the same.
+        # The blurred distance needs no finer grid: repeating pixels is fast and reduces to the same.
         distance = self._distance().resize(self.size, Image.Resampling.BILINEAR)
         image = distance.resize((width * SUPERSAMPLING, height * SUPERSAMPLING), Image.Resampling.NEAREST)
         draw = ImageDraw.Draw(image)
@@ -153,7 +153,7 @@ class Scene:
         return image
 
     def _twigs(self, draw: ImageDraw.ImageDraw, face: Points) -> None:
-        """Thin twigs with leaves, in focus, so that sharpness alone does not give the creature away."""
+        """Draw thin twigs with leaves, in focus, so that sharpness alone does not give the creature away."""
         rng = self.rng
         for _ in range(4 + int(rng.integers(0, 2 + int(4 * self.difficulty)))):
             width, height = self.size
@@ -188,7 +188,7 @@ class Scene:
                tone(colour, shade * 0.8))  # fmt: skip
 
     def _distractors(self, draw: ImageDraw.ImageDraw, box: Box) -> None:
-        """Strew leaves, berries, flowers, stones and fragments like bills and crests around the creature's box."""
+        """Scatter leaves, berries, flowers, fruit and fragments like bills and crests around the creature's box."""
         rng = self.rng
         count = 5 + int(rng.integers(0, 4)) + int(9 * self.difficulty)
         kinds = (
@@ -364,7 +364,7 @@ class Scene:
                 )
 
     def in_front(self, image: Image.Image, box: Box) -> Image.Image:
-        """Return the RGB image with blurred leaves at its border, none of which reaches the creature's `box`."""
+        """Return the RGB image with blurred leaves at its border, none of which reach the creature's `box`."""
         rng = self.rng
         width, height = self.size
         blur = 0.05 * self.unit
@@ -388,7 +388,7 @@ class Scene:
 
 
 def _mottled(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Lay value noise of three octaves over a picture."""
+    """Add value noise of three octaves to a picture."""
     width, height = image.size
     noise: Array = np.zeros((height, width), dtype=np.float32)
     for cells, strength in ((5, 0.09), (13, 0.055), (40, 0.03)):

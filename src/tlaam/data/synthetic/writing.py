@@ -1,4 +1,4 @@
-"""The data set as files: written whole or not at all, and written only once."""
+"""The data set as files, written completely or not at all, and only once."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tlaam.utils.cache import cache_folder
 from tlaam.utils.checksums import checksum
 
 DRAWING_VERSION = 2
-"""Raised whenever the same options give other pixels or files, so that no cache serves an older drawing."""
+"""Increased whenever the same options give other pixels or files, so that no cache serves an older drawing."""
 
 _COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 
 def write_synthetic(options: SyntheticOptions, folder: Path) -> Path:
-    """Write the data set into `folder` and return it; a folder that already holds all of it is left as it is.
+    """Write the data set into `folder` and return it; a folder that already holds all of it is left unchanged.
 
-    Written are ``images/<split>/<class>/NNNN.jpg``, ``masks/<split>/<class>/NNNN.png`` (255 where the creature is, else
-    0), ``manifest.csv`` (image,label,split,x_min,y_min,x_max,y_max),
+    The files are ``images/<split>/<class>/NNNN.jpg``, ``masks/<split>/<class>/NNNN.png`` (255 where the creature is,
+    else 0), ``manifest.csv`` (image,label,split,x_min,y_min,x_max,y_max),
     ``parts.csv`` (image,part,x_min,y_min,x_max,y_max; xyxy pixels, maxima exclusive) and ``options.json``.
-    Everything is written beside `folder` first and renamed at the end.
+    Everything is first written beside `folder` and renamed at the end.
 
     Raises:
         DataError: `folder` holds something else or only a part, or cannot be written.
@@ -58,7 +58,7 @@ def write_synthetic(options: SyntheticOptions, folder: Path) -> Path:
 
 
 def is_complete(options: SyntheticOptions, folder: Path) -> bool:
-    """Return whether `folder` holds the data set of these options, drawn by this version, with every image."""
+    """Return whether `folder` holds the data set of these options, as drawn by this version, with every image."""
     try:
         if json.loads((folder / "options.json").read_text(encoding="utf-8")) != _identity(options):
             return False
@@ -73,11 +73,11 @@ def is_complete(options: SyntheticOptions, folder: Path) -> bool:
 
 
 def synthetic_images(options: SyntheticOptions, cache: Path | None = None) -> LabelledImages:
-    """Return the data set with its boxes and masks, drawing it first where the cache does not hold it yet.
+    """Return the data set with its boxes and masks, drawing it first if the cache does not hold it yet.
 
     Args:
         options: what to draw.
-        cache: the folder in which each data set gets a folder of its own; by default ``$TLAAM_CACHE/synthetic`` or
+        cache: folder in which each data set gets a folder of its own; by default ``$TLAAM_CACHE/synthetic`` or
             ``tlaam/synthetic`` in the user's cache folder.
 
     Raises:
@@ -86,7 +86,7 @@ def synthetic_images(options: SyntheticOptions, cache: Path | None = None) -> La
     store = Path(cache) if cache is not None else cache_folder("synthetic")
     folder = store / checksum(json.dumps(_identity(options), sort_keys=True).encode())[:16]
     if folder.is_dir() and not is_complete(options, folder):
-        # The name is a hash of ours, so what lies here is a damaged copy that can be drawn again.
+        # The name is a hash of ours, so what is here is a damaged copy that can be drawn again.
         shutil.rmtree(folder, ignore_errors=True)
     write_synthetic(options, folder)
     classes = class_names(options)
@@ -137,7 +137,7 @@ def _write(options: SyntheticOptions, folder: Path) -> None:
 def _put_in_place(options: SyntheticOptions, unfinished: Path, folder: Path) -> None:
     try:
         if folder.is_dir():
-            folder.rmdir()  # only an empty one gets as far as this
+            folder.rmdir()  # only an empty folder gets here
         unfinished.rename(folder)
     except OSError:
         # Another process may have drawn the same in the meantime: the same options give the same bytes.
