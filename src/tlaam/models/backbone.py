@@ -216,7 +216,7 @@ class _Tap:
                 f"heatmap_layer '{self.layer}' of {self.backbone.name} puts out no map; choose a stage or block."
             )
         output = output.detach().requires_grad_() if self.leaf and not output.requires_grad else output
-        # Later layers must read the very tensor that is kept, or no gradient would reach it: hence the inverse layout.
+        # Later layers must read the very tensor that is kept, or no gradient would reach it. So it is converted back.
         if output.ndim == 3:
             maps = self.backbone._tokens_to_map(output, self.x)
             self.maps.append(maps)

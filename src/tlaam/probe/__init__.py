@@ -1,1 +1,1 @@
-"""What a linear classifier makes of frozen features: the start of every training, its floor and its rival."""
+"""Linear classifiers on frozen features: the start of every training run, and the baseline that it must beat."""

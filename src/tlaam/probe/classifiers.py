@@ -1,7 +1,7 @@
-"""Both classifiers of a network, solved on its branches' pooled features: V, which all share, and W on all together.
+"""Both classifiers of a network, solved on pooled features: V, shared by all branches, and W on all branches together.
 
-Whoever has the features can solve them: the probe of a pretrained backbone, and whoever teaches a finished model one
-more class. NumPy, SciPy and scikit-learn alone.
+Only the features are needed, both for the probe of a pretrained backbone and for adding a class to a finished model.
+This module needs only NumPy, SciPy and scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from tlaam.probe.linear import Floats, Labels, LinearProbe, ProbeFit, Scaling, n
 from tlaam.probe.solver import ENOUGH, L2_GRID, L2_STEP, fit_probe
 
 FOLDS = 5
-"""Parts of the images of which each is held out in its turn."""
+"""Number of folds, each of which is held out in turn."""
 VIEW_WEIGHTS: dict[int, list[tuple[float, ...]]] = {
     1: [(1.0,)],
     2: [(1.0, 1.0), (0.5, 1.0), (1.0, 0.5)],
     3: [(1.0, 1.0, 1.0), (0.5, 1.0, 0.5), (1.0, 0.5, 0.25)],
 }
-"""Of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
+"""Candidate weights of raw image, object and parts in the joint classifier's problem; one is chosen by folds."""
 FLOORS: tuple[float, ...] = (0.3, 1.0)
-"""Least deviation that a feature is divided by, in medians of its view's deviations; one is chosen by folds."""
+"""Smallest deviation that a feature is divided by, in medians of its view's deviations; one is chosen by folds."""
 
 
 class Classifiers(NamedTuple):
-    """Classifiers at their temperatures, and what is known of their answers from images that they did not see.
+    """Classifiers scaled by their temperatures, and their predictions for images that they did not see.
 
     Attributes:
         shared: V.
-        joint: W; None where the branches' answers are averaged.
+        joint: W; None if the branches' probabilities are averaged.
         scores: logarithms of the fused probabilities ``(N, C)``, out of fold.
-        known: of which images they are known, ``(N,)``: of those whose class has others.
-        held_out: which images were held out, ``(N,)``.
+        known: images for which these are known, ``(N,)``: those whose class has other images.
+        held_out: images that were held out, ``(N,)``.
         l2_shared: λ of V.
-        l2_joint: λ of W; None where there is none.
-        scaling: of the features, by the floor that both share and W's weights of the views.
+        l2_joint: λ of W; None if there is none.
+        scaling: scaling of the features, with the floor that both share and W's weights of the views.
     """
 
     shared: LinearProbe
@@ -51,19 +51,19 @@ class Classifiers(NamedTuple):
     scaling: Scaling
 
     def right(self, labels: Labels) -> NDArray[np.bool_]:
-        """Return which images of labels ``(N,)`` are named right out of fold, ``(N,)``.
+        """Return which images with labels ``(N,)`` are classified correctly out of fold, ``(N,)``.
 
-        A class's only image never is: no fold that it is held out of knows the class.
+        The only image of a class never is: when it is held out, no other image shows the class.
         """
         right: NDArray[np.bool_] = (self.scores.argmax(1) == labels) & self.known
         return right
 
     def top1(self, labels: Labels) -> float | None:
-        """Return the share of held-out images that are named right; None where none could be."""
+        """Return the accuracy on the held-out images; None if nothing is known of them."""
         return float(self.right(labels)[self.held_out].mean()) if self.known.any() else None
 
     def loss(self, labels: Labels) -> float | None:
-        """Return the mean negative log-likelihood of what is known; None likewise."""
+        """Return the mean negative log-likelihood of the known images; None likewise."""
         return negative_log_likelihood(self.scores[self.known], labels[self.known]) if self.known.any() else None
 
 
@@ -73,12 +73,12 @@ def solve_classifiers(
     """Return the classifiers of features ``(N, V, K)`` and labels ``(N,)``.
 
     Args:
-        pooled: of each image its V branches' features: raw image, object, mean of the parts.
+        pooled: the V branches' features of each image: raw image, object, mean of the parts.
         labels: class index of each image.
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
-        joint: W decides; else the branches' probabilities are averaged, and there is none.
-        offsets: ``(C,)``, taken from the scores (`tlaam.data.skew.log_priors`). [none]
+        joint: solve W, which then makes the prediction; else the branches' probabilities are averaged.
+        offsets: ``(C,)``, subtracted from the scores (`tlaam.data.skew.log_priors`). [none]
 
     Raises:
         DataError: there are images of fewer than two classes.
@@ -90,7 +90,7 @@ def solve_classifiers(
     if joint:
         scalings = [Scaling(weights, floor) for floor in FLOORS for weights in VIEW_WEIGHTS[count]]
         of_all = fit_probe(pooled.reshape(len(pooled), -1), labels, classes, folds, scalings=scalings)
-        l2s = tuple(of_all.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is not far
+        l2s = tuple(of_all.l2 * step for step in (L2_STEP, 1.0, 1 / L2_STEP))  # the same images: λ is similar
         floors = (of_all.scaling.floor,)
     of_each = fit_probe(
         pooled.reshape(-1, pooled.shape[2]), labels.repeat(count), classes, folds.repeat(count), l2s,
@@ -107,7 +107,7 @@ def solve_classifiers(
         None if of_all is None else of_all.probe.cooled(of_all.temperature).shifted(offsets),
         scores,
         (of_each.known[::count] if of_all is None else of_all.known).copy(),
-        of_each.held_out[::count] if of_all is None else of_all.held_out,  # of very many images one fold alone
+        of_each.held_out[::count] if of_all is None else of_all.held_out,  # for very many images, only one fold
         of_each.l2,
         None if of_all is None else of_all.l2,
         of_each.scaling if of_all is None else of_all.scaling,

@@ -1,4 +1,4 @@
-"""How a probe's accuracy grows with its images: the few-images curve of the very data set, and where it may lead."""
+"""How a probe's accuracy grows with its images: the few-images curve of the given data set, and its extrapolation."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tlaam.probe.linear import Floats, Labels, Scaling
 from tlaam.probe.solver import solve
 
 SHARES = (0.25, 0.5)
-"""Of each class's images outside the held-out fold; all of them are what the probe itself is measured with."""
+"""Shares of each class's images outside the held-out fold; the probe itself is measured with all of them."""
 _MOST_IMAGES = 5000
-"""Of more, the curve is not worth the time: each point costs as much as a probe."""
+"""With more images, the curve is not worth the time: each point costs as much as a probe."""
 
 
 class CurvePoint(NamedTuple):
-    """What a probe comes to with some of its images.
+    """Accuracy of a probe with some of its images.
 
     Attributes:
-        images: that it was solved on, a class, on average.
-        top1: share of held-out images that it names right.
+        images: mean number of images per class that it was solved on.
+        top1: accuracy on the held-out images.
     """
 
     images: float
@@ -40,16 +40,16 @@ def few_images_curve(
     offsets: Floats,
     seed: int,
 ) -> tuple[CurvePoint, ...]:
-    """Return what probes of fewer images come to, out of fold; nothing of very many images, or of very few.
+    """Return the out-of-fold accuracy of probes with fewer images; empty for very many images, or for very few.
 
     Args:
         features: ``(N, K)``.
         labels: ``(N,)``.
         classes: C.
-        folds: which fold each image is held out in, ``(N,)``.
+        folds: the fold in which each image is held out, ``(N,)``.
         l2, scaling: as chosen with all images.
-        offsets: taken from the scores, ``(C,)``.
-        seed: of the draw of images, of which a smaller one is a part of a larger one.
+        offsets: subtracted from the scores, ``(C,)``.
+        seed: seed of the random subsets of images; a smaller subset is part of a larger one.
     """
     counts = np.bincount(labels, minlength=classes)
     if len(labels) > _MOST_IMAGES or counts[counts > 0].min() < 2 / SHARES[0]:
@@ -77,23 +77,25 @@ def _share_of(rows: NDArray[np.int64], labels: Labels, share: float) -> NDArray[
 
 
 class Growth(NamedTuple):
-    """How errors fall with images: ``error = factor * images ** -exponent``, a line in logarithms.
+    """How the error falls with the number of images: ``error = factor * images ** -exponent``, a line in log-log scale.
 
     Attributes:
-        factor: error of one image a class.
-        exponent: how fast it falls; 0 where more images have not helped.
+        factor: error with one image per class.
+        exponent: how fast it falls; 0 if more images have not helped.
     """
 
     factor: float
     exponent: float
 
     def error(self, images: float) -> float:
-        """Return the expected share of wrong answers with so many images a class."""
+        """Return the expected share of wrong predictions with this many images per class."""
         return min(1.0, self.factor * float(images**-self.exponent))
 
 
 def growth_of(points: Sequence[CurvePoint]) -> Growth | None:
-    """Return the power law through points (Hestness et al. 2017, 1712.00409); None of fewer, or of perfect ones.
+    """Return the power law through points (Hestness et al. 2017, arXiv 1712.00409).
+
+    None for fewer than three points, or if one of them is perfect.
 
     >>> law = growth_of([CurvePoint(4, 0.6), CurvePoint(8, 0.8), CurvePoint(16, 0.9)])
     >>> round(law.exponent, 2), round(law.error(32), 3)

@@ -1,11 +1,11 @@
-"""Down to the optimum of a convex problem by L-BFGS, in coordinates in which it is round.
+"""Minimise a convex problem by L-BFGS, in preconditioned coordinates.
 
 With Σ the features' correlations and h the mean curvature of the loss in a score, the Hessian of
 
     F(W, b) = mean_i loss(W z_i + b) + λ/2 ‖W‖²
 
-is about hΣ + λ in each class's weights. Of W = W₀ + vR with RᵀR = (hΣ + λ)⁻¹ it is about 1 in v, and a step of 1 is
-right from the first one on. Pooled features are all positive and correlated, which costs twice as many steps otherwise.
+is about hΣ + λ in each class's weights. With W = W₀ + vR and RᵀR = (hΣ + λ)⁻¹, it is about 1 in v, so a step of 1 is
+right from the start. Pooled features are all positive and correlated; without this, twice as many steps are needed.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch import Tensor
 
 _HISTORY = 10
 _LINE_SEARCH = 25
-"""Points that one line search may ask for."""
+"""Maximum number of points that one line search may evaluate."""
 
 
 class Gradient(NamedTuple):
-    """The problem at one place.
+    """The objective and its derivatives at one point.
 
     Attributes:
         objective: F.
-        weight: its gradient by W, ``(C, K)``.
-        bias: its gradient by b, ``(C,)``.
-        curvature: h, the mean of the loss's second derivatives by one score.
+        weight: its gradient with respect to W, ``(C, K)``.
+        bias: its gradient with respect to b, ``(C,)``.
+        curvature: h, the mean of the loss's second derivatives with respect to one score.
     """
 
     objective: float
@@ -38,16 +38,16 @@ class Gradient(NamedTuple):
     curvature: float
 
     def gap(self, l2: float) -> float:
-        """Return how much F is above its least value, at most, where the biases are at their best.
+        """Return an upper bound on the distance of F from its minimum, valid if the biases are optimal.
 
-        That is ‖∂F/∂W‖²/2λ, the gap between the problem and its dual. What the biases add is estimated by h.
+        The bound is ‖∂F/∂W‖²/2λ, the duality gap. The contribution of the biases is estimated by h.
         """
         of_weight = float(self.weight.double().square().sum()) / (2 * l2)
         return of_weight + float(self.bias.double().square().sum()) / (2 * _positive(self))
 
 
 class Reached(NamedTuple):
-    """Where a descent ended: ``(C, K)`` and ``(C,)``, and the problem there."""
+    """The end point of a descent: weights ``(C, K)``, biases ``(C,)``, and the objective there."""
 
     weight: Tensor
     bias: Tensor
@@ -63,16 +63,16 @@ def descend(
     gap: float,
     evaluations: int,
 ) -> Reached:
-    """Return the lowest place that L-BFGS came to.
+    """Return the lowest point that L-BFGS reached.
 
     Args:
-        gradient: of the problem, at weights ``(C, K)`` and biases ``(C,)``.
-        weight: where it begins, ``(C, K)``.
-        bias: where it begins, ``(C,)``.
-        correlations: Σ, ``(K, K)``; None for 1.
+        gradient: evaluates the problem at weights ``(C, K)`` and biases ``(C,)``.
+        weight: initial weights, ``(C, K)``.
+        bias: initial biases, ``(C,)``.
+        correlations: Σ, ``(K, K)``; None for the identity.
         l2: λ.
-        gap: of the objective, at which it is near enough (`Gradient.gap`).
-        evaluations: of the gradient, after which it ends at the latest.
+        gap: share of the objective at which it is close enough to the minimum (`Gradient.gap`).
+        evaluations: maximum number of evaluations of the gradient.
     """
     descent = _Descent(gradient, weight, bias, correlations, l2, gap, evaluations)
     optimizer = torch.optim.LBFGS(
@@ -93,7 +93,7 @@ def descend(
 
 
 class _Point(NamedTuple):
-    """A place v ``(C·K + C,)``, the problem there, and its gradient by v."""
+    """A point v ``(C·K + C,)``, the objective there, and its gradient with respect to v."""
 
     place: Tensor
     there: Gradient
@@ -101,11 +101,11 @@ class _Point(NamedTuple):
 
 
 class _EnoughError(Exception):
-    """The optimum is near enough, or there were evaluations enough."""
+    """The optimum is close enough, or the evaluations are used up."""
 
 
 class _Descent:
-    """The problem in round coordinates, as the optimiser asks for it, and the lowest point that it asked for."""
+    """The problem in preconditioned coordinates, as the optimiser evaluates it, and the lowest point evaluated."""
 
     def __init__(
         self,
@@ -128,21 +128,21 @@ class _Descent:
         self.point.requires_grad_()
 
     def outside(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights and biases of a place v."""
+        """Return the weights and biases of a point v."""
         inner = place[: self.weight.numel()].view_as(self.weight)
         weight = inner * self.of_weight if self.root is None else inner @ self.root
         return self.weight + weight, self.bias + place[self.weight.numel() :] * self.of_bias
 
     def slope(self, there: Gradient) -> Tensor:
-        """Return the gradient by v."""
+        """Return the gradient with respect to v."""
         weight = there.weight * self.of_weight if self.root is None else there.weight @ self.root.T
         return torch.cat([weight.flatten(), there.bias * self.of_bias])
 
     def closure(self) -> Tensor:
-        """Return the objective at the point that the optimiser stands at, and set its gradient."""
+        """Return the objective at the optimiser's current point, and set its gradient."""
         place = self.point.detach()
         asked = self.lowest
-        if not torch.equal(place, asked.place):  # the optimiser asks again where it stands, and an answer is a pass
+        if not torch.equal(place, asked.place):  # the optimiser repeats its current point, and each costs a pass
             if self.left <= 0 or self.lowest.there.gap(self.l2) <= self.gap * self.lowest.there.objective:
                 raise _EnoughError
             self.left -= 1
@@ -155,7 +155,7 @@ class _Descent:
 
 
 def _positive(there: Gradient) -> float:
-    """Return h; probabilities that are all but certain have next to none, which would make a step endless."""
+    """Return h, bounded from below: nearly certain probabilities have almost none, and steps would be endless."""
     return max(there.curvature, 0.01 / len(there.bias))
 
 

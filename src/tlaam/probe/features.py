@@ -1,4 +1,4 @@
-"""Pooled features of many images: in memory while they fit, in a temporary file beyond."""
+"""Pooled features of many images: in memory if they fit, otherwise in a temporary file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from tlaam.errors import DataError
 
 MEMORY_BYTES = 2 << 30
-"""Features of more bytes go to a file."""
+"""Features with more bytes go to a file."""
 
 
 class FeatureStore:
     """Features ``(N, V, K)`` in float32, filled batch by batch in the images' order.
 
-    The file has no name in the folder where the system allows it (Linux, macOS), so that nothing of it is left however
-    the process ends, killed included; elsewhere it is deleted with the store. Its room is reserved first: a disk that
-    fills up is an error at once, not a crash later. It is given back when the store is closed and no view of `array`
-    is left.
+    If the system allows it (Linux, macOS), the file has no name in its folder, so nothing of it is left however the
+    process ends, even if it is killed; elsewhere it is deleted with the store. Its space is reserved first, so that too
+    small a disk is an immediate error and not a later crash. The space is released when the store is closed and no view
+    of `array` is left.
 
     >>> with FeatureStore(3, 1, 2) as store:
     ...     store.append(np.zeros((2, 1, 2)))
@@ -33,13 +33,13 @@ class FeatureStore:
     """
 
     def __init__(self, images: int, views: int, features: int, folder: str | os.PathLike[str] | None = None) -> None:
-        """Make room for N images of V views of K features.
+        """Allocate space for N images with V views of K features.
 
         Args:
             images: N.
             views: V.
             features: K.
-            folder: of the file, if there is to be one; the system's folder for temporary files by default.
+            folder: folder of the file, if one is needed; by default the system's folder for temporary files.
 
         Raises:
             DataError: the folder has no room or cannot be written to.
@@ -74,7 +74,7 @@ class FeatureStore:
         """All features ``(N, V, K)``; reshaped to ``(N, V·K)`` or ``(N·V, K)`` it is the same memory.
 
         Raises:
-            DataError: some images' are missing yet, or the store is closed.
+            DataError: features of some images are still missing, or the store is closed.
         """
         if self._array is None or self._filled != len(self._array):
             state = "is closed" if self._array is None else f"holds {self._filled} of {len(self._array)} images"
@@ -85,7 +85,7 @@ class FeatureStore:
         """Add the next images' features ``(B, V, K)``.
 
         Raises:
-            DataError: they are of another shape, or of more images than there is room for.
+            DataError: they have another shape, or there are more images than fit.
         """
         if self._array is None:
             raise DataError("the store of features is closed.")
@@ -99,7 +99,7 @@ class FeatureStore:
         self._filled = end
 
     def close(self) -> None:
-        """Let go of the features, and of the file; a second time nothing happens."""
+        """Release the features and the file; closing again does nothing."""
         self._array = None
         if self._file is not None:
             self._file.close()
@@ -114,9 +114,9 @@ class FeatureStore:
 
 
 def _reserve(file: IO[bytes], size: int) -> None:
-    """Give a file its size, and its room on the disk where the system can say whether there is any.
+    """Set the size of a file, and reserve its space on the disk if the system supports that.
 
-    Writing through a map to a disk that is full ends the process (SIGBUS).
+    Writing through a memory map to a full disk ends the process (SIGBUS).
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, size)

@@ -1,4 +1,4 @@
-"""A linear classifier on frozen features, what is known of it, and how sure it should be."""
+"""A linear classifier on frozen features, its out-of-fold results, and its calibration."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
 _ABSENT = -30.0
-"""Score of a class that no image was learnt of, below the least of the others."""
+"""Bias of a class without training images, relative to the lowest bias of the others."""
 _CONSTANT = 1e-12
-"""Deviation of a feature that never changes, at most."""
+"""Maximum deviation of a feature that counts as constant."""
 _CHUNK = 1 << 23
-"""Values of which there may be float64 copies at a time."""
+"""Maximum number of values that are copied to float64 at a time."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What centred features are divided by: their deviation, with two reservations.
+    """How centred features are scaled: divided by their standard deviation, with a floor and weights.
 
-    A feature that is nearly always 0 in the images at hand has a tiny deviation, and divided by it one new image of
-    which it is not would be decided by it alone: it is divided by a share of the median deviation instead.
+    A feature that is nearly always 0 in the images at hand has a tiny deviation. Divided by it, the feature alone would
+    decide a new image in which it is not 0. So it is divided by a share of the median deviation instead.
 
     Attributes:
-        weights: how much each of as many equal parts of the features counts, above 0; a part of a lower weight is
+        weights: weights above 0; the features are split into as many equal parts, and a part with a lower weight is
             penalised more.
-        floor: least deviation that a feature is divided by, in medians of its part's deviations.
+        floor: smallest deviation that a feature is divided by, in medians of its part's deviations.
     """
 
     weights: tuple[float, ...] = (1.0,)
     floor: float = 0.0
 
     def divisors(self, deviations: Floats) -> NDArray[np.float64]:
-        """Return what features ``(K,)`` of such deviations are divided by.
+        """Return the divisors ``(K,)`` of features with these deviations.
 
-        It is infinity for one that never changes, which tells nothing.
+        The divisor is infinity for a constant feature, which carries no information.
 
         >>> Scaling((1.0, 0.5), floor=0.5).divisors(np.array([4.0, 1.0, 4.0, 0.0, 2.0, 2.0])).tolist()
         [4.0, 2.0, 4.0, inf, 4.0, 4.0]
@@ -50,12 +50,12 @@ class Scaling:
 
 
 STANDARD = Scaling()
-"""Divides by the deviation alone."""
+"""Divides by the standard deviation alone."""
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A linear classifier on features as they come from the network.
+    """A linear classifier on the unscaled features of the network.
 
     Attributes:
         weight: ``(C, K)``.
@@ -71,33 +71,33 @@ class LinearProbe:
         return scores
 
     def shifted(self, offsets: Floats) -> LinearProbe:
-        """Return the probe with offsets ``(C,)`` taken from its scores."""
+        """Return the probe with offsets ``(C,)`` subtracted from its scores."""
         return LinearProbe(self.weight, self.bias - offsets)
 
     def cooled(self, temperature: float) -> LinearProbe:
-        """Return the probe with its scores divided by a temperature, which changes no answer, only how sure it is."""
+        """Return the probe with its scores divided by a temperature, which changes confidences but not predictions."""
         return LinearProbe(self.weight / temperature, self.bias / temperature)
 
 
 @dataclass(frozen=True)
 class ProbeFit:
-    """A probe, and what is known of it from images that it did not see.
+    """A probe, and its out-of-fold results.
 
-    Every image is held out once, unless there are very many (`tlaam.probe.solver.ENOUGH`); where mini-batches work
-    (`tlaam.probe.solver.EXACT_BYTES`) one fold is. The other images have no score: shares and means are of `held_out`
-    or `known` images alone.
+    Every image is held out once, unless there are very many (`tlaam.probe.solver.ENOUGH`); with mini-batches
+    (`tlaam.probe.solver.EXACT_BYTES`), only one fold is. The other images have no scores: compute shares and means on
+    `held_out` or `known` images only.
 
     Attributes:
         probe: solved on all images.
-        l2: λ, chosen by the held-out images.
-        scaling: of its features, likewise.
-        out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros where
-            there is none. float64, or float32 where mini-batches work: zeros there take no memory until they are
-            copied, so that ``out_of_fold[held_out]`` is what to compute on.
+        l2: λ, chosen on the held-out images.
+        scaling: scaling of its features, likewise.
+        out_of_fold: scores ``(N, C)`` of each image by a probe that did not see it, before `temperature`; zeros if
+            there is none. float64, or float32 with mini-batches: there, zeros take no memory until they are copied, so
+            compute on ``out_of_fold[held_out]``.
         held_out: whether the image has such scores, ``(N,)``.
-        known: whether the probe that they are of had seen other images of the image's class, ``(N,)``; likelihoods are
-            of those alone.
-        temperature: what scores are to be divided by, chosen on `out_of_fold`.
+        known: whether the probe that gave these scores had seen other images of the image's class, ``(N,)``;
+            likelihoods use only these images.
+        temperature: temperature that the scores should be divided by, chosen on `out_of_fold`.
     """
 
     probe: LinearProbe
@@ -110,7 +110,7 @@ class ProbeFit:
 
 
 def negative_log_likelihood(logits: Floats, labels: Labels, temperature: float = 1.0) -> float:
-    """Return the mean negative log-likelihood of labels ``(N,)`` under scores ``(N, C)``, divided by a temperature.
+    """Return the mean negative log-likelihood of labels ``(N,)`` under scores ``(N, C)`` divided by a temperature.
 
     It is computed in float64, some rows at a time.
 
@@ -128,10 +128,10 @@ def negative_log_likelihood(logits: Floats, labels: Labels, temperature: float =
 
 
 def temperature(logits: Floats, labels: Labels) -> float:
-    """Return what scores are to be divided by for the least negative log-likelihood (Guo et al. 2017, 1706.04599).
+    """Return the temperature with the lowest negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
 
-    With N images the label counts for 1 − 1 / (N + 2) and all classes together for the rest, as in Platt's targets
-    (1999): of 60 images that are all right nobody knows that the next one will be, with no doubt left.
+    With N images, the label counts for 1 − 1 / (N + 2) and all classes together for the rest, as in Platt's targets
+    (1999): if 60 images are all right, it is still not certain that the next one will be.
     """
     from scipy.optimize import minimize_scalar
 
@@ -146,9 +146,9 @@ def temperature(logits: Floats, labels: Labels) -> float:
 
 
 def of_all_classes(weight: Floats, bias: Floats, present: Labels, classes: int) -> tuple[Floats, Floats]:
-    """Return weights ``(C, K)`` and biases ``(C,)`` of all classes from those of the classes that were there.
+    """Return weights ``(C, K)`` and biases ``(C,)`` of all classes from those of the classes that are present.
 
-    A class without images is scored by its bias alone, so low that it is never the answer.
+    A class without images is scored by its bias alone, which is so low that it is never predicted.
     """
     all_weights, all_biases = np.zeros((classes, weight.shape[1])), np.full(classes, bias.min() + _ABSENT)
     all_weights[present], all_biases[present] = weight, bias

@@ -1,11 +1,11 @@
-"""The same convex problem as `tlaam.probe.solver`, read in mini-batches from an array or a memory map of any length.
+"""Solve the convex problem of `tlaam.probe.solver` in mini-batches from an array or a memory map of any length.
 
-From nothing, two passes of stochastic gradients (SGD with Nesterov's momentum, warm-up and decay to zero) on
-mini-batches in random order come near the optimum; then L-BFGS goes on (`tlaam.probe.descent`), whose gradient is the
-sum over all mini-batches. Measured against the exact solution of 20,000 images, 100 classes and 384 features: after six
-passes SGD or Adam alone, at the best of several rates, are still 0.05 % (λ = 0.1) to 25 % (λ = 0.0001) above it, the
-more the weaker λ; L-BFGS, which no noise holds back, comes within 0.1 % after 4 to 20, and takes up to a third more
-without the start.
+From zero weights, two passes of SGD (with Nesterov momentum, warm-up and decay to zero) over mini-batches in random
+order come near the optimum. Then L-BFGS takes over (`tlaam.probe.descent`); its gradient is the sum over all
+mini-batches. Compared with the exact solution for 20,000 images, 100 classes and 384 features: after six passes, SGD or
+Adam alone, at the best of several learning rates, is still 0.05 % (λ = 0.1) to 25 % (λ = 0.0001) above it, more for a
+weaker λ. L-BFGS, which has no gradient noise, comes within 0.1 % after 4 to 20 passes, and needs up to a third more
+without the SGD start.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from tlaam.probe.descent import Gradient, descend
 from tlaam.probe.linear import STANDARD, Floats, Labels, LinearProbe, Scaling, moments, of_all_classes
 
 _CHUNK_BYTES = 64 << 20
-"""Of one chunk's features and scores."""
+"""Size of one chunk's features and scores."""
 _BATCH = 512
 _BLOCK = 16
-"""Rows that are read together: a chunk is of blocks from all over the features, whose order may be that of classes."""
+"""Number of rows read together: a chunk has blocks from all over the features, which may be ordered by class."""
 _START_PASSES = 2
 _DECORRELATED = 8192
-"""Features up to which they are decorrelated; matrices of more would not be small beside the features."""
+"""Maximum number of features that are decorrelated; with more, the K×K matrices are not small beside the features."""
 _SAMPLE = 8192
-"""Rows that the correlations are of."""
+"""Number of rows from which the correlations are computed."""
 _RATE = 0.02
-"""Of the stochastic gradients' learning rate, 0.02·√C·(batch / K): tried on 100 and on 1,000 classes."""
+"""Factor of SGD's learning rate, 0.02·√C·(batch / K); tried on 100 and on 1,000 classes."""
 
 
 class MinibatchPath:
-    """The probes of some rows of features for several λ; each starts from the one before.
+    """The probes of some rows of features for several λ; each starts from the previous one.
 
-    Memory, whatever N: with C classes and K features, weights, gradients and L-BFGS's history are some 35 arrays of
-    C×K in float32, the correlations at most 8 of K×K (none above K = 8192), and a chunk is of 64 MB: about 1.7 GB for
-    1,000 classes and 5,376 features. Features are only read.
+    Memory does not depend on N. With C classes and K features, weights, gradients and L-BFGS's history are about 35
+    arrays of C×K in float32, the correlations at most 8 arrays of K×K (none above K = 8192), and a chunk has 64 MB:
+    about 1.7 GB for 1,000 classes and 5,376 features. Features are only read.
 
     The same features, seed and number of threads give the same probe.
 
     Attributes:
-        objective: the problem's value at the last probe.
-        gap: how much of that is above the least value, at most (`tlaam.probe.descent.Gradient.gap`).
-        passes: over the features, all together.
+        objective: value of the objective at the last probe.
+        gap: upper bound on its distance from the minimum (`tlaam.probe.descent.Gradient.gap`).
+        passes: total number of passes over the features.
     """
 
     def __init__(
@@ -62,20 +62,20 @@ class MinibatchPath:
         rows: NDArray[np.bool_] | None = None,
         seed: int = 0,
     ) -> None:
-        """Take the moments of the features.
+        """Compute the moments of the features.
 
         Args:
-            features: ``(N, K)``, also a memory map.
+            features: ``(N, K)``, possibly a memory map.
             labels: ``(N,)``.
             classes: C.
-            scaling: of the features.
-            rows: which of the features are learnt from, ``(N,)``; all by default.
-            seed: of the mini-batches' order.
+            scaling: scaling of the features.
+            rows: mask of the rows to learn from, ``(N,)``; all by default.
+            seed: seed of the mini-batches' order.
 
         Raises:
             DataError: there are images of fewer than two classes.
         """
-        self.features = np.asarray(features)  # of a memory map too: the same memory, without a map for every slice
+        self.features = np.asarray(features)  # for a memory map: the same memory, without a map for every slice
         self.rows = np.arange(len(labels)) if rows is None else np.flatnonzero(rows)
         self.classes, self.seed = classes, seed
         self.present, compact = np.unique(labels[self.rows], return_inverse=True)
@@ -87,7 +87,7 @@ class MinibatchPath:
         self.rescale(scaling)
 
     def rescale(self, scaling: Scaling) -> None:
-        """Take another scaling of the same features; it begins from nothing, or by `begin_from`."""
+        """Change to another scaling of the same features, and start from zero weights unless `begin_from` is called."""
         self.scale = scaling.divisors(self.deviation)
         self._centre = torch.from_numpy(self.mean.astype(np.float32))
         self._factor = torch.from_numpy((1 / self.scale).astype(np.float32))
@@ -96,7 +96,7 @@ class MinibatchPath:
         self._correlations = self._correlated()
 
     def begin_from(self, probe: LinearProbe) -> None:
-        """Start from a probe, of other rows or λ; a class that it knew nothing of starts as its least likely one."""
+        """Start from a probe for other rows or λ; a class unknown to it starts with its lowest bias."""
         scale = np.where(np.isfinite(self.scale), self.scale, 0.0)
         weight, bias = probe.weight[self.present], (probe.bias + probe.weight @ self.mean)[self.present]
         knows = probe.weight[self.present].any(1)
@@ -106,14 +106,14 @@ class MinibatchPath:
         self.begun = True
 
     def at(self, l2: float, gap: float = 1e-3, passes: int = 40) -> LinearProbe:
-        """Return the probe of one λ.
+        """Return the probe for one λ.
 
         Args:
             l2: λ.
-            gap: of the objective, how much the result may be above its least value.
-            passes: over all rows after which it stops at the latest, not counting those from nothing.
+            gap: how far the result may be above the minimum, as a share of the objective.
+            passes: maximum number of passes over all rows, not counting those of SGD.
         """
-        if not self.begun and l2 < self._spread() / len(self.present):  # else λ is most of the Hessian, and it is easy
+        if not self.begun and l2 < self._spread() / len(self.present):  # else λ dominates the Hessian: easy
             self._start(l2)
         self.begun = True
 
@@ -122,7 +122,7 @@ class MinibatchPath:
 
         begin = self.weight, self.bias
         reached = descend(gradient, *begin, self._correlations, l2, gap, passes)
-        if reached.there.objective > math.log(len(self.present)):  # of no use is what is worse than weights of 0
+        if reached.there.objective > math.log(len(self.present)):  # worse than weights of 0: a useless start
             begin = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
             reached = descend(gradient, *begin, self._correlations, l2, gap, passes)
         self.weight, self.bias = reached.weight, reached.bias
@@ -134,16 +134,16 @@ class MinibatchPath:
         return LinearProbe(weight, bias - weight @ self.mean)
 
     def _rows(self, places: NDArray[np.integer[Any]]) -> Tensor:
-        """Return standardised features ``(n, K)`` of some of the rows that are learnt from."""
+        """Return standardised features ``(n, K)`` of some of the rows to learn from."""
         values = torch.from_numpy(self.features[self.rows[places]].astype(np.float32, copy=False))
         return values.sub_(self._centre).mul_(self._factor)
 
     def _step(self) -> int:
-        """Return the rows of a chunk."""
+        """Return the number of rows of a chunk."""
         return max(1, _CHUNK_BYTES // (4 * (len(self.scale) + 2 * len(self.present))))
 
     def _gradient(self, weight: Tensor, bias: Tensor, l2: float) -> Gradient:
-        """Return the problem's value and gradients, by one pass over all rows."""
+        """Return the objective and its gradients, by one pass over all rows."""
         count, step = len(self.rows), self._step()
         loss, spread = 0.0, 0.0
         by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(bias)
@@ -169,9 +169,9 @@ class MinibatchPath:
         return logs.exp_(), of_label
 
     def _start(self, l2: float) -> None:
-        """Come near the optimum by stochastic gradients, from weights of 0."""
+        """Come near the optimum by SGD from weights of 0."""
         weight, bias = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        steepest = l2 + self._spread() / len(bias)  # of the Hessian where nothing is known
+        steepest = l2 + self._spread() / len(bias)  # bounds the Hessian at weights of 0
         rate = min(_RATE * math.sqrt(len(bias)) * _BATCH / len(self.scale), 0.5 / steepest)
         optimizer = torch.optim.SGD([weight, bias], lr=rate, momentum=0.9, nesterov=True)
         total = _START_PASSES * math.ceil(len(self.rows) / _BATCH)
@@ -187,7 +187,7 @@ class MinibatchPath:
         self.weight, self.bias = weight, bias
 
     def _shuffled(self, passes: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield mini-batches of standardised features and labels, all rows once a pass, in random order."""
+        """Yield mini-batches of standardised features and labels, all rows once per pass, in random order."""
         random = np.random.default_rng(self.seed)
         count = len(self.rows)
         blocks = max(1, max(self._step(), _BATCH) // _BLOCK)
@@ -204,11 +204,11 @@ class MinibatchPath:
                     yield chunk[batch], labels[batch]
 
     def _spread(self) -> float:
-        """Return what the features' largest variance in any direction is at most."""
+        """Return an upper bound on the features' largest variance in any direction."""
         return float(len(self.scale) if self._correlations is None else torch.linalg.matrix_norm(self._correlations))
 
     def _correlated(self) -> Tensor | None:
-        """Return the correlations ``(K, K)`` of a sample of rows."""
+        """Return the correlations ``(K, K)`` of a sample of rows; None for too many features."""
         if len(self.scale) > _DECORRELATED:
             return None
         sample = np.linspace(0, len(self.rows) - 1, min(_SAMPLE, len(self.rows))).astype(np.int64)

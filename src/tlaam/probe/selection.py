@@ -1,4 +1,4 @@
-"""λ and the features' scaling by one held-out fold, where there are too many features for five and exact solutions."""
+"""Choose λ and the features' scaling by one held-out fold, if there are too many features for five exact ones."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tlaam.probe.linear import Floats, Labels, LinearProbe, ProbeFit, Scaling, n
 from tlaam.probe.minibatch import MinibatchPath
 
 _COARSE = 10.0
-"""Between one λ and the next that is tried."""
+"""Ratio between one λ and the next one tried."""
 _WEAKEST = 1e-6
 _ROUGHLY, _ROUGH_PASSES = 3e-2, 10
-"""How exactly the probes are solved that λ is chosen by."""
+"""Accuracy and maximum passes of the probes that are used to choose λ."""
 _ROWS_BYTES = 64 << 20
-"""Of features that are scored at a time."""
+"""Size of the features that are scored at a time."""
 
 
 def fit_by_minibatches(
@@ -31,21 +31,21 @@ def fit_by_minibatches(
     weaker: bool = False,
     seed: int = 0,
 ) -> ProbeFit:
-    """Do as `tlaam.probe.solver.fit_probe` does, in mini-batches and by one held-out fold: the first that can be.
+    """Do the same as `tlaam.probe.solver.fit_probe`, in mini-batches and with the first fold that can be held out.
 
-    Of many λ those are tried that are ten times apart, from strong to weak, each from the probe of the one before,
-    until one is worse; of the other scalings those from ten times the λ that was best. Probes that are chosen
-    from are within 3 % of their optimum, the last, on all images, within 0.1 % or where 40 passes came to.
+    If there are many λ, those ten times apart are tried, from strong to weak, each starting from the previous probe,
+    until one is worse. With the other scalings, they start from ten times the best λ. The candidate probes are within
+    3 % of their optimum; the final one, on all images, is within 0.1 % or as close as 40 passes bring it.
 
     Args:
-        features: as of `fit_probe`.
-        labels: as of `fit_probe`.
-        classes: as of `fit_probe`.
-        folds: as of `fit_probe`.
-        l2s: as of `fit_probe`.
-        scalings: as of `fit_probe`.
-        weaker: go on below the weakest λ while that is better: the more images and classes, the weaker λ is to be.
-        seed: of the mini-batches' order.
+        features: see `fit_probe`.
+        labels: see `fit_probe`.
+        classes: see `fit_probe`.
+        folds: see `fit_probe`.
+        l2s: see `fit_probe`.
+        scalings: see `fit_probe`.
+        weaker: continue below the weakest λ while that is better: more images and classes need a weaker λ.
+        seed: seed of the mini-batches' order.
 
     Raises:
         DataError: there are images of fewer than two classes.
@@ -65,7 +65,7 @@ def fit_by_minibatches(
         return ProbeFit(probe, l2, scalings[0], nothing, held_out, known, 1.0)
     chosen = _choose(features, labels, classes, held_out, known, grid, scalings, weaker, seed)
     path = MinibatchPath(features, labels, classes, chosen.scaling, seed=seed)
-    path.begin_from(chosen.probe)  # of four images in five: not far
+    path.begin_from(chosen.probe)  # solved on four fifths of the images: not far
     probe = path.at(chosen.l2)
     heat = temperature(chosen.scores[known[held_out]], labels[known])
     out_of_fold = np.zeros((len(labels), classes), dtype=np.float32)
@@ -74,7 +74,7 @@ def fit_by_minibatches(
 
 
 class _Tried(NamedTuple):
-    """A probe of the images that are not held out, and the scores ``(n, C)`` of those that are."""
+    """A probe for the images that are not held out, and the scores ``(n, C)`` of those that are."""
 
     loss: float
     l2: float
@@ -94,7 +94,7 @@ def _choose(
     weaker: bool,
     seed: int,
 ) -> _Tried:
-    """Return the probe of the λ and scaling that the held-out images are likeliest under."""
+    """Return the probe for the λ and scaling under which the held-out images are most likely."""
     path = MinibatchPath(features, labels, classes, scalings[0], rows=~held_out, seed=seed)
     best: _Tried | None = None
     for scaling in scalings:
@@ -121,7 +121,7 @@ def _choose(
 
 
 def _coarse(l2s: Sequence[float]) -> list[float]:
-    """Return λ at least ten times apart, strong to weak, the weakest among them; three or fewer are all taken."""
+    """Return λ at least ten times apart, strong to weak, including the weakest; three or fewer are all kept."""
     every = sorted(set(l2s))
     kept = every[:1]
     for l2 in every[1:]:

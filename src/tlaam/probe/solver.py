@@ -1,10 +1,10 @@
-"""Multinomial logistic regression on frozen features: a convex problem with one answer.
+"""Multinomial logistic regression on frozen features: a convex problem with a unique solution.
 
     min over W, b:  mean_i −log softmax(W z_i + b)_{y_i} + λ/2 ‖W‖²,   z the standardised features
 
 Standardisation is folded into the weights afterwards, so that the probe is one linear layer on the features themselves.
-scikit-learn solves it (Newton-CG: features of one backbone are so correlated that L-BFGS takes ten times as long).
-Where there are fewer images than features, it is solved in the images' own span, which holds the answer (the
+scikit-learn solves the problem (Newton-CG: features of one backbone are so correlated that L-BFGS takes ten times as
+long). If there are fewer images than features, it is solved in the span of the images, which contains the solution (the
 representer theorem) and is many times smaller. Features beyond `EXACT_BYTES` are solved in mini-batches instead
 (`tlaam.probe.minibatch`).
 """
@@ -38,30 +38,30 @@ __all__ = [
 ]  # fmt: skip
 
 EXACT_BYTES = 2 << 30
-"""Features of more bytes in float32, or scores of more than half as many in float64, are solved in mini-batches.
+"""Features with more bytes in float32, or scores with more than half as many in float64, are solved in mini-batches.
 
-The exact solver works in float64: at these sizes on at most about 10 GB, the features that are given included."""
+The exact solver works in float64: at these sizes, it needs at most about 10 GB, including the given features."""
 L2_STEP = 10**0.5
 L2_GRID: tuple[float, ...] = tuple(1e-3 * L2_STEP**number for number in range(-3, 8))
-"""λ, of which one is chosen by folds."""
+"""Candidates for λ, of which one is chosen by folds."""
 _RISES = 2
-"""λ in a row, ever weaker, that were worse than the best before them: weaker ones are not tried."""
+"""After this many successive weaker λ that were worse than the best one, no weaker ones are tried."""
 _TOLERANCE, _STEPS = 1e-7, 5000
-"""How exactly the probe itself is solved; what λ is chosen by need not be."""
+"""Tolerance and maximum steps of the final probe; those for choosing λ need not be as exact."""
 _KEPT_BYTES = 2 << 30
-"""Folds whose standardised features take more together are standardised anew for each λ."""
+"""If the standardised features of all folds take more, they are standardised again for each λ."""
 ENOUGH = 1000
-"""Held-out images after which no further fold is solved: each costs as much as all of a small data set's."""
+"""Held-out images after which no further fold is solved: each fold costs as much as all folds of a small data set."""
 _LEAST_SQUARE = 1e-12
-"""Of a principal axis, as a share of the longest one's: shorter ones are rounding."""
+"""Smallest eigenvalue of a principal axis, as a share of the largest: smaller ones are rounding errors."""
 _ROWS_BYTES = 64 << 20
-"""Of features that are standardised at a time."""
+"""Size of the features that are standardised at a time."""
 
 
 def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Scaling = STANDARD) -> LinearProbe:
-    """Return the probe of features ``(N, K)`` and labels ``(N,)``.
+    """Return the probe for features ``(N, K)`` and labels ``(N,)``.
 
-    Beyond `EXACT_BYTES` its objective is within 0.1 % of the least, or as low as 40 passes bring it
+    Beyond `EXACT_BYTES`, its objective is within 0.1 % of the minimum, or as low as 40 passes bring it
     (`tlaam.probe.minibatch`).
 
     Raises:
@@ -72,14 +72,14 @@ def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Sc
     [0, 1]
     """
     if _is_large(features, classes):
-        from tlaam.probe.minibatch import MinibatchPath  # PyTorch, which all else goes without
+        from tlaam.probe.minibatch import MinibatchPath  # needs PyTorch, unlike the rest
 
         return MinibatchPath(features, labels, classes, scaling).at(l2)
     return _Path(features, labels, classes, scaling, tol=_TOLERANCE, max_iter=_STEPS).at(l2)
 
 
 class _Path:
-    """The probes of one set of images for several λ; each starts from the one before."""
+    """The probes of one set of images for several λ; each starts from the previous one."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class _Path:
         tol: float = 1e-4,
         max_iter: int = 200,
     ) -> None:
-        """Take the moments of some rows, all by default; `keep` says whether their copy stays for the next λ."""
+        """Compute the moments of some rows, by default all; `keep` keeps their standardised copy for the next λ."""
         from sklearn.linear_model import LogisticRegression
 
         self.features, self.classes, self.keep = features, classes, keep
@@ -108,12 +108,12 @@ class _Path:
         self.span: _Span | None = None
 
     def at(self, l2: float) -> LinearProbe:
-        """Return the probe of one λ."""
+        """Return the probe for one λ."""
         from sklearn.exceptions import ConvergenceWarning
 
         span = self.span or _span(self._standardised())
         self.span = span if self.keep else None
-        # Of two classes scikit-learn solves for the margin, w = W_1 − W_0, whose ‖w‖² is twice ‖W‖².
+        # For two classes, scikit-learn solves for the margin w = W_1 − W_0, whose ‖w‖² is twice ‖W‖².
         self.solver.C = (2 if len(self.present) == 2 else 1) / (l2 * len(self.labels))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # at the weakest λ of the grid the optimum is far off
@@ -127,7 +127,7 @@ class _Path:
         return LinearProbe(weight, bias - weight @ self.mean)
 
     def _standardised(self) -> NDArray[np.float64]:
-        """Return the rows' features, standardised: the one copy there is of them."""
+        """Return the standardised features of the rows: the only copy of them."""
         copy = np.empty((len(self.rows), self.features.shape[1]))
         step = max(1, _ROWS_BYTES // (8 * self.features.shape[1]))
         for start in range(0, len(copy), step):
@@ -151,25 +151,26 @@ def fit_probe(
     scalings: Sequence[Scaling] = (STANDARD,),
     enough: int = ENOUGH,
 ) -> ProbeFit:
-    """Choose λ, and how features are scaled, by the log-likelihood of held-out folds, then solve on all images.
+    """Choose λ and the scaling of features by the log-likelihood of held-out folds, then solve on all images.
 
-    Folds are held out in turn until enough images have been: many images decide by one fold as well as by five.
+    Folds are held out in turn until enough images have been: with many images, one fold decides as well as five.
 
-    Beyond `EXACT_BYTES` it is done in mini-batches and by one held-out fold, with coarser steps from λ to λ and, where
-    `l2s` are the default, also weaker ones (`tlaam.probe.selection.fit_by_minibatches`).
+    Beyond `EXACT_BYTES`, it works in mini-batches and with one held-out fold, with coarser steps between λ and, if
+    `l2s` is the default, also weaker ones (`tlaam.probe.selection.fit_by_minibatches`).
 
     Args:
-        features: ``(N, K)``, also a memory map. They are only read, and never copied as a whole beyond `EXACT_BYTES`.
+        features: ``(N, K)``, possibly a memory map. They are only read, and never copied as a whole beyond
+            `EXACT_BYTES`.
         labels: ``(N,)``.
         classes: C.
         folds: fold of each image, ``(N,)`` (`tlaam.data.folds.stratified_folds`).
-        l2s: of which λ is chosen; the strongest is tried first. With the second scaling and those after it the best
-            λ so far and its neighbours are tried, and on from there while that is better.
-        scalings: of which one is chosen.
-        enough: held-out rows after which no further fold is.
+        l2s: candidates for λ; the strongest is tried first. With the second and later scalings, the best λ so far and
+            its neighbours are tried, then further ones in the direction of improvement.
+        scalings: candidate scalings.
+        enough: number of held-out rows after which no further fold is held out.
 
     Raises:
-        DataError: as of `solve`.
+        DataError: see `solve`.
     """
     if _is_large(features, classes):
         from tlaam.probe.selection import fit_by_minibatches
@@ -208,7 +209,7 @@ def fit_probe(
 
 
 class _Tried(NamedTuple):
-    """Scores ``(N, C)`` out of fold, and their loss."""
+    """Out-of-fold scores ``(N, C)`` and their loss."""
 
     loss: float
     l2: float
@@ -217,12 +218,12 @@ class _Tried(NamedTuple):
 
 
 def _next(grid: Sequence[float], tried: Sequence[_Tried], before: _Tried | None) -> float | None:
-    """Return which λ of a grid, strong to weak, is to be tried next with one scaling, or None.
+    """Return the next λ to try with one scaling, from a grid ordered strong to weak, or None.
 
     Args:
         grid: all λ.
-        tried: with this scaling, in the order in which they were.
-        before: the best of the scalings before this one.
+        tried: those tried with this scaling, in order.
+        before: the best one of the previous scalings.
     """
     places = [grid.index(one.l2) for one in tried]
     best = min(range(len(tried)), key=lambda number: tried[number].loss, default=0)
@@ -238,11 +239,11 @@ def _next(grid: Sequence[float], tried: Sequence[_Tried], before: _Tried | None)
 
 
 class _Span(NamedTuple):
-    """Features in coordinates of their own span, where ‖W‖, and so the problem, is as it was.
+    """Features in coordinates of their own span, which leave ‖W‖, and so the problem, unchanged.
 
     Attributes:
         inside: ``(N, R)``.
-        back: takes weights ``(C, R)`` out again, to ``(C, K)``.
+        back: maps weights ``(C, R)`` back to ``(C, K)``.
     """
 
     inside: NDArray[np.float64]
@@ -250,7 +251,7 @@ class _Span(NamedTuple):
 
 
 def _span(standardised: NDArray[np.float64]) -> _Span:
-    """Return features ``(N, K)`` along their principal axes, or as they are where there are no fewer images than K."""
+    """Return features ``(N, K)`` along their principal axes, or unchanged if there are at least K images."""
     if standardised.shape[0] >= standardised.shape[1]:
         return _Span(standardised, lambda weight: weight)
     squares, axes = np.linalg.eigh(standardised @ standardised.T)

@@ -1,4 +1,4 @@
-"""Learn classes of few images and classes of many to be told equally well (docs/how-it-works.md, 6)."""
+"""Learn to recognise classes with few images as well as classes with many (docs/how-it-works.md, 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Labels = Sequence[int] | NDArray[np.int64]
 
 
 def image_weights(labels: Labels) -> NDArray[np.float64]:
-    """Return weights ``(N,)`` of images under which all classes count the same, 1 on average.
+    """Return image weights ``(N,)``, 1 on average, that give all classes the same total weight.
 
     >>> image_weights([0, 0, 0, 1]).round(3).tolist()
     [0.667, 0.667, 0.667, 2.0]
@@ -23,15 +23,15 @@ def image_weights(labels: Labels) -> NDArray[np.float64]:
 
 
 def balanced_order(labels: Labels, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return an epoch's order in which each class comes equally often, as far as it divides.
+    """Return an epoch's order in which each class comes equally often, as far as the number of images divides.
 
     Args:
-        labels: of the images, ``(N,)``.
-        order: a random permutation of them, ``(N,)``.
+        labels: labels of the images, ``(N,)``.
+        order: a random permutation of the images, ``(N,)``.
 
     Returns:
-        Indices ``(N,)``: of each class its images in turn, over and over, spread evenly; of a class of many images an
-        epoch shows the first ones of its order. And how many times each has come before, ``(N,)``.
+        Indices ``(N,)``: the images of each class in turn, repeated and spread evenly; of a class with many images, an
+        epoch shows the first ones in its order. And how many times each image has come before, ``(N,)``.
 
     >>> [each.tolist() for each in balanced_order([0, 0, 0, 1], np.array([2, 3, 0, 1]))]
     [[2, 3, 0, 3], [0, 0, 0, 1]]

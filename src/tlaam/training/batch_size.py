@@ -1,4 +1,4 @@
-"""How many images a batch may have: as many as the device's memory holds, found by trying."""
+"""Choose the batch size: as many images as fit into the device's memory, found by trying."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from tlaam.training.memory import kept_for_backward
 from tlaam.training.trials import left_as_it_was, trial_step
 
 LARGEST = 64
-"""Larger batches train no faster, and want other learning rates."""
+"""Larger batches do not train faster, and need other learning rates."""
 _SHARE = 0.7
-"""Of the free memory; optimiser states, loaders and fragments need the rest."""
+"""Share of the free memory to use; optimiser states, loaders and fragmentation need the rest."""
 
 
 def largest_batch(fabric: Fabric, model: Architecture, config: Config, classes: int, images: int) -> int:
-    """Return the largest power of two that fits, at most `LARGEST` and, all batches of a step together, a quarter of
-    an epoch; the same on all devices.
+    """Return the largest power of two that fits, at most `LARGEST`; the same on all devices.
 
-    On a GPU, training steps of blank images are tried until one does not fit. On a CPU, where a step that does not fit
-    ends the process, the activations that small steps keep say what larger ones would. The model stays as it was.
+    All batches of a step together contain at most a quarter of an epoch's images.
+
+    On a GPU, training steps on blank images are tried until one does not fit. On a CPU, a step that does not fit would
+    end the process, so the memory of larger steps is extrapolated from the activations that small steps keep. The model
+    is left unchanged.
 
     Args:
         fabric: launched.
         model: the network.
-        config: resolved settings, but for the batch's size.
+        config: resolved settings, except for the batch size.
         classes: C.
-        images: how many there are to train on.
+        images: number of training images.
     """
     limit = max(2, min(LARGEST, images // (4 * fabric.world_size * config.training.accumulate)))
     on_gpu = fabric.device.type == "cuda"
@@ -65,14 +67,14 @@ def _reckoned(fabric: Fabric, model: Architecture, config: Config, classes: int,
 
 
 def _kept(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> int:
-    """Return the bytes that a step keeps for its backward pass, activations made again included once."""
+    """Return the bytes that a step keeps for its backward pass; recomputed activations are counted once."""
     with kept_for_backward() as sizes:
         trial_step(fabric, model, config, classes, size)
     return sum(sizes.values())
 
 
 def _free_memory() -> int:
-    """Return the bytes that a new allocation can have without swapping; 4 GiB where the system does not tell."""
+    """Return the bytes available for new allocations without swapping; 4 GiB if the system does not report it."""
     table = Path("/proc/meminfo")
     if table.exists():
         for line in table.read_text().splitlines():
@@ -82,5 +84,5 @@ def _free_memory() -> int:
 
 
 def _on_this_machine(fabric: Fabric) -> int:
-    """Return how many processes share this machine's memory, at most."""
+    """Return the maximum number of processes that share this machine's memory."""
     return fabric.world_size if fabric.device.type == "cpu" else 1

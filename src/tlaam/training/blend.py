@@ -1,4 +1,4 @@
-"""Weights between those that training began with and those it came to (WiSE-FT, Wortsman et al. 2021, 2109.01903)."""
+"""Interpolate between the weights before and after training (WiSE-FT, Wortsman et al. 2021, arXiv 2109.01903)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from tlaam.models.architecture import Architecture
 
 _NOT_BLENDED = ("localizer.threshold",)
-"""What is chosen for a network, and means nothing between two of them."""
+"""Values chosen for one network, which cannot be interpolated."""
 
 
 class Blend:
-    """A network whose weights and running statistics are a mean of the start's and of what was learnt.
+    """A network whose weights and running statistics are a weighted mean of the initial and the learnt ones.
 
     Args:
-        network: as it is before the first step.
-        start_share: weight of the start, in [0, 1).
+        network: the network before the first step.
+        start_share: weight of the initial state, in [0, 1).
 
     Attributes:
-        network: the mean, as of the last `update`.
-        start: the state it began with, on the CPU.
+        network: the mean at the last `update`.
+        start: the initial state, on the CPU.
     """
 
     def __init__(self, network: Architecture, start_share: float) -> None:
@@ -32,7 +32,7 @@ class Blend:
 
     @torch.no_grad()
     def update(self, learnt: Architecture) -> None:
-        """Take the mean with what was learnt."""
+        """Set the network to the mean of the initial and the learnt state."""
         blended: dict[str, Tensor] = {}
         for name, value in learnt.state_dict().items():
             start = self.start[name].to(value.device)

@@ -1,4 +1,4 @@
-"""Whole checkpoints: written atomically, checked when read, and read without unpickling code."""
+"""Complete checkpoints: written atomically, verified when read, and read without unpickling code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KEPT = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain Python values to one file: torch's zip format, followed by a SHA-256 of it.
+    """Write tensors and plain Python values to one file: torch's zip format, followed by its SHA-256.
 
     Raises:
-        RunError: the disk is full; an older file at `path` is intact.
+        RunError: the disk is full; an older file at `path` stays intact.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -44,13 +44,13 @@ def load_state(path: Path) -> dict[str, Any]:
         raise RunError(f"Checkpoint {path} is damaged: its checksum does not fit its content.")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several kinds for content that it refuses
+    except Exception as error:  # torch raises several kinds of errors for content that it refuses
         raise RunError(f"Checkpoint {path} holds more than tensors and plain values; it was not loaded.") from error
     return state
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; of one that does not end in a checksum, which nothing can come of, the end alone."""
+    """Return the bytes of a file; if it does not end in a checksum and so cannot be used, only its end."""
     require_regular(path)
     with path.open("rb") as stream:
         stream.seek(-min(TRAILER_SIZE, path.stat().st_size), os.SEEK_END)
@@ -62,7 +62,7 @@ def _content(path: Path) -> bytes:
 
 
 class Found(NamedTuple):
-    """The newest good checkpoint, if any, and one line for each newer one that is damaged."""
+    """The newest intact checkpoint, if any, and one line for each newer one that is damaged."""
 
     state: dict[str, Any] | None
     complaints: list[str]
@@ -75,31 +75,31 @@ class Checkpoints:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        """Return the checkpoints there are, oldest first."""
+        """Return the existing checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*.ckpt"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the checkpoint after `step` steps, then drop all but the newest two, and all but two best weights.
+        """Write the checkpoint after `step` steps, then delete all but the newest two, and all but two best weights.
 
         Raises:
-            RunError: the disk is full; the checkpoints before are intact.
+            RunError: the disk is full; the earlier checkpoints stay intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self.folder / f"step-{step:09d}.ckpt", state)
         self._drop_old()
 
     def _drop_old(self) -> None:
-        # The newest checkpoint refers to the newest best weights, the one before to the same or to those before them.
+        # The newest checkpoint refers to the newest best weights, the previous one to the same or to the ones before.
         for path in (*self.paths()[:-_KEPT], *self._best_paths()[:-_KEPT]):
             path.unlink(missing_ok=True)
 
     def save_best(self, epoch: int, model: dict[str, Any]) -> None:
-        """Write the weights of the best epoch so far; those before stay until the next `save`.
+        """Write the weights of the best epoch so far; the previous ones stay until the next `save`.
 
         A process killed between the two leaves the older checkpoint with the older weights.
 
         Raises:
-            RunError: the disk is full; the files before are intact.
+            RunError: the disk is full; the earlier files stay intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         save_state(self._best_path(epoch), {"epoch": epoch, "model": model})
@@ -114,7 +114,7 @@ class Checkpoints:
         return model
 
     def save_start(self, model: dict[str, Any]) -> None:
-        """Write the weights that the run starts from, where those of a probe may be what it keeps.
+        """Write the weights that the run starts from, needed if it may keep those of a probe.
 
         Raises:
             RunError: the disk is full.
@@ -136,11 +136,11 @@ class Checkpoints:
         return self.folder / "start.ckpt"
 
     def has_best(self, epoch: int) -> bool:
-        """Return whether there is a file with the weights of an epoch."""
+        """Return whether there is a file with the best weights of this epoch."""
         return self._best_path(epoch).exists()
 
     def drop_best_after(self, epoch: int | None) -> None:
-        """Remove best weights of epochs that a continued run has still before it; None: of all epochs."""
+        """Remove the best weights of epochs that a resumed run has yet to repeat; None removes those of all epochs."""
         for path in self._best_paths():
             if epoch is None or path.name > self._best_path(epoch).name:
                 path.unlink(missing_ok=True)
@@ -152,15 +152,15 @@ class Checkpoints:
         return sorted(self.folder.glob("best-*.ckpt"))
 
     def newest(self) -> Found:
-        """Read the newest good checkpoint; damaged ones are set aside as ``*.damaged`` and named."""
+        """Read the newest intact checkpoint; damaged ones are renamed to ``*.damaged`` and reported."""
         remove_leftovers(self.folder)
         complaints: list[str] = []
         for path in reversed(self.paths()):
             try:
                 found = Found(load_state(path), complaints)
-                self._drop_old()  # a process killed behind its last checkpoint has not
+                self._drop_old()  # a process killed after its last checkpoint did not
                 return found
             except RunError as error:
-                path.replace(path.with_suffix(".damaged"))  # else it would count as the newest for ever
+                path.replace(path.with_suffix(".damaged"))  # else it would count as the newest forever
                 complaints.append(f"{error} The one before it is used.")
         return Found(None, complaints)

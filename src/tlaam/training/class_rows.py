@@ -1,4 +1,4 @@
-"""The rows that a network has for each class, and their move into a network of other classes."""
+"""The rows that a network has for each class, and copying them into a network with other classes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tlaam.models.build import build_model
 from tlaam.models.network import TLAAM
 
 LOW = 1.0
-"""How far below the lowest bias of the known classes that of a new class begins."""
+"""How far the initial bias of a new class lies below the lowest bias of the known classes."""
 
 
 def class_axes(config: ModelConfig, network: Architecture, classes: int) -> dict[str, int]:
-    """Return the tensors of a network that have a row for each class, with the axis that counts classes.
+    """Return the tensors of a network that have a row for each class, with their class axis.
 
-    They are those whose shape changes with the number of classes, whatever the architecture calls them.
+    These are the tensors whose shape changes with the number of classes, whatever their name in the architecture.
 
     Args:
-        config: the settings it was built from.
-        network: of `classes` classes.
+        config: the settings that it was built from.
+        network: a network with `classes` classes.
         classes: C.
 
     Raises:
@@ -45,16 +45,16 @@ def class_axes(config: ModelConfig, network: Architecture, classes: int) -> dict
 
 @torch.no_grad()
 def carry_over(source: Architecture, target: Architecture, config: ModelConfig, rows: Sequence[int | None]) -> None:
-    """Put a network's weights into one of other classes, in place.
+    """Copy a network's weights into a network with other classes, in place.
 
-    A class that `source` does not know begins with zero weights and a bias below all others; where it knows none of
-    them, all begin as `target` has them.
+    A class that `source` does not know starts with zero weights and a bias below all others; if it knows none of the
+    classes, all start with the rows of `target`.
 
     Args:
         source: the network to start from.
-        target: built from the same settings, of ``len(rows)`` classes.
+        target: built from the same settings, with ``len(rows)`` classes.
         config: those settings.
-        rows: of each class of `target` the row in `source`, None where it has none.
+        rows: for each class of `target` its row in `source`, None if it has none.
     """
     axes = class_axes(config, target, len(rows))
     known = torch.tensor([place for place, row in enumerate(rows) if row is not None], dtype=torch.long)
@@ -77,17 +77,17 @@ def _with_rows(old: Tensor, new: Tensor, axis: int, known: Tensor, taken: Tensor
 
 @torch.no_grad()
 def rejoin(target: TLAAM, solved: TLAAM, shared: Sequence[int]) -> None:
-    """Put what was solved for the first classes of a network into it; those behind them stay answers.
+    """Copy the classifiers solved for the first classes of a network into it; the classes after them are kept.
 
-    Two classifiers solved apart share no origin: adding one vector to all rows changes no answer of either. The rows
-    that stay are moved by what the mean of the shared classes' rows has moved, so that a score stands as far above or
-    below the mean score of those classes as it did.
+    Two classifiers solved separately have no common origin: adding one vector to all rows changes no prediction of
+    either. The kept rows are shifted by the shift of the mean of the shared classes' rows, so that a score is as far
+    above or below the mean score of those classes as before.
 
     Args:
-        target: of N + K classes, with the classifiers that it started from.
-        solved: the same network of the first N classes, solved anew.
-        shared: of those N classes the places of those that `target`'s classifiers knew; where there are none, the means
-            of all rows are laid upon each other.
+        target: a network with N + K classes, with the classifiers that it started from.
+        solved: the same network with the first N classes, solved again.
+        shared: indices of those N classes that `target`'s classifiers knew; if there are none, the means of all rows
+            are aligned.
     """
     count = solved.classifier.out_features
     state = dict(solved.state_dict())
@@ -99,7 +99,7 @@ def rejoin(target: TLAAM, solved: TLAAM, shared: Sequence[int]) -> None:
             continue
         for kind in ("weight", "bias"):
             before = getattr(layer, kind)
-            after = getattr(of_solved, kind).to(before.device)  # it was solved where images are looked at
+            after = getattr(of_solved, kind).to(before.device)  # it was solved on the device that processes images
             if shared:
                 moved = after[list(shared)].mean(0) - before[list(shared)].mean(0)
             else:

@@ -1,4 +1,4 @@
-"""Samples as square source images, ready to be batched."""
+"""Datasets that return samples as square source images, ready for batching."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ class Item(NamedTuple):
         input_image: source images, uint8 RGB, ``(3, P, P)`` or ``(B, 3, P, P)``.
         label: class indices, int64, ``()`` or ``(B,)``.
         position: positions in the sequence of samples, int64, ``()`` or ``(B,)``.
-        box: the objects' boxes in pixels of `input image`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN where there is
-            none.
+        box: object boxes in pixels of `input_image`, xyxy, float32, ``(4,)`` or ``(B, 4)``; NaN if there is none.
         size: ``(width, height)`` of the photograph in pixels, int64, ``(2,)`` or ``(B, 2)``.
-        mask: pseudo masks over the whole of `input image`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``;
-            of side 0 where there are none.
+        mask: pseudo masks over the whole of `input_image`, uint8, 255 where foreground, ``(m, m)`` or ``(B, m, m)``;
+            of side 0 if there are none.
         color_jitter: factors of brightness and contrast (`tlaam.training.transforms.jitter_colors`), float32, ``(2,)``
             or ``(B, 2)``.
     """
@@ -48,15 +47,15 @@ class Item(NamedTuple):
 
 
 class TrainingImages(Dataset[Item]):
-    """Augmented images by `Key`; what comes out depends on (seed, epoch, index) only, not on who loads it.
+    """Augmented images by `Key`; the result depends only on (seed, epoch, index), not on the process that loads it.
 
     Args:
         samples: the images.
         source_size: side of the input image in pixels.
-        augment: makes input images.
-        seed: of everything random.
-        masks: pseudo masks of the samples, which go through the same crops and mirrorings.
-        cache: where input images lie ready; only for an `augment` that never crops.
+        augment: produces the input images.
+        seed: seed of everything random.
+        masks: pseudo masks of the samples, which are cropped and mirrored like the images.
+        cache: cache of input images; only for an `augment` that never crops.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class TrainingImages(Dataset[Item]):
 
 
 def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMasks | None = None) -> TrainingImages:
-    """Return a run's training images by its settings, which are resolved."""
+    """Return a run's training images for its resolved settings."""
     training, source_size = config.training, config.model.source_size
     assert source_size is not None
     augment = Augment(
@@ -113,7 +112,7 @@ def training_images(samples: Sequence[Sample], config: Config, masks: PseudoMask
 
 
 class EvaluationImages(Dataset[Item]):
-    """Images as they are, in order; `cache` is where their input images may lie ready."""
+    """Images without augmentation, in order; `cache` may already hold their input images."""
 
     def __init__(self, samples: Sequence[Sample], source_size: int, cache: InputCache | None = None) -> None:
         self.samples, self.source_size, self.cache = tuple(samples), source_size, cache

@@ -1,4 +1,4 @@
-"""Looking at all of a data set's images with a network as it stands, as `tlaam predict` does."""
+"""Run a network in its current state on all images of a data set, as `tlaam predict` does."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _BATCH = 16
 
 
 class Seen(NamedTuple):
-    """What was seen of N images.
+    """The network's results for N images.
 
     Attributes:
-        features: pooled, of all branches, ``(N, V, K)``.
-        pixels: a checksum of each image's: those of equal pixels must not stand on two sides of a fold.
-        marks: where the localiser learns, what it marks, as pseudo masks ``(N, 64, 64)``.
-        object_boxes: ``(N, 4)``, in shares of the picture's sides, where there is a localiser.
-        part_boxes: ``(N, P, 4)`` likewise, where there are parts.
+        features: pooled features of all branches, ``(N, V, K)``.
+        pixels: a checksum of each image's pixels: images with equal pixels must not be on two sides of a fold.
+        marks: if the localiser is trainable, its foreground as pseudo masks ``(N, 64, 64)``.
+        object_boxes: ``(N, 4)``, in shares of the image's sides, if there is a localiser.
+        part_boxes: ``(N, P, 4)`` likewise, if there are parts.
     """
 
     features: FeatureStore
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 class Eye:
-    """Looks at images as `tlaam predict` does, with the network as it stands."""
+    """Processes images as `tlaam predict` does, with the network in its current state."""
 
     def __init__(self, fabric: Fabric, network: TLAAM, config: Config) -> None:
         self.fabric, self.config = fabric, config
@@ -56,17 +56,17 @@ class Eye:
         self.network = prepared(network, fabric.device, self.precision)
 
     def update(self, network: TLAAM) -> None:
-        """Take over what was fitted: localiser and classifiers."""
+        """Take over the fitted localiser and classifier."""
         self.network.classifier.load_state_dict(network.classifier.state_dict())
         if network.localizer is not None and self.network.localizer is not None:
             self.network.localizer.load_state_dict(network.localizer.state_dict())
 
     def open(self) -> torch.autocast:
-        """Return the context in which it looks."""
+        """Return the context in which the network runs."""
         return asked_in(self.fabric.device, self.precision)
 
     def batches(self, samples: Sequence[Sample]) -> Iterator[Item]:
-        """Yield all images as they are, in order, on the device."""
+        """Yield all images without augmentation, in order, on the device."""
         training, source_size = self.config.training, self.config.model.source_size
         assert source_size is not None
         cache = None if training.cache is None else InputCache(training.cache, source_size)
@@ -86,7 +86,7 @@ class Eye:
 
     @contextmanager
     def look(self, samples: Sequence[Sample], progress: bool) -> Iterator[Seen]:
-        """Yield what is seen of images; features beyond memory's room lie in a file until then."""
+        """Yield the results for images; features that do not fit into memory are in a file until the context ends."""
         pixels: list[str] = []
         marks: list[NDArray[np.uint8]] = []
         boxes: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = ([], [])

@@ -1,6 +1,6 @@
-"""Fit a localiser that learns to its pseudo masks, on maps of the frozen backbone that are computed once.
+"""Fit a trainable localiser to its pseudo masks, on maps of the frozen backbone that are computed once.
 
-What the probe sees must be cut by the boxes that the model will answer with, so the localiser comes before it.
+The probe must see crops by the boxes that the model will predict, so the localiser is fitted before it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ Pyramid = Sequence[Tensor]
 
 _STEPS, _BATCH, _LR = 200, 32, 1e-3
 _MOST_BYTES = 2 << 30
-"""Of the maps that are kept; where they are larger, fewer images are taken."""
+"""Maximum size of the maps that are kept; if they are larger, fewer images are used."""
 _THRESHOLDS = tuple(number / 20 for number in range(2, 14))
 
 
 def fit_localizer(head: Foreground, pyramids: Iterator[Pyramid], masks: NDArray[np.uint8], seed: int) -> None:
-    """Fit a foreground head in place, and choose its threshold where the settings leave it open.
+    """Fit a foreground head in place, and choose its threshold if the settings leave it open.
 
-    Maps are used as they are and mirrored. The head's normalisation statistics are set to those of the maps. Of the
-    thresholds the one is taken whose boxes agree best with those of the masks: no true box is needed.
+    Maps are used both unchanged and mirrored. The head's normalisation statistics are set to those of the maps. The
+    threshold whose boxes agree best with those of the masks is chosen, so no true box is needed.
 
     Args:
-        head: on the device that computes.
-        pyramids: of the frozen backbone, maps ``[(B, K_i, h_i, w_i)]`` a batch (`tlaam.models.backbone`).
+        head: the head, on the device that computes.
+        pyramids: maps ``[(B, K_i, h_i, w_i)]`` of the frozen backbone for each batch (`tlaam.models.backbone`).
         masks: pseudo masks ``(M, 64, 64)`` of the first M images.
-        seed: decides the order of the images.
+        seed: seed of the order and the mirroring of the images.
     """
     kept = _frozen_maps(head, pyramids, len(masks))
     of_kept = torch.from_numpy(masks[: len(kept[0])])
@@ -63,8 +63,8 @@ def agreeing_threshold(head: Foreground, batches: Iterable[tuple[Pyramid, Tensor
     """Return the threshold whose boxes have the largest mean IoU with the boxes of pseudo masks.
 
     Args:
-        head: as it stands.
-        batches: maps ``[(B, K_i, h_i, w_i)]`` of images as they are, and their masks ``(B, 64, 64)``, uint8.
+        head: the head in its current state.
+        batches: maps ``[(B, K_i, h_i, w_i)]`` of images without augmentation, and masks ``(B, 64, 64)``, uint8.
     """
     whole = (1, 1)
     sums = torch.zeros(len(_THRESHOLDS))
@@ -85,7 +85,7 @@ def _in_batches(kept: Sequence[Tensor], masks: Tensor, device: torch.device) -> 
 
 @torch.no_grad()
 def _frozen_maps(head: Foreground, pyramids: Iterator[Pyramid], count: int) -> list[Tensor]:
-    """Return the maps ``[(M, K_i, h_i, w_i)]`` of the first images, at most `count`, in half precision."""
+    """Return the maps ``[(M, K_i, h_i, w_i)]`` of at most the first `count` images, in half precision."""
     kept: list[list[Tensor]] = []
     found = 0
     for pyramid in pyramids:
@@ -111,11 +111,11 @@ def _begin_statistics(head: Foreground) -> None:
     for norm in head.norms:
         assert isinstance(norm, nn.BatchNorm2d)
         norm.reset_running_stats()
-        norm.momentum = None  # PyTorch's word for a cumulative mean
+        norm.momentum = None  # in PyTorch: cumulative mean
 
 
 def _orders(count: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield batches of places, one a step, each image once before any comes twice."""
+    """Yield batches of image indices, one per step, each image once before any comes twice."""
     order = torch.empty(0, dtype=torch.long)
     size = min(_BATCH, count)
     for _ in range(steps):

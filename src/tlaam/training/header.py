@@ -1,4 +1,4 @@
-"""What a run says of itself before its first epoch."""
+"""What a run prints about itself before its first epoch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tlaam.utils.text import printable
 
 
 def header(images: LabelledImages, config: Config, start: Start | None = None, *, resumed: bool) -> list[str]:
-    """Return three lines on data, network and training, one on classes, and more of what is to be known beforehand.
+    """Return three lines on data, network and training, one on classes, and further notes to read beforehand.
 
     Args:
         config: resolved settings.
-        start: what the run starts from in place of pretrained weights.
-        resumed: the weights are those of a checkpoint.
+        start: what the run starts from instead of pretrained weights.
+        resumed: whether the weights are those of a checkpoint.
     """
     model, training = config.model, config.training
     counts = ", ".join(f"{len(images.split(split))} {split}" for split in SPLITS)

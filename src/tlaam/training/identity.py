@@ -1,4 +1,4 @@
-"""What makes a run the same run: its data, settings and devices, as they were when it was begun."""
+"""The identity of a run: its data, settings and devices, as they were when it was started."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ADDED = (
     "fusion", "raw_scale", "probe_first", "backbone_lr_ratio", "layer_decay", "frozen_stages", "start_share",
     "patience", "distillation", "paste", "balance", "accumulate", "logger",
 )  # fmt: skip
-"""Settings that earlier versions did not have, whose default is what they did."""
+"""Settings that earlier versions did not have, and whose default is how those versions worked."""
 
 
 def settings_of(folder: RunFolder) -> Config:
-    """Return a run's settings; one that lacks some was begun by a version that computed something else."""
+    """Return a run's settings; a run that lacks some was started by a version that worked differently."""
     config = Config.from_yaml(folder.config)
     written = read_yaml(folder.config)
     if "layer_decay" not in written.get("training", {}):
-        config = config.with_options(layer_decay=1.0)  # whatever the optimiser
+        config = config.with_options(layer_decay=1.0)  # for every optimiser
     if "balance" not in written.get("training", {}):
-        config = config.with_options(balance="none")  # whatever the counts
+        config = config.with_options(balance="none")  # for all class counts
     for section, options in config.to_nested().items():
         missing = [name for name in options if name not in {*written.get(section, {}), *_ADDED}]
         if missing:
@@ -71,14 +71,14 @@ def require_same_run(
 
 
 def deciding_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that decide what a run comes to, as plain values."""
+    """Return the settings that determine the result of a run, as plain values."""
     flat = {name: value for section in config.to_nested().values() for name, value in section.items()}
     plain: dict[str, Any] = json.loads(json.dumps(flat))
     return {name: value for name, value in plain.items() if name not in (*MACHINE_OPTIONS, "checkpoint_every")}
 
 
 def named_devices(training: TrainingConfig) -> int | None:
-    """Return how many devices the settings ask for on all machines; None where only Lightning knows."""
+    """Return the number of devices that the settings request on all machines; None if only Lightning knows."""
     named = [name for name in training.devices.split(",") if name.strip()]
     if "," in training.devices:
         return len(named) * training.nodes

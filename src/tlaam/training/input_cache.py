@@ -1,9 +1,9 @@
-"""Decoded, resized images kept on disk between epochs and runs, for those whose decoding is what training waits for.
+"""Decoded and resized images, cached on disk between epochs and runs, for training that is limited by decoding.
 
-A folder holds ``<P>/canvases``, the input images one behind the other, and ``<P>/index.jsonl``, a line for each: whose
-it is, how large and how old that file was, and checksums of the input image and of the line itself. Both only ever
-grow, a input image before its line, so that whatever a process was doing when it was killed, the lines tell what is
-whole. An image that has changed since has no line that fits, and gets a new one.
+A folder holds ``<P>/canvases``, the input images one after the other, and ``<P>/index.jsonl``, with one line for each:
+its file, that file's size and modification time, and checksums of the input image and of the line itself. Both files
+only grow, and an input image is written before its line. So whenever a process is killed, the lines tell which images
+are complete. A file that has changed since matches no line and gets a new one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _AHEAD = 64
 
 
 class _Key(NamedTuple):
-    """What an input image was made of; another file, or another state of it, is another key."""
+    """The origin of an input image; another file, or another state of the file, has another key."""
 
     path: str
     bytes: int
@@ -47,14 +47,14 @@ class _Place(NamedTuple):
     height: int
     checksum: int
     line: int = 0
-    """Checksum of the line, as it is without it."""
+    """Checksum of the line without this checksum."""
 
 
 class InputCache:
     """Input images of side P by sample, read from a memory-mapped file.
 
     Args:
-        folder: where to keep them; made where it is missing, and may serve several data sets and runs.
+        folder: folder of the cache; created if missing, and may serve several data sets and runs.
         size: P.
     """
 
@@ -73,12 +73,12 @@ class InputCache:
         workers: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> int:
-        """Add what is missing of samples and return how many that were; an image that cannot be read is left out.
+        """Add the missing samples and return how many there were; an image that cannot be read is left out.
 
         Args:
             samples: the images.
-            workers: threads that decode; as many as there are processors where None.
-            progress: told how many of how many missing ones have been done.
+            workers: number of decoding threads; by default the number of processors.
+            progress: called with the number of missing samples done and their total number.
 
         Raises:
             RunError: another process is filling the cache, or the disk is full.
@@ -90,7 +90,7 @@ class InputCache:
         ):
             self._read_index()
             missing = [s for s in samples if (key := _key(s)) is not None and key not in self._places]
-            # What was written after the last whole line belongs to nobody.
+            # Anything written after the last complete line is dropped.
             whole = sorted(self._places.items(), key=lambda item: item[1].row)
             count = len(whole)
             self._say_what_is_lost(count)
@@ -115,7 +115,7 @@ class InputCache:
     def get(self, sample: Sample) -> tuple[NDArray[np.uint8], tuple[int, int]] | None:
         """Return a sample's input image ``(3, P, P)`` and its image's ``(width, height)``.
 
-        None where there is none, where the file has changed since, and where the input image is damaged.
+        None if there is none, if the file has changed since, or if the input image is damaged.
         """
         key = _key(sample)
         place = None if key is None else self._places.get(key)
@@ -137,11 +137,11 @@ class InputCache:
         return row.reshape(3, self.size, self.size), (place.width, place.height)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that loads images maps the file by itself instead of being sent it.
+        # A loader process maps the file by itself instead of receiving its content.
         return {**self.__dict__, "_map": None}
 
     def _say_what_is_lost(self, whole: int) -> None:
-        """Say what of the index is dropped: a line that was being written when a process was killed is nothing new."""
+        """Report which lines of the index are dropped; a last line cut off by a killed process is not reported."""
         lines = self._index.read_bytes().splitlines() if self._index.exists() else []
         if len(lines) > whole + 1:
             _say(f"{self._index} is damaged at line {whole + 1}; {len(lines) - whole} images are cached anew.")
@@ -154,12 +154,12 @@ class InputCache:
         key = _key(sample)
         try:
             image, (width, height) = load_for_input(sample, self.size)
-        except DataError:  # said where the image is used
+        except DataError:  # reported where the image is used
             return None
         return None if key is None else (key, to_input(image, self.size).tobytes(), width, height)
 
     def _read_index(self) -> None:
-        """Take the lines up to the first that is not whole."""
+        """Read the lines up to the first that is not intact."""
         self._places = {}
         try:
             held = self._rows.stat().st_size // self._bytes
@@ -175,7 +175,7 @@ class InputCache:
                     ):
                         return
                     self._places[key] = place
-        except (FileNotFoundError, ValueError, TypeError):  # none yet, or no line of ours
+        except (FileNotFoundError, ValueError, TypeError):  # no index yet, or a foreign line
             return
 
     @staticmethod
@@ -189,7 +189,7 @@ def _say(message: str) -> None:
 
 
 def _key(sample: Sample) -> _Key | None:
-    """Return a sample's key; None for a file that is not there."""
+    """Return a sample's key; None for a missing file."""
     try:
         modified, size = sample.path.stat().st_mtime_ns, size_of(sample.source)
     except OSError:
@@ -199,7 +199,7 @@ def _key(sample: Sample) -> _Key | None:
 
 
 def _in_order(pool: ThreadPoolExecutor, function: Callable[[Sample], Any], samples: Sequence[Sample]) -> Iterator[Any]:
-    """Yield results in order, a bounded number of samples ahead."""
+    """Yield results in order, working a bounded number of samples ahead."""
     remaining = iter(samples)
     pending = [pool.submit(function, sample) for sample in islice(remaining, _AHEAD)]
     while pending:

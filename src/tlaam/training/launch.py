@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def _strategy(config: Config) -> str | Strategy:
-    """Return Lightning's strategy; networks that learn in turns leave parameters without a gradient in some epochs."""
+    """Return Lightning's strategy; networks that learn in turns have parameters without gradients in some epochs."""
     strategy, devices = config.training.strategy, config.training.devices
     if strategy == sharding.STRATEGY:
         return sharding.strategy()
@@ -39,7 +39,7 @@ def launched(config: Config) -> Fabric:
             precision=training.precision,
         )
         fabric.launch()
-    except (ValueError, TypeError, RuntimeError) as error:  # Lightning's exceptions for a misconfiguration are these
+    except (ValueError, TypeError, RuntimeError) as error:  # Lightning raises these for a misconfiguration
         raise ConfigError(
             f"accelerator {training.accelerator!r}, devices {training.devices!r}, nodes {training.nodes}, strategy "
             f"{training.strategy!r}, precision {training.precision!r} cannot be had: {' '.join(str(error).split())}"
@@ -48,7 +48,7 @@ def launched(config: Config) -> Fabric:
 
 
 def on_first(fabric: Fabric, work: Callable[[], _T]) -> _T:
-    """Do something on the first device and give the result to all; its error ends them all, said once."""
+    """Run a function on the first device and share its result with all; an error ends them all and is reported once."""
     result: _T | None = None
     error: TlaamError | None = None
     if fabric.is_global_zero:

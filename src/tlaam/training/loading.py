@@ -31,7 +31,7 @@ def batch_loader(dataset: Dataset[Item], batches: Sampler[Any] | list[list[int]]
 
 
 def with_plain_errors(loader: Iterable[Item]) -> Generator[Item, None, None]:
-    """Yield the loader's batches; an error from a loader process becomes the one line that was raised there.
+    """Yield the loader's batches; an error from a loader process is reduced to the one line that was raised there.
 
     Raises:
         DataError: an image cannot be read.
@@ -58,8 +58,8 @@ def lost_loaders_named(run: Path) -> Iterator[None]:
 
 def _begin_loader(worker: int) -> None:
     hand_back_freed_memory()
-    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM all that a job has started; the parent still
-    # needs its loaders to finish the step it is in.
+    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM every process of a job; the parent still
+    # needs its loaders to finish the current step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -67,7 +67,7 @@ def _begin_loader(worker: int) -> None:
 
 
 def _end_for_parent() -> None:
-    """Wait until the parent itself asks this process to end, as it does when it ends; others are not heard."""
+    """Wait until the parent asks this process to end, as it does when it ends itself; ignore other senders."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

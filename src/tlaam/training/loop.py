@@ -1,9 +1,9 @@
 """The training loop: steps, validation, checkpoints; resumable at any step.
 
 Each step seeds the random state from (seed, step, device) and takes its batches from (seed, step), so the state of a
-run is its weights, buffers, optimiser and moving average alone. On CPU, with the same number of threads, a resumed run
-repeats the uninterrupted one bit for bit without ``torch.use_deterministic_algorithms``, which would refuse operators
-that are deterministic in our use; on a GPU the two agree to rounding.
+run consists only of its weights, buffers, optimiser and moving average. On CPU, with the same number of threads, a
+resumed run repeats the uninterrupted one bit for bit without ``torch.use_deterministic_algorithms``, which would refuse
+operators that are deterministic in our use; on a GPU the two agree up to rounding.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ from tlaam.training.validation import better, standard_error, validate
 from tlaam.utils.atomic import full_disk_named, write_csv
 
 _ENOUGH = 20
-"""Validation images below which no temperature is chosen on them."""
+"""Minimum number of validation images for choosing a temperature on them."""
 _SYNC_STEPS = 20
-"""Steps between looks at values that live on the device, and between agreements of several devices."""
+"""Steps between reads of values on the device, and between synchronisations of several devices."""
 
 _SUMS = (*LOSSES, "top1")
 
 
 class Diverged(RunError):
-    """The loss or a weight is not finite; `reason` says which and where, without the advice."""
+    """The loss or a weight is not finite; `reason` says which and where, without advice."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -79,7 +79,7 @@ def resume_command(folder: RunFolder) -> str:
 
 @dataclass
 class _State:
-    """What a checkpoint holds beside the tensors of network, optimiser and moving average."""
+    """The contents of a checkpoint besides the tensors of network, optimiser and moving average."""
 
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(_SUMS))
@@ -88,13 +88,13 @@ class _State:
     history: list[Row] = field(default_factory=list)
     best_epoch: int | None = None
     probe_losses: list[float] = field(default_factory=list)
-    """Of the validation images, before the first step, where a probe came first."""
+    """The probe's loss on each validation image before the first step, if a probe came first."""
     gains: list[list[float]] = field(default_factory=list)
-    """Of each epoch over the probe: how much lower its mean loss on the validation images, and the standard error."""
+    """Gain of each epoch over the probe: decrease of the mean loss on the validation images, and its standard error."""
     best_temperature: float = 1.0
     last_temperature: float = 1.0
     last_passes: bool = True
-    """Whether the last epoch measured did better than the probe."""
+    """Whether the last epoch measured was better than the probe."""
 
 
 def fit(
@@ -117,18 +117,18 @@ def fit(
         fabric: already launched.
         model: the network, on any device.
         train: training samples.
-        val: validation samples; none, then the last weights are kept.
+        val: validation samples; if there are none, the last weights are kept.
         config: resolved settings.
-        folder: where checkpoints, ``history.csv`` and logs go.
+        folder: folder for checkpoints, ``history.csv`` and logs.
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
-        masks: pseudo masks of the training samples, for a localiser that learns.
+        masks: pseudo masks of the training samples, for a trainable localiser.
         probed: `model` is a probe: its weights are kept unless those of an epoch do better on validation images, by
             their negative log-likelihood (`tlaam.training.validation.better`).
-        checkpoint: what to continue from (`Checkpoints.newest`).
-        progress: show a bar where standard error is a terminal, and a line an epoch.
+        checkpoint: state to continue from (`Checkpoints.newest`).
+        progress: show a bar if standard error is a terminal, and a line per epoch.
 
     Returns:
-        The history, a row an epoch.
+        The history, one row per epoch.
 
     Raises:
         DataError: an image cannot be read.
@@ -190,23 +190,23 @@ class _Fit:
             priors = torch.from_numpy(log_priors(labels, max(labels) + 1)).float()
         self.criterion = TwoLevelLoss(resolved(self.training.label_smoothing), self.training.distillation, priors)
         self.criterion.to(fabric.device)
-        # Under which held-out images count, where classes are to be told equally well.
+        # Weights of held-out images, if all classes are to be recognised equally well.
         self.val_weights: Tensor | None = None
         if self.training.balance != "none" and val:
             self.val_weights = torch.from_numpy(image_weights([sample.label for sample in val]))
 
-        # Channels-last convolutions are the faster ones on CPUs as on GPUs (benchmarks/results/cpu-training-speed.md).
+        # Channels-last convolutions are faster on both CPUs and GPUs (benchmarks/results/cpu-training-speed.md).
         self.sharded = self.training.strategy == sharding.STRATEGY
-        # What is measured and kept, and what takes the steps.
+        # `model` is evaluated and kept, `learner` takes the training steps.
         self.model = self.learner = model
         if self.sharded:
             self.learner = sharding.sharded_copy(model.cpu(), fabric.device)
         else:
             model.to(fabric.device, memory_format=memory_format(fabric.device))  # type: ignore[call-overload]
-            for backbone in _backbones(model):  # of sharded ones a convolution has its own weights alone
+            for backbone in _backbones(model):  # when sharded, a convolution sees only its own weights
                 join_norms(backbone.network, backbone.image_size)
         freeze_stages(self.learner, self.training.frozen_stages)
-        # Warm-up lets a short run's average forget the untrained classifier; the decay depends on the step alone.
+        # Warm-up lets a short run's average forget the untrained classifier; the decay depends only on the step.
         decay = self.training.ema_decay
         self.ema = ModelEmaV3(self.model, decay=decay, use_warmup=True) if decay else None
         share = self.training.start_share if self.training.epochs else 0.0
@@ -217,11 +217,11 @@ class _Fit:
         self.wrapped = fabric.setup_module(network)
         self.optimizer = fabric.setup_optimizers(build_optimizer(self.learner, self.training))
         self.sums = torch.zeros(len(_SUMS), device=fabric.device)
-        self.computed: set[str] = set()  # which losses the epoch's steps had
+        self.computed: set[str] = set()  # names of the losses in the epoch's steps
         self.told_epoch = -1
         if checkpoint is not None:
             self._restore(checkpoint)
-            self._write_history()  # it may have rows that the checkpoint has not, or lack the last
+            self._write_history()  # the file may have rows that the checkpoint lacks, or lack the last
 
         workers = self.training.workers or 0
         self.epochs, self.batch_size = resolved(self.training.epochs), resolved(self.training.batch_size)
@@ -264,7 +264,7 @@ class _Fit:
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
     def run(self) -> list[Row]:
-        """Take all remaining steps and load the weights to keep."""
+        """Take all remaining steps, then load the weights to keep."""
         self.broken = torch.full((2,), -1.0, device=self.fabric.device)  # (step, loss) of the first non-finite loss
         self.saved_at = time.monotonic()
         self.reporter.begin(self.state.step)
@@ -279,7 +279,7 @@ class _Fit:
                     self.checkpoints.save_start(self.model.state_dict())
                 if self.probed and self.epochs and not self.state.probe_losses:
                     self._measure_probe()
-                self._save()  # a disk too small is found now, not in an hour
+                self._save()  # too small a disk fails now, not in an hour
             self._steps()
             ended = "success"
         except Interrupted:
@@ -295,7 +295,7 @@ class _Fit:
         self.reporter.tracker = open_tracker(self.config, self.folder, self.state.step, self.reporter.say)
 
     def _measure_probe(self) -> None:
-        """Say what the start is worth, and keep its weights until an epoch's are better."""
+        """Report the probe's accuracy, and keep its weights until those of an epoch are better."""
         model = self.model.to(self.fabric.device)
         measured = validate(self.fabric, model, with_plain_errors(self.val_loader), len(self.val))
         if self.sharded:
@@ -309,7 +309,7 @@ class _Fit:
             self.checkpoints.save_start(self.model.state_dict())
 
     def _steps(self) -> None:
-        if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped while it validated
+        if self.state.step // self.steps_per_epoch > len(self.state.history):  # stopped during validation
             self._end_epoch()
         clock = time.monotonic()
         if self.state.step >= self.epochs * self.steps_per_epoch or self._is_out_of_patience():
@@ -329,7 +329,7 @@ class _Fit:
                 stop, save_due = self._decide()
                 if epoch_done:
                     self._end_epoch()
-                    clock = time.monotonic()  # it has added its own time
+                    clock = time.monotonic()  # `_end_epoch` has added its own time
                     if self._is_out_of_patience() and self.state.step < self.epochs * self.steps_per_epoch:
                         self.reporter.say(
                             f"Fine-tuning no longer helps: stopped after {len(self.state.history)} epochs."
@@ -341,7 +341,7 @@ class _Fit:
                     raise self._interrupted(stop)
 
     def _is_out_of_patience(self) -> bool:
-        """Return whether the last epochs were none of them better, with what a run begins with counted as an epoch."""
+        """Return whether none of the last epochs was better; the initial weights count as an epoch."""
         if not self.training.patience or not self.val:
             return False
         best = 0 if self.state.best_epoch is None else self.state.best_epoch + 1
@@ -355,7 +355,7 @@ class _Fit:
         )
 
     def _unless_stopped(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """Yield validation batches; asked to stop, a device that is alone saves the epoch as far as it is and stops."""
+        """Yield validation batches; on a stop request, a single device saves the epoch's state so far and stops."""
         for batch in batches:
             if self.stop.signal_number and self.fabric.world_size == 1:
                 self._save()
@@ -363,7 +363,7 @@ class _Fit:
             yield batch
 
     def _step(self, batches: Iterator[Item]) -> Losses:
-        """Take one step of the optimiser, over as many of the batches as it has; return their mean losses."""
+        """Take one optimiser step over all of its batches, and return their mean losses."""
         step, training = self.state.step, self.training
         set_lr(self.optimizer, self._lr_factor(step))
         epoch = step // self.steps_per_epoch
@@ -374,11 +374,11 @@ class _Fit:
         sizes = self.step_sizes[step % self.steps_per_epoch]
         losses = []
         for number, size in enumerate(sizes):
-            batch = next(batches)  # before the seed: a loader that begins draws a number of its own
+            batch = next(batches)  # before seeding: a loader draws a random number when it starts
             torch.manual_seed(
                 derive(training.seed, "step", step, self.fabric.global_rank, *([number] if number else []))
             )
-            last = number == len(sizes) - 1  # with it the devices agree on the sum of the gradients
+            last = number == len(sizes) - 1  # with it, the devices synchronise the summed gradients
             with nullcontext() if last else self.fabric.no_backward_sync(self.wrapped):
                 losses.append(self._backward(batch, size / sum(sizes), raw_only))
         if training.gradient_clip:
@@ -392,7 +392,7 @@ class _Fit:
         return mean_losses(losses, sizes)
 
     def _backward(self, batch: Item, share: float, raw_only: bool) -> Losses:
-        """Add a batch's gradients to its step's, of which it has a share of the images."""
+        """Add the gradients of a batch, which has `share` of the step's images, to those of its step."""
         images = batch.input_image
         if self.training.paste and batch.mask.numel():
             images = on_other_backgrounds(images, batch.mask, self.training.paste)
@@ -426,7 +426,7 @@ class _Fit:
         return resolved(self.training.lr) * self.training.backbone_lr_ratio
 
     def _decide(self) -> tuple[int, bool]:
-        """Return the signal that asked to stop (0: none) and whether a checkpoint is due, the same on every device."""
+        """Return the signal that requested a stop (0: none) and whether a checkpoint is due; same on every device."""
         due = time.monotonic() - self.saved_at >= self.training.checkpoint_every
         if self.fabric.world_size == 1:
             return self.stop.signal_number, due
@@ -486,7 +486,7 @@ class _Fit:
         return float(f1_score(labels, answers.tolist(), average="macro", zero_division=0.0))
 
     def _choose_threshold(self) -> None:
-        """Let the finder as it is now have the threshold that fits it, in all copies of the network."""
+        """Set the threshold that fits the current foreground head, in all copies of the network."""
         if self.chooser is None:
             return
         chooser, measured = self.chooser, self._best_guess().to(self.fabric.device)
@@ -505,7 +505,7 @@ class _Fit:
             write_csv(self.folder.history, COLUMNS, self.state.history)
 
     def _best_guess(self) -> Architecture:
-        """Return the network that is measured and kept: the moving average, or what is blended with the start."""
+        """Return the network that is evaluated and kept: the moving average, or its blend with the start."""
         return self._learnt() if self.blend is None else self.blend.network
 
     def _learnt(self) -> Architecture:
@@ -546,7 +546,7 @@ class _Fit:
         sums = self.fabric.all_reduce(self.sums.clone(), reduce_op="sum").tolist()
         learnt = {"model": self.learner.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.sharded:
-            learnt = sharding.whole(learnt)  # by all devices together
+            learnt = sharding.whole(learnt)  # requires all devices
         if self.fabric.is_global_zero:
             self.state.sums, self.state.computed = sums, sorted(self.computed)
             state = {
@@ -557,7 +557,8 @@ class _Fit:
                 "world_size": self.fabric.world_size,
                 "identity": self.identity,
             }
-            # Before the checkpoint, behind which a killed run would not log it again; what comes twice is purged.
+            # Before the checkpoint: a killed run continues after it and would not log these values again; duplicates
+            # are purged.
             self.reporter.tracker.save()
             self.checkpoints.save(self.state.step, state)
         self.fabric.barrier()
@@ -576,13 +577,13 @@ class _Fit:
         if self.blend is not None:
             self.blend.start = self.checkpoints.load_start()
         self.fabric.strategy.precision.load_state_dict(checkpoint["scaler"])
-        if self.fabric.is_global_zero:  # sums over all devices live on the first one
-            *losses, top1 = self.state.sums  # an earlier version knew fewer losses
+        if self.fabric.is_global_zero:  # sums over all devices are on the first one
+            *losses, top1 = self.state.sums  # earlier versions had fewer losses
             losses += [0.0] * (len(LOSSES) - len(losses))
             self.sums += torch.tensor([*losses, top1], device=self.sums.device)
 
     def _gather(self) -> None:
-        """Give the plain network what the shards have learnt."""
+        """Copy the weights of the shards into the plain network."""
         if self.sharded:
             self.model.load_state_dict(sharding.whole(self.learner.state_dict()))
 
@@ -594,7 +595,7 @@ class _Fit:
         if self.training.keep == "best" and state.best_epoch is not None:
             kept, temperature = f"epoch {state.best_epoch + 1}", state.best_temperature
         elif state.probe_losses and (self.training.keep == "best" or not state.last_passes):
-            kept, temperature = "probe", 1.0  # its own is in its weights
+            kept, temperature = "probe", 1.0  # its temperature is already in its weights
         try:
             if kept == "probe":
                 weights = self.checkpoints.load_start()
@@ -602,7 +603,7 @@ class _Fit:
                 weights = self._best_guess().state_dict()
             else:
                 weights = self.checkpoints.load_best(state.best_epoch)
-        except RunError as error:  # spoiled since it was written
+        except RunError as error:  # damaged since it was written
             raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
         self.model.load_state_dict(weights)
         self.model.eval()
@@ -617,7 +618,7 @@ class _Fit:
             self._compare_with_probe(kept)
 
     def _compare_with_probe(self, kept: str) -> None:
-        """Note, and say, how the epochs did beside the probe."""
+        """Note and report how the epochs compare with the probe."""
         weights = torch.ones(len(self.val)) if self.val_weights is None else self.val_weights
         loss, gains = float((weights * torch.tensor(self.state.probe_losses)).mean()), self.state.gains
         epoch = max(range(len(gains)), key=lambda number: gains[number][0])

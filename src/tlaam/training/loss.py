@@ -13,17 +13,17 @@ from tlaam.models.output import TLAAMOutput
 
 
 class Losses(NamedTuple):
-    """Mean cross-entropies of a batch, scalars; None where a branch was not run.
+    """Mean cross-entropies of a batch, scalars; None if a branch did not run.
 
     Attributes:
-        total: the sum of the others, to be minimised.
-        raw: of the raw image.
-        object: of the object image.
-        parts: of all part images.
-        foreground: of a learning localiser's cells, against pseudo masks; binary.
-        joint: of the joint classifier.
-        distilled: divergence of the raw image's and the parts' answers from the object's.
-        own: what the network itself wants minimised (`TLAAMOutput.own_loss`).
+        total: the loss to minimise: the sum of the others, `distilled` times its weight.
+        raw: cross-entropy of the raw image.
+        object: cross-entropy of the object image.
+        parts: cross-entropy of all part images.
+        foreground: binary cross-entropy of a trainable localiser's cells with pseudo masks.
+        joint: cross-entropy of the joint classifier.
+        distilled: divergence of the predictions for the raw image and the parts from those for the object.
+        own: the network's own loss (`TLAAMOutput.own_loss`).
     """
 
     total: Tensor
@@ -37,7 +37,7 @@ class Losses(NamedTuple):
 
 
 def mean_losses(batches: Sequence[Losses], sizes: Sequence[int]) -> Losses:
-    """Return the losses of several batches of the same branches as of one.
+    """Return the losses of several batches with the same branches as if they were one batch.
 
     >>> one, three = (Losses(torch.tensor(x), torch.tensor(x), None, None) for x in (2.0, 6.0))
     >>> mean_losses([one, three], [1, 3]).total.item()
@@ -53,16 +53,16 @@ def mean_losses(batches: Sequence[Losses], sizes: Sequence[int]) -> Losses:
 
 
 class TwoLevelLoss(nn.Module):
-    """``L = L_raw + L_object + mean over parts L_part``, weights 1; branches that are not run are left out.
+    """``L = L_raw + L_object + mean over parts L_part``, weights 1; branches that do not run are left out.
 
-    A localiser that learns adds the binary cross-entropy of its cells; it shares no weights with the branches. A
-    network with a loss of its own adds that.
+    A trainable localiser adds the binary cross-entropy of its cells; it shares no weights with the branches. A joint
+    classifier adds its cross-entropy. A network with its own loss adds that.
 
     Args:
-        label_smoothing: of the cross-entropies.
+        label_smoothing: label smoothing of the cross-entropies.
         distillation: weight of `distillation_loss`; 0 leaves it out.
-        log_priors: added to all scores before their cross-entropies, ``(C',)``, of the first C' classes: how frequent
-            each class is, which the scores then need not hold (`tlaam.training.balance`). None: nothing.
+        log_priors: added to all logits before their cross-entropies, ``(C',)``, for the first C' classes: the frequency
+            of each class, which the logits then need not express (`tlaam.training.balance`). None adds nothing.
     """
 
     log_priors: Tensor | None
@@ -78,9 +78,9 @@ class TwoLevelLoss(nn.Module):
         """Return the losses of a batch.
 
         Args:
-            output: the network's record.
+            output: the network's output.
             labels: ``(B,)`` int64.
-            masks: pseudo masks ``(B, m, m)``, uint8 (`foreground_loss`); needed where the localiser learns.
+            masks: pseudo masks ``(B, m, m)``, uint8 (`foreground_loss`); needed if the localiser is trainable.
         """
         total = raw = self._mean(output.raw_logits, labels)
         of_object = of_parts = None
@@ -110,17 +110,17 @@ class TwoLevelLoss(nn.Module):
 
     def _mean(self, logits: Tensor, labels: Tensor) -> Tensor:
         scores = logits.float()
-        if self.log_priors is not None:  # classes behind them are ones without images
+        if self.log_priors is not None:  # classes after these have no images
             scores = scores + pad(self.log_priors, (0, scores.shape[1] - len(self.log_priors)))
         return cross_entropy(scores, labels, label_smoothing=self.label_smoothing)
 
 
 def distillation_loss(pupil: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean Kullback-Leibler divergence of a pupil's answers from a teacher's, which learns nothing of it.
+    """Return the mean Kullback-Leibler divergence of a student's predictions from a teacher's, which get no gradient.
 
     Args:
-        pupil: scores ``(B, N, C)`` of N pictures an image.
-        teacher: scores ``(B, C)``.
+        pupil: the student's logits ``(B, N, C)`` for N crops per image.
+        teacher: the teacher's logits ``(B, C)``.
     """
     target = teacher.detach().float().log_softmax(-1)[:, None].expand_as(pupil)
     of_each = kl_div(pupil.float().log_softmax(-1), target, reduction="none", log_target=True).sum(-1)
@@ -128,11 +128,11 @@ def distillation_loss(pupil: Tensor, teacher: Tensor) -> Tensor:
 
 
 def foreground_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the mean binary cross-entropy of cells with the share of each that is foreground of what is decided.
+    """Return the mean binary cross-entropy of cells; a cell's target is the foreground share of its decided part.
 
     Args:
-        logits: of the foreground, ``(B, h, w)``.
-        masks: ``(B, m, m)``, uint8: 255 foreground, 0 background, anything between undecided, which does not count.
+        logits: foreground logits, ``(B, h, w)``.
+        masks: ``(B, m, m)``, uint8: 255 foreground, 0 background, anything between is undecided and does not count.
     """
     decided = (masks == 0) | (masks == 255)
     kinds = torch.stack([decided, masks == 255], dim=1).to(logits.device, torch.float32)

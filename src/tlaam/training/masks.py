@@ -1,4 +1,4 @@
-"""Pseudo masks on disk, and which is whose."""
+"""Pseudo masks on disk, and which sample each mask belongs to."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MASK_SIZE = 64
 
 @dataclass(frozen=True)
 class PseudoMasks:
-    """Masks of a sequence of samples, mapped into memory: ``masks[i]`` is that of sample i.
+    """Memory-mapped masks of a sequence of samples: ``masks[i]`` is that of sample i.
 
     Attributes:
         array: uint8 ``(N, 64, 64)``, 255 where foreground, in the order of the names.
-        places: where each sample's mask lies, ``(N,)``.
+        places: index of each sample's mask in `array`, ``(N,)``.
     """
 
     array: NDArray[np.uint8]
@@ -42,12 +42,12 @@ def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
     """Open the file of `write_pseudo_masks` for the same samples, in any order.
 
     Raises:
-        RunError: it is missing, damaged, or of another number of images.
+        RunError: it is missing, damaged, or has another number of images.
     """
     try:
         require_regular(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # of damaged headers NumPy's reader complains in many ways
+    except Exception as error:  # NumPy's reader raises many kinds of errors for damaged headers
         fault = " ".join(str(error).split())[:200]
         raise RunError(f"{path} cannot be read ({fault}); begin a new run, which makes it anew.") from error
     if not isinstance(array, np.ndarray):
@@ -66,7 +66,7 @@ def read_pseudo_masks(path: Path, samples: Sequence[Sample]) -> PseudoMasks:
 
 
 def _is_intact(path: Path, array: NDArray[np.uint8]) -> bool:
-    """Return whether the checksum behind the masks fits them; files of older versions end with the last mask."""
+    """Return whether the checksum after the masks matches them; files of older versions end with the last mask."""
     end = getattr(array, "offset", 0) + array.nbytes
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""How much memory this process has needed, and what a training step keeps."""
+"""Peak memory of this process, and the memory that a training step keeps for its backward pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @contextmanager
 def kept_for_backward() -> Iterator[dict[int, int]]:
-    """Yield what fills with the bytes of every storage, by its address, that autograd keeps for the backward pass."""
+    """Yield a dictionary that collects the bytes of each storage that autograd keeps for backward, by its address."""
     sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -26,14 +26,14 @@ def kept_for_backward() -> Iterator[dict[int, int]]:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes that were in use at once: of the GPU's memory, or of this process's where there is none.
+    """Return the peak memory in bytes: the GPU's, or this process's if there is no GPU.
 
-    None where the system does not tell (Windows).
+    None if the system does not report it (Windows).
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     table = Path("/proc/self/status")
-    if table.exists():  # unlike getrusage's, it does not begin with what the parent process had
+    if table.exists():  # unlike getrusage, it does not start at the parent process's peak
         for line in table.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])

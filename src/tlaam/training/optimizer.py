@@ -16,16 +16,17 @@ from tlaam.models.architecture import Architecture
 from tlaam.models.backbone import Backbone
 
 LOCALIZER_FACTOR = 10.0
-"""A small head from nothing on features that it does not change learns too slowly at a backbone's rate."""
+"""Factor of a localiser's learning rate: a small head, trained from scratch on features that it does not change, learns
+too slowly at a backbone's rate."""
 
 
 def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: by learning rate, each with and without weight decay.
+    """Return the optimiser's parameter groups: by learning rate, each with and without weight decay.
 
-    The backbone takes `backbone_lr_ratio` times the rate, its stages less and less towards its input (`layer_decay`);
-    a localiser that learns `LOCALIZER_FACTOR` times the head's.
+    The backbone uses `backbone_lr_ratio` times the learning rate, and its stages use less and less towards the input
+    (`layer_decay`); a trainable localiser uses `LOCALIZER_FACTOR` times the head's.
 
-    Biases, normalisation and every other parameter of fewer than two dimensions are not decayed. Frozen parameters are
+    Biases, normalisation and all other parameters with fewer than two dimensions are not decayed. Frozen parameters are
     left out, as are empty groups. Each group keeps its ``base_lr``, which the schedule multiplies (`set_lr`).
     """
     lr, decay, layer_decay = resolved(training.lr), resolved(training.weight_decay), resolved(training.layer_decay)
@@ -55,7 +56,7 @@ def parameter_groups(model: Architecture, training: TrainingConfig) -> list[dict
 
 
 def freeze_stages(model: Architecture, count: int) -> None:
-    """Let the first stages of every backbone, channel attention in them included, take no part in training.
+    """Freeze the first stages of every backbone, including the channel attention in them.
 
     Raises:
         ConfigError: a backbone has fewer stages, or none that timm knows.
@@ -69,10 +70,10 @@ def freeze_stages(model: Architecture, count: int) -> None:
 
 
 def _stages(model: Architecture) -> list[list[list[nn.Parameter]]]:
-    """Return of each backbone its stages' parameters, from its stem on.
+    """Return the parameters of each stage of each backbone, starting with its stem.
 
     Raises:
-        ConfigError: timm does not tell a network's stages apart.
+        ConfigError: timm does not know a network's stages.
     """
     found = []
     for backbone in model.modules():
@@ -98,6 +99,6 @@ def build_optimizer(model: Architecture, training: TrainingConfig) -> Optimizer:
 
 
 def set_lr(optimizer: Optimizer, factor: float) -> None:
-    """Give every group its base learning rate times `factor` (`schedule.lr_factor`)."""
+    """Set the learning rate of every group to its base learning rate times `factor` (`schedule.lr_factor`)."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor

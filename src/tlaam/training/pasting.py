@@ -1,4 +1,4 @@
-"""Objects before other images' backgrounds, by the pseudo masks: a training image that background alone cannot name."""
+"""Paste objects onto other images' backgrounds by pseudo masks, so that the background does not give the class away."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from torch import Tensor
 from torch.nn import functional
 
 _LEAST, _MOST = 0.02, 0.8
-"""Share of an image that its mask covers where it says what is object and what is not."""
+"""Range of the share of an image that its mask must cover to separate object and background."""
 
 
 def on_other_backgrounds(images: Tensor, masks: Tensor, share: float) -> Tensor:
-    """Put some of a batch's objects, where they are, before the background of another image of the batch.
+    """Replace the background of some images of a batch by that of another image; objects keep their positions.
 
-    Which ones, and whose background, is drawn from the CPU's random state. An image whose mask covers next to nothing
-    or next to everything stays as it is, and lends its background to none.
+    The images and the backgrounds they get are drawn from the CPU's random state. An image whose mask covers next to
+    nothing or next to everything stays as it is, and its background is not used for others.
 
     Args:
         images: uint8 ``(B, 3, P, P)``.
         masks: uint8 ``(B, m, m)``, 255 where the object is.
-        share: of the images that get another background, in expectation.
+        share: expected share of the images that get another background.
 
     Returns:
-        uint8 ``(B, 3, P, P)``; the masks and classes stay what they are.
+        uint8 ``(B, 3, P, P)``; masks and classes remain valid.
     """
     drawn, order = torch.rand(len(images)) < share, torch.randperm(len(images))
     lenders = torch.empty_like(order)
-    lenders[order] = order.roll(1)  # a circle, in which nobody borrows from itself unless it is alone
+    lenders[order] = order.roll(1)  # a cycle, so that no image lends to itself unless it is alone
     drawn &= lenders != torch.arange(len(images))
     covered = masks.flatten(1).float().mean(1) / 255
     usable = (covered > _LEAST) & (covered < _MOST)
@@ -34,7 +34,7 @@ def on_other_backgrounds(images: Tensor, masks: Tensor, share: float) -> Tensor:
     pasted = drawn.to(images.device) & usable & usable[lenders]
     cells, pictures = masks[:, None].float() / 255, images.float()
     here = _enlarged(cells, images.shape[2:])
-    hole = _enlarged(functional.max_pool2d(cells, 3, stride=1, padding=1), images.shape[2:])  # its edges show it too
+    hole = _enlarged(functional.max_pool2d(cells, 3, stride=1, padding=1), images.shape[2:])  # also holds the edges
     backgrounds = torch.lerp(pictures, filled(pictures, 1 - hole), hole)
     made = torch.lerp(backgrounds[lenders], pictures, here)
     return torch.where(pasted[:, None, None, None], made.round().to(torch.uint8), images)
@@ -45,14 +45,14 @@ def _enlarged(cells: Tensor, size: torch.Size) -> Tensor:
 
 
 def filled(images: Tensor, known: Tensor) -> Tensor:
-    """Fill in what is not known of images by what is known around it: pull and push (Gortler et al. 1996).
+    """Fill unknown pixels of images from the known pixels around them: pull and push (Gortler et al. 1996).
 
     Args:
         images: floating point ``(B, 3, P, P)``.
         known: weight of each pixel, in [0, 1], ``(B, 1, P, P)``.
 
     Returns:
-        ``(B, 3, P, P)``: a known pixel as it is, others from ever coarser means of known ones.
+        ``(B, 3, P, P)``: known pixels are unchanged, others come from increasingly coarse means of known ones.
     """
     weight = known.clamp(max=1)
     here = images * weight

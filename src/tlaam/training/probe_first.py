@@ -1,7 +1,7 @@
-"""The probe: a whole model whose backbone is as it was pretrained; all of a training without epochs, else its start.
+"""The probe: a complete model with an unchanged pretrained backbone; the start of training, or all of it with 0 epochs.
 
-The localiser is fitted first, then every image's pooled features are computed once, and the classifiers are solved on
-them: V, which all branches share, on all views; W, the joint classifier, on the views together.
+The localiser is fitted first. Then the pooled features of every image are computed once, and the classifiers are solved
+on them: V, which all branches share, on all views; W, the joint classifier, on the concatenated views.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ Labels = NDArray[np.int64]
 
 
 class ProbeFacts(NamedTuple):
-    """What is known of a probe from images that it did not see.
+    """Performance of a probe on images that it did not see, and how it was chosen.
 
     Attributes:
-        images: that it was solved on.
-        held_out: how many of them were held out once.
-        views: branches whose features it sees.
-        out_of_fold_top1: share of the held-out images that a probe which had not seen them got right; the only image
-            of a class is never right. None where there are too few images to hold any out.
+        images: number of images that it was solved on.
+        held_out: number of these images that were held out once.
+        views: number of branches whose features it uses.
+        out_of_fold_top1: out-of-fold accuracy on the held-out images; the only image of a class is never right. None
+            if there are too few images to hold any out.
         out_of_fold_loss: mean negative log-likelihood, at the model's temperature, of images whose class has others.
         l2_shared: λ of V.
-        l2_joint: λ of W; None where the branches' answers are averaged.
-        view_weights: how much each branch's features weigh in W's problem, chosen by folds; None likewise.
-        floor: least deviation that features are divided by, in medians of all, chosen by folds.
+        l2_joint: λ of W; None if the branches' probabilities are averaged.
+        view_weights: weight of each branch's features in W's problem, chosen by folds; None likewise.
+        floor: smallest standard deviation that features are divided by, in multiples of the median, chosen by folds.
         seconds: wall-clock time from the first image to the classifiers.
-        curve: images a class and share of the held-out ones named right, of probes of fewer images, and of the probe
-            itself as the last (`tlaam.probe.curve`); empty where it was not drawn.
+        curve: images per class and accuracy on the held-out ones, for probes with fewer images, and last for the probe
+            itself (`tlaam.probe.curve`); empty if it was not computed.
     """
 
     images: int
@@ -71,18 +71,18 @@ class ProbeFacts(NamedTuple):
 
 
 class FittedProbe(NamedTuple):
-    """What comes of a probe beside the network's weights.
+    """The results of fitting a probe, besides the network's weights.
 
     Attributes:
-        facts: what is known of it.
-        answers: for the images it was solved on, out of fold.
-        masks: of a localiser that learns, pseudo masks of all images by what was fitted, ``(N, 64, 64)`` in the order
-            of their names; else None.
-        probabilities: out of fold, ``(N, C)`` in the images' order; of images that `answers` knows nothing of they
-            say nothing.
-        folds: which fold each image was held out in, ``(N,)``.
-        object_boxes: where the object was seen, ``(N, 4)`` in shares of the picture's sides; None without a localiser.
-        part_boxes: its parts, ``(N, P, 4)`` likewise; None without parts.
+        facts: performance and settings of the probe.
+        answers: out-of-fold predictions for the images that it was solved on.
+        masks: for a trainable localiser, pseudo masks of all images by the fitted localiser, ``(N, 64, 64)`` in the
+            order of their names; else None.
+        probabilities: out-of-fold probabilities, ``(N, C)`` in the images' order; meaningless for images without a
+            known answer in `answers`.
+        folds: the fold in which each image was held out, ``(N,)``.
+        object_boxes: object boxes, ``(N, 4)`` in shares of the image's sides; None without a localiser.
+        part_boxes: part boxes, ``(N, P, 4)`` likewise; None without parts.
     """
 
     facts: ProbeFacts
@@ -95,7 +95,7 @@ class FittedProbe(NamedTuple):
 
 
 Ties = Callable[[NDArray[np.float32]], Sequence[Hashable | None]]
-"""Says of features ``(N, V, K)`` which images belong together: those of equal values; None ties to nothing."""
+"""Maps features ``(N, V, K)`` to a value per image; images with equal values belong together, None belongs to none."""
 
 
 def fit_probe_model(
@@ -108,23 +108,23 @@ def fit_probe_model(
     ties: Ties | None = None,
     progress: bool = False,
 ) -> FittedProbe:
-    """Fit localiser and classifiers in place; the backbone stays as it is.
+    """Fit localiser and classifiers in place; the backbone is left unchanged.
 
-    The foreground head learns from pseudo masks of a few images, which the backbone makes at a larger input
-    (`tlaam.training.pseudo_masks`); what it then marks in all images is what training goes on with. Images are looked
-    at in the arithmetic and at the speed of `tlaam predict`.
+    The foreground head learns from pseudo masks of a few images, which the backbone computes at a larger input size
+    (`tlaam.training.pseudo_masks`). The foreground that it then predicts for all images is used in further training.
+    Images are processed with the precision and at the speed of `tlaam predict`.
 
     Args:
-        fabric: already launched; only the process that calls works.
-        network: its backbone's weights are the pretrained ones.
+        fabric: already launched; only the calling process works.
+        network: the network, with the backbone's pretrained weights.
         samples: the training images.
         config: resolved settings.
-        fit_finder: fit a localiser that learns; one of a trained model is left as it is.
-        ties: which images stand in one fold, beside those of one group and those of equal pixels.
-        progress: show bars where standard error is a terminal.
+        fit_finder: fit a trainable localiser; the one of a trained model is left as it is.
+        ties: images to keep in one fold, besides those of one group and those with equal pixels.
+        progress: show bars if standard error is a terminal.
 
     Raises:
-        DataError: an image cannot be read, or its features have no room.
+        DataError: an image cannot be read, or there is no room for its features.
         ModelError: the localiser is one that learns in epochs.
     """
     began = time.monotonic()
@@ -154,7 +154,7 @@ def fit_probe_model(
             groups=groups_of(samples, seen.pixels, *tied),
         )
         explains = network.parts is not None and network.parts.explains_class
-        if explains or (localizer is not None and not learns):  # what explains the class that V says needs V before
+        if explains or (localizer is not None and not learns):  # explaining V's predicted class needs V first
             raw = seen.features.array[:, :1]
             scalings = [Scaling(floor=floor) for floor in FLOORS]
             _set(network.classifier, fit_probe(raw[:, 0], labels, classes, folds, scalings=scalings).probe)
@@ -187,7 +187,7 @@ def fit_probe_model(
 
 
 def set_classifiers(network: TLAAM, solved: Classifiers) -> None:
-    """Give the network its classifiers, in place."""
+    """Copy solved classifiers into the network, in place."""
     _set(network.classifier, solved.shared)
     if network.joint is not None and solved.joint is not None:
         _set(network.joint, solved.joint)
@@ -216,7 +216,7 @@ def _curve(
     offsets: NDArray[np.float64],
     seed: int,
 ) -> tuple[CurvePoint, ...]:
-    """Return the few-images curve of the joint classifier; nothing without one, or where nothing is known of it."""
+    """Return the few-images curve of the joint classifier; empty without one, or if its accuracy is unknown."""
     if facts.l2_joint is None or facts.view_weights is None or facts.out_of_fold_top1 is None:
         return ()
     features, classes = views.reshape(len(views), -1), len(offsets)
@@ -236,7 +236,7 @@ def _set(layer: nn.Linear, probe: LinearProbe) -> None:
 
 
 def said(facts: ProbeFacts) -> str:
-    """Return what a run says of its probe, in a line."""
+    """Return the line that a run prints about its probe."""
     if facts.out_of_fold_top1 is None:
         return f"Probe: after {facts.seconds:.0f} s; there are too few images to say how often it is right"
     asked = f"the {facts.images}" if facts.held_out == facts.images else f"{facts.held_out} of {facts.images}"

@@ -1,4 +1,4 @@
-"""Pseudo masks of the training images, made once (method: `tlaam.models.localizers.pseudo_masks`)."""
+"""Pseudo masks of the training images, computed once (method: `tlaam.models.localizers.pseudo_masks`)."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tlaam.utils.atomic import write_atomically
 from tlaam.utils.checksums import trailer
 
 TAUGHT = 256
-"""Images that the discriminant is fitted to, evenly spaced in the names; a bound on time, not a measured optimum."""
+"""Number of images that the discriminant is fitted to, evenly spaced by name; it bounds the time and is not tuned."""
 _BATCH = 8
 _MOST_BYTES = 1 << 30
-"""Of their features, which are kept until the discriminant is there; where they are larger, fewer images are taken."""
+"""Maximum size of their features, which are kept until the discriminant is fitted; if larger, fewer images are used."""
 _ROUNDS = 2
-"""Fits of the discriminant: the first to cells told apart by contrast with the border, the next by the one before."""
+"""Number of fits of the discriminant: the first separates cells by border contrast, the next by the previous fit."""
 _UNDECIDED = 0.1
-"""Scores so near the threshold are of no kind, in distances of the kinds' means."""
+"""Scores this near the threshold are undecided, as a share of the distance between the means of both kinds."""
 BACKGROUND, RATHER_BACKGROUND, RATHER_FOREGROUND, FOREGROUND = 0, 96, 160, 255
-"""A mask's values. Of what is in between nothing is learnt (`tlaam.training.loss.foreground_loss`)."""
+"""A mask's values. Cells with intermediate values are not used for training (`tlaam.training.loss.foreground_loss`)."""
 
 
 def taught_places(samples: Sequence[Sample]) -> list[int]:
-    """Return which samples the discriminant is fitted to: evenly spaced in the order of their names."""
+    """Return the indices of the samples that the discriminant is fitted to, evenly spaced in the order of names."""
     by_name = sorted(range(len(samples)), key=lambda place: samples[place].name)
     count = min(TAUGHT, len(samples))
     return [by_name[number * len(samples) // count] for number in range(count)]
@@ -57,13 +57,13 @@ def taught_masks(
     context: Callable[[], AbstractContextManager[Any]],
     progress: bool,
 ) -> NDArray[np.uint8]:
-    """Return the masks ``(M, 64, 64)`` of a few images by a discriminant of their own, as `write_pseudo_masks` does.
+    """Return the masks ``(M, 64, 64)`` of a few images by their own discriminant, as in `write_pseudo_masks`.
 
-    Where their features do not fit into memory, masks are of the first of them alone.
+    If their features do not fit into memory, only masks of the first images are returned.
 
     Args:
-        fabric, model, samples, config, progress: as of `write_pseudo_masks`.
-        context: makes what the model computes in, such as `tlaam.inference.pytorch.asked_in`.
+        fabric, model, samples, config, progress: see `write_pseudo_masks`.
+        context: returns the context in which the model computes, such as `tlaam.inference.pytorch.asked_in`.
 
     Raises:
         DataError: an image cannot be read.
@@ -76,17 +76,18 @@ def taught_masks(
 def write_pseudo_masks(
     fabric: Fabric, model: Architecture, samples: Sequence[Sample], config: Config, path: Path, *, progress: bool
 ) -> None:
-    """Mark the foreground of images with the model's backbone as it is now, and write ``(N, 64, 64)`` uint8 to `path`.
+    """Mark the foreground of images with the model's current backbone, and write ``(N, 64, 64)`` uint8 to `path`.
 
-    Masks lie in the order of the images' names, so that a data set that lists them otherwise later gets the same ones.
+    Masks are in the order of the images' names, so that a data set that later lists them in another order gets the same
+    masks.
 
     Args:
-        fabric: already launched; only the process that calls works.
-        model: its weights are still the pretrained ones.
+        fabric: already launched; only the calling process works.
+        model: the model, still with pretrained weights.
         samples: the training images, N.
         config: resolved settings.
-        path: the file, in NumPy's format, which readers of it take as the masks alone; a checksum is behind them.
-        progress: show a bar where standard error is a terminal.
+        path: the file, in NumPy's format, followed by a checksum, which readers of that format ignore.
+        progress: show a bar if standard error is a terminal.
 
     Raises:
         DataError: an image cannot be read.
@@ -107,7 +108,7 @@ def write_pseudo_masks(
 
 
 def write_masks(path: Path, masks: NDArray[np.uint8]) -> None:
-    """Write masks ``(N, 64, 64)``, which lie in the order of the images' names, with a checksum behind them."""
+    """Write masks ``(N, 64, 64)``, in the order of the images' names, followed by a checksum."""
     stream = io.BytesIO()
     np.save(stream, masks, allow_pickle=False)
     content = stream.getbuffer()
@@ -125,14 +126,14 @@ def _features(
     fabric: Fabric,
     context: Callable[[], AbstractContextManager[Any]],
 ) -> Iterator[Tensor]:
-    """Yield the last stage's maps ``(b, K, H, W)`` of images as they are, at the size at which masks are made."""
+    """Yield the last stage's maps ``(b, K, H, W)`` of images without augmentation, at the input size for masks."""
     assert config.model.source_size is not None
     size = config.training.pseudo_mask_size
     images = EvaluationImages(samples, max(size, config.model.source_size))
     batches = [list(range(start, min(start + _BATCH, len(samples)))) for start in range(0, len(samples), _BATCH)]
     loader = batch_loader(images, batches, config.training.workers or 0, pin=False)
     for batch in with_plain_errors(loader):
-        # The contexts end before a batch is handed out: sums over cells are taken in full precision.
+        # The contexts end before a batch is yielded: sums over cells are computed in full precision.
         with torch.no_grad(), context():
             input_image = model.normalise(batch.input_image.to(fabric.device))
             if input_image.shape[-1] != size:
@@ -168,13 +169,13 @@ def _all_masks(batches: Iterable[Tensor], rule: Discriminant | None) -> NDArray[
 
 def _masks(features: Tensor, rule: Discriminant | None) -> Tensor:
     """Return masks ``(b, 64, 64)``, uint8, of features ``(b, K, H, W)``."""
-    if rule is None:  # nothing tells foreground from background: everything is looked at
+    if rule is None:  # foreground and background cannot be separated: all is foreground
         return torch.full((len(features), MASK_SIZE, MASK_SIZE), FOREGROUND, dtype=torch.uint8)
     return marked(rule.scores(features))
 
 
 def marked(scores: Tensor, threshold: float = 0.5, undecided: float = _UNDECIDED) -> Tensor:
-    """Return masks ``(B, 64, 64)``, uint8, of cells' scores ``(B, h, w)``; those near the threshold are undecided."""
+    """Return masks ``(B, 64, 64)``, uint8, from cell scores ``(B, h, w)``; those near the threshold are undecided."""
     scores = functional.interpolate(scores[:, None], size=(MASK_SIZE, MASK_SIZE), mode="bilinear", align_corners=False)[
         :, 0
     ]
@@ -184,7 +185,7 @@ def marked(scores: Tensor, threshold: float = 0.5, undecided: float = _UNDECIDED
 
 
 def _kept(batches: Iterable[Tensor], bar: tqdm[None]) -> list[Tensor]:
-    """Return batches of features, as many as may be kept, and one at least."""
+    """Return as many batches of features as may be kept, and at least one."""
     kept: list[Tensor] = []
     room = _MOST_BYTES
     for features in batches:
@@ -198,7 +199,7 @@ def _kept(batches: Iterable[Tensor], bar: tqdm[None]) -> list[Tensor]:
 
 @contextmanager
 def _answering(model: Architecture, fabric: Fabric) -> Iterator[None]:
-    """Let the model, on the device, answer; its mode is put back."""
+    """Move the model to the device and put it into evaluation mode; its mode is restored afterwards."""
     was_training = model.training
     model.to(fabric.device, memory_format=memory_format(fabric.device)).eval()  # type: ignore[call-overload]
     try:

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: a bar and lines to people, numbers to its tracker."""
+"""Reports of a run during training: a progress bar and lines for people, numbers for its tracker."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tlaam.training.trackers import Tracker
 
 
 class Reporter:
-    """Reports of one process; silent, but for the tracker, where `progress` is off.
+    """Reports of one process; with `progress` off, only the tracker receives anything.
 
     Args:
-        epochs: of the run.
-        steps_per_epoch: of the optimiser.
-        images_per_step: of all devices together.
-        progress: show a bar where standard error is a terminal, and a line an epoch.
-        tracker: where numbers go.
+        epochs: number of epochs of the run.
+        steps_per_epoch: number of optimiser steps per epoch.
+        images_per_step: number of images per step on all devices together.
+        progress: show a bar if standard error is a terminal, and a line per epoch.
+        tracker: receives the numbers.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Reporter:
         self._bar: tqdm[object] | None = None
 
     def begin(self, step: int) -> None:
-        """Show a new bar, of the epoch that goes on behind a number of steps."""
+        """Show a new bar for the epoch that continues after `step` steps."""
         self.end()
         epoch, taken = divmod(step, self.steps_per_epoch)
         self._bar = tqdm(
@@ -44,7 +44,7 @@ class Reporter:
         )
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -54,7 +54,7 @@ class Reporter:
             self._bar.update()
 
     def losses(self, step: int, losses: Losses, lr: float) -> None:
-        """Show and log the losses of a step and its learning rate; a look at the device."""
+        """Show and log the losses and the learning rate of a step; this waits for the device."""
         values = {name: loss.item() for name, loss in zip(LOSSES, losses, strict=True) if loss is not None}
         if self._bar is not None:
             images = (self._bar.format_dict["rate"] or 0.0) * self.images_per_step
@@ -67,12 +67,12 @@ class Reporter:
         self.tracker.log({f"epoch/{name}": value for name, value in row.items() if value is not None}, step)
 
     def say_epoch(self, row: Row, step: int) -> None:
-        """Say how an epoch went, between its bar and the next one's."""
+        """Print how an epoch went, between its bar and the next one."""
         self.end()
         self.say(described(row, self.epochs))
         self.begin(step)
 
     def say(self, line: str) -> None:
-        """Write a line to standard error, clear of the bar."""
+        """Write a line to standard error without breaking the bar."""
         if self.progress:
             tqdm.write(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Begin and continue runs: from a data set's path to a run folder with the trained model."""
+"""Start and resume runs: from the path of a data set to a run folder with the trained model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ from tlaam.utils.collector import collector_paused
 
 @dataclass(frozen=True)
 class _Plan:
-    """What every device needs to know before it can start."""
+    """What every device needs before it can start."""
 
     images: LabelledImages
     config: Config
@@ -83,7 +83,7 @@ class _Plan:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The model's: those of the data, and behind them those that a model to start from brings without images."""
+        """The model's classes: those of the data, then those without images that the starting model contributes."""
         return (*self.images.classes, *(self.start.kept if self.start else ()))
 
 
@@ -100,27 +100,27 @@ def train(
 ) -> Path:
     """Train a model on a data set and return the run folder.
 
-    The images of a test split that the data brings are never opened (but by ``select_on=test``). Splits are cut from
-    what can be read.
+    If the data has its own test split, its images are never opened (except with ``select_on=test``). Splits are cut
+    from the readable images.
 
     Args:
-        source: what `tlaam.data.open.open_dataset` understands, or an opened data set.
-        out: a new or empty folder; by default ``runs/<name of the data>``, numbered where that is taken.
+        source: anything that `tlaam.data.open.open_dataset` accepts, or an opened data set.
+        out: a new or empty folder; by default ``runs/<name of the data>``, numbered if that exists.
         config: settings, or a mapping of them such as ``{"epochs": 12}``; those left None are chosen by
             `tlaam.config.defaults.resolve`.
-        test_fraction: share of the training images to set apart for testing where the data has no test split.
-        start: a trained model to start from in place of pretrained weights: a run folder, a published model's folder or
-            its ``model.safetensors``, or ``hf://owner/name``. Settings of the model, weights and localiser are its own,
+        test_fraction: share of the training images to hold out for testing if the data has no test split.
+        start: a trained model to start from instead of pretrained weights: a run folder, a published model's folder or
+            its ``model.safetensors``, or ``hf://owner/name``. The run uses its model settings, weights and localiser,
             and a class that both have keeps its rows of every classifier (`tlaam.training.start`).
-        keep_classes: classes of that model which the data lacks stay answers. No image of them is trained on.
+        keep_classes: keep classes of that model that the data lacks as possible predictions. They are not trained on.
         taxonomy: a table of the classes' taxa (`tlaam.taxonomy.files.read_taxonomy`), kept with the run.
         progress: report on standard error.
 
     Raises:
-        ConfigError: a setting does not fit, or is another than that of the model to start from.
+        ConfigError: a setting does not fit, or differs from that of the model to start from.
         DataError: the data cannot be used, or holds unreadable images and `skip_unreadable` is off.
-        ModelError: the network or its weights cannot be had.
-        RunError: `out` holds something already, the loss is not finite, or the disk is full.
+        ModelError: the network or its weights are not available.
+        RunError: `out` is not empty, the loss is not finite, or the disk is full.
     """
     if keep_classes and start is None:
         raise ConfigError("keep_classes keeps classes of a model to start from, and there is none.")
@@ -131,7 +131,7 @@ def train(
 
     def prepare() -> tuple[_Plan, Path, list[dict[str, str]]]:
         if out is not None:
-            RunFolder(Path(out)).require_new()  # said now, before every image is read and the network is built
+            RunFolder(Path(out)).require_new()  # fails now, before every image is read and the network is built
         images = source if isinstance(source, LabelledImages) else open_dataset(source)
         opened = images.fingerprint()
         if not images.split("train"):
@@ -151,7 +151,7 @@ def train(
         return plan, path, skipped
 
     with _random_state_kept(), ExitStack() as stack:
-        with collector_paused():  # data sets of millions of images are made here, and last
+        with collector_paused():  # data sets of millions of images are created here, and stay
             plan, path, skipped = on_first(fabric, prepare)
         folder = RunFolder(path)
         model = _model(plan)
@@ -186,7 +186,7 @@ def train(
                     write_json(folder.skipped, {"skipped": skipped})
                 made = {"command": shlex.join(sys.argv), "versions": versions(), "commit": commit()}
                 folder.note_status(state="running", begun=_now(), **made)
-                if plan.start is not None:  # the model it starts from may be gone when it is resumed
+                if plan.start is not None:  # the model it starts from may be gone when the run is resumed
                     save_model(folder.start, model, plan.config.model, plan.classes, started_from=plan.start.origin)
                     folder.note_status(started_from=plan.start.to_dict())
                 folder.write_config(plan.config)
@@ -203,14 +203,13 @@ def resume(
     progress: bool = True,
     **machine: str | int | None,
 ) -> Path:
-    """Continue a run from its newest good checkpoint and return its folder; a finished run is left as it is.
+    """Continue a run from its newest intact checkpoint and return its folder; a finished run is left as it is.
 
-    Where a finished run's model is damaged, it is written anew from the newest checkpoint.
+    If a finished run's model is damaged, it is written again from the newest checkpoint.
 
     Args:
         run: the run folder.
-        source: the run's data, where it does not lie any more where it lay: its path, which the run remembers, or the
-            data set itself.
+        source: the run's data, if it has moved: its new path, which the run remembers, or the data set itself.
         progress: report on standard error.
         machine: replacements for `tlaam.config.sections.MACHINE_OPTIONS`; None keeps the run's own.
 
@@ -230,7 +229,7 @@ def resume(
                 "Begin a new run instead."
             )
     if changes.get("devices") in ACCELERATORS:
-        changes.setdefault("accelerator", changes["devices"])  # in place of the run's own
+        changes.setdefault("accelerator", changes["devices"])  # instead of the run's own
     folder = RunFolder(Path(run))
     folder.require_run()
     status = folder.read_json(folder.status)
@@ -248,7 +247,7 @@ def resume(
     require_tracker(config.training.logger)
     before, now = named_devices(begun.training), named_devices(config.training)
     if before is not None and now is not None:
-        require_same_devices(before, now)  # said now, before processes are started for them
+        require_same_devices(before, now)  # fails now, before processes are started for them
     fabric = launched(config)
 
     def prepare() -> _Plan:
@@ -306,7 +305,7 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
             assert isinstance(model, TLAAM)
             network, start = model, plan.start
             say(f"Probe: looking at {len(train_samples):,} images with the backbone as it is ...", progress)
-            if start is not None and start.kept:  # classifiers are solved for the classes that there are images of
+            if start is not None and start.kept:  # classifiers are solved only for classes with images
                 network = _without_kept(model, plan)
             found = fit_probe_model(
                 fabric, network, train_samples, plan.config, fit_finder=start is None, progress=progress
@@ -350,9 +349,9 @@ def _fit_and_store(fabric: Fabric, model: Architecture, plan: _Plan, folder: Run
         if fabric.is_global_zero:
             folder.note_status(state="failed", reason=error.reason)
         raise
-    finally:  # a run that was stopped may have needed more than what is left to do will
+    finally:  # a stopped run may have needed more memory than the rest of it will
         if fabric.is_global_zero:
-            with suppress(OSError, TlaamError):  # what ended the run is to be said, not this
+            with suppress(OSError, TlaamError):  # must not hide the error that ended the run
                 _note_memory(folder, fabric)
 
     def finish() -> None:
@@ -376,7 +375,7 @@ def _fill(cache: InputCache, samples: Sequence[Sample], progress: bool) -> None:
 
 
 def _note_memory(folder: RunFolder, fabric: Fabric) -> None:
-    """Note the most memory that the first process has needed, in this or an earlier session."""
+    """Note the peak memory of the first process, in this or an earlier session."""
     peak = peak_memory(fabric.device)
     if peak is not None:
         folder.note_status(memory_bytes=max(peak, folder.read_json(folder.status).get("memory_bytes", 0)))
@@ -389,7 +388,7 @@ def _model(plan: _Plan) -> Architecture:
     if plan.checkpoint is None and _learns_foreground(model):
         try:
             probe_shape(model.backbone, plan.config.training.pseudo_mask_size)
-        except ModelError as error:  # said before every image is looked at
+        except ModelError as error:  # fails before every image is processed
             raise ModelError(
                 f"{error} Pseudo masks are made at that size: give another pseudo_mask_size, or localizer=oaam."
             ) from error
@@ -397,7 +396,7 @@ def _model(plan: _Plan) -> Architecture:
 
 
 def _without_kept(model: TLAAM, plan: _Plan) -> TLAAM:
-    """Return a copy of a network that knows the classes of the data alone."""
+    """Return a copy of a network that knows only the classes of the data."""
     count = len(plan.images.classes)
     narrow = build_model(plan.config.model, count, load_pretrained=False)
     carry_over(model, narrow, plan.config.model, range(count))
@@ -406,13 +405,13 @@ def _without_kept(model: TLAAM, plan: _Plan) -> TLAAM:
 
 
 def _learns_foreground(model: Architecture) -> bool:
-    """Return whether a localiser learns, and so needs pseudo masks."""
+    """Return whether the localiser is trainable, and so needs pseudo masks."""
     localizer = getattr(model, "localizer", None)
     return isinstance(localizer, Localizer) and localizer.learns
 
 
 def _can_begin(model: Architecture, config: Config) -> bool:
-    """Return whether a probe comes first; a localiser of others that learns in epochs cannot be fitted before them."""
+    """Return whether a probe comes first; a third-party localiser that learns in epochs cannot be fitted for one."""
     if not config.training.probe_first or not isinstance(model, TLAAM):
         return False
     return config.training.epochs == 0 or not _learns_foreground(model) or isinstance(model.localizer, Foreground)
@@ -432,7 +431,7 @@ def _settings(config: Config | Mapping[str, Any] | None) -> Config:
 
 
 def _settle_best(checkpoints: Checkpoints, state: dict[str, Any], config: Config, progress: bool) -> None:
-    """Let the best weights on disk be those of the checkpoint, not of epochs that are still to be run again."""
+    """Keep on disk the best weights of the checkpoint, not those of epochs that have yet to be repeated."""
     if config.training.keep != "best":
         return
     checkpoints.drop_best_after(state["best_epoch"])

@@ -1,4 +1,4 @@
-"""Which images each training step sees: a pure function of (seed, step)."""
+"""The images of each training step, as a pure function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tlaam.training.balance import balanced_order
 from tlaam.training.seeds import derive
 
 Key = tuple[int, int]
-"""``(epoch, index)`` of one image: with the seed it fixes the image's augmentation, whichever process loads it."""
+"""``(epoch, index)`` of one image: with the seed, it fixes the image's augmentation, whichever process loads it."""
 
 
 def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -23,8 +23,8 @@ def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
 def batch_sizes(images: int, batch_size: int, world_size: int = 1) -> list[int]:
     """Return how many images a device sees in each batch of an epoch.
 
-    The last batch is smaller where the images do not divide. A last batch of a single image joins the one before it
-    (which then holds ``batch_size + 1``), because batch normalisation cannot train on one image of one cell.
+    The last batch is smaller if the images do not divide evenly. A last batch of a single image joins the one before it
+    (which then holds ``batch_size + 1``), because batch normalisation cannot train on one image with one cell.
     """
     share = -(-images // world_size)
     sizes = [batch_size] * (share // batch_size)
@@ -37,8 +37,7 @@ def batch_sizes(images: int, batch_size: int, world_size: int = 1) -> list[int]:
 
 
 def step_sizes(sizes: Sequence[int], accumulate: int) -> list[list[int]]:
-    """Return the batches' sizes of each step of an epoch, where a step has `accumulate` batches; the last may have
-    fewer.
+    """Return the batch sizes of each step of an epoch; a step has `accumulate` batches, the last one may have fewer.
 
     >>> step_sizes([4, 4, 4, 4, 3], accumulate=2)
     [[4, 4], [4, 4], [3]]
@@ -47,19 +46,19 @@ def step_sizes(sizes: Sequence[int], accumulate: int) -> list[list[int]]:
 
 
 class StepBatches(Sampler[list[Key]]):
-    """Batches of `Key` for every step from `start_step` to the end of the run, of one device among `world_size`.
+    """Batches of `Key` for every step from `start_step` to the end of the run, for one device among `world_size`.
 
-    A step is the optimiser's: it has `accumulate` batches, one behind the other. Each epoch's order is dealt out to the
-    devices in turn; where it does not divide, its beginning is repeated until it does. One pass over the sampler is a
-    whole run, so loader processes start once and prefetch across epochs.
+    A step is an optimiser step with `accumulate` consecutive batches. Each epoch's order is dealt out to the devices in
+    turn; if it does not divide evenly, its beginning is repeated until it does. One pass over the sampler is a whole
+    run, so loader processes start once and prefetch across epochs.
 
     Args:
-        balanced: the images' labels, ``(images,)``, where each class is to come equally often
-            (`tlaam.training.balance.balanced_order`). An image that comes again in an epoch has a key, and so an
-            augmentation, of its own: that of an epoch behind the last one.
+        balanced: the images' labels, ``(images,)``, if each class should come equally often
+            (`tlaam.training.balance.balanced_order`). When an image is repeated in an epoch, it gets its own key, that
+            of an epoch after the last one, and so its own augmentation.
 
     Attributes:
-        sizes: of each step of an epoch, its batches' numbers of images.
+        sizes: the batch sizes of each step of an epoch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a run says while it trains: lines on the error stream that leave progress bars whole."""
+"""Messages of a run during training: lines on standard error that do not break progress bars."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from tqdm import tqdm
 
 
 def say(message: str, progress: bool) -> None:
-    """Print a line, if wanted."""
+    """Print a line if `progress` is set."""
     if progress:
         tqdm.write(message, file=sys.stderr)

@@ -16,11 +16,11 @@ def lr_factor(
     milestones: Sequence[int] = (),
     warmup_epochs: float = 0.0,
 ) -> float:
-    """Return what the base learning rate is multiplied by in one step.
+    """Return the factor of the base learning rate in one step.
 
     Linear warm-up (never more than half of the run) comes first: ``(step + 1) / warmup_steps``. Then ``cosine`` falls
     from 1 towards 0 over the remaining steps, ``multistep`` multiplies by 0.1 after each of the `milestones` (epochs
-    from the beginning of the run), ``constant`` stays at 1.
+    from the beginning of the run), and ``constant`` stays at 1.
 
     Args:
         step: number of steps taken before this one, from the beginning of the run.

@@ -1,8 +1,8 @@
-"""Weights, gradients and optimiser in shards over the devices (FSDP): for backbones that one device cannot train.
+"""Weights, gradients and optimiser states sharded over devices (FSDP), for backbones too large for one device.
 
-Each device keeps a share of every tensor; a stage's weights are gathered when it is needed. Checkpoints hold whole
-tensors, as everywhere, so that a run can go on with other strategies, and a plain copy of the network, filled when it
-is asked for, is what is measured and kept.
+Each device keeps a shard of every tensor; a stage's weights are gathered when they are needed. Checkpoints hold whole
+tensors, as with any strategy, so a run can continue with another strategy. A plain copy of the network, filled on
+demand, is the one that is evaluated and kept.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from tlaam.models.attention.insertion import stages_of
 from tlaam.models.backbone import Backbone
 
 STRATEGY = "fsdp"
-"""Its name among the settings."""
+"""Name of this strategy in the settings."""
 
 
 def strategy() -> ModelParallelStrategy:
     """Return Lightning's strategy that shards a network over all devices with PyTorch's ``fully_shard`` (FSDP2)."""
-    return ModelParallelStrategy(parallelize_fn=lambda module, _mesh: module)  # `sharded_copy` has done it
+    return ModelParallelStrategy(parallelize_fn=lambda module, _mesh: module)  # `sharded_copy` has done that already
 
 
 def sharded_copy(network: Architecture, device: torch.device) -> Architecture:
-    """Return a copy whose parameters are shards, one a device; every device must call it, with the same network.
+    """Return a copy with sharded parameters, one shard per device; every device must call it with the same network.
 
     Args:
-        network: on the CPU.
-        device: this process's, where the shards go.
+        network: the network, on the CPU.
+        device: this process's device, which holds its shards.
     """
     from torch.distributed.fsdp import fully_shard
 
-    # Its scores may be views of one another; nothing changes them in place.
+    # The logits may be views of one another; nothing changes them in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     sharded = copy.deepcopy(network)
     sharded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # others cannot be sharded
@@ -62,12 +62,12 @@ def _stages(network: nn.Module) -> list[nn.Module]:
 
 
 def local(values: Tensor) -> Tensor:
-    """Return this device's share of a sharded tensor; any other as it is."""
+    """Return this device's shard of a sharded tensor; other tensors are returned unchanged."""
     return values.to_local() if isinstance(values, DTensor) else values
 
 
 def whole(state: Any) -> Any:
-    """Return a state with its shards put together on the CPU; every device must call it, in the same order."""
+    """Return a state with its shards gathered on the CPU; every device must call it, in the same order."""
     if isinstance(state, DTensor):
         return state.full_tensor().cpu()
     if isinstance(state, dict):
@@ -78,7 +78,7 @@ def whole(state: Any) -> Any:
 
 
 def load_whole(network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Fill a sharded network and its optimiser from the whole tensors ``model`` and ``optimizer`` of a checkpoint."""
+    """Load a sharded network and its optimiser from the whole tensors ``model`` and ``optimizer`` of a checkpoint."""
     own = network.state_dict()
     network.load_state_dict({name: _shard_like(value, own[name]) for name, value in state["model"].items()})
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,4 +1,4 @@
-"""Stop a run tidily when the system or the user asks for it."""
+"""Stop a run cleanly when the system or the user requests it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tlaam.errors import RunError
 
 
 class Interrupted(RunError):
-    """A run was asked to stop and has saved a checkpoint; `exit_code` is the shell's number for the signal."""
+    """A run was asked to stop and has saved a checkpoint; `exit_code` is the shell's exit code for the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class Interrupted(RunError):
 
 
 class StopRequest:
-    """Remembers the first signal that asked to stop; 0 while there was none."""
+    """Remembers the first signal that requested a stop; 0 while there is none."""
 
     def __init__(self) -> None:
         self.signal_number = 0
@@ -28,7 +28,7 @@ class StopRequest:
 
 @contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Note SIGTERM and Ctrl-C instead of dying; a second one acts as usual. Handlers are restored at the end."""
+    """Record SIGTERM and Ctrl-C instead of exiting; a second one acts as usual. Handlers are restored at the end."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request

@@ -1,4 +1,4 @@
-"""What a run starts from where that is a trained model: its weights, its settings, and the classes that both have."""
+"""Start a run from a trained model: its weights, its settings, and the classes that model and data share."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tlaam.training.class_rows import carry_over
 from tlaam.utils.text import printable
 
 _NAMED = 10
-"""Classes up to which a line names all."""
+"""Maximum number of classes that a line names in full."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a run's classes go with those of the model that it starts from. It names no folder.
+    """How a run's classes relate to those of the model that it starts from. It names no folder.
 
     Attributes:
-        name: of the model: that of its folder, or ``owner/name`` on the hub.
+        name: name of the model: that of its folder, or ``owner/name`` on the hub.
         weights_sha256: checksum of its weights.
         shared: classes that both have.
         new: classes of the data that the model does not know.
-        kept: classes of the model that the data has no images of, and that stay answers.
-        dropped: those that do not.
+        kept: classes of the model without images in the data that can still be predicted.
+        dropped: classes of the model without images in the data that can no longer be predicted.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Start:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Name and checksum, which go with the new model wherever it goes."""
+        """Name and checksum, which accompany the new model wherever it goes."""
         return {"name": self.name, "weights_sha256": self.weights_sha256}
 
     def lines(self) -> list[str]:
-        """Return what a run says of it, a line for each kind of class that there is."""
+        """Return what a run prints about it, one line for each kind of class that occurs."""
         name = printable(self.name)
         said = {
             "Classes that keep their rows of every classifier": self.shared,
@@ -84,7 +84,7 @@ class FormerModel:
     """A trained model to start from.
 
     Attributes:
-        name: as of `Start`.
+        name: see `Start`.
         model: its network, settings and classes.
     """
 
@@ -92,10 +92,10 @@ class FormerModel:
     model: TorchModel
 
     def settings(self, config: Config) -> Config:
-        """Return the settings of a run that starts from it: those of the model are its own, the others as given.
+        """Return the settings of a run that starts from it: model settings are its own, the others are as given.
 
         Raises:
-            ConfigError: a setting of the model is given, and is another.
+            ConfigError: a given model setting differs from its own.
         """
         own = _settled(self.model.config)
         for name in ModelConfig.model_fields:
@@ -110,7 +110,7 @@ class FormerModel:
         return config.with_options(**own.model_dump())
 
     def start(self, classes: Sequence[str], *, keep_classes: bool = False) -> Start:
-        """Return how the classes of a data set go with its own, by their names."""
+        """Return how the classes of a data set relate to its own, matched by name."""
         known, here = set(self.model.classes), set(classes)
         missing = tuple(name for name in self.model.classes if name not in here)
         return Start(
@@ -123,16 +123,16 @@ class FormerModel:
         )
 
     def carry_into(self, network: Architecture, config: ModelConfig, classes: Sequence[str]) -> None:
-        """Put its weights into a network of other classes, built from the same settings (`carry_over`)."""
+        """Copy its weights into a network with other classes, built from the same settings (`carry_over`)."""
         place = {name: number for number, name in enumerate(self.model.classes)}
         carry_over(self.model.network, network, config, [place.get(name) for name in classes])
 
 
 def read_former(model: str | Path) -> FormerModel:
-    """Read the model that a run is to start from.
+    """Read the model that a run starts from.
 
     Args:
-        model: a run folder, a folder of a published model, its ``model.safetensors``, or ``hf://owner/name``.
+        model: a run folder, the folder of a published model, its ``model.safetensors``, or ``hf://owner/name``.
 
     Raises:
         ModelError: there is no such model, or it is an ONNX file, which cannot be trained.
@@ -148,7 +148,7 @@ def read_former(model: str | Path) -> FormerModel:
 
 
 def _settled(config: ModelConfig) -> ModelConfig:
-    """Return a model's settings with what it was built by where an earlier version wrote none."""
+    """Return a model's settings, completed where an earlier version that built it wrote none."""
     standing: Mapping[str, Any] = {
         "fusion": "mean",
         "raw_scale": 1.0,

@@ -1,7 +1,7 @@
-"""The threshold of a finder that fine-tuning has changed, chosen anew after each epoch.
+"""The threshold of a foreground head that fine-tuning has changed, chosen again after each epoch.
 
-The head learns from masks that were cut at the threshold of the head before it, so that its probabilities move: what
-was a quarter there becomes a half.
+The head learns from masks that were cut at the previous head's threshold, so its probabilities shift: what was a
+quarter there becomes a half.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from tlaam.training.loading import batch_loader, with_plain_errors
 from tlaam.training.masks import PseudoMasks
 
 IMAGES = 128
-"""Training images, evenly spaced, whose boxes decide; a bound on time."""
+"""Number of training images, evenly spaced, whose boxes decide; it bounds the time."""
 _BATCH = 16
 
 
 class ThresholdChooser:
-    """Chooses a network's threshold by the pseudo masks of some training images, seen as they are.
+    """Chooses a network's threshold by the pseudo masks of some training images, without augmentation.
 
     Args:
-        fabric: already launched; only the process that calls works.
+        fabric: already launched; only the calling process works.
         samples: the training images.
-        masks: theirs.
+        masks: their pseudo masks.
         config: resolved settings.
     """
 
@@ -44,7 +44,7 @@ class ThresholdChooser:
         self.fabric, self.samples, self.masks, self.config = fabric, samples, masks, config
 
     def threshold_of(self, model: Architecture) -> float | None:
-        """Return the threshold for a network on the device, which answers; None where it is not to be chosen."""
+        """Return the threshold for a network on the device; None if there is no threshold to choose."""
         if not isinstance(model, TLAAM) or not isinstance(model.localizer, Foreground):
             return None
         if not model.localizer.chooses_threshold:

@@ -1,7 +1,7 @@
-"""Where a run's losses and measures go beside ``history.csv``: the loggers of Lightning, by the setting ``logger``.
+"""Log a run's losses and measures with Lightning's loggers, in addition to ``history.csv`` (setting ``logger``).
 
-A resumed run goes on in the same place. What TensorBoard and ``metrics.csv`` hold of steps behind the checkpoint is
-dropped; Weights & Biases and MLflow cannot take back what they have, and keep both.
+A resumed run continues in the same place. TensorBoard's and ``metrics.csv``'s entries for steps after the checkpoint
+are dropped; Weights & Biases and MLflow cannot delete entries, and keep both.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from tlaam.runs.folder import RunFolder
 from tlaam.utils.extras import install_hint, require_extra
 
 _OF_PACKAGES = ("wandb", "mlflow")
-"""Loggers that need an extra of their own, which has their name."""
+"""Loggers that need their own extra, which has the same name."""
 _PROJECT = "tlaam"
-"""What Weights & Biases calls a project and MLflow an experiment."""
+"""Name of the project in Weights & Biases and of the experiment in MLflow."""
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
-"""Both report home on their own account when they are imported, unless the environment says otherwise."""
+"""Both send telemetry to their vendors when imported, unless the environment says otherwise."""
 
 
 def require_tracker(name: str) -> None:
-    """Check that the packages of a logger are installed, and can be imported.
+    """Check that the packages of a logger are installed and can be imported.
 
     Raises:
         MissingPackageError: they are not.
@@ -54,13 +54,14 @@ def require_tracker(name: str) -> None:
 class Tracker:
     """A logger, or none.
 
-    One that other machines may stand behind can fail without ending the training: that is said, and it logs no more.
+    A logger that may depend on other machines can fail without ending the training: the failure is reported, and
+    logging stops.
 
     Args:
-        logger: None logs nothing.
-        lenient: what it raises is said, not raised.
-        say: called with a line.
-        finish: called at the end, with whether the run has finished, behind the logger's own end.
+        logger: the logger; None logs nothing.
+        lenient: report its errors instead of raising them.
+        say: called with a line to print.
+        finish: called at the end, after the logger was closed, with whether the run has finished.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Tracker:
         """End logging.
 
         Args:
-            status: ``success``, ``failed``, or of a run that is to go on ``KILLED``, MLflow's word.
+            status: ``success``, ``failed``, or ``KILLED`` (MLflow's term) for a run that will be continued.
         """
         with self._failing_alone():
             if self._logger is not None:
@@ -103,7 +104,7 @@ class Tracker:
     def _failing_alone(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever a package of others raises
+        except Exception as error:  # third-party packages may raise anything
             if not self._lenient:
                 raise
             self._logger = None
@@ -111,21 +112,21 @@ class Tracker:
 
 
 def open_tracker(config: Config, folder: RunFolder, step: int, say: Callable[[str], None]) -> Tracker:
-    """Return what the setting ``logger`` names, for a run that goes on behind a number of steps.
+    """Return the tracker for the setting ``logger``, for a run that continues after a number of steps.
 
     Args:
         config: resolved settings.
-        folder: of the run. Logs go into its ``logs``; what Weights & Biases or MLflow call the run is noted in
+        folder: the run folder. Logs go into its ``logs``; the run's name at Weights & Biases or MLflow is noted in
             ``run.json``.
         step: number of steps taken.
-        say: called with a line.
+        say: called with a line to print.
 
     Raises:
-        RunError: the logger cannot be had; the message says why.
+        RunError: the logger is not available; the message says why.
         OSError: the system refused to write.
     """
     name = config.training.logger
-    if name == "tensorboard":  # what is logged of the checkpoint's own step was logged before it
+    if name == "tensorboard":  # the checkpoint's own step was logged before it was saved
         _let_a_second_begin(folder.logs)
         return Tracker(TensorBoardLogger(folder.logs, name="", version="", purge_step=step + 1))
     if name == "csv":
@@ -143,7 +144,7 @@ def open_tracker(config: Config, folder: RunFolder, step: int, say: Callable[[st
         folder.note_status(logged={**known, name: identity})
     except (TlaamError, OSError):
         raise
-    except Exception as error:  # whatever a package of others raises
+    except Exception as error:  # third-party packages may raise anything
         raise RunError(
             f"logger={name} cannot be had: {_one_line(error)}. Mend that, or give another: tensorboard, csv or none."
         ) from error
@@ -151,23 +152,23 @@ def open_tracker(config: Config, folder: RunFolder, step: int, say: Callable[[st
 
 
 def _let_a_second_begin(logs: Path) -> None:
-    """Wait until a new event file's name, which begins with the second, sorts behind the others: they are read so."""
+    """Wait until a new event file's name, which holds the second, sorts after the others: readers use this order."""
     now = int(time.time())
     if any(logs.glob(f"events.out.tfevents.{now:010d}.*")):
         time.sleep(max(0.0, now + 1 - time.time()))
 
 
 def _csv_logger(logs: Path, step: int) -> CSVLogger:
-    """Return a logger to ``metrics.csv`` with the rows up to a step that the file has.
+    """Return a logger to ``metrics.csv`` that keeps the file's rows up to a step.
 
-    Lightning's logger removes the file at first. Another one keeps its rows until they are in the new one.
+    Lightning's logger first removes the file, so another file holds its rows until they are in the new one.
     """
     written, former = logs / "metrics.csv", logs / "metrics.former.csv"
     if written.exists() and not former.exists():
         written.replace(former)
     logger = CSVLogger(logs, name="", version="", flush_logs_every_n_steps=1)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Experiment logs directory")  # its former files are meant to be there
+        warnings.filterwarnings("ignore", message="Experiment logs directory")  # its former files should be there
         writer = logger.experiment
     if former.exists():
         for row in _rows(former):
@@ -180,7 +181,7 @@ def _csv_logger(logs: Path, step: int) -> CSVLogger:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]  # a killed process wrote half of the last
+    whole = lines if not lines or lines[-1].endswith("\n") else lines[:-1]  # a killed process may cut off the last line
     try:
         rows = list(csv.DictReader(whole))
         for row in rows:
@@ -191,7 +192,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 Opened = tuple[Logger, str, Callable[[bool], None]]
-"""A logger, what it calls the run, and what to do behind its end (`Tracker`)."""
+"""A logger, its name for the run, and the function to call after it is closed (`Tracker`)."""
 
 
 def _wandb(config: Config, folder: RunFolder, known: str | None) -> Opened:
@@ -199,7 +200,7 @@ def _wandb(config: Config, folder: RunFolder, known: str | None) -> Opened:
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    ours = wandb.run is None  # else the caller has begun one, which it is to end
+    ours = wandb.run is None  # else the caller started one and must end it
     logger = WandbLogger(
         project=os.environ.get("WANDB_PROJECT", _PROJECT),
         name=folder.path.name,
@@ -220,14 +221,14 @@ def _wandb(config: Config, folder: RunFolder, known: str | None) -> Opened:
 
 
 def _mlflow(config: Config, folder: RunFolder, known: str | None) -> Opened:
-    """Return MLflow's logger: to files of the run, unless ``MLFLOW_TRACKING_URI`` says otherwise."""
+    """Return MLflow's logger: to files in the run folder, unless ``MLFLOW_TRACKING_URI`` says otherwise."""
     import mlflow
     from lightning.pytorch.loggers import MLFlowLogger
 
     given = os.environ.get("MLFLOW_TRACKING_URI")
     with _environment_kept("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
         if given is None:
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # later releases ask for it
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # later releases require it
         try:
             logger = MLFlowLogger(
                 experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT),
@@ -235,7 +236,7 @@ def _mlflow(config: Config, folder: RunFolder, known: str | None) -> Opened:
                 tracking_uri=given or (folder.logs.resolve() / "mlruns").as_uri(),
                 run_id=known,
             )
-            identity = str(logger.run_id)  # it begins now
+            identity = str(logger.run_id)  # this starts the run
         finally:
             mlflow.set_tracking_uri(given)  # Lightning sets its own for the whole process
     if known is None:

@@ -1,7 +1,7 @@
-"""Augmentation: crop, mirror and warp while loading, brightness and contrast on the device.
+"""Augmentation: crop, mirror and warp while loading; brightness and contrast on the device.
 
-Boxes and pseudo masks go with the pixels. What `flip`, `jitter` and `crop_scale` do not name comes from torchvision's
-transforms, by strength (`warps`).
+Boxes and pseudo masks are transformed with the pixels. Augmentations other than `flip`, `jitter` and `crop_scale` are
+torchvision's transforms, by strength (`warps`).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from tlaam.data.input_image import Rectangle, to_input
 
 _ASPECT_RATIOS = (3 / 4, 4 / 3)
 _GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in an image's brightness (ITU-R BT.601, as in Pillow's grey)."""
+"""Weights of red, green and blue in an image's brightness (ITU-R BT.601, as in Pillow's greyscale)."""
 
 
 _MEAN_COLOUR = (124, 116, 104)
-"""Of ImageNet's images; what lies beyond an image's edge shows it, and is background."""
+"""Mean colour of ImageNet; it fills the area beyond an image's edge, which counts as background."""
 
 
 def warps(strength: str) -> v2.Transform | None:
-    """Return what is done to an input image, its box and its mask, by the setting ``augment``; None: nothing.
+    """Return the transform of an input image, its box and its mask for the setting ``augment``; None if there is none.
 
     Args:
-        strength: ``light`` nothing; ``medium`` turns, moves, scales and shifts colours a little; ``strong`` does so
-            twice as far, and tilts, blurs and greys some images.
+        strength: ``light`` does nothing; ``medium`` rotates, translates, scales, shears and shifts colours a little;
+            ``strong`` does so twice as far, and applies perspective, blur and greyscale to some images.
     """
     if strength == "light":
         return None
@@ -57,13 +57,13 @@ def warps(strength: str) -> v2.Transform | None:
 
 
 class Augmented(NamedTuple):
-    """What an image became.
+    """An augmented image.
 
     Attributes:
         input_image: uint8 ``(3, P, P)``.
-        box: in pixels of the input image, float32 ``(4,)``, clipped to it; NaN where there is none or where the crop
-            left nothing of it.
-        mask: the pseudo mask over the input image, uint8 ``(m, m)``; None where none was given.
+        box: in pixels of the input image, float32 ``(4,)``, clipped to it; NaN if there is none or if the crop left
+            nothing of it.
+        mask: the pseudo mask over the input image, uint8 ``(m, m)``; None if none was given.
         color_jitter: factors of brightness and contrast, float32 ``(2,)``, for `jitter_colors`.
     """
 
@@ -74,7 +74,7 @@ class Augmented(NamedTuple):
 
 
 class Augment:
-    """From a photograph to an augmented square source image, a pure function of the seed it is called with.
+    """Turns a photograph into an augmented square source image, as a pure function of the given seed.
 
     Args:
         size: side P of the input image in pixels.
@@ -82,7 +82,7 @@ class Augment:
         jitter: brightness and contrast are multiplied by factors drawn from ``[1 - jitter, 1 + jitter]``, not below 0.
         crop_scale: smallest share of the image's area that a random crop (aspect ratio 3:4 to 4:3 of the photograph's
             pixels) keeps; 1 never crops.
-        strength: of what else is done, as of `warps`. A box that was turned is the box around the turned one.
+        strength: strength of the other augmentations, see `warps`. A rotated box becomes the box that encloses it.
     """
 
     def __init__(self, size: int, *, flip: bool, jitter: float, crop_scale: float, strength: str = "light") -> None:
@@ -100,10 +100,10 @@ class Augment:
         """Augment one image.
 
         Args:
-            image: RGB, any size; or an input image ``(3, P, P)`` that was made of one, where nothing is ever cropped.
+            image: RGB, any size; or, if nothing is ever cropped, an input image ``(3, P, P)`` made from one.
             box: xyxy in pixels of `image`, ``(4,)``.
-            seed: the same seed, the same result; the caller's random state is left as it was.
-            mask: pseudo mask of the whole image, uint8 ``(m, m)``, squashed as the input image is.
+            seed: the same seed gives the same result; the caller's random state is not changed.
+            mask: pseudo mask of the whole image, uint8 ``(m, m)``, squashed in the same way as the input image.
         """
         width, height = image.size if isinstance(image, Image.Image) else (self.size, self.size)
         with torch.random.fork_rng(devices=[]):
@@ -124,7 +124,7 @@ class Augment:
     def _crop(self, width: int, height: int) -> Rectangle:
         if self.crop_scale == 1:
             return 0, 0, width, height
-        shape = torch.empty(0, height, width)  # the transform asks an image for its size only
+        shape = torch.empty(0, height, width)  # the transform only needs an image's size
         top, left, rows, columns = RandomResizedCrop.get_params(shape, [self.crop_scale, 1.0], list(_ASPECT_RATIOS))
         return left, top, left + columns, top + rows
 
@@ -141,13 +141,13 @@ class Augment:
 
 
 def _warped(made: Augmented, transform: v2.Transform) -> Augmented:
-    """Return an image, its box and its mask after a transform; drawn from the CPU's random state."""
+    """Return an image, its box and its mask after a transform, which draws from the CPU's random state."""
     side = made.input_image.shape[-1]
     parts: dict[str, Any] = {"image": tv_tensors.Image(made.input_image)}
     seen = not made.box.isnan().any()
     if seen:
         parts["box"] = tv_tensors.BoundingBoxes(made.box[None], format="XYXY", canvas_size=(side, side))  # type: ignore[call-overload]
-    if made.mask is not None:  # as large as the image, in whose pixels everything moves
+    if made.mask is not None:  # enlarged to the image, since transforms work in its pixels
         parts["mask"] = tv_tensors.Mask(functional.interpolate(made.mask[None, None], (side, side))[0, 0])
     parts = transform(parts)
     box = torch.full((4,), math.nan)
@@ -162,7 +162,7 @@ def _warped(made: Augmented, transform: v2.Transform) -> Augmented:
 
 
 def _mask(mask: Tensor, crop: Rectangle, size: tuple[int, int], mirror: bool) -> Tensor:
-    """Return the mask of what a crop shows, ``(m, m)``: nearest cells, which keep a mask a mask."""
+    """Return the mask of a crop, ``(m, m)``; nearest cells, so that no new values arise."""
     x0, y0, x1, y1 = crop
     rows = _nearest(y0 / size[1], y1 / size[1], mask.shape[0])
     columns = _nearest(x0 / size[0], x1 / size[0], mask.shape[1])
@@ -170,19 +170,19 @@ def _mask(mask: Tensor, crop: Rectangle, size: tuple[int, int], mirror: bool) ->
 
 
 def _nearest(low: float, high: float, cells: int, *, of: int | None = None) -> Tensor:
-    """Return the cells that lie at the middles of so many steps from `low` to `high`, shares of the side.
+    """Return the cells at the centres of a number of steps from `low` to `high`, which are shares of the side.
 
     Args:
         low, high: where the steps begin and end.
         cells: number of steps.
-        of: number of cells; as many as steps where None.
+        of: number of cells; by default the number of steps.
     """
     steps = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
     return ((low + (high - low) * steps) * (of or cells)).long().clamp(0, (of or cells) - 1)
 
 
 def jitter_colors(inputs: Tensor, color_jitter: Tensor) -> Tensor:
-    """Change brightness, then contrast around the image's mean grey, on the device; both clip.
+    """Change brightness, then contrast around the image's mean grey, on the device; both results are clipped.
 
     Args:
         inputs: uint8 ``(B, 3, P, P)``.

@@ -1,4 +1,4 @@
-"""Training steps of blank images, to see what a step takes; the network stays as it was."""
+"""Training steps on blank images, to measure what a step needs; the network is left unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tlaam.training.loss import TwoLevelLoss
 
 @contextmanager
 def left_as_it_was(fabric: Fabric, model: Architecture, config: Config) -> Iterator[None]:
-    """Bring a network to its device, ready for `trial_step`; afterwards its weights and statistics are put back.
+    """Move a network to its device, ready for `trial_step`; its weights and statistics are restored afterwards.
 
     Args:
         fabric: launched.
@@ -40,7 +40,7 @@ def left_as_it_was(fabric: Fabric, model: Architecture, config: Config) -> Itera
 
 
 def trial_step(fabric: Fabric, model: Architecture, config: Config, classes: int, size: int) -> None:
-    """Pass a batch of `size` blank images forwards and backwards, without the optimiser's step."""
+    """Run a forward and backward pass on a batch of `size` blank images, without an optimiser step."""
     side = config.model.source_size
     assert side is not None
     images = torch.zeros(size, 3, side, side, dtype=torch.uint8, device=fabric.device)

@@ -1,4 +1,4 @@
-"""The images that a run can use: those that can be read, in its splits, opened again when it is resumed."""
+"""The images that a run can use: those that can be read, in its splits, reopened when the run is resumed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tlaam.utils.atomic import write_json
 from tlaam.utils.progress import progress_bar
 
 LOOKED_AT = 50_000
-"""Images above which a run begins without decoding each of them once: minutes for so many, hours for a million."""
+"""Above this number of images, a run does not decode each one first: that takes minutes here, hours for a million."""
 _NAMED = 3
 
 
 def with_found_depth(images: LabelledImages, progress: bool) -> LabelledImages:
-    """Return the data set with black and white of its images of more than 8 bits, and say what they are taken for."""
+    """Return the data set with black and white levels for its images with more than 8 bits, and report the levels."""
     with progress_bar("looking for deep images", hidden=not progress) as show:
         images, found = with_depth(images, show)
     if line := found.line():
@@ -46,7 +46,7 @@ def with_splits(images: LabelledImages, config: Config, test_fraction: float) ->
 
 
 def with_equal_images(images: LabelledImages, config: Config, test_fraction: float, progress: bool) -> LabelledImages:
-    """Return the data set with the images of the same pixels in its rule, where a split is to be cut from it."""
+    """Return the data set with images of equal pixels noted in its split rule, if a split is to be cut from it."""
     if images.rule.copies is not None or not cuts_something(images, test_fraction, config.training.val_fraction):
         return images
     with progress_bar("looking for equal images", hidden=not progress) as show:
@@ -54,7 +54,7 @@ def with_equal_images(images: LabelledImages, config: Config, test_fraction: flo
 
 
 def readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[LabelledImages, list[dict[str, str]]]:
-    """Return the data set without its unreadable images (the test split is not looked at), and what was left out."""
+    """Return the data set without its unreadable images (the test split is not checked), and what was left out."""
     used = images.with_samples([sample for sample in images.samples if sample.split != "test"])
     if len(used.samples) > LOOKED_AT and not skip:
         say(
@@ -69,7 +69,7 @@ def readable(images: LabelledImages, skip: bool, progress: bool) -> tuple[Labell
         unit="image",
         file=sys.stderr,
         leave=False,
-        disable=None if progress else True,  # None: where standard error is no terminal
+        disable=None if progress else True,  # None: disabled if standard error is not a terminal
     ) as bar:
         faults = find_unreadable(used, progress=lambda done, total: bar.update())
     if not faults:
@@ -99,13 +99,13 @@ def without(images: LabelledImages, names: Sequence[str]) -> LabelledImages:
 
 
 def reopened(folder: RunFolder, source: LabelledImages | str | Path | None, config: Config) -> LabelledImages:
-    """Return a run's data in its splits, from where it lay or from elsewhere.
+    """Return a run's data in its splits, from its original place or from another one.
 
-    A path is noted in ``data.json`` in place of the former one.
+    If `source` is a path, it replaces the former one in ``data.json``.
 
     Raises:
         RunError: it is another data set, or not where it was.
-        DataError: it cannot be opened elsewhere.
+        DataError: it cannot be opened at the other place.
     """
     facts = folder.read_json(folder.data)
     if source is None:

@@ -1,4 +1,4 @@
-"""Measure a network on the validation split while it trains."""
+"""Evaluate a network on the validation split during training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tlaam.models.architecture import Architecture
 from tlaam.training.dataset import Item
 
 TEMPERATURES: tuple[float, ...] = tuple(2 ** (step / 4) for step in range(-8, 13))
-"""Of the joint classifier's scores, of which the best is taken before two of them are compared: from 1/4 to 8."""
+"""Temperatures of the joint classifier, from 1/4 to 8; each network is compared at its best one."""
 
 
 class Validation(NamedTuple):
-    """What a network comes to on N validation images.
+    """A network's results on N validation images.
 
     Attributes:
-        measures: ``loss_<branch>`` and ``top1_<branch>`` of every branch that is run; the loss is the mean negative
-            log-likelihood of a branch's probabilities (of the parts: of their mean).
-        losses: negative log-likelihood of each image by the fused answer, float32: ``(N, T)`` at each of `TEMPERATURES`
-            where a joint classifier gives it; ``(N, 1)`` where it is a mean of probabilities, which has no temperature.
-        answers: the fused answer's class, int64 ``(N,)``.
+        measures: ``loss_<branch>`` and ``top1_<branch>`` of every branch that runs; the loss is the mean negative
+            log-likelihood of a branch's probabilities (for the parts: of their mean).
+        losses: negative log-likelihood of each image under the fused prediction, float32: ``(N, T)``, one for each of
+            `TEMPERATURES`, if there is a joint classifier; ``(N, 1)`` for a mean of probabilities, which has no
+            temperature.
+        answers: predicted class of the fused prediction, int64 ``(N,)``.
     """
 
     measures: dict[str, float]
@@ -35,10 +36,10 @@ class Validation(NamedTuple):
     answers: Tensor
 
     def calibrated(self, weights: Tensor | None = None) -> tuple[Tensor, float]:
-        """Return each image's loss ``(N,)`` at the temperature at which their mean is least, and that temperature.
+        """Return each image's loss ``(N,)`` at the temperature with the lowest mean loss, and that temperature.
 
         Args:
-            weights: of the images in that mean, ``(N,)``; by default all the same.
+            weights: weights of the images in that mean, ``(N,)``; by default all the same.
         """
         losses = self.losses if weights is None else self.losses * weights[:, None]
         best = int(losses.mean(0).argmin())
@@ -46,15 +47,15 @@ class Validation(NamedTuple):
 
 
 def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], images: int) -> Validation:
-    """Measure a network. Each device passes its own batches, disjoint and together the whole split.
+    """Evaluate a network. Each device passes its own batches, which are disjoint and together cover the whole split.
 
     Sums are added up over devices, so every image counts once.
 
     Args:
         fabric: launched.
-        model: the plain network, not the wrapped one: devices may have unequal numbers of batches.
-        batches: this device's.
-        images: N, of all devices.
+        model: the plain network, not the wrapped one: devices may have different numbers of batches.
+        batches: this device's batches.
+        images: N, the number of images on all devices.
     """
     sums = torch.zeros(len(BRANCHES), 3, device=fabric.device)  # [branch, (loss, hits, images)]
     joint = getattr(model, "joint", None) is not None
@@ -83,21 +84,21 @@ def validate(fabric: Fabric, model: Architecture, batches: Iterable[Item], image
 
 
 def _at_temperatures(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the losses ``(B, T)`` of scores ``(B, C)``."""
+    """Return the losses ``(B, T)`` of logits ``(B, C)`` at `TEMPERATURES`."""
     temperatures = logits.new_tensor(TEMPERATURES)
     scaled = (logits[:, None] / temperatures[:, None]).log_softmax(-1)
     return -scaled.gather(2, labels[:, None, None].expand(-1, len(TEMPERATURES), 1))[..., 0]
 
 
 def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
-    """Return whether losses ``(N,)`` are lower on average than others of the same images; one image tells nothing.
+    """Return whether losses ``(N,)`` are lower on average than others of the same images; never so for one image.
 
-    A loss counts for what N images can tell apart at least, −log(1 − 1 / (N + 2)): two networks that are right of them
-    all are equals, however sure they are.
+    Losses below what N images can distinguish, −log(1 − 1 / (N + 2)), are raised to it: two networks that predict all
+    images correctly are equally good, however confident they are.
 
     Args:
         new, old: the losses.
-        weights: of the images, ``(N,)``, 1 on average; by default all the same.
+        weights: weights of the images, ``(N,)``, 1 on average; by default all the same.
 
     >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
     >>> better(old - 0.1, old), better(old + 0.1, old), better(torch.full((4,), 1e-3), torch.full((4,), 1e-2))
@@ -110,7 +111,7 @@ def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
 
 
 def standard_error(values: Tensor) -> float:
-    """Return the standard error of the mean of values ``(N,)``; infinity of a single one."""
+    """Return the standard error of the mean of values ``(N,)``; infinity for a single value."""
     return float(values.double().std()) / len(values) ** 0.5 if len(values) > 1 else float("inf")
 
 
@@ -121,5 +122,5 @@ def _measured(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def _likelihood(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Return the labels' probabilities ``(B,)``, of which there is a logarithm."""
+    """Return the labels' probabilities ``(B,)``, clamped so that the logarithm is finite."""
     return probabilities.gather(1, labels[:, None])[:, 0].clamp(min=torch.finfo(probabilities.dtype).tiny)

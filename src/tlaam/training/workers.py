@@ -1,4 +1,4 @@
-"""How many processes load images: enough to keep up with the training steps, found by measuring both."""
+"""Choose the number of loader processes: enough to keep up with the training steps, found by measuring both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tlaam.training.sharding import STRATEGY
 from tlaam.training.trials import left_as_it_was, trial_step
 
 _MARGIN = 1.5
-"""Images differ, and what is loaded ahead has to be caught up with after a pause."""
+"""Safety factor: images differ, and after a pause the loaders have to catch up."""
 _LOADED, _UNMEASURED = 12, 8
 _ALONE = 4  # images of a trial step on a CPU, where a whole batch takes seconds
 
@@ -26,15 +26,15 @@ _ALONE = 4  # images of a trial step on a CPU, where a whole batch takes seconds
 def needed_workers(fabric: Fabric, model: Architecture, config: Config, classes: int, images: TrainingImages) -> int:
     """Return how many loader processes each device needs, the same on all devices.
 
-    Training takes an image's share of a step; a loader process takes what it takes here to load one. At least one
-    process loads while the device computes, and no more than there are processor cores beside those that compute.
+    It compares the training time per image with the time that this process takes to load one. At least one process
+    loads images while the device computes, and at most as many as there are processor cores besides those that compute.
 
     Args:
         fabric: launched.
-        model: the network; it stays as it was.
-        config: resolved settings, but for the number of workers.
+        model: the network; it is left unchanged.
+        config: resolved settings, except for the number of workers.
         classes: C.
-        images: what is loaded; some are, for the measurement.
+        images: the images to load; some of them are loaded for the measurement.
 
     Raises:
         DataError: an image cannot be read.
@@ -49,17 +49,17 @@ def needed_workers(fabric: Fabric, model: Architecture, config: Config, classes:
 
 
 def spare_cores() -> int:
-    """Return how many processes load images for a network that only answers, where no step can be measured."""
+    """Return the number of loader processes for a network that only predicts, so that no step can be measured."""
     return max(1, min(_UNMEASURED, _cores() - 1))
 
 
 def workers_for(loading: float, training: float, *, cores: int) -> int:
-    """Return how many processes keep up, given the seconds that loading and training take of one image.
+    """Return how many processes keep up, given the seconds that loading and training take per image.
 
     Args:
-        loading: in one process.
-        training: on the device that they load for.
-        cores: processor cores that there are for that device.
+        loading: seconds to load an image in one process.
+        training: seconds to train on an image on the device that they load for.
+        cores: number of processor cores available for that device.
     """
     enough = math.ceil(_MARGIN * loading / training)
     return max(1, min(enough, cores - 1))

@@ -79,7 +79,7 @@ def aolm_boxes(last: Tensor, earlier: Tensor | None, size: tuple[int, int]) -> T
         size: ``(height, width)`` in pixels of the image that the maps cover.
 
     Returns:
-        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image where the mask is empty.
+        float32 ``(B, 4)`` xyxy, x1/y1 exclusive; the whole image if the mask is empty.
     """
     return mask_boxes(aolm_masks(last, earlier), size)
 
