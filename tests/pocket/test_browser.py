@@ -230,7 +230,7 @@ def test_the_list_is_kept_corrected_downloaded_and_deleted(visitor: Visitor, tmp
     page.reload()
     page.wait_for_selector("body[data-state=ready]")
     assert page.locator("#kept-list li").count() == 4 and page.locator("#kept-list img").count() == 1
-    assert "2 of them looked at" in page.inner_text("#kept-count")
+    assert "2 of them reviewed" in page.inner_text("#kept-count")
     (tmp_path / "corrections.csv").write_bytes(visitor.downloaded("#manifest"))
     for name in ("a", "b"):
         (tmp_path / f"{name}.png").write_bytes(picture("blue"))
@@ -242,7 +242,7 @@ def test_the_list_is_kept_corrected_downloaded_and_deleted(visitor: Visitor, tmp
     page.locator("#kept-list .gone").first.click()
     page.wait_for_selector("#kept-list li:nth-child(5)", state="detached")
     page.click("#delete")
-    assert page.locator("#kept-list li").count() == 4 and "for good" in page.inner_text("#delete")
+    assert page.locator("#kept-list li").count() == 4 and "permanently" in page.inner_text("#delete")
     page.click("#delete")
     assert not page.locator("#kept").is_visible()
     page.reload()

@@ -180,7 +180,7 @@ def test_what_is_wrong_is_said(visit: Open, site: str) -> None:
     said = choose(page, **given).locator(".failed h3")
     expect(said).to_have_text(
         [
-            "That is no picture",
+            "This is not a picture",
             "The picture is damaged",
             "The file is empty",
             "The file is too large",
@@ -278,9 +278,9 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
     }
     page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
     card = choose(page, a__png=picture("red"))
-    expect(card.locator(".verdict")).to_have_text("Unlike what it has learnt")
+    expect(card.locator(".verdict")).to_have_text("Unlike the training pictures")
     expect(card.locator(".advice")).to_contain_text("do not rely on them")
-    expect(card.locator(".alike li")).to_have_text(["red thing91.3 % alike", "bad50.0 % alike"])
+    expect(card.locator(".alike li")).to_have_text(["red thing91.3 % similar", "bad50.0 % similar"])
     assert card.locator(".alike img").evaluate_all("(images) => images.map((image) => image.getAttribute('src'))") == [
         shown,
         None,
@@ -293,7 +293,7 @@ def test_what_a_gallery_says_is_shown(visit: Open, site: str) -> None:
         ("sure", 0.97, "Sure"),
         ("sure", 0.55, "Probably"),  # the model has no doubts of its own; 55 % are no certainty for all that
         ("unsure", 0.9, "Not sure"),
-        ("stranger", 0.99, "Unlike what it has learnt"),
+        ("stranger", 0.99, "Unlike the training pictures"),
         (None, 0.99, "Most probable"),
         (None, 0.4, "Not sure"),
     ],
@@ -309,9 +309,9 @@ def test_what_an_answer_is_worth_is_said(
     page.route("**/v1/predict*", lambda route: route.fulfill(body=json.dumps(answer)))
     card = choose(page, a__png=picture("red"))
     expect(card.locator(".verdict")).to_have_text(said)
-    doubtful = said in ("Not sure", "Unlike what it has learnt")
+    doubtful = said in ("Not sure", "Unlike the training pictures")
     expect(card.locator(".advice")).to_be_visible(visible=doubtful or verdict is None)
-    expect(card.get_by_text("cannot tell pictures of something else")).to_have_count(int(verdict is None))
+    expect(card.get_by_text("cannot recognise pictures of something else")).to_have_count(int(verdict is None))
     expect(card.locator(".answer.doubtful")).to_have_count(int(doubtful))
 
 
@@ -323,14 +323,18 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, scheme: str, t
         cards = choose(page, **{"p" * 150 + "__png": picture("red", (600, 90)), "b__png": picture("green", (40, 300))})
         choose(page, bad__txt=b"x")
         expect(cards.locator(".answer:visible")).to_have_count(2)
-        box = cards.locator(".answer h3").first.bounding_box()
-        assert box is not None and box["y"] < 860, "the name stands below the first screen"
         expect(cards.locator(".failed:visible")).to_have_count(1)
         page.locator("details").first.evaluate("(details) => (details.open = true)")
         page.locator("#classes summary").click()
         assert page.evaluate("document.documentElement.scrollWidth") <= 420
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (min(map(int, ground[4:-1].split(","))) > 200) == (scheme == "light")
+
+
+def test_on_a_phone_the_name_stands_on_the_first_screen(visit: Open, site: str) -> None:
+    card = choose(visit(site, 420, 860, has_touch=True), a__png=picture("blue", (300, 400)))
+    box = card.locator(".answer h3").bounding_box()
+    assert box is not None and box["y"] < 860
 
 
 def test_pictures_are_shown_upright(visit: Open, site: str, tmp_path: Path) -> None:

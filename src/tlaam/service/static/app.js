@@ -13,7 +13,7 @@ const loaded = start();
 
 async function start() {
   receive([$("files"), $("camera")], take, () => {
-    notice("That was no file. Pictures of another page have to be saved first, or copied and pasted here.");
+    notice("That was not a file. Save pictures of other pages first, or copy and paste them here.");
   });
   try {
     const [model, examples] = await Promise.all([json("v1/model"), json("examples.json")]);
@@ -40,7 +40,7 @@ async function take(files) {
   await loaded;
   notice(
     files.length > MOST_AT_ONCE
-      ? `${MOST_AT_ONCE} pictures can be taken at once: the other ${files.length - MOST_AT_ONCE} were left out.`
+      ? `${MOST_AT_ONCE} pictures can be added at once; the other ${files.length - MOST_AT_ONCE} were left out.`
       : "",
   );
   const cards = files.slice(0, MOST_AT_ONCE).map((file) => begin(file, file.name || "pasted picture"));
