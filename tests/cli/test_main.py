@@ -79,6 +79,7 @@ def test_the_help_of_train_says_the_default_of_every_option() -> None:
     (["train", "x", "--preset", "papr"], 1, "Did you mean 'paper'"),
     (["train", "x", "--config", "absent.yaml"], 1, "absent.yaml"),
     (["evaluate", "absent", "x"], 1, "holds no trained model"),
+    (["evaluate", "absent"], 2, "give what to measure on"),
     (["evaluate", __file__, "x"], 1, "is not an ONNX file"),
     (["predict", "absent"], 2, "IMAGES"),
     (["predict", "absent", "x"], 1, "holds no trained model"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tlaam
 from tlaam.cli.main import main
 from tlaam.training.run import train
 
@@ -39,6 +40,23 @@ def test_the_images_held_out_are_measured(places: tuple[Path, Path, Path], tmp_p
         assert main(["evaluate", str(run), *data, "--json", str(file)]) == 0
         found.append(json.loads(file.read_text()))
     assert found[0] == found[1] and found[0]["split"] == "val" and found[0]["images"] == 6
+
+
+def test_without_data_a_run_is_measured_on_its_own(
+    places: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, now, _ = places
+    assert main(["evaluate", str(run)]) == 1
+    assert f"Say where it lies now: tlaam evaluate {run} --data NEW" in capsys.readouterr().err
+    record = json.loads((run / "data.json").read_text())
+    now.rename(record["root"])
+    try:
+        assert main(["evaluate", str(run), "--json", str(tmp_path / "own.json")]) == 0
+        found = json.loads((tmp_path / "own.json").read_text())
+        assert found["split"] == "val" and found["images"] == 6
+        assert tlaam.load(run).evaluate().images == 6
+    finally:
+        Path(record["root"]).rename(now)
 
 
 def test_report_and_index_are_written(

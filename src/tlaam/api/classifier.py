@@ -287,20 +287,25 @@ class Classifier:
         return self.engine.look_alikes(prediction, k)
 
     def evaluate(
-        self, data: Any, *, split: Split | None = None, skip_unreadable: bool = False, progress: Progress | None = None
+        self,
+        data: Any = None,
+        *,
+        split: Split | None = None,
+        skip_unreadable: bool = False,
+        progress: Progress | None = None,
     ) -> EvaluationReport:
         """Measure every branch and the fusion, and the boxes if the data has boxes.
 
         Args:
             data: a path, a list of ``(image, label)`` pairs, or a map-style data set that yields them
-                (`tlaam.data.collection.dataset_of`).
+                (`tlaam.data.collection.dataset_of`); by default the data that the run was trained on.
             split: the split to measure on; by default the test split, else the validation split (the one that training
                 held out, if this is the data that the model was trained on), else all images.
             skip_unreadable: leave out images that cannot be read instead of raising an error.
             progress: called with (images done, images in all).
 
         Raises:
-            DataError: the data cannot be used, or the model does not know a class.
+            DataError: the data cannot be used, the model does not know a class, or there is no data to measure on.
             ModelError: the model knows only one class.
             MissingPackageError: PyTorch is not installed.
 
@@ -311,10 +316,17 @@ class Classifier:
         require_extra("Classifier.evaluate")
         from tlaam.data.collection import dataset_of
         from tlaam.evaluation.evaluate import evaluate
+        from tlaam.runs.data import knows_its_data, own_data
 
-        return evaluate(
-            self.engine, dataset_of(data, strict=False), split=split, skip_unreadable=skip_unreadable, progress=progress
-        )
+        if data is not None:
+            images = dataset_of(data, strict=False)
+        elif self.path is not None and knows_its_data(self.path):
+            images = own_data(self.path, "evaluate")
+        else:
+            raise DataError(
+                f"{self.path or 'this model'} does not know what it was trained on; give the data."
+            )
+        return evaluate(self.engine, images, split=split, skip_unreadable=skip_unreadable, progress=progress)
 
     def report(
         self,

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
-    help="What to measure on. [test, else val, else all images]",
+    help="Split to measure on. [test, else val, else all images]",
 )
-@click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON, to FILE.json or the screen.")
-@click.option("--page", type=PATH, metavar="FILE.html", help="Write a report with the measures and pictures.")
-@click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images in that report.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--json", "json_file", cls=JsonOption, help="Write the measures as JSON to FILE.json or standard output.")
+@click.option("--page", type=PATH, metavar="FILE.html", help="Write a report page with the measures and pictures.")
+@click.option("--pictures", type=click.IntRange(0), default=40, show_default=True, help="Images on that page.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @answering_options
 @precision_option
 @config_option
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="GPUs, or processes on a CPU, that share it; under torchrun those that it has started.",
+    help="Number of GPUs, or of processes on a CPU, that share the work; under torchrun, those that it started.",
 )
-@click.option("--skip-unreadable", is_flag=True, help="Measure without images that cannot be read.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read.")
 def evaluate(
     run: Path | str,
     data: str | None,
@@ -57,13 +57,15 @@ def evaluate(
     devices: int,
     skip_unreadable: bool,
 ) -> None:
-    """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes where DATA has boxes.
+    """Measure the trained model in RUN on DATA: every branch, their fusion, and the boxes if DATA has any.
 
-    RUN may also be an ONNX file that `tlaam export` wrote, or name a model on the Hugging Face hub, hf://owner/name;
-    what that one was trained on is not known.
+    Without DATA, a run is measured on its own data: the test split, else the images that training held out.
+
+    RUN is a run folder, an ONNX file written by `tlaam export`, or a model on the Hugging Face hub, hf://owner/name. It
+    is not known which data a model on the hub was trained on.
     """
-    if (data is None) == (moved is None):
-        raise click.UsageError("give what to measure on: DATA, or with --data what RUN was trained on.")
+    if data is not None and moved is not None:
+        raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")
     from tlaam.data.open import open_dataset
     from tlaam.evaluation.evaluate import evaluate as measure
     from tlaam.evaluation.evaluate import trained_on
@@ -71,18 +73,22 @@ def evaluate(
     from tlaam.inference.engine import load_engine
     from tlaam.inference.prediction_cache import PredictionCache
     from tlaam.models.build import default_device
+    from tlaam.runs.data import knows_its_data, own_data
     from tlaam.runs.splits import opened_elsewhere
     from tlaam.utils.work_sharing import joined_process_group
 
+    if data is None and moved is None and not (isinstance(run, Path) and knows_its_data(run)):
+        raise click.UsageError("give what to measure on: DATA, or with --data what the model was trained on.")
     device, first = joined_process_group(devices, default_device().type)
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
     answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
     answers = PredictionCache(engine)
     if data is not None:
         images = open_dataset(data, strict=False)
-    else:
-        assert moved is not None
+    elif moved is not None:
         images = opened_elsewhere(moved, trained_on(engine), run)
+    else:
+        images = own_data(Path(run), "evaluate")
     if first:
         say_notes(images.notes)
     with progress_bar("evaluating", hidden=not first) as progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -17,7 +16,7 @@ from tlaam.config.names import BRANCHES
 from tlaam.config.schema import Config
 from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages, Sample, Split
-from tlaam.errors import DataError, RunError
+from tlaam.errors import RunError
 from tlaam.evaluation.confusion import MixedUp, mixed_up
 from tlaam.evaluation.evaluate import evaluate, trained_on
 from tlaam.evaluation.report import BEST_EPOCH, EvaluationReport, ImageResult
@@ -38,6 +37,7 @@ from tlaam.reports.evaluation_report import (
 )
 from tlaam.reports.page import Chart, Figure, Gallery, Matrix, Panel, Part, Picture, Section, Table, write_page
 from tlaam.reports.words import arithmetic
+from tlaam.runs.data import own_data
 from tlaam.runs.environment import environment
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.splits import held_out_split, with_the_runs_splits
@@ -87,15 +87,10 @@ def write_run_report(
     folder = finished_run(model)
     status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
     facts = folder.read_json(folder.data)
-    try:
-        images = data if isinstance(data, LabelledImages) else open_dataset(data or facts["source"], strict=False)
-    except DataError as error:
-        if data is not None:
-            raise
-        raise DataError(
-            f"The data of this run was at {facts['source']} and cannot be opened there: {str(error).rstrip('.')}. "
-            f"Say where it lies now: tlaam report {shlex.quote(str(folder.path))} --data NEW"
-        ) from error
+    if data is None:
+        images = own_data(folder.path, "report")
+    else:
+        images = data if isinstance(data, LabelledImages) else open_dataset(data, strict=False)
     engine = model if isinstance(model, Engine) else load_engine(folder.path, **options)
     seen = trained_on(engine)
     others = data is not None and seen is not None and not seen.is_of(images)  # the run was trained on none of them

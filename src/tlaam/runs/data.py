@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from tlaam.data.open import open_dataset
 from tlaam.data.sample import LabelledImages
 from tlaam.data.split_rule import SplitRule
 from tlaam.data.synthetic import SyntheticOptions, synthetic_images
-from tlaam.errors import RunError
+from tlaam.errors import DataError, RunError
+from tlaam.runs.folder import RunFolder
 
 
 def reopenable(source: str | Path | LabelledImages, images: LabelledImages) -> str:
@@ -48,6 +50,33 @@ def opened_again(facts: Mapping[str, Any]) -> LabelledImages:
             f"The run was begun on '{facts['source']}', which this version draws differently; begin a new run."
         )
     return as_begun(images, facts)
+
+
+def knows_its_data(model: Path) -> bool:
+    """Return whether a model is a run folder with a record of the data that it was trained on."""
+    return RunFolder(model).data.is_file()
+
+
+def own_data(run: Path, command: str) -> LabelledImages:
+    """Open the data that a run was trained on, at its original location; its splits are not cut yet.
+
+    Args:
+        run: the run folder.
+        command: the subcommand of ``tlaam`` that takes another location with ``--data``, for the message.
+
+    Raises:
+        DataError: the data cannot be opened there; the message says how to give its new location.
+        RunError: the record of the data is missing or damaged.
+    """
+    folder = RunFolder(run)
+    source = folder.read_json(folder.data)["source"]
+    try:
+        return open_dataset(source, strict=False)
+    except DataError as error:
+        raise DataError(
+            f"The data of this run was at {source} and cannot be opened there: {str(error).rstrip('.')}. "
+            f"Say where it lies now: tlaam {command} {shlex.quote(str(run))} --data NEW"
+        ) from error
 
 
 def as_begun(images: LabelledImages, facts: Mapping[str, Any]) -> LabelledImages:
