@@ -1,1 +1,1 @@
-"""The command ``tlaam``: each verb parses, calls one function and prints."""
+"""The command line ``tlaam``: each command parses its arguments, calls one function and prints the result."""

@@ -17,14 +17,15 @@ from tlaam.utils.progress import progress_bar
 @click.argument("name")
 @click.argument("images", nargs=-1, required=True)
 @out_option
-@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} With a row for NAME. [MODEL's own]")
+@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} It needs a row for NAME. [MODEL's own]")
 @config_option
 def add_class(model: Path, name: str, images: tuple[str, ...], out: Path, taxonomy: Path | None) -> None:
-    """Teach MODEL one more class, NAME, from a few photographs: files, folders and patterns. No training, no PyTorch.
+    """Add the class NAME to MODEL from a few photographs, without training and without PyTorch.
 
-    MODEL is a file that tlaam export wrote, with its reference index (MODEL.gallery.npz) beside it; it stays as it is.
-    The network stays, too: its classifiers, temperature and thresholds are solved anew. What the new class and the
-    others come to is said at the end (docs/teaching.md).
+    IMAGES are files, folders and patterns. MODEL is a file written by `tlaam export`, with its reference index
+    (MODEL.gallery.npz) beside it. It is not changed. The network stays the same, too: only its classifiers, temperature
+    and thresholds are solved again. At the end, the command reports the accuracy on the new class and on the others
+    (docs/teaching.md).
     """
     from tlaam.teaching.teach import add_class as teach
 

@@ -1,4 +1,4 @@
-"""Options of how a model answers: at which ranks, how sure, and among which classes."""
+"""Options for how a model answers: at which ranks, with which promise, and among which classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-TAXONOMY = "Table of the classes' taxa: a column label, and one a rank, such as species, genus, family."
+TAXONOMY = "Table of the classes' taxa: a column `label`, and a column for each rank, such as species, genus, family."
 NAMES = ("taxonomy", "promise", "only", "prior")
 
 
@@ -29,13 +29,17 @@ def answering_options(command: Command) -> Command:
             "--promise",
             type=float,
             metavar="SHARE",
-            help="Answer at the deepest rank that is sure enough for this share of the answers to be right. "
-            "[0.95 with a taxonomy]",
+            help="Share of the answers that are to be right. Each answer is given at the deepest rank that is certain "
+            "enough for this. [0.95 with a taxonomy]",
         ),
-        click.option("--only", type=PATH, metavar="FILE.txt", help="What lives there: one class or taxon a line."),
+        click.option(
+            "--only", type=PATH, metavar="FILE.txt",
+            help="List of what lives where the images were taken: one class or taxon per line.",
+        ),
         click.option(
             "--prior", type=PATH, metavar="FILE.csv",
-            help="Columns label and weight: how common a class is there, beside how often it was seen in training.",
+            help="Table with columns `label` and `weight`: how common each class is where the images were taken, "
+            "relative to how often it was seen in training.",
         ),
     )  # fmt: skip
     for option in reversed(options):
@@ -44,15 +48,15 @@ def answering_options(command: Command) -> Command:
 
 
 def as_arguments(asked: Mapping[str, object]) -> list[str]:
-    """Return those options that were given as a command takes them."""
+    """Return the given options as command-line arguments."""
     return [text for name in NAMES if asked[name] is not None for text in (f"--{name}", str(asked[name]))]
 
 
 class AnswerColumn:
-    """What is said by ranks, in a column of a table and in a line under it.
+    """The answers at ranks, in a column of the table and in a summary below it.
 
     Args:
-        engine: answers.
+        engine: the engine that answers.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -61,25 +65,25 @@ class AnswerColumn:
         self._outside: list[tuple[str, float]] = []
 
     def texts(self) -> list[str]:
-        """Return all that can stand in the column."""
+        """Return all possible texts of the column."""
         if self.answering is None:
             return []
         ranks, taxa = self.answering.taxonomy.ranks, self.answering.taxonomy.taxa
         return sorted({_cell(rank, taxon) for row in taxa for rank, taxon in zip(ranks, row, strict=True)})
 
     def cell(self, prediction: Prediction) -> str:
-        """Return what stands in a row."""
+        """Return the text of a row."""
         return _cell(prediction.rank, prediction.taxon)
 
     def count(self, prediction: Prediction) -> None:
-        """Take note of a prediction."""
+        """Count a prediction for the summary."""
         if prediction.answer is not None:
             self._ranks[prediction.rank] += 1
         if prediction.outside is not None:
             self._outside.append(prediction.outside)
 
     def lines(self) -> list[str]:
-        """Return what is said at the end."""
+        """Return the lines of the summary."""
         found = []
         if self.answering is not None:
             depths = [f"{self._ranks[rank]} {printable(rank)}" for rank in self.answering.taxonomy.ranks]

@@ -9,20 +9,21 @@ from tlaam.cli.output import write_json
 from tlaam.utils.progress import progress_bar
 
 SHOWN = 5
-"""Findings of each kind that are printed; the JSON has all."""
+"""Number of findings of each kind to print; the JSON has all of them."""
 
 
 @click.command(cls=JsonCommand)
 @click.argument("data")
 @config_option
-@click.option("--json", "json_file", cls=JsonOption, help="Write the findings as JSON, to FILE.json or the screen.")
+@click.option("--json", "json_file", cls=JsonOption, help="Write the findings as JSON to FILE.json or standard output.")
 def check(data: str, json_file: str | None) -> None:
-    """List what is wrong with DATA and change nothing.
+    """List the faults of DATA. Changes nothing.
 
-    Unreadable and empty files, pictures of a type that is not read, empty classes, one picture under two labels or in
-    two splits, missing and impossible boxes. The exit code is 1 if training would refuse the data: an image cannot be
-    read, a class is empty, a box is impossible, there are no training images. Of each kind of fault the first few are
-    shown; --json has all.
+    Finds unreadable and empty files, unsupported image types, empty classes, the same picture under two labels or in
+    two splits, and missing and impossible boxes. Prints the first few faults of each kind; --json gives all of them.
+
+    The exit code is 1 if training would refuse the data: an image cannot be read, a class is empty, a box is
+    impossible, or there are no training images.
     """
     from tlaam.data.check import check as check_source
 

@@ -16,15 +16,15 @@ from tlaam.utils.text import printable
 
 @click.command(cls=JsonCommand)
 @click.argument("data")
-@click.option("--out", type=PATH, metavar="FOLDER", help="Folder of suspects.csv and page.html.")
-@click.option("--apply", "decisions", type=PATH, metavar="FILE", help="Decisions that the page has downloaded.")
-@click.option("--manifest", type=PATH, metavar="FILE", help="With --apply: the manifest to write.")
-@click.option("--background/--no-background", default=True, help="Also look at images with their objects hidden. [yes]")
+@click.option("--out", type=PATH, metavar="FOLDER", help="Folder for suspects.csv and page.html.")
+@click.option("--apply", "decisions", type=PATH, metavar="FILE", help="Decisions downloaded from the page.")
+@click.option("--manifest", type=PATH, metavar="FILE", help="With --apply: manifest to write.")
+@click.option("--background/--no-background", default=True, help="Also classify images with the objects hidden. [yes]")
 @click.option(
     "--set", "options", multiple=True, metavar="NAME=VALUE",
-    help="A setting of the probe, as `tlaam train` has it; may be given several times.",
+    help="Setting of the probe, named as in `tlaam train`; may be repeated.",
 )  # fmt: skip
-@click.option("--json", "json_file", cls=JsonOption, help="Write the suspects as JSON, to FILE.json or the screen.")
+@click.option("--json", "json_file", cls=JsonOption, help="Write the suspects as JSON to FILE.json or standard output.")
 @config_option
 def clean(
     data: str,
@@ -35,11 +35,14 @@ def clean(
     options: tuple[str, ...],
     json_file: str | None,
 ) -> None:
-    """List what is suspect in DATA, worst first: probably wrong labels, copies and near copies, leaks between splits,
-    images unlike all others, poor pictures. Nothing is changed.
+    """List the suspect images of DATA, worst first. Changes nothing.
 
-    FOLDER/page.html shows each suspect beside its look-alikes, takes decisions by keyboard and downloads decisions.csv.
-    `tlaam clean DATA --apply decisions.csv --manifest cleaned.csv` makes a manifest of them, to be trained on.
+    Suspects are probably wrong labels, copies and near copies, leaks between splits, images unlike all others, and poor
+    pictures.
+
+    FOLDER/page.html shows each suspect beside its look-alikes, takes decisions by keyboard, and downloads
+    decisions.csv. `tlaam clean DATA --apply decisions.csv --manifest cleaned.csv` turns them into a manifest to train
+    on.
     """
     if (decisions is None) != (manifest is None):
         raise click.UsageError("--apply FILE and --manifest FILE go together.")

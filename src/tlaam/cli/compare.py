@@ -35,7 +35,7 @@ def _list(context: click.Context, _option: click.Parameter, wanted: bool) -> Non
 
 
 class _Compare(click.Command):
-    """Says how a setting is given where it is given as `tlaam train` takes it."""
+    """Explains how to give a setting if it was given as an option of `tlaam train`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
@@ -60,72 +60,77 @@ class _Compare(click.Command):
     "--models",
     "of_models",
     is_flag=True,
-    help="Train nothing: compare the trained models named in DATA's place on the images of --on. Each is a run folder, "
-    "an ONNX file or hf://owner/name; the first is what the others are compared with.",
+    help="Compare trained models on the images of --on; train nothing. Each MODEL, given in place of DATA, is a run "
+    "folder, an ONNX file or hf://owner/name. The others are compared with the first.",
 )
-@click.option("--on", "images", metavar="DATA", help="With --models: the data set that all of them answer for.")
+@click.option("--on", "images", metavar="DATA", help="With --models: data set to compare the models on.")
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
-    help="With --models: which of its images. [test, else val, else all]",
+    help="With --models: images of that data set to use. [test, else val, else all]",
 )
 @click.option(
     "--out",
     type=PATH,
-    help="Folder of the comparison. [runs/comparison; with --models none, and with one given it gets models.json and a "
-    "page of the answers that changed]",
+    help="Folder for the comparison. With --models, models.json and a page of the answers that changed are written "
+    "into it. [runs/comparison; with --models: none]",
 )
 @click.option(
     "--systems",
     default="default",
     show_default=True,
-    help="Systems and groups of systems, with commas between them; --list shows all.",
+    help="Systems and groups of systems, separated by commas; --list shows them all.",
 )
 @click.option(
     "--variant",
     "variants",
     multiple=True,
     metavar="'NAME=SYSTEM [OPTION=VALUE ...]'",
-    help="A further system: another with settings of its own, which win over --set; may be given several times.",
+    help="Additional system: an existing one with its own settings, which override --set; may be repeated.",
 )
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs of each system.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Runs per system, with different seeds."
+)
 @click.option(
     "--set",
     "options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting of all systems, as `tlaam train` has it; may be given several times.",
+    help="Setting for all systems, named as in `tlaam train`; may be repeated.",
 )
-@click.option("--config", "config_file", type=PATH, help="YAML file of settings of all systems; those given here win.")
+@click.option("--config", "config_file", type=PATH, help="YAML file of settings for all systems; --set overrides it.")
 @click.option(
     "--preset",
     "preset_name",
     metavar="NAME",
     default="default",
     show_default=True,
-    help="Preset or recipe whose backbone, sizes and training all systems start from; its modules are not taken.",
+    help="Preset or recipe that gives all systems their backbone, weights, sizes and training settings; its modules "
+    "are not used.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["validation", "last", "best-epoch"]),
     default="validation",
     show_default=True,
-    help="Weights measured: of the best validation epoch, of the last, or of the best test epoch (flattering).",
+    help="Weights to measure: those of the best validation epoch, of the last epoch, or of the best test epoch "
+    "(optimistic).",
 )
 @click.option(
     "--folds",
     type=click.IntRange(2),
     metavar="K",
     help="Measure every training image out of fold, by a run on the other folds, instead of the test split, which is "
-    "then never opened. Folds are stratified, and the same for all systems and seeds.",
+    "then never opened. Folds are stratified and are the same for all systems and seeds.",
 )
 @click.option(
     "--group",
     metavar="REGEX",
-    help="Images in whose paths it finds the same (its first capture group, or all it matches) stay on one side of "
-    "every fold and split that is cut, as copies and a manifest's column group always do.",
+    help="Regular expression to search in image paths. Images with the same match (its first capture group, or else "
+    "the whole match) stay on the same side of every fold and split that tlaam cuts. Copies and images with the same "
+    "value in a manifest's column `group` always do.",
 )
-@click.option("--first", help="The system that the others are compared with. [tlaam]")
+@click.option("--first", help="System that the others are compared with. [tlaam, else the last one named]")
 @click.option(
     "--list",
     "listed",
@@ -133,7 +138,7 @@ class _Compare(click.Command):
     is_eager=True,
     expose_value=False,
     callback=_list,
-    help="Show the systems and groups there are.",
+    help="List all systems and groups of systems, and exit.",
 )
 @click.pass_context
 def compare(
@@ -155,14 +160,14 @@ def compare(
     group: str | None,
     first: str | None,
 ) -> None:
-    """Train systems on DATA under the same settings, measure each on its test split, and write tables and a page.
+    """Train systems on DATA under the same settings, measure each on the test split, and write tables and a page.
 
-    Always among them are frozen probes, which are not trained, and beside trained systems the plain backbone with a
-    larger input, at TL-AAM's cost. A comparison that was stopped goes
-    on when the same command is given again; given several times at once, say for each GPU, the runs are shared out.
+    Every comparison includes frozen probes, which are not trained. If it trains any system, it also includes the plain
+    backbone with a larger input, at TL-AAM's cost. To resume a comparison that was stopped, give the same command
+    again. To share out the runs, give it several times at once, for example once per GPU.
 
-    `tlaam compare --models OLD NEW --on DATA` compares models that are trained already: measures, differences with
-    intervals, and which answers became right or wrong.
+    `tlaam compare --models OLD NEW --on DATA` compares trained models: measures, differences with intervals, and the
+    answers that became right or wrong.
     """
     if of_models:
         _require_of_models(context)
@@ -205,7 +210,7 @@ _OF_MODELS = ("given", "of_models", "images", "split", "out")
 
 
 def _require_of_models(context: click.Context) -> None:
-    """Refuse options of training together with models that are trained."""
+    """Refuse training options together with --models."""
     for option in context.command.params:
         name = option.name or ""
         if name not in _OF_MODELS and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:

@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     type=PATH,
     multiple=True,
     metavar="PATH",
-    help="Pictures that the page offers: an image or a folder; may be repeated. Whoever opens the page sees them.",
+    help="Example pictures on the page: an image or a folder; may be repeated. Everyone who opens the page sees them.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @serving_options
 def demo(model: Path | str | None, examples: tuple[Path, ...], opens: bool, **options: Any) -> None:
-    """Show a page to try MODEL on: an ONNX file that `tlaam export` wrote, the folder of a run, or hf://owner/name.
+    """Serve a web page for trying MODEL on your own pictures.
 
-    Without MODEL it is the run that finished last in runs/. Drop pictures on the page to see their names, the heat map,
-    the object and the parts that were looked at. It serves what `tlaam serve` serves as well.
+    MODEL is a run folder, an ONNX file written by `tlaam export`, or hf://owner/name. The default is the run in runs/
+    that finished last. Drop pictures on the page to see their names, the heat map, the object and the parts that the
+    model looked at. Everything that `tlaam serve` serves is available, too.
     """
     if model is None:
         if (model := newest_run()) is None:

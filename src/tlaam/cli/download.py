@@ -15,12 +15,15 @@ from tlaam.utils.progress import progress_bar
 
 def _help() -> str:
     by_hand = " and ".join(name for name, each in DATA_SETS.items() if each.obstacle)
-    return f"""Get a public data set into the folder DIR.
+    return f"""Download a public data set into the folder DIR.
 
-    Its archives are downloaded into DIR/.archives/NAME, checked by size and hash, and extracted. What breaks off is
-    continued by the same command. A data set is whole or not there, and nothing that exists is overwritten. The
-    archives are kept; they may be removed afterwards. For {by_hand}, which only a person can get, it says what to
-    place where. NAME is one of:
+    The archives are downloaded into DIR/.archives/NAME, verified by size and hash, and extracted. To resume an
+    interrupted download, give the same command again. The data set is either complete or absent, and nothing that
+    exists is overwritten. The archives are kept; you may delete them afterwards.
+
+    For {by_hand}, which must be downloaded by hand, the command says which files to put where.
+
+    NAME is one of:
 
     \b
     {"".join(map(_line, DATA_SETS.values()))}
@@ -37,9 +40,9 @@ def _line(data_set: PublicDataSet) -> str:
 @click.argument("folder", metavar="DIR", type=PATH)
 @click.option(
     "--archive", "archives", type=PATH, multiple=True, metavar="FILE",
-    help="Use this archive instead of downloading it; once for each archive, under their official names.",
+    help="Use this archive, under its official name, instead of downloading it; repeat for each archive.",
 )  # fmt: skip
-@click.option("--unverified", is_flag=True, help="Take a given archive whose size or hash is not the published one.")
+@click.option("--unverified", is_flag=True, help="Accept a given archive whose size or hash is not the published one.")
 @config_option
 def download(name: str, folder: Path, archives: tuple[Path, ...], unverified: bool) -> None:
     """See `_help`."""

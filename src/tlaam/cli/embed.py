@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=MODEL)
 @click.argument("source", nargs=-1, required=True)
-@click.option("--out", type=PATH, required=True, metavar="FILE", help="The file to write: .npz or .parquet.")
-@click.option("--images", "unlabelled", is_flag=True, help="Take SOURCE as images without labels, as predict does.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="File to write: .npz or .parquet.")
+@click.option(
+    "--images", "unlabelled", is_flag=True, help="Treat SOURCE as unlabelled images, as `tlaam predict` does."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @precision_option
 @config_option
 def embed(
@@ -35,13 +37,15 @@ def embed(
     batch_size: int,
     precision: Precision | None,
 ) -> None:
-    """Write what the images of SOURCE look like to MODEL, one vector an image: images that look alike lie in nearly the
-    same direction. These are the vectors that look-alikes and strangers are found by.
+    """Write an embedding vector for each image of SOURCE, computed by MODEL.
 
-    SOURCE is a data set as of `tlaam train`, whose labels and splits go into the file, or files, folders, patterns and
-    CSV files as of `tlaam predict`. MODEL is the folder of a run, an ONNX file, or hf://owner/name.
+    Images that look alike have vectors of nearly the same direction. Look-alikes and strangers are found by these
+    vectors.
 
-    A file that cannot be read is named and left out, and the exit code is 1 if no image could be read.
+    SOURCE is a data set as for `tlaam train`, whose labels and splits are written, too; or files, folders, patterns and
+    CSV files as for `tlaam predict`. MODEL is a run folder, an ONNX file, or hf://owner/name.
+
+    Files that cannot be read are named and left out. The exit code is 1 if no image could be read.
     """
     from tlaam.inference.embedding import embedded
     from tlaam.inference.embedding_file import Row, embedding_file, require_kind
@@ -75,10 +79,10 @@ def embed(
 
 
 def _data_set(source: tuple[str, ...]) -> LabelledImages | None:
-    """Return the data set that a source is; None where it stands for images alone.
+    """Return a source as a data set; None if it stands for images without labels.
 
     Raises:
-        DataError: it looks like a data set, and cannot be read as one.
+        DataError: it looks like a data set, but cannot be read as one.
     """
     from tlaam.data.open import is_labelled, open_dataset
 
@@ -91,7 +95,7 @@ def _data_set(source: tuple[str, ...]) -> LabelledImages | None:
 
 
 def _as_trained(engine: Engine, images: LabelledImages) -> LabelledImages:
-    """Return a data set in the splits that a run cut from it, where it is the run's own; a file knows of none."""
+    """Return a run's own data set with the splits that the run cut; other data, or data for an ONNX file, unchanged."""
     if engine.origin is None or not engine.origin.is_dir():
         return images
     from tlaam.runs.splits import TrainingData

@@ -21,49 +21,47 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--out", type=PATH, metavar="MODEL.onnx", help="The file to write; not needed with --page.")
+@click.option("--out", type=PATH, metavar="MODEL.onnx", help="ONNX file to write; not needed with --page.")
 @click.option(
     "--images",
     multiple=True,
     metavar="PATH",
-    help="Photographs to compare answers on: a file, folder or pattern; may be repeated. [the run's own]",
+    help="Photographs to compare the answers on: a file, folder or pattern; may be repeated. [the run's own]",
 )
 @moved_option
+@click.option("--split", type=click.Choice(SPLITS), help="Split of the run's own data to compare on. [val, else train]")
 @click.option(
-    "--split", type=click.Choice(SPLITS), help="Split of the run's own data to compare on. [val, or else train]"
-)
-@click.option(
-    "--count", type=click.IntRange(1), default=64, show_default=True, help="Most photographs that are compared."
+    "--count", type=click.IntRange(1), default=64, show_default=True, help="Maximum number of photographs to compare."
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8"]),
     default="fp32",
     show_default=True,
-    help="Of the backbone; maps, boxes and classifiers stay in float32.",
+    help="Precision of the backbone; maps, boxes and classifiers stay in float32.",
 )
 @click.option(
     "--calibration",
     multiple=True,
     metavar="PATH",
-    help="Photographs that int8 reads the activations' ranges from; may be repeated. [32 of the run's training images]",
+    help="Photographs to calibrate int8's activation ranges on; may be repeated. [32 of the run's training images]",
 )
 @click.option(
     "--page",
     "folder",
     type=PATH,
     metavar="DIR",
-    help="Write a page that answers in a browser, without a server or a network; RUN may then be an ONNX file.",
+    help="Write a web page that answers in the browser, without a server or a network; RUN may then be an ONNX file.",
 )
-@click.option("--title", default="", metavar="TEXT", help="Of the page. [the model's name]")
+@click.option("--title", default="", metavar="TEXT", help="Title of the page. [the model's name]")
 @click.option(
     "--runtime",
     type=PATH,
     metavar="DIR",
-    help="Holds the npm package onnxruntime-web for the page. [fetched by npm, once]",
+    help="Folder with the npm package onnxruntime-web for the page. [fetched by npm, once]",
 )
-@click.option("--no-pictures", is_flag=True, help="The page's look-alikes are named without training pictures.")
-@click.option("--texts", type=PATH, metavar="FILE.json", help="What the page says, in another language.")
+@click.option("--no-pictures", is_flag=True, help="Name look-alikes on the page without showing training pictures.")
+@click.option("--texts", type=PATH, metavar="FILE.json", help="File with the texts of the page, in another language.")
 @config_option
 def export(
     run: Path,
@@ -80,15 +78,17 @@ def export(
     no_pictures: bool,
     texts: Path | None,
 ) -> None:
-    """Write the trained model in RUN as one ONNX file, from a photograph's pixels to boxes in them.
+    """Export the trained model in RUN to one ONNX file, from a photograph's pixels to the boxes in it.
 
-    The file appears only if ONNX Runtime answers from it as PyTorch does; MODEL.parity.json beside it says how closely.
-    A reference index in RUN goes with it as MODEL.gallery.npz: look-alikes. What tells strangers is in the file itself,
-    too, up to 8 MB.
-    For fp16 and int8 the float32 graph has to agree, and what the smaller file loses is measured on the same images.
+    The file is written only if ONNX Runtime gives the same answers as PyTorch; MODEL.parity.json beside it records how
+    closely they agree. For fp16 and int8, the float32 graph must agree with PyTorch, and the loss of the smaller file
+    is measured on the same images.
 
-    --page DIR makes a folder of static files of it, for any web server: a phone that opened it once finds, names and
-    shows without a network. Of an ONNX file it is made without PyTorch.
+    If RUN has a reference index, it is written to MODEL.gallery.npz, for look-alikes. The data that detects strangers
+    is also stored in the ONNX file itself, up to 8 MB.
+
+    --page DIR writes a folder of static files for any web server. A phone that has opened the page once finds, names
+    and shows objects without a network. From an ONNX file, the page is made without PyTorch.
     """
     if out is None and folder is None:
         raise click.UsageError("give --out MODEL.onnx, or --page DIR, or both.")
@@ -111,7 +111,7 @@ def export(
     from tlaam.pocket.runtime import find_runtime
     from tlaam.pocket.texts import page_texts
 
-    said = page_texts(texts)  # before what takes minutes
+    said = page_texts(texts)  # before the steps that take minutes
     found = find_runtime(runtime)
     with TemporaryDirectory(prefix="tlaam-") as place:
         model = run
@@ -134,7 +134,7 @@ def _write_page(
 
 
 def _is_file(model: Path) -> bool:
-    """Return whether a model is an ONNX file rather than the folder of a run."""
+    """Return whether a model is an ONNX file rather than a run folder."""
     return not model.is_dir() and (model.exists() or model.suffix.lower() == ".onnx")
 
 

@@ -1,4 +1,4 @@
-"""The options of ``tlaam predict`` for what is made of its answers."""
+"""The options of ``tlaam predict`` for outputs made from its answers."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ def _option(name: str, *more: str, **settings: Any) -> Callable[[Command], Comma
 
 
 _OPTIONS = (
-    _option("--csv", type=PATH, metavar="FILE", help="Table, a row an object, that grows as answers come."),
-    _option("--xlsx", type=PATH, metavar="FILE", help="Excel workbook with small pictures."),
-    _option("--page", type=PATH, metavar="FILE.html", help="Page to look at answers and correct them."),
-    _option("--timelapse", type=PATH, metavar="FILE.json", help="Recognitions for Timelapse (MegaDetector's format)."),
+    _option("--csv", type=PATH, metavar="FILE", help="Write a table with a row per object. It grows as answers come."),
+    _option("--xlsx", type=PATH, metavar="FILE", help="Write an Excel workbook with small pictures."),
+    _option("--page", type=PATH, metavar="FILE.html", help="Write a page for viewing and correcting the answers."),
+    _option(
+        "--timelapse", type=PATH, metavar="FILE.json",
+        help="Write a recognition file for Timelapse (MegaDetector's format).",
+    ),
     _option(
         "--sidecars", type=PATH, metavar="beside|FOLDER",
-        help="Keywords in XMP sidecars, beside the photographs or in FOLDER; what is in them stays.",
+        help="Write keywords to XMP sidecars, beside the photographs or in FOLDER; their other content is kept.",
     ),
     _option(
         "--sidecar-names", type=click.Choice(["stem", "full"]), default="stem", show_default=True,
-        help="photo.xmp (Lightroom), or photo.jpg.xmp (digiKam, darktable).",
+        help="Sidecar names: stem is photo.xmp (Lightroom), full is photo.jpg.xmp (digiKam, darktable).",
     ),
-    _option("--keyword-root", default="tlaam", show_default=True, help="First level of the keywords."),
-    _option("--sort-into", type=PATH, metavar="FOLDER", help="Copy photographs into a folder for each class."),
-    _option("--link", is_flag=True, help="With --sort-into: a second name (hard link) in place of a copy."),
-    _option("--move", is_flag=True, help="With --sort-into: move. tlaam undo puts all back."),
+    _option("--keyword-root", default="tlaam", show_default=True, help="Top level of the hierarchical keywords."),
+    _option("--sort-into", type=PATH, metavar="FOLDER", help="Copy photographs into FOLDER, one subfolder per class."),
+    _option("--link", is_flag=True, help="With --sort-into: make hard links instead of copies."),
+    _option("--move", is_flag=True, help="With --sort-into: move instead of copy. `tlaam undo` puts everything back."),
 )  # fmt: skip
 
 
 def field_options(command: Command) -> Command:
-    """Give a command the options, as its argument ``outputs``."""
+    """Give a command these options, as its argument ``outputs``."""
 
     @wraps(command)
     def with_outputs(**values: Any) -> Any:

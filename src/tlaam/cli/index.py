@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
 @moved_option
-@click.option("--out", type=PATH, metavar="FILE.npz", help="The file to write. [RUN/gallery.npz]")
+@click.option("--out", type=PATH, metavar="FILE.npz", help="File to write. [RUN/gallery.npz]")
 @click.option(
-    "--per-class", type=click.IntRange(1), default=PER_CLASS, show_default=True, help="Most images of a class."
+    "--per-class", type=click.IntRange(1), default=PER_CLASS, show_default=True, help="Maximum images per class."
 )
-@click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small picture of each image. [yes]")
-@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Kept with the run.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--thumbnails/--no-thumbnails", default=True, help="Store a small picture of each image. [yes]")
+@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Stored with the run.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @precision_option
 @config_option
 def index(
@@ -40,11 +40,12 @@ def index(
     batch_size: int,
     precision: Precision | None,
 ) -> None:
-    """Write the reference index of the finished run in RUN, from the training and validation images of DATA (default:
-    the data it was trained on): training images to show beside what looks like them, and what tells which images are
-    out of distribution.
+    """Write the reference index of the finished run in RUN.
 
-    `tlaam train` ends with it.
+    The index holds training images to show as look-alikes, and the data that detects out-of-distribution images
+    (strangers). It is made from the training and validation images of DATA (default: the data that RUN was trained on).
+
+    `tlaam train` writes it at the end.
     """
     if data is not None and moved is not None:
         raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")

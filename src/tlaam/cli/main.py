@@ -1,4 +1,4 @@
-"""The command ``tlaam``: finds the verb, and turns every error a user can mend into one line and an exit code."""
+"""The command line ``tlaam``: finds the command, and turns errors that users can fix into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ VERBS = {
     "train": "Train a model on labelled photographs.",
     "evaluate": "Measure a trained model: every branch, and the boxes.",
     "report": "Write the report of a finished run: results, mistakes, pictures, curves.",
-    "index": "Write the reference index of a finished run: look-alikes, and what is out of distribution.",
-    "predict": "Name what photographs show, and show why.",
-    "undo": "Put back the photographs that predict --sort-into has sorted.",
-    "embed": "Write one vector an image: what it looks like to a model.",
-    "demo": "Open a page in the browser that shows what a model sees in your pictures.",
-    "serve": "Answer over HTTP, in JSON.",
-    "push": "Send a trained model to the Hugging Face hub, with a card of what was measured.",
-    "export": "Write a trained model as one ONNX file, checked against PyTorch, or as a page for phones.",
-    "add-class": "Teach an exported model one more class, from a few photographs, without training.",
-    "rename": "Give a class of an exported model another name.",
-    "merge": "Make several classes of an exported model one.",
-    "remove": "Take a class out of an exported model.",
-    "check": "List what is wrong with a data set; changes nothing.",
-    "clean": "List suspects: wrong labels, copies, leaks, poor images; with a page to decide on them.",
-    "compare": "Train several systems under the same settings, and compare them.",
-    "download": "Get a public data set, checked and extracted.",
-    "quickstart": "See it work on an embedded data set, in minutes.",
+    "index": "Write the reference index of a finished run, for look-alikes and out-of-distribution images.",
+    "predict": "Name what photographs show, and show what the model looked at.",
+    "undo": "Undo the sorting of photographs by predict --sort-into.",
+    "embed": "Write an embedding vector for each image.",
+    "demo": "Serve a web page that shows what a model sees in your pictures.",
+    "serve": "Serve a model's predictions over HTTP, as JSON.",
+    "push": "Upload a trained model to the Hugging Face hub, with a model card of its measured results.",
+    "export": "Export a trained model to one ONNX file, checked against PyTorch, or to a page for phones.",
+    "add-class": "Add a class to an exported model from a few photographs, without training.",
+    "rename": "Rename a class of an exported model.",
+    "merge": "Merge classes of an exported model into one.",
+    "remove": "Remove a class from an exported model.",
+    "check": "List the faults of a data set; changes nothing.",
+    "clean": "List suspect images: wrong labels, copies, leaks, poor pictures; with a page to decide on them.",
+    "compare": "Train several systems under the same settings and compare them.",
+    "download": "Download, verify and extract a public data set.",
+    "quickstart": "Try it on a built-in data set, in minutes.",
 }
 
 _EXTRAS = {
@@ -47,10 +47,10 @@ _EXTRAS = {
     **dict.fromkeys(("add-class", "rename", "merge", "remove"), "teach"),
     **dict.fromkeys(("demo", "serve"), "serve"),
 }
-"""What brings the packages that a verb needs; the others do without, or say it when they know what they are given."""
+"""The extra whose packages a command needs; other commands need none, or report it once they know their input."""
 
 _FORMER = {"gallery": "index"}
-"""Former names of verbs, which still do what they did."""
+"""Former names of commands, which still work."""
 
 _REMEDIES = {
     errno.ENOSPC: "Free some space; train --resume RUN continues a run.",
@@ -63,13 +63,13 @@ _OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
     "MPS backend out of memory",
-    "could not create a primitive",  # oneDNN, which found no memory for its code or scratch
+    "could not create a primitive",  # oneDNN, without memory for its code or scratch space
     "could not execute a primitive",
 )
 
 
 class _Verbs(click.Group):
-    """Loads a verb's file only when it is asked for."""
+    """Loads a command's module only when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -95,28 +95,31 @@ class _Verbs(click.Group):
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    invoke_without_command=True,  # help without a verb is done here: click's own exits with 0 or 2, by its release
+    invoke_without_command=True,  # shows help without a command; click's own way exits with 0 or 2, by its release
 )
 @click.version_option(package_name="tlaam")
 @click.pass_context
 def tlaam(context: click.Context) -> None:
-    """Tell apart things that look alike, from labelled photographs alone (TL-AAM)."""
+    """Tell look-alikes apart: fine-grained image classification from image-level labels alone (TL-AAM).
+
+    `tlaam COMMAND --help` shows the options of a command.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 done, 1 an error in data, model or run, 2 a wrong call."""
+    """Run the command line and return the exit code: 0 success, 1 an error in data, model or run, 2 wrong usage."""
     keep_freed_memory()
     accept_all_names()
     quiet_decoders()
-    # A signal that says a loader has died can arrive while a line is logged, which would print a stack trace for it.
+    # The signal of a dead loader process can arrive while a line is being logged, which would print a stack trace.
     logging.raiseExceptions = False
     return ended(lambda: tlaam.main(args=arguments, prog_name="tlaam", standalone_mode=False))
 
 
 def ended(work: Callable[[], object]) -> int:
-    """Do some work and return the exit code; an error that a user can mend is said in one line."""
+    """Do some work and return the exit code; an error that users can fix is reported in one line."""
     try:
         result = work()
     except click.UsageError as error:
@@ -124,10 +127,10 @@ def ended(work: Callable[[], object]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), 1)
     except TlaamError as error:
-        return _fail(str(error), getattr(error, "exit_code", 1))  # a run that was asked to stop says by which signal
+        return _fail(str(error), getattr(error, "exit_code", 1))  # a stopped run has the code of its signal
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted.", 130)
-    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+    except BrokenPipeError:  # the reader of the output has exited, e.g. `| head`
         sys.stderr.close()
         return 0
     except OSError as error:
@@ -144,7 +147,7 @@ def ended(work: Callable[[], object]) -> int:
 
 
 def _said_of(error: OSError) -> str:
-    """Say what the system refused, of which file, and what may help."""
+    """Return what the system refused, for which file, and what may help."""
     fault = error.strerror or _first_line(error)
     file = f"'{os.fsdecode(error.filename)}'" if isinstance(error.filename, (str, bytes)) else "a file or the output"
     remedy = _REMEDIES.get(error.errno or 0, "Check the path and its rights.")
@@ -152,7 +155,7 @@ def _said_of(error: OSError) -> str:
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out, on the processor or the GPU; known by names, since torch is not to be imported here."""
+    """Return whether CPU or GPU memory ran out, judged by names, since torch must not be imported here."""
     kind = type(error)
     return (
         isinstance(error, MemoryError)

@@ -13,12 +13,15 @@ from tlaam.cli.taught import out_option, say_taught
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("names", nargs=-1, required=True)
-@click.option("--into", required=True, metavar="NAME", help="Of the class that they become.")
+@click.option("--into", required=True, metavar="NAME", help="Name of the merged class.")
 @out_option
 @config_option
 def merge(model: Path, names: tuple[str, ...], into: str, out: Path) -> None:
-    """Make the classes NAMES of MODEL one. MODEL is a file that tlaam export wrote, with its reference index
-    (MODEL.gallery.npz) beside it; it stays as it is. Classifiers, temperature and thresholds are solved anew."""
+    """Merge the classes NAMES of MODEL into one.
+
+    MODEL is a file written by `tlaam export`, with its reference index (MODEL.gallery.npz) beside it. It is not
+    changed. Classifiers, temperature and thresholds are solved again.
+    """
     from tlaam.teaching.teach import merge_classes
 
     say_taught(merge_classes(model, names, into, out))

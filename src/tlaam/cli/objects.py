@@ -1,4 +1,4 @@
-"""Options of how many objects of a photograph are named, and of boxes that are given."""
+"""Options for how many objects of a photograph are named, and for given boxes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def objects_option(command: Command) -> Command:
     """Give a command ``--objects``."""
     return click.option(
         "--objects", type=_Count(),
-        help="Name each object that is large and sure enough, at most N; where none is, say 'nothing found'.",
+        help="Name each object that is large and certain enough, at most N; without any, answer 'nothing found'.",
     )(command)  # fmt: skip
 
 
@@ -45,11 +45,11 @@ def objects_options(command: Command) -> Command:
         objects_option,
         click.option(
             "--boxes", type=PATH, metavar="FILE",
-            help="Name what is in these boxes: MegaDetector's JSON, COCO, a folder of YOLO's text files, or CSV.",
+            help="Name what is in these boxes: MegaDetector's JSON, COCO, a folder of YOLO text files, or CSV.",
         ),
         click.option(
             "--boxes-confidence", "least_confidence", type=click.FloatRange(0, 1), metavar="SHARE",
-            help="Boxes of less confidence do not count; those without one do.  [default: 0.2]",
+            help="Ignore boxes below this confidence; boxes without a confidence count.  [default: 0.2]",
         ),
     )  # fmt: skip
     for option in reversed(options):
@@ -59,18 +59,18 @@ def objects_options(command: Command) -> Command:
 
 @dataclass(frozen=True)
 class Looking:
-    """What was asked for by these options."""
+    """The values of these options."""
 
     objects: Literal["all"] | int | None = None
     boxes: Path | None = None
     least: float | None = None
 
     def give(self, engine: Engine, inputs: Sequence[str]) -> None:
-        """Let an engine look so.
+        """Apply the options to an engine.
 
         Raises:
-            DataError: the file of boxes names none of the images, as one of another card.
-            TlaamError: as of `tlaam.inference.looking.look_for`.
+            DataError: the file of boxes names none of the images, such as that of another memory card.
+            TlaamError: see `tlaam.inference.looking.look_for`.
         """
         from tlaam.inference.inputs import iter_images
         from tlaam.inference.looking import look_for
@@ -80,7 +80,7 @@ class Looking:
             raise DataError(f"'{self.boxes}' names none of these images; their paths must end as those in it do.")
 
     def as_arguments(self) -> list[str]:
-        """Return the options as a command takes them."""
+        """Return the options as command-line arguments."""
         given = {"--objects": self.objects, "--boxes": self.boxes, "--boxes-confidence": self.least}
         return [text for name, value in given.items() if value is not None for text in (name, str(value))]
 

@@ -1,4 +1,4 @@
-"""Command-line options that several verbs share."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
 
 
 class _Model(click.Path):
-    """A path, or the name of a model on the hub, which stays text: a path would lose one of its slashes."""
+    """A path, or the name of a model on the hub. The name stays text: a path would lose one of its slashes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if is_hub_name(value) else super().convert(value, param, ctx)
@@ -28,14 +28,14 @@ MODEL = _Model(path_type=Path)
 
 
 def precision_option(command: Command) -> Command:
-    """Give a command ``--precision``, None for what suits the machine."""
+    """Give a command ``--precision``; None means what suits the machine."""
     return click.option(
         "--precision",
         type=click.Choice(["auto", "32-true", "bf16-mixed"]),
         default="auto",
         show_default=True,
         callback=lambda _context, _option, value: None if value == "auto" else value,
-        help="Arithmetic; auto is bf16-mixed where the device has instructions for it.",
+        help="Arithmetic precision; auto is bf16-mixed if the device has instructions for it.",
     )(command)
 
 
@@ -43,15 +43,15 @@ def moved_option(command: Command) -> Command:
     """Give a command ``--data PLACE``, as its argument ``moved``."""
     return click.option(
         "--data", "moved", metavar="PLACE",
-        help="Where the data that RUN was trained on lies now; another data set is refused.",
+        help="Where the data that RUN was trained on is now; any other data set is refused.",
     )(command)  # fmt: skip
 
 
 def config_option(command: Command) -> Command:
-    """Give a command ``--config FILE``: a YAML file of its own options, over which options given win."""
+    """Give a command ``--config FILE``: a YAML file of its own options, which command-line options override."""
     return click.option(
         "--config", type=PATH, is_eager=True, expose_value=False, callback=_take_defaults,
-        help="YAML file of these options; those given here win.",
+        help="YAML file of these options; the command line overrides it.",
     )(command)  # fmt: skip
 
 
@@ -73,10 +73,10 @@ def _take_defaults(context: click.Context, _option: click.Parameter, file: Path 
 
 
 class JsonOption(click.Option):
-    """``--json`` alone prints to the standard output; ``--json FILE.json`` writes the file.
+    """``--json`` alone prints to standard output; ``--json FILE.json`` writes the file.
 
-    Only a value that ends in .json or .jsonl (or is ``-``) is taken as a file, so that an image that follows is never
-    mistaken for one and overwritten.
+    Only a value that ends in .json or .jsonl (or is ``-``) counts as the file, so that an image after ``--json`` is
+    never mistaken for it and overwritten.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

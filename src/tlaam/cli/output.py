@@ -1,4 +1,4 @@
-"""What verbs write: text on the screen, files that are whole or not there, and a progress bar on the error stream."""
+"""Output of the commands: text on the terminal, and files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tlaam.utils.text import printable
 
 
 def write_json(target: str, value: Any) -> None:
-    """Write indented JSON to a file, whole or not at all, or to the standard output for ``-``."""
+    """Write indented JSON to a file, atomically, or to standard output for ``-``."""
     if target == "-":
         click.echo(json.dumps(value, indent=2))
         return
@@ -31,7 +31,7 @@ def write_json(target: str, value: Any) -> None:
 
 
 def say_notes(notes: Iterable[str]) -> None:
-    """Write what is to be known of the data to the error stream, a line each."""
+    """Write notes on the data to standard error, one per line."""
     for note in notes:
         click.echo(f"tlaam: {printable(note)}", err=True)
 
@@ -39,13 +39,13 @@ def say_notes(notes: Iterable[str]) -> None:
 def notes_on_verdicts(
     images: int, strangers: int, unsure: int, failures: int, *, judged: bool, empty: int = 0
 ) -> Iterator[str]:
-    """Yield what is to be said of the answers for so many images, a line each.
+    """Yield notes on the answers, one line each.
 
     Args:
-        images: all of them.
-        strangers, unsure, failures: how many have that verdict, or no answer.
-        judged: whether the model can tell strangers.
-        empty: how many show no object, where objects were looked for.
+        images: number of images.
+        strangers, unsure, failures: number of images with that verdict, or without an answer.
+        judged: whether the model can detect strangers.
+        empty: number of images without an object, if objects were looked for.
     """
     from tlaam.inference.prediction import TELLS_NO_STRANGERS
 
@@ -68,10 +68,10 @@ def notes_on_verdicts(
 
 @contextmanager
 def json_lines(target: str | None) -> Iterator[Callable[[Any], None]]:
-    """Yield a function that writes a value as one line of JSON, at once to the standard output for ``-``.
+    """Yield a function that writes a value as one line of JSON, for ``-`` immediately to standard output.
 
-    A file appears, or replaces an older one, when the block ends without an exception. Nothing is written for None.
-    JSON is pure ASCII, so that names that are no valid text (lone surrogates in Python) can be written as well.
+    The file appears, or replaces an older one, when the block ends without an exception. For None, nothing is written.
+    The JSON is pure ASCII, so that names that are not valid text (lone surrogates in Python) can be written, too.
     """
     if target is None:
         yield lambda value: None
@@ -99,7 +99,7 @@ def json_lines(target: str | None) -> Iterator[Callable[[Any], None]]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Give an error of the system the file's name, which writing to an open file does not know."""
+    """Add the file's name to system errors, which lack it when writing to an open file fails."""
     try:
         yield
     except OSError as error:
@@ -108,25 +108,25 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def accept_all_names() -> None:
-    """Let the standard streams write what their encoding lacks as escapes, so that no file name can end a command."""
+    """Let standard streams escape characters that their encoding lacks, so that no file name can crash a command."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def quiet_decoders() -> None:
-    """Keep what image decoders remark off the error stream: it names no file, and what is a fault is raised as well."""
+    """Keep remarks of image decoders off standard error: they name no file, and faults are raised anyway."""
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def padded(text: str, width: int) -> str:
-    """Return text with spaces up to `width` columns of a terminal; longer text stays as it is."""
+    """Return text padded with spaces to `width` terminal columns; longer text stays as it is."""
     return text + " " * (width - columns(text))
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: East Asian wide characters two, combining marks none."""
+    """Return the width of a text in terminal columns: East Asian wide characters take two, combining marks none."""
     if text.isascii():
         return len(text)
     return sum(

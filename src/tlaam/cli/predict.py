@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tlaam.inference.prediction import Prediction
 
 _SHOWN = 3  # classes in a row of the table
-_WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in columns of the terminal; what is longer is shown whole and shifts its row
+_WIDEST_PATH, _WIDEST_CLASS = 60, 32  # in terminal columns; longer texts are shown in full and shift their row
 _WIDEST_VERDICT = len("stranger")
 _SAID = "sure enough"
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's name is longer
@@ -35,13 +35,15 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
 @click.command(cls=JsonCommand)
 @click.argument("model", type=MODEL)
 @click.argument("images", nargs=-1, required=True)
-@click.option("--json", "json_file", cls=JsonOption, help="Write one JSON line an image, to FILE.json or the screen.")
-@config_option
-@click.option("--overlays", type=PATH, help="Folder for one PNG an image: boxes, heat map, object and parts.")
 @click.option(
-    "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes an image; the table has {_SHOWN}."
+    "--json", "json_file", cls=JsonOption, help="Write a JSON line per image to FILE.json or standard output."
 )
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@config_option
+@click.option("--overlays", type=PATH, help="Folder for one PNG per image, with boxes, heat map, object and parts.")
+@click.option(
+    "--top-k", type=click.IntRange(1), default=5, show_default=True, help=f"Classes per image; the table has {_SHOWN}."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @answering_options
 @objects_options
 @precision_option
@@ -49,10 +51,12 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     "--compile",
     "compiled",
     is_flag=True,
-    help="Compile a run's network first: minutes, then fewer seconds a batch. For very many images.",
+    help="Compile a run's network first. This takes minutes, but makes each batch faster. For very many images.",
 )
 @click.option(
-    "--into", type=PATH, help="Folder for the answers of very many images, in files that a kill cannot spoil."
+    "--into",
+    type=PATH,
+    help="Folder for the answers to very many images. Its files stay intact if the process is killed.",
 )
 @click.option(
     "--format",
@@ -60,19 +64,21 @@ _LONGEST_NAME = 200  # bytes; file systems allow 255, and the temporary file's n
     type=click.Choice(["jsonl", "parquet"]),
     default="jsonl",
     show_default=True,
-    help="Of the files in --into.",
+    help="Format of the files in --into.",
 )
 @click.option(
-    "--shard-size", type=click.IntRange(1), help="Images a file in --into.  [default: 1000; with a table or page: 100]"
+    "--shard-size",
+    type=click.IntRange(1),
+    help="Images per file of --into.  [default: 1000; with a table or page: 100]",
 )
 @click.option(
     "--processes",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Processes that fill --into together; each has a GPU of its own where there are GPUs.",
+    help="Processes that fill --into together; each uses its own GPU if there are GPUs.",
 )
-@click.option("--photo-facts", is_flag=True, hidden=True)  # of a process that --processes has started
+@click.option("--photo-facts", is_flag=True, hidden=True)  # for the processes that --processes starts
 @field_options
 def predict(
     model: Path | str,
@@ -97,13 +103,13 @@ def predict(
     photo_facts: bool,
     outputs: Outputs,
 ) -> None:
-    """Name what IMAGES show with MODEL: the folder of a run, an ONNX file that `tlaam export` wrote, or the name of
-    a model on the Hugging Face hub, hf://owner/name.
+    """Name what IMAGES show, with MODEL.
 
-    IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column image.
+    MODEL is a run folder, an ONNX file written by `tlaam export`, or a model on the Hugging Face hub, hf://owner/name.
+    IMAGES are files, folders, patterns such as '*.jpg', and CSV files with a column `image`.
 
-    A file that cannot be read becomes a row with its error, and the exit code is 1 if no image could be read, or if a
-    photograph could not get its sidecar or its place.
+    A file that cannot be read becomes a row with its error. The exit code is 1 if no image could be read, or if the
+    sidecar of a photograph could not be written or a photograph could not be sorted.
     """
     from tlaam.cli.predict_into import Asked, predict_all
     from tlaam.hub.download import local_folder
@@ -149,7 +155,7 @@ def predict(
     failures = strangers = unsure = empty = 0
     with (
         json_lines(json_file) as write_line,
-        # Rows on a terminal show well enough how far it is; a bar would run into them.
+        # On a terminal, the rows themselves show the progress; a bar would run into them.
         progress_bar("predicting", hidden=table is not None and sys.stdout.isatty()) as progress,
     ):
         for number, prediction in enumerate(engine.predict(paths), start=1):
@@ -176,7 +182,7 @@ def predict(
 class _Table:
     """Aligned rows that can be printed one by one, since all paths and classes are known beforehand.
 
-    What an answer is worth stands before it: behind long names it would be out of sight.
+    The verdict comes before the classes: after long names it would be out of sight.
     """
 
     def __init__(
@@ -197,7 +203,7 @@ class _Table:
         )
 
     def rows(self, prediction: Prediction) -> Iterator[str]:
-        """Yield a line an object, or the one of an image that was not looked at for several, or that has none."""
+        """Yield one line per object; a single line if the image has none or was not searched for several."""
         objects = prediction.objects or (prediction,)
         return (self._row(found, "" if number else prediction.path) for number, found in enumerate(objects))
 
@@ -223,7 +229,7 @@ def _width(texts: Sequence[str], limit: int) -> int:
 
 
 def _write_overlay(prediction: Prediction, folder: Path, number: int) -> str | None:
-    """Write the picture of one prediction and return its path; a fault costs this picture only."""
+    """Write the picture of one prediction and return its path; if that fails, only this picture is missing."""
     if not prediction.probabilities:
         return None
     path = folder / _overlay_name(prediction.path, number)
@@ -236,9 +242,9 @@ def _write_overlay(prediction: Prediction, folder: Path, number: int) -> str | N
 
 
 def _overlay_name(path: str, number: int) -> str:
-    """Return a file name of bounded length; its number keeps names apart when two folders hold the same name."""
+    """Return a file name of bounded length; its number distinguishes files of the same name from two folders."""
     start, end = f"{number:05d}-", ".png"
     stem, room = Path(path).stem, _LONGEST_NAME - len(start) - len(end)
     if len(os.fsencode(stem)) > room:
-        stem = os.fsencode(stem)[:room].decode("utf-8", "ignore")  # a letter that was cut in two goes with the rest
+        stem = os.fsencode(stem)[:room].decode("utf-8", "ignore")  # drops a character that was cut in two
     return f"{start}{stem}{end}"

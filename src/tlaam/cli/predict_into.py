@@ -1,4 +1,4 @@
-"""``tlaam predict --into``, and what is made of the answers at the end."""
+"""``tlaam predict --into``, and the outputs made from the answers at the end."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from tlaam.utils.work_sharing import Share
 
 _SHARD = 1000
-"""Images a file where nothing is made of the answers."""
+"""Images per file if no other output is made from the answers."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be answered, and how; as options of the command."""
+    """What to predict, and how: the options of the command."""
 
     model: Path
     images: tuple[str, ...]
@@ -48,11 +48,11 @@ class Asked:
 
 
 def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
-    """Answer for all images, and write what is wanted.
+    """Predict all images, and write the requested outputs.
 
     Raises:
-        ConfigError: what is wanted is not possible.
-        Exit: no image could be read, or something could not be written for one.
+        ConfigError: the requested outputs are impossible.
+        Exit: no image could be read, or an output could not be written for an image.
     """
     from tlaam.field.answers import Answers
     from tlaam.field.outputs import write_outputs
@@ -60,7 +60,7 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
     from tlaam.utils.work_sharing import Share
 
     if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
-        raise ConfigError(f"there is no '{missing[0]}'.")  # said now: what is begun in a folder is bound to its images
+        raise ConfigError(f"there is no '{missing[0]}'.")  # now: a folder is bound to the images it began with
     outputs.require_possible(asked.images)
     folder = into or outputs.answers
     if folder is None:
@@ -137,7 +137,7 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
 
 
 def _shard_size(folder: Path, asked: Asked, outputs: Outputs) -> int:
-    """Return the images a file: as asked, else as what is begun there has them."""
+    """Return the number of images per file: as requested, or else that of the answers begun in the folder."""
     from tlaam.field.answers import Answers
     from tlaam.field.predicting import CARD_SHARD
     from tlaam.inference.shards import PLAN
@@ -152,7 +152,7 @@ def _say(line: str) -> None:
 
 
 def _steps(stack: ExitStack, what: str, total: int) -> Callable[[], None]:
-    """Show a bar for what is being made; return what moves it on by one answer."""
+    """Show a progress bar for an output; return the function that advances it by one answer."""
     progress = stack.enter_context(progress_bar(what))
     numbers = count(1)
     return lambda: progress(next(numbers), total)

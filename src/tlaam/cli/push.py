@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("repository", metavar="OWNER/NAME")
-@click.option("--data", metavar="DATA", help="What to measure on. [the data it was trained on]")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
-@click.option("--private", is_flag=True, help="Make a private repository.")
+@click.option("--data", metavar="DATA", help="Data set to measure on. [the data that RUN was trained on]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Split to measure on. [val, else test]")
+@click.option("--private", is_flag=True, help="Create a private repository.")
 @click.option(
-    "--license", metavar="NAME", help="The model's licence, as the hub names it, e.g. apache-2.0. [none stated]"
+    "--license", metavar="NAME", help="Licence of the model, as the hub names it, e.g. apache-2.0. [none stated]"
 )
 @click.option(
-    "--pictures", type=click.IntRange(0), default=4, show_default=True, help="Images that the card shows: published."
+    "--pictures", type=click.IntRange(0), default=4, show_default=True, help="Images shown on the card, and published."
 )
 @click.option(
-    "--look-alikes", is_flag=True, help="Publish small pictures and file names of training images too (gallery.npz)."
+    "--look-alikes", is_flag=True, help="Also publish small pictures and file names of training images (gallery.npz)."
 )
-@click.option("--out", type=PATH, metavar="FOLDER", help="Write the folder here, to look at it, and send nothing.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--out", type=PATH, metavar="FOLDER", help="Write the folder here for inspection, and upload nothing.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @precision_option
 @config_option
 def push(
@@ -46,10 +46,11 @@ def push(
     batch_size: int,
     precision: Precision | None,
 ) -> None:
-    """Send the model in RUN to the Hugging Face hub as OWNER/NAME, with a card of what is measured on DATA.
+    """Upload the model in RUN to the Hugging Face hub as OWNER/NAME, with a model card of its results on DATA.
 
-    Weights, description, card and pictures of a few images measured are sent; log in before by `hf auth login`, or set
-    HF_TOKEN. Others then use hf://OWNER/NAME as MODEL.
+    Uploads the weights, the description, the card and pictures of a few of the measured images; and, if RUN has a
+    reference index, the part that detects strangers. Log in first with `hf auth login`, or set HF_TOKEN. Others can
+    then use hf://OWNER/NAME as MODEL.
     """
     from tlaam.publish.folder import save_pretrained
     from tlaam.publish.upload import push_to_hub

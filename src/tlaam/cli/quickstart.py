@@ -12,10 +12,10 @@ from tlaam.cli.options import PATH, config_option
 
 @click.command()
 @config_option
-@click.option("--out", type=PATH, default=Path("runs/quickstart"), show_default=True, help="Folder to write into.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of data and training.")
+@click.option("--out", type=PATH, default=Path("runs/quickstart"), show_default=True, help="Folder to write to.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data and of training.")
 def quickstart(out: Path, seed: int) -> None:
-    """Train on an embedded data set, beside the plain backbone, and show what was looked at."""
+    """Train TL-AAM and the plain backbone on a built-in data set, and show what the model looks at."""
     from tlaam.workflows.quickstart import quickstart as begin
 
     page = begin(out, seed=seed, say=click.echo)

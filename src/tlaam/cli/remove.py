@@ -16,8 +16,11 @@ from tlaam.cli.taught import out_option, say_taught
 @out_option
 @config_option
 def remove(model: Path, name: str, out: Path) -> None:
-    """Take the class NAME out of MODEL. MODEL is a file that tlaam export wrote, with its reference index
-    (MODEL.gallery.npz) beside it; it stays as it is. Classifiers, temperature and thresholds are solved anew."""
+    """Remove the class NAME from MODEL.
+
+    MODEL is a file written by `tlaam export`, with its reference index (MODEL.gallery.npz) beside it. It is not
+    changed. Classifiers, temperature and thresholds are solved again.
+    """
     from tlaam.teaching.teach import remove_class
 
     say_taught(remove_class(model, name, out))

@@ -17,8 +17,11 @@ from tlaam.cli.taught import out_option, say_taught
 @out_option
 @config_option
 def rename(model: Path, old: str, new: str, out: Path) -> None:
-    """Give class OLD of MODEL the name NEW. MODEL is a file that tlaam export wrote; it stays as it is, and so does
-    every answer but for the name."""
+    """Rename the class OLD of MODEL to NEW.
+
+    MODEL is a file written by `tlaam export`. It is not changed. Except for the name, the new model gives the same
+    answers.
+    """
     from tlaam.teaching.teach import rename_class
 
     say_taught(rename_class(model, old, new, out))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
 @moved_option
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="What to measure on. [val, else test]")
-@click.option("--out", type=PATH, metavar="FILE.html", help="The file to write. [RUN/report.html]")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a pass.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Split to measure on. [val, else test]")
+@click.option("--out", type=PATH, metavar="FILE.html", help="File to write. [RUN/report.html]")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
 @answering_options
 @precision_option
 @config_option
@@ -38,10 +38,12 @@ def report(
     prior: Path | None,
     precision: Precision | None,
 ) -> None:
-    """Write the report of the finished run in RUN: how often it is right, what it mixes up and with what, its best and
-    worst images, curves, settings and times, measured on DATA (default: the data it was trained on).
+    """Write the report of the finished run in RUN, measured on DATA (default: the data that RUN was trained on).
 
-    `tlaam train` ends with it.
+    The report shows how often the model is right, which classes it confuses, its best and worst images, curves,
+    settings and times.
+
+    `tlaam train` writes it at the end.
     """
     if data is not None and moved is not None:
         raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")

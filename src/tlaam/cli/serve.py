@@ -15,9 +15,11 @@ from tlaam.cli.serving import serve_model, serving_options
 @click.argument("model", type=MODEL)
 @serving_options
 def serve(model: Path | str, **options: Any) -> None:
-    """Answer over HTTP with MODEL: an ONNX file that `tlaam export` wrote, the folder of a run, or hf://owner/name.
+    """Serve the predictions of MODEL over HTTP.
 
-    POST an image, or a form of several, to /v1/predict; /v1/model, /healthz, /readyz, /metrics and /openapi.json say
-    the rest. Whoever reaches the address may ask: it is this machine alone unless --host says otherwise.
+    MODEL is a run folder, an ONNX file written by `tlaam export`, or hf://owner/name. POST an image, or a form with
+    several, to /v1/predict. The other endpoints are /v1/model, /healthz, /readyz, /metrics and /openapi.json.
+
+    Everyone who can reach the address can use the service. Without --host, that is only this machine.
     """
     serve_model(model, options)

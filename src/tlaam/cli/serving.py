@@ -1,4 +1,4 @@
-"""What ``tlaam serve`` and ``tlaam demo`` share: their options, and the server."""
+"""What ``tlaam serve`` and ``tlaam demo`` share: the options and the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Serving:
-    """The options' values, by their names."""
+    """The values of the options, by name."""
 
     host: str
     port: int
@@ -47,23 +47,32 @@ def serving_options(command: Command) -> Command:
     options: list[Callable[[Command], Command]] = [
         click.option(
             "--host", default="127.0.0.1", show_default=True,
-            help="Address to listen on; this one is not reached from other machines.",
+            help="Address to listen on; other machines cannot reach the default.",
         ),
-        click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 is any."),
+        click.option(
+            "--port", type=click.IntRange(0, 65535), default=8000, show_default=True,
+            help="Port to listen on; 0 picks a free one.",
+        ),
         click.option(
             "--allow-host", multiple=True, metavar="NAME",
-            help="Name by which a service on a loopback address is reached, e.g. through a proxy; may be repeated.",
+            help="Host name for reaching a service on a loopback address, e.g. through a proxy; may be repeated.",
         ),
-        click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images a pass."),
+        click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images per batch."),
         click.option(
             "--queue", type=click.IntRange(1), default=64, show_default=True,
-            help="Images waiting or being answered; those beyond are refused (503).",
+            help="Maximum images waiting or being answered; further images are refused (503).",
         ),
-        click.option("--max-upload", type=positive, default=32, show_default=True, help="MiB an image (413)."),
         click.option(
-            "--max-pixels", type=positive, default=64, show_default=True, help="Million pixels an image (413)."
+            "--max-upload", type=positive, default=32, show_default=True,
+            help="Maximum file size of an image in MiB; larger images are refused (413).",
         ),
-        click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Images a request."),
+        click.option(
+            "--max-pixels", type=positive, default=64, show_default=True,
+            help="Maximum size of an image in million pixels; larger images are refused (413).",
+        ),
+        click.option(
+            "--max-images", type=click.IntRange(1), default=16, show_default=True, help="Maximum images per request."
+        ),
         objects_option,
         answering_options,
         precision_option,
@@ -84,10 +93,10 @@ def serve_model(
     """Serve a model until the process is asked to stop.
 
     Args:
-        model: as `tlaam.inference.engine.load_engine` takes it.
-        options: those of `serving_options`.
-        pages: further routes, for the model.
-        ready: called with the address when requests are answered.
+        model: see `tlaam.inference.engine.load_engine`.
+        options: the values of `serving_options`.
+        pages: returns further routes for the model's engine.
+        ready: called with the address once requests are answered.
     """
     from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
@@ -100,12 +109,12 @@ def serve_model(
     limits = Limits(
         upload_bytes=round(given.max_upload * MIB),
         pixels=round(given.max_pixels * 1_000_000),
-        images=min(given.max_images, given.queue),  # more could never be taken
+        images=min(given.max_images, given.queue),  # more could never be accepted
         queue=given.queue,
         batch_size=given.batch_size,
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
-    with bound(given.host, given.port) as listening:  # before the model is loaded: a port that is taken is said at once
+    with bound(given.host, given.port) as listening:  # before loading the model: a taken port is reported at once
         engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
         look_for(engine, given.objects)
         answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior)
@@ -135,5 +144,5 @@ def serve_model(
 
 
 def _name(model: Path | str) -> str:
-    """Return what a page may call the model: of a path its last part alone."""
+    """Return the model's name for a page: only the last part of a path."""
     return model if isinstance(model, str) else model.resolve().name

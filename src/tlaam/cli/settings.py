@@ -1,4 +1,4 @@
-"""Command-line options of the verbs that train, made from the settings themselves."""
+"""Command-line options for training, made from the settings themselves."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tlaam.utils.yaml_file import read_yaml
 def settings_options(command: Command) -> Command:
     """Give a command one option for each setting of `Config`, and ``--config`` and ``--preset``."""
     options: list[Callable[[Command], Command]] = [
-        click.option("--config", "config_file", type=PATH, help="YAML file of options; those given here win."),
+        click.option("--config", "config_file", type=PATH, help="YAML file of options; the command line overrides it."),
         click.option(
             "--preset", "preset_name", metavar="NAME", default="default", show_default=True,
-            help=f"Settings to start from: {', '.join(PRESETS)}; or a recipe below.",
+            help=f"Settings to start from: {', '.join(PRESETS)}; or a recipe listed below.",
         ),
     ]  # fmt: skip
     for section in SECTIONS.values():
@@ -41,7 +41,7 @@ def settings_options(command: Command) -> Command:
 
 
 def settings_from(context: click.Context) -> Config:
-    """Return the settings of a call: the preset's, over them the file's, over them the options given.
+    """Return the settings of a call: those of the preset, overridden by the file, overridden by the given options.
 
     Raises:
         ConfigError: an option is unknown or a value impossible, or both the call and the file name a preset.
@@ -61,7 +61,7 @@ def settings_from(context: click.Context) -> Config:
 
 
 class SettingOption(click.Option):
-    """An option of `Config`. What it can be is looked up when help is printed: installed packages may add names."""
+    """An option of `Config`. Its values are looked up when help is printed, since installed packages may add names."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         self.metavar = _metavar(self.name or "")
@@ -69,7 +69,7 @@ class SettingOption(click.Option):
 
 
 def flat_settings(file: Path) -> dict[str, Any]:
-    """Return the settings that a YAML file gives, by their names, out of their sections.
+    """Return the settings of a YAML file by name, without their sections.
 
     Raises:
         ConfigError: the file cannot be read, or an option is unknown or a value impossible.
@@ -80,10 +80,10 @@ def flat_settings(file: Path) -> dict[str, Any]:
 
 
 def setting_of(name: str, value: Any) -> Any:
-    """Return what a setting's text means: ``auto`` is None, ``a,b`` a list; the rest is for `Config` to turn.
+    """Return the value of a setting's text: ``auto`` is None, ``a,b`` a list; `Config` converts the rest.
 
     Raises:
-        ConfigError: there is no such setting, or its text is no list of numbers where it has to be one.
+        ConfigError: there is no such setting, or its text is not a list of numbers although it must be one.
     """
     kinds = _kinds(SECTIONS[section_of(name)].model_fields[name].annotation)
     if not isinstance(value, str):
@@ -99,7 +99,7 @@ def setting_of(name: str, value: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> Sequence[Any]:
-    """Return the alternatives of a type: of ``tuple[int, ...] | None`` both."""
+    """Return the alternatives of a type: both of ``tuple[int, ...] | None``."""
     if get_origin(annotation) in (Union, UnionType):
         return [kind for part in get_args(annotation) for kind in _kinds(part)]
     if hasattr(annotation, "__metadata__"):

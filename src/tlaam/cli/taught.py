@@ -1,4 +1,4 @@
-"""What the commands that teach a model say of what they wrote."""
+"""What the commands that change a model's classes print about the new model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from tlaam.teaching.known import Figures
     from tlaam.teaching.teach import Taught
 
-out_option = click.option("--out", type=PATH, required=True, metavar="NEW.onnx", help="The file to write.")
+out_option = click.option("--out", type=PATH, required=True, metavar="NEW.onnx", help="File to write.")
 
 
 def say_taught(taught: Taught, name: str = "") -> None:
-    """Print a line each: what was written, how often it is right, and what deserves a look.
+    """Print what was written, how often it is right, and what deserves a look, one line each.
 
     Args:
-        taught: as it was written.
-        name: of the new class.
+        taught: the model that was written.
+        name: name of the new class.
     """
     for path, error in taught.unread:
         click.echo(f"tlaam: left out {printable(path)}: {printable(error)}", err=True)

@@ -29,38 +29,40 @@ def _recipes() -> str:
 @click.command(epilog=_recipes())
 @click.argument("data", required=False)
 @click.option("--out", type=PATH, help="Folder of the new run. [runs/<data>-<number>]")
-@click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Continue this run, with its settings.")
+@click.option("--resume", "resumed", type=PATH, metavar="RUN", help="Resume this run, with its settings.")
 @moved_option
 @click.option(
     "--from",
     "start",
     type=MODEL,
     metavar="RUN",
-    help="Start from this trained model: its weights and settings, and its classifiers' rows of the classes that both "
-    "have. A run folder, a published model's folder or its model.safetensors, or hf://owner/name.",
+    help="Start from this trained model: its weights, its settings, and its classifiers' rows for the classes that "
+    "both have. A run folder, a published model's folder or its model.safetensors, or hf://owner/name.",
 )
 @click.option(
     "--keep-classes",
     is_flag=True,
-    help="With --from: classes of RUN that DATA has no images of stay answers, though this training never sees them.",
+    help="With --from: classes of RUN without images in DATA remain possible answers, although this training never "
+    "sees them.",
 )
 @click.option(
     "--group",
     metavar="REGEX",
-    help="Images in whose paths it finds the same (its first capture group, or all it matches) stay on one side of "
-    "every split that is cut, e.g. '[^/]*(?=_\\d+\\.jpg)'. Copies do in any case, and a manifest's column group.",
+    help="Regular expression to search in image paths, e.g. '[^/]*(?=_\\d+\\.jpg)'. Images with the same match (its "
+    "first capture group, or else the whole match) stay on the same side of every split that tlaam cuts. Copies and "
+    "images with the same value in a manifest's column `group` always do.",
 )
 @click.option(
     "--fold",
     metavar="NUMBER/COUNT",
-    help="Hold out this fold of the training images as test split, e.g. 2/5, in place of the one that DATA has.",
+    help="Hold out this fold of the training images as the test split, e.g. 2/5, instead of the one that DATA has.",
 )
-@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Kept in the model.")
+@click.option("--taxonomy", type=PATH, metavar="FILE.csv", help=f"{TAXONOMY} Stored in the model.")
 @click.option("--copies", "copies_file", type=PATH, hidden=True)
 @click.option("--report/--no-report", default=True, help="Write RUN/report.html at the end. [yes]")
 @click.option(
     "--index/--no-index", " /--no-gallery", "index", default=True,
-    help="Write the reference index RUN/gallery.npz at the end: look-alikes, out-of-distribution images. [yes]",
+    help="Write the reference index RUN/gallery.npz at the end, for look-alikes and out-of-distribution images. [yes]",
 )  # fmt: skip
 @settings_options
 @click.pass_context
@@ -81,11 +83,14 @@ def train(
     index: bool,
     **_settings: object,
 ) -> None:
-    """Train on DATA: class folders (flat, or train/ val/ test/), a CSV manifest, the official folder of a public data
-    set such as CUB-200-2011, or 'synthetic'.
+    """Train a model on DATA.
 
-    With nothing else it does what suits that data on this machine. Begin with `tlaam check DATA`. With --from it
-    starts from a trained model: of next season's photographs, say, or of one class more.
+    DATA is a folder with one subfolder per class (flat, or in train/ val/ test/), a CSV manifest, the official folder
+    of a public data set such as CUB-200-2011, 'synthetic', or another format of docs/own-data.md.
+    Begin with `tlaam check DATA`.
+
+    By default, the settings are chosen for this data on this machine. With --from, training starts from a trained
+    model, for example for next season's photographs or one more class.
     """
     if (data is None) == (resumed is None):
         raise click.UsageError("give either DATA, to begin a run, or --resume RUN, to continue one.")
@@ -108,7 +113,7 @@ def train(
         from tlaam.workflows.fit import fit_on
 
         changes = {name: getattr(settings.training, name) for name in given}
-        if "devices" in given and settings.training.accelerator != "auto":  # which `--devices mps` says, too
+        if "devices" in given and settings.training.accelerator != "auto":  # `--devices mps` sets it, too
             changes["accelerator"] = settings.training.accelerator
         fitted = fit_on(resumed, source=moved, index=index, report=report, say=_said, **changes)
     else:
@@ -125,7 +130,7 @@ def train(
             source, out, settings, start=start, keep_classes=keep_classes,
             taxonomy=taxonomy, index=index, report=report, say=_said,
         )  # fmt: skip
-    if fitted.first:  # of several processes that trained together, one speaks
+    if fitted.first:  # of several processes that trained together, only one prints
         quoted = shlex.quote(str(fitted.run))
         click.echo(
             f"Next: tlaam evaluate {quoted} {'DATA' if data is None else shlex.quote(data)}, "
@@ -134,10 +139,10 @@ def train(
 
 
 def _source(data: str, group: str | None, fold: str | None, copies_file: Path | None) -> str | LabelledImages:
-    """Return what is trained on: the data set itself, so that its faults are said before PyTorch is loaded.
+    """Return the data set to train on, opened now so that its faults are reported before PyTorch is loaded.
 
-    What is not there is said later, behind faults of the settings; of several processes that train together one is to
-    open it: they get its name.
+    Its name is returned instead if it does not exist, which is reported later, after faults of the settings; or if
+    several processes train together, of which one will open it.
     """
     plain = group is None and fold is None and copies_file is None
     if plain and (started_by_torchrun() or not Path(data).exists()):

@@ -15,10 +15,11 @@ from tlaam.utils.text import printable
 @click.argument("log", type=PATH)
 @config_option
 def undo(log: Path) -> None:
-    """Put back what `tlaam predict --sort-into` has sorted: LOG is the file sorted-….jsonl in that folder.
+    """Undo the sorting of photographs by `tlaam predict --sort-into`.
 
-    Moved photographs go back where they were; copies and links go where their originals are unchanged. Nothing is
-    overwritten. The exit code is 1 if something had to stay.
+    LOG is the file sorted-….jsonl in the folder that was sorted into. Moved photographs are moved back; copies and
+    links are removed if their originals are unchanged. Nothing is overwritten. The exit code is 1 if a file had to stay
+    where it was.
     """
     from tlaam.field.undo import undo as put_back
 
