@@ -323,9 +323,7 @@ class Classifier:
         elif self.path is not None and knows_its_data(self.path):
             images = own_data(self.path, "evaluate")
         else:
-            raise DataError(
-                f"{self.path or 'this model'} does not know what it was trained on; give the data."
-            )
+            raise DataError(f"{self.path or 'this model'} does not know what it was trained on; give the data.")
         return evaluate(self.engine, images, split=split, skip_unreadable=skip_unreadable, progress=progress)
 
     def report(
