@@ -232,12 +232,12 @@ def summary(
             gains: dict[str, NDArray[np.float64]] = {}
             losses: dict[str, float] = {}
             for data, of_data in by_data.items():
-                stems = [f"{task}-{seed}" for task in of_data for seed in seeds]
-                if all(f"{stem}-{each}" in runs for stem in stems for each in (name, beside[0])):
-                    mine = [runs[f"{stem}-{name}"]["measured"][str(share)]["joint"] for stem in stems]
-                    base = [runs[f"{stem}-{beside[0]}"]["measured"][beside[1]]["joint"] for stem in stems]
-                    gains[data] = np.concatenate([_right(a) - _right(b) for a, b in zip(mine, base, strict=True)])
-                    losses[data] = float(np.mean([row["nll_at_its_temperature"] for row in mine]))
+                stems = [[f"{task}-{seed}" for seed in seeds] for task in of_data]
+                if all(f"{s}-{each}" in runs for of_task in stems for s in of_task for each in (name, beside[0])):
+                    mine = [[runs[f"{s}-{name}"]["measured"][str(share)]["joint"] for s in each] for each in stems]
+                    base = [[runs[f"{s}-{beside[0]}"]["measured"][beside[1]]["joint"] for s in each] for each in stems]
+                    gains[data] = np.concatenate([_gain(a, b) for a, b in zip(mine, base, strict=True)])
+                    losses[data] = float(np.mean([row["nll_at_its_temperature"] for each in mine for row in each]))
             means = {data: g[draws.integers(0, len(g), (4000, len(g)))].mean(1) for data, g in gains.items()}
             row: dict[str, Any] = {data: _interval(float(gains[data].mean()), means[data]) for data in gains}
             if len(gains) == len(by_data):
@@ -263,6 +263,12 @@ def table(found: dict[str, Any]) -> str:
 
 def _right(row: dict[str, Any]) -> NDArray[np.float64]:
     return np.array([int(digit) for digit in row["right"]], dtype=np.float64)
+
+
+def _gain(mine: list[dict[str, Any]], base: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """Return the gain of each image of a task, the mean of the seeds'."""
+    gain: NDArray[np.float64] = np.mean([_right(a) - _right(b) for a, b in zip(mine, base, strict=True)], axis=0)
+    return gain
 
 
 def _interval(value: float, draws: NDArray[np.float64]) -> list[float]:

@@ -38,6 +38,18 @@ def test_the_page_of_fine_tuning_shows_its_candidates() -> None:
     assert again == results["gains"]
 
 
+def test_the_confirmation_of_fine_tuning_is_what_was_measured() -> None:
+    results = json.loads((RESULTS.parent / "finetuning-confirmed.json").read_text())
+    finetuning, page = benchmark("finetuning"), (ROOT / "docs" / "fine-tuning.md").read_text()
+    again = finetuning.summary(results["runs"], [name for name in finetuning.CANDIDATES if name != "probe"], [0, 1])
+    assert again == results["gains"]
+    rows = [row for row in finetuning.table(results).splitlines() if row.startswith("| adamw, 25%")]
+    assert len(rows) == 1 and rows[0] in page
+    mean, birds = (f"{again['adamw, 25% of the start'][data][0]:.1f}" for data in ("mean", "cub10"))
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert f"it gains {mean} points over the probe on average, and {birds} on birds" in said
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("*.json")), ids=lambda path: path.stem)
 def test_a_figure_has_a_commit_and_commands(path: Path) -> None:
     record = json.loads(path.read_text())
