@@ -230,8 +230,8 @@ def test_classes_of_unequally_many_images_are_said(data: _Builder) -> None:
         data.image(f"more{number}.png")
     (note,) = check_images(data.done()).notes
     assert note == (
-        "'wren' has 5 training images, 'finch' 1: training balances the classes (--balance auto); "
-        "1 class has one image alone."
+        "'wren' has 5 training images, 'finch' 1: see --balance, which training sets for data as unequal as this. "
+        "1 class has only one image."
     )
 
 

@@ -22,6 +22,7 @@ from tlaam.export.onnx import export_onnx, to_onnx
 from tlaam.export.precision import Precision
 from tlaam.inference.engine import load_engine
 from tlaam.inference.onnx import OnnxModel
+from tlaam.inference.onnx_file import default_boxes_name_at
 from tlaam.inference.store import load_model
 from tlaam.reference.file import read_index, write_index
 
@@ -262,6 +263,8 @@ def test_a_file_finds_several_objects_and_takes_boxes_as_pytorch_does(tmp_path: 
         localizer.score.weight.mul_(40)  # an untrained head is nowhere sure
     path = tmp_path / "model.onnx"
     path.write_bytes(tlaam.export.onnx.finished(to_onnx(model), model, "fp32"))
+    content = path.read_bytes()
+    assert content[default_boxes_name_at(content) :].startswith(b"boxes")
     exported = OnnxModel(path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
     expected, found = model.find(pixels), exported.find(pixels)

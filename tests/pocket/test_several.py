@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 from node_scripts import Run
 from numpy.typing import NDArray
 from PIL import Image
+from several_file import several_file
 from stub_model import StubModel
 
 from tlaam.data.in_memory import rgb_image
 from tlaam.data.input_image import to_input
-from tlaam.inference import objects
+from tlaam.errors import ModelError
 from tlaam.inference.backend import Answers, Objects
-from tlaam.inference.engine import Engine
+from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.onnx_file import default_boxes_name_at
+from tlaam.pocket.facts import facts_of
 
 SIDE = 32
 OF_OLDER_PILLOW = 0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1
@@ -156,7 +159,7 @@ done({ record: await several(model, run, one, one.input(given.side), name, about
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_several_objects_are_found_and_named_as_in_python(case: str, told: bool, node: Run) -> None:
+def test_several_objects_are_found_and_named_as_in_python(case: str, told: bool, node: Run, tmp_path: Path) -> None:
     width, height = 120, 60  # not reduced, as images in memory are not
     pixels, model = noise(width, height), _Seeing(*CASES[case], told=told)
     engine = Engine(model)  # type: ignore[arg-type]
@@ -164,9 +167,8 @@ def test_several_objects_are_found_and_named_as_in_python(case: str, told: bool,
     image = rgb_image(pixels)
     (prediction,) = engine.answer([engine.read(image, "a.jpg")])
     assert prediction.objects is not None and len(prediction.objects) == COUNTS.get(case, 1)
-    rules = {name.lower(): getattr(objects, name) for name in (
-        "LEAST", "LEAST_BOX", "CLOSER", "PERHAPS", "SURE", "SURROUNDINGS", "SAME", "INSIDE"
-    )} | {"boxes": "told" if told else "cut"}  # fmt: skip
+    file = several_file(tmp_path / "several.onnx")
+    rules = facts_of(load_engine(file), file.read_bytes()).values["objects"] | {"boxes": "told" if told else "cut"}
     given = {
         "photo": {"width": width, "height": height, "pixels": encoded(pixels)}, "classes": model.classes, "side": SIDE,
         "calls": model.calls, "name": "a.jpg", "rules": rules,
@@ -197,5 +199,27 @@ def test_the_name_of_boxes_that_are_left_out_is_found_or_refused() -> None:
     content = b"\x0a\x05boxes....\x42\x05boxes\x4a\x10"
     assert content[default_boxes_name_at(content) :].startswith(b"boxes\x4a")
     for other in (b"\x0a\x05boxes", content + content):
-        with pytest.raises(ValueError, match="not once"):
+        with pytest.raises(ValueError, match="not named exactly once"):
             default_boxes_name_at(other)
+
+
+def test_at_most_so_many_objects_are_named(node: Run) -> None:
+    program = """
+import { foundIn } from "./objects.js";
+const rules = { most: 3, least: 0, least_box: 0, closer: 0, perhaps: 0, sure: 0, same: 0.5, inside: 0.7 };
+const box = (at) => [20 * at, 0, 20 * at + 10 - at, 10];
+const boxes = [0, 1, 2, 3, 4].map((at) => ({ box: box(at), area: 0.1, peak: 1, mean: 1 }));
+const whole = (cut) => cut[2] - cut[0] > 50;
+const look = async (cut) => (whole(cut) ? boxes : [{ box: cut, area: 1, peak: 1, mean: 1 }]);
+done(await foundIn({ width: 100, height: 10 }, rules, look));"""
+    assert node(program, None) == [[0, 0, 10, 10], [20, 0, 29, 10], [40, 0, 48, 10]]
+
+
+def test_what_a_page_knows_of_several_objects(tmp_path: Path, colours: Path) -> None:
+    file = several_file(tmp_path / "several.onnx")
+    content = file.read_bytes()
+    rules = facts_of(load_engine(file), content).values["objects"]
+    assert rules["boxes"] == "told" and content[rules["default_at"] :].startswith(b"boxes")
+    assert facts_of(load_engine(colours), colours.read_bytes()).values["objects"] is None, "it finds one alone"
+    with pytest.raises(ModelError, match="cannot be used on a page"):
+        facts_of(load_engine(file), content.replace(b"boxes", b"bexes"))

@@ -77,7 +77,8 @@ def evaluate(
     from tlaam.runs.splits import opened_elsewhere
     from tlaam.utils.work_sharing import joined_process_group
 
-    if data is None and moved is None and not (isinstance(run, Path) and knows_its_data(run)):
+    own = data is None and moved is None
+    if own and not (isinstance(run, Path) and (knows_its_data(run) or not run.exists())):
         raise click.UsageError("give what to measure on: DATA, or with --data what the model was trained on.")
     device, first = joined_process_group(devices, default_device().type)
     engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
@@ -88,7 +89,7 @@ def evaluate(
     elif moved is not None:
         images = opened_elsewhere(moved, trained_on(engine), run)
     else:
-        images = own_data(Path(run), "evaluate")
+        images = own_data(Path(run), "evaluate")  # a run that is not there was refused when it was loaded
     if first:
         say_notes(images.notes)
     with progress_bar("evaluating", hidden=not first) as progress:
@@ -105,8 +106,8 @@ def evaluate(
     say_notes([report.box_doubt] if report.box_doubt else [])
     if split is None and report.split == "train":
         click.echo(
-            "tlaam: DATA has no test or validation split, so all its images were measured; a model that was trained on "
-            "them looks better than it is.",
+            "tlaam: the data has no test or validation split, so all its images were measured; a model that was "
+            "trained on them looks better than it is.",
             err=True,
         )
     if json_file != "-":

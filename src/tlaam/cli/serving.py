@@ -111,7 +111,9 @@ def serve_model(
         pixels=round(given.max_pixels * 1_000_000),
         images=min(given.max_images, given.queue),  # more could never be accepted
         queue=given.queue,
-        batch_size=given.batch_size,
+        batch_size=1
+        if given.objects
+        else given.batch_size,  # each image is decoded again, and held while it is searched
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
     with bound(given.host, given.port) as listening:  # before loading the model: a taken port is reported at once

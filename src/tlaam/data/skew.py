@@ -31,17 +31,17 @@ def note_on_skew(classes: Sequence[str], labels: Iterable[int]) -> str:
     """Return a sentence saying that class sizes are unequal; an empty string if data are not skewed.
 
     >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
-    "'crow' has 8 training images, 'jay' 2: training balances the classes (--balance auto)."
+    "'crow' has 8 training images, 'jay' 2: see --balance, which training sets for data as unequal as this."
     """
     counts = Counter(labels)
     if skew(counts.elements()) < SKEWED:
         return ""
     (most, largest), (least, smallest) = max(counts.items(), key=_count), min(counts.items(), key=_count)
     alone = sum(count == 1 for count in counts.values())
-    single = f"; {alone} {'class has' if alone == 1 else 'classes have'} one image alone" if alone else ""
+    single = f" {alone} {'class has' if alone == 1 else 'classes have'} only one image." if alone else ""
     return (
-        f"'{classes[most]}' has {largest:,} training images, '{classes[least]}' {smallest:,}: training balances the "
-        f"classes (--balance auto){single}."
+        f"'{classes[most]}' has {largest:,} training images, '{classes[least]}' {smallest:,}: see --balance, which "
+        f"training sets for data as unequal as this.{single}"
     )
 
 

@@ -81,7 +81,7 @@ class Answer:
 
     def similarity_of(self, found: FoundObject) -> float | None:
         """Return the similarity of one of the objects to the training data."""
-        return self.similarity if found.verdict is None else found.similarity
+        return found.similarity if len(self.objects) > 1 else self.similarity
 
 
 def described(prediction: Prediction) -> dict[str, Any]:

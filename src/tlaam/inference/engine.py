@@ -36,7 +36,7 @@ from tlaam.utils.extras import require_extra
 if TYPE_CHECKING:
     import torch
 
-_CLOSEST = 0.25
+CLOSEST = 0.25
 """Smallest share of a photograph's side that still gets as many pixels as the input image has."""
 
 
@@ -324,7 +324,7 @@ class Engine:
         if isinstance(read.source, Image.Image):
             return Photograph(read.source, read.size)
         assert read.source is not None
-        smallest = _CLOSEST
+        smallest = CLOSEST
         if read.boxes is not None:
             sides = [surroundings(box, read.size) for box in read.boxes]
             shares = [min((cut[2:] - cut[:2]) / np.array(read.size)) for cut in sides]
@@ -333,7 +333,7 @@ class Engine:
             image, size = load_for_input(
                 read.source,
                 self.model.source_size,
-                smallest_side=max(float(smallest), _CLOSEST),
+                smallest_side=max(float(smallest), CLOSEST),
                 depth=self.model.depth,
             )
         except TlaamError as error:
@@ -543,4 +543,4 @@ def _finite(answer: Prediction) -> Prediction:
     return answer
 
 
-__all__ = ["Engine", "ReadImage", "load_engine"]
+__all__ = ["CLOSEST", "Engine", "ReadImage", "load_engine"]

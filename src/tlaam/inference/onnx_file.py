@@ -143,7 +143,7 @@ def default_boxes_name_at(content: bytes) -> int:
         ValueError: the bytes do not contain the name exactly once.
     """
     if content.count(_DEFAULT_BOXES) != 1:
-        raise ValueError("it names the value of boxes that are left out not once")
+        raise ValueError("the value for boxes that are left out is not named exactly once")
     return content.index(_DEFAULT_BOXES) + 2
 
 

@@ -12,7 +12,7 @@ from tlaam._version import __version__
 from tlaam.data.images import require_jpeg
 from tlaam.errors import DataError, ModelError
 from tlaam.inference.backend import MOST_OBJECTS
-from tlaam.inference.engine import Engine
+from tlaam.inference.engine import CLOSEST, Engine
 from tlaam.inference.objects import CLOSER, INSIDE, LEAST, LEAST_BOX, PERHAPS, SAME, SURE, SURROUNDINGS
 from tlaam.inference.onnx import OnnxModel
 from tlaam.inference.onnx_file import default_boxes_name_at
@@ -113,6 +113,7 @@ def _objects(engine: Engine, graph: bytes) -> dict[str, Any] | None:
         "boxes": "cut" if default_at is None else "told",
         "default_at": default_at,
         "most": MOST_OBJECTS,
+        "closest": CLOSEST,
         "least": LEAST,
         "least_box": LEAST_BOX,
         "closer": CLOSER,

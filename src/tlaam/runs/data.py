@@ -69,7 +69,7 @@ def own_data(run: Path, command: str) -> LabelledImages:
         RunError: the record of the data is missing or damaged.
     """
     folder = RunFolder(run)
-    source = folder.read_json(folder.data)["source"]
+    source = folder.read_json(folder.data, "source")["source"]
     try:
         return open_dataset(source, strict=False)
     except DataError as error:

@@ -99,6 +99,8 @@ class Service:
         for each in found:
             if isinstance(each, BaseException) and not isinstance(each, Refusal):
                 each = Refusal(500, "failed", "The model could not answer for this image; the server's log says why.")
+            elif isinstance(each, Prediction) and each.error is not None:
+                each = Refusal(500, "failed", each.error)
             answers.append(each)
         return answers
 

@@ -5,8 +5,6 @@ import { components, foundIn, inside, surroundings } from "./objects.js";
 import { reduction } from "./pixels.js";
 import { joined, record } from "./record.js";
 
-const CLOSEST = 4; // times the input image's pixels that a side keeps, so that a small part of it has enough of them
-
 /** Resolve to the record of a photograph, of which the input image has `pixels`. */
 export function named(model, run, pixels, name, about) {
   return run(pixels, (outputs) => record(model, outputs, name, about));
@@ -15,7 +13,7 @@ export function named(model, run, pixels, name, about) {
 /** Resolve to the record of a photograph with all objects that are found in it. */
 export async function several(model, run, photo, pixels, name, about) {
   const side = model.source_size;
-  const by = reduction(photo.width, photo.height, CLOSEST * side);
+  const by = reduction(photo.width, photo.height, side / model.objects.closest);
   const seen = (cut) => photo.input(side, { by, cut });
   const look = (cut) => run(seen(cut), ({ objects }) => components(objects, cut, side));
   const boxes = await foundIn(photo, model.objects, look);

@@ -4,6 +4,7 @@ const TOP = 16; // classes of an answer that ranks are decided by (tlaam.taxonom
 const WHOLE = 65535;
 const NO_THRESHOLD = -1;
 const NOTHING_FOUND = "nothing found";
+const UNKNOWN = { width: null, height: null, time: null, camera: null, latitude: null, longitude: null };
 const BRANCHES = {
   raw: "raw_probabilities", object: "object_probabilities", parts: "parts_probabilities", fused: "probabilities",
 };
@@ -90,7 +91,7 @@ export function joined(path, photo, records) {
 export function refused(path, code, message) {
   return {
     path, predictions: [], branches: {}, verdict: null, similarity: null, confidence: null, familiarity: null,
-    object_box: null, part_boxes: null, error: message, code, size: null,
+    object_box: null, part_boxes: null, error: message, photo: UNKNOWN, code, size: null,
   };
 }
 

@@ -45,7 +45,9 @@ async function answer({ blob, name, all }) {
     const pixels = photo.input(model.source_size);
     const decoded = performance.now();
     const about = { width: photo.width, height: photo.height, ...(await shot(blob)) };
-    const found = all && model.objects
+    const looked = all && model.objects;
+    if (!looked) photo.close(); // before the graph needs memory
+    const found = looked
       ? await several(model, run, photo, pixels, name, about)
       : await named(model, run, pixels, name, about);
     return { ...found, milliseconds: { reading: decoded - began, answering: performance.now() - decoded } };

@@ -81,6 +81,7 @@ export class Card {
 
   /** Show what was answered for one object, number `place` of several or the only one. */
   choose(row, place, objects) {
+    this.marked = null;
     const { object_box: object, part_boxes: parts, size, heatmap } = row;
     this.found = {
       size, object, parts: parts ?? [], colours: partColours(parts ?? []), heat: heatmap ? heatSheet(heatmap, size) : null,
