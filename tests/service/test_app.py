@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,23 @@ def test_several_objects_are_named_where_the_service_looks_for_them(tmp_path: Pa
         (expected,) = engine.predict([tmp_path / "image"])
         assert row == expected.to_dict() | {"path": "image", "code": None, "size": [120, 60]}
         assert [found["predictions"][0]["label"] for found in row["objects"]] == ["red", "blue"]
+
+
+def test_an_answer_that_is_an_error_is_refused_alone(colours: Path) -> None:
+    class Damaged(SlowEngine):
+        def answer(self, batch: Any) -> Any:
+            answers = super().answer(batch)
+            fault = "its probabilities are not finite"
+            return [replace(each, error=fault) if each.label == "red" else each for each in answers]
+
+    with TestClient(create_app(Damaged(colours), name="colours", limits=LIMITS)) as client:
+        body, kind = form({"a.png": picture("red"), "b.png": picture("green")})
+        answer = ask(client, body, kind, "?look_alikes=2")
+        first, second = valid(answer)["results"]
+        assert (answer.status_code, first["code"], second["code"]) == (200, "failed", None)
+        assert "not finite" in first["error"] and second["predictions"][0]["label"] == "green"
+        alone = ask(client, picture("red"))
+        assert alone.status_code == 500 and valid(alone)["error"]["code"] == "failed"
 
 
 def test_the_heat_map_is_sent_when_it_is_asked_for(client: TestClient) -> None:

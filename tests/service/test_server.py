@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from served import COLOURS, SlowEngine, command, form, picture, running, until
+from several_file import several_file
 
 from tlaam.cli.main import main
 from tlaam.service.app import create_app
@@ -348,3 +349,14 @@ def test_other_machines_are_not_let_in_without_a_word(colours: Path) -> None:
 def test_what_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org", "")))
+
+
+def test_the_command_looks_for_several_objects(
+    tmp_path: Path, colours: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = several_file(tmp_path / "several.onnx")
+    with command("serve", several, "--objects", "all") as (_, address):
+        found = httpx.post(f"{address}/v1/predict", content=picture("blue"), trust_env=False).json()["results"][0]
+        assert len(found["objects"]) == 2 and found["verdict"] is None
+    assert main(["serve", str(colours), "--port", "0", "--objects", "all"]) == 1
+    assert "export the run again" in capsys.readouterr().err
