@@ -98,12 +98,13 @@ class Classifier:
             DataError: a folder or pattern contains no image, or a file of boxes cannot be used.
             ModelError: the model does not support this.
 
-        >>> clf = tlaam.load("runs/birds")
-        >>> answer = clf.predict("photos/jay/1.png")
-        >>> answer.label in clf.classes and answer.object_box.shape == (4,)
-        True
-        >>> len(clf.predict(["photos/jay/1.png", Image.new("L", (40, 30))]))
-        2
+        Examples:
+            >>> clf = tlaam.load("runs/birds")
+            >>> answer = clf.predict("photos/jay/1.png")
+            >>> answer.label in clf.classes and answer.object_box.shape == (4,)
+            True
+            >>> len(clf.predict(["photos/jay/1.png", Image.new("L", (40, 30))]))
+            2
         """
         several, given = _listed(images)
         engine = self.engine
@@ -160,9 +161,10 @@ class Classifier:
             RunError: the folder holds the answers for other images, or the disk is full.
             MissingPackageError: a workbook is requested and XlsxWriter is not installed.
 
-        >>> answers = tlaam.load("runs/birds").predict_card("photos", csv="answers.csv")
-        >>> sum(1 for answer in answers if answer.label)
-        18
+        Examples:
+            >>> answers = tlaam.load("runs/birds").predict_card("photos", csv="answers.csv")
+            >>> sum(1 for answer in answers if answer.label)
+            18
         """
         from tlaam.field.answers import Answers
         from tlaam.field.outputs import Outputs, write_outputs
@@ -216,9 +218,10 @@ class Classifier:
             DataError: a file cannot be used, or the model has too few held-out answers for the promise.
             InputError: an argument has the wrong type.
 
-        >>> here = tlaam.load("runs/birds").answering(only=["jay", "wren"])
-        >>> here.predict("photos/crow/1.png").label in ("jay", "wren")
-        True
+        Examples:
+            >>> here = tlaam.load("runs/birds").answering(only=["jay", "wren"])
+            >>> here.predict("photos/crow/1.png").label in ("jay", "wren")
+            True
         """
         engine = copy(self.engine)
         answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
@@ -233,8 +236,9 @@ class Classifier:
         Raises:
             InputError: an image is of another type.
 
-        >>> sum(answer.error is None for answer in tlaam.load("runs/birds").stream("photos/**/*.png"))
-        18
+        Examples:
+            >>> sum(answer.error is None for answer in tlaam.load("runs/birds").stream("photos/**/*.png"))
+            18
         """
         return self.engine.predict(_listed(images)[1])
 
@@ -251,8 +255,9 @@ class Classifier:
             ModelError: the model gives no embeddings.
             DataError: an image cannot be read.
 
-        >>> len(tlaam.load("runs/birds").embed(["photos/jay/1.png", "photos/jay/2.png"]))
-        2
+        Examples:
+            >>> len(tlaam.load("runs/birds").embed(["photos/jay/1.png", "photos/jay/2.png"]))
+            2
         """
         rows: list[NDArray[np.float64]] = []
         for prediction in embedded(self.engine, _listed(images)[1]):
@@ -273,9 +278,10 @@ class Classifier:
             InputError: `image` is not a single image, or `k` is not a whole number above 0.
             DataError: the image cannot be read.
 
-        >>> alike = tlaam.load("runs/birds").look_alikes("photos/jay/1.png", k=3)
-        >>> len(alike), alike[0].similarity >= alike[1].similarity
-        (3, True)
+        Examples:
+            >>> alike = tlaam.load("runs/birds").look_alikes("photos/jay/1.png", k=3)
+            >>> len(alike), alike[0].similarity >= alike[1].similarity
+            (3, True)
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InputError(f"k is {k!r}; it must be a whole number above 0.")
@@ -309,9 +315,10 @@ class Classifier:
             ModelError: the model knows only one class.
             MissingPackageError: PyTorch is not installed.
 
-        >>> report = tlaam.load("runs/birds").evaluate("photos")  # of 18, those that training held out
-        >>> report.images, sorted(report.classification)
-        (3, ['fused', 'object', 'parts', 'raw'])
+        Examples:
+            >>> report = tlaam.load("runs/birds").evaluate("photos")  # of 18, those that training held out
+            >>> report.images, sorted(report.classification)
+            (3, ['fused', 'object', 'parts', 'raw'])
         """
         require_extra("Classifier.evaluate")
         from tlaam.data.collection import dataset_of
@@ -346,8 +353,9 @@ class Classifier:
             DataError: there is no data to measure on.
             RunError: the file cannot be written.
 
-        >>> tlaam.load("runs/birds").report("birds.html", "photos").name
-        'birds.html'
+        Examples:
+            >>> tlaam.load("runs/birds").report("birds.html", "photos").name
+            'birds.html'
         """
         if path is not None and not isinstance(path, (str, Path)):
             raise InputError(f"a report cannot be written to something of type {type(path).__name__}; give a path.")
@@ -396,9 +404,10 @@ class Classifier:
         Raises:
             ExportError: the model is an exported file already, a package is missing, or the file's answers differ.
 
-        >>> parity = tlaam.load("runs/birds").export("birds.onnx")
-        >>> parity["fp32"].same_top1
-        1.0
+        Examples:
+            >>> parity = tlaam.load("runs/birds").export("birds.onnx")
+            >>> parity["fp32"].same_top1
+            1.0
         """
         if self.engine.origin is not None and not self.engine.origin.is_dir():
             raise ExportError(f"{self.engine.origin} is an exported file already; copy it, or export its run folder.")
@@ -440,9 +449,10 @@ class Classifier:
             DataError: the name is taken, or no photograph can be read.
             MissingPackageError: the extra ``teach`` is not installed.
 
-        >>> taught = tlaam.load("birds.onnx").add_class("magpie", "new", "four.onnx")
-        >>> tlaam.load("four.onnx").classes
-        ('crow', 'jay', 'wren', 'magpie')
+        Examples:
+            >>> taught = tlaam.load("birds.onnx").add_class("magpie", "new", "four.onnx")
+            >>> tlaam.load("four.onnx").classes
+            ('crow', 'jay', 'wren', 'magpie')
         """
         require_extra("Classifier.add_class", "teach")
         from tlaam.teaching.teach import add_class
@@ -462,8 +472,9 @@ class Classifier:
         Raises:
             ModelError: there is no token, the hub is offline or refuses, or this is an exported file.
 
-        >>> tlaam.load("runs/birds").push_to_hub("me/birds")
-        'http.../me/birds'
+        Examples:
+            >>> tlaam.load("runs/birds").push_to_hub("me/birds")
+            'http.../me/birds'
         """
         require_extra("Classifier.push_to_hub")
         from tlaam.data.collection import dataset_of
@@ -521,8 +532,9 @@ def load(
         MissingPackageError: `model` is a run folder or a name on the hub, and PyTorch is not installed.
         InputError: `model` is not a path.
 
-    >>> tlaam.load("runs/birds")
-    <tlaam.Classifier of 3 classes (crow, jay, wren), ... from runs...birds>
+    Examples:
+        >>> tlaam.load("runs/birds")
+        <tlaam.Classifier of 3 classes (crow, jay, wren), ... from runs...birds>
     """
     if not isinstance(model, (str, Path)):
         raise InputError(
@@ -588,10 +600,11 @@ def fit(
         RunError: `out` is not empty, the loss is not finite, or the disk is full.
         MissingPackageError: PyTorch is not installed.
 
-    >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
-    >>> clf = tlaam.fit("photos", "runs/small", small, epochs=0, report=False, progress=False)
-    >>> clf.classes
-    ('crow', 'jay', 'wren')
+    Examples:
+        >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
+        >>> clf = tlaam.fit("photos", "runs/small", small, epochs=0, report=False, progress=False)
+        >>> clf.classes
+        ('crow', 'jay', 'wren')
     """
     require_extra("tlaam.fit")
     from tlaam.config.schema import Config

@@ -8,8 +8,9 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
 def safe_cell(text: str) -> str:
     """Return a cell that spreadsheets do not take for a formula: potential formulas get a leading apostrophe.
 
-    >>> safe_cell("=1+1"), safe_cell("a.jpg")
-    ("'=1+1", 'a.jpg')
+    Examples:
+        >>> safe_cell("=1+1"), safe_cell("a.jpg")
+        ("'=1+1", 'a.jpg')
     """
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
@@ -17,7 +18,8 @@ def safe_cell(text: str) -> str:
 def text_of(cell: str) -> str:
     """Return the text that `safe_cell` was called with.
 
-    >>> text_of("'=1+1"), text_of("a.jpg")
-    ('=1+1', 'a.jpg')
+    Examples:
+        >>> text_of("'=1+1"), text_of("a.jpg")
+        ('=1+1', 'a.jpg')
     """
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULAS) else cell

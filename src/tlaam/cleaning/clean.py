@@ -64,10 +64,11 @@ def clean(
         RunError: `out` cannot be written to.
         MissingPackageError: the extra ``clean`` is not installed.
 
-    >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
-    >>> report = tlaam.clean("photos", "suspects", progress=False, **small)
-    >>> Path("suspects/page.html").exists()
-    True
+    Examples:
+        >>> small = {"backbone": "test_resnet", "pretrained": "none", "image_size": 64, "source_size": 96}
+        >>> report = tlaam.clean("photos", "suspects", progress=False, **small)
+        >>> Path("suspects/page.html").exists()
+        True
     """
     require_extra("tlaam.clean", "clean")
     config = probe_settings(settings)

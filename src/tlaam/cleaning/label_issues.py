@@ -35,11 +35,12 @@ def label_issues(probabilities: Probabilities, labels: Labels, known: NDArray[np
         labels: the given labels, ``(N,)``.
         known: whether the model that answered had seen the class in other images, ``(N,)``; the rest are not judged.
 
-    >>> found = label_issues(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 0, 1]))
-    >>> found.suggested.tolist(), found.confident.tolist()
-    ([1, 1, 0], [False, False, False])
-    >>> found.margins.round(2).tolist()  # the second: (0.8 − 0.9) − (0.2 − 0.55)
-    [-1.15, 0.25, -0.45]
+    Examples:
+        >>> found = label_issues(np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]]), np.array([0, 0, 1]))
+        >>> found.suggested.tolist(), found.confident.tolist()
+        ([1, 1, 0], [False, False, False])
+        >>> found.margins.round(2).tolist()  # the second: (0.8 − 0.9) − (0.2 − 0.55)
+        [-1.15, 0.25, -0.45]
     """
     values, rows = np.asarray(probabilities, dtype=np.float64), np.arange(len(labels))
     answered = np.ones(len(labels), dtype=bool) if known is None else known

@@ -39,8 +39,9 @@ def leak_findings(images: LabelledImages, takens: Sequence[Taken]) -> list[Findi
 def bursts(takens: Sequence[Taken]) -> list[int | None]:
     """Return the burst of each image: frames of one camera, each within seconds of the one before; None if alone.
 
-    >>> bursts([Taken("A", 10.0), Taken("A", 12.0), Taken("B", 12.0), Taken("A", 99.0), Taken("", None)])
-    [0, 0, None, None, None]
+    Examples:
+        >>> bursts([Taken("A", 10.0), Taken("A", 12.0), Taken("B", 12.0), Taken("A", 99.0), Taken("", None)])
+        [0, 0, None, None, None]
     """
     of_camera: defaultdict[str, list[tuple[float, int]]] = defaultdict(list)
     for place, one in enumerate(takens):

@@ -92,8 +92,9 @@ def _measure(sample: Sample) -> _One:
 def sharpness(grey: NDArray[np.float64]) -> float:
     """Return the standard deviation of a greyscale picture's ``(H, W)`` Laplacian, a measure of local contrast.
 
-    >>> sharpness(np.full((8, 8), 128.0))
-    0.0
+    Examples:
+        >>> sharpness(np.full((8, 8), 128.0))
+        0.0
     """
     if min(grey.shape) < 3:
         return 0.0

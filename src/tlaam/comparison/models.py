@@ -201,8 +201,9 @@ def compare_models(
 def names_of(models: Sequence[str | Path]) -> list[str]:
     """Return short names for models: the last parts of their paths, as many as are needed to tell them apart.
 
-    >>> names_of(["runs/2025", "runs/2026"]), names_of(["a/model.onnx", "b/model.onnx"])
-    (['2025', '2026'], ['a/model.onnx', 'b/model.onnx'])
+    Examples:
+        >>> names_of(["runs/2025", "runs/2026"]), names_of(["a/model.onnx", "b/model.onnx"])
+        (['2025', '2026'], ['a/model.onnx', 'b/model.onnx'])
     """
     parts = [_parts(model) for model in models]
     for count in range(1, max(map(len, parts)) + 1):

@@ -19,7 +19,8 @@ _BY_ADAMW = re.compile(
 def optimizer_for(backbone: str) -> str:
     """Return the optimiser that a backbone's family is trained with.
 
-    >>> optimizer_for("convnext_tiny.in12k_ft_in1k_384"), optimizer_for("resnet50")
-    ('adamw', 'sgd')
+    Examples:
+        >>> optimizer_for("convnext_tiny.in12k_ft_in1k_384"), optimizer_for("resnet50")
+        ('adamw', 'sgd')
     """
     return "adamw" if _BY_ADAMW.match(backbone) else "sgd"

@@ -136,8 +136,9 @@ def default_epochs(images: int, *, gpu: bool, probed: bool) -> int:
     After a probe: 10, or for few images as many as show 1600 images. Otherwise: 6000 images' worth, between 8 and 60
     epochs, and at least 30 on a GPU. Never more than 60.
 
-    >>> default_epochs(300, gpu=False, probed=True), default_epochs(300, gpu=False, probed=False)
-    (10, 20)
+    Examples:
+        >>> default_epochs(300, gpu=False, probed=True), default_epochs(300, gpu=False, probed=False)
+        (10, 20)
     """
     if probed:
         return min(max(math.ceil(1600 / max(images, 1)), 10), 60)

@@ -19,9 +19,10 @@ def learning(backbone: str, optimizer: str | None, *, probed: bool) -> dict[str,
         probed: whether training begins with a probe. The backbone is then pretrained and the classifiers are solved, so
             training needs small steps and no epoch that prepares the object level.
 
-    >>> from_probe, from_nothing = (learning("resnet50", None, probed=probed) for probed in (True, False))
-    >>> from_probe["optimizer"], from_probe["lr"], from_nothing["optimizer"], from_nothing["lr"]
-    ('adamw', 0.0003, 'sgd', 0.01)
+    Examples:
+        >>> from_probe, from_nothing = (learning("resnet50", None, probed=probed) for probed in (True, False))
+        >>> from_probe["optimizer"], from_probe["lr"], from_nothing["optimizer"], from_nothing["lr"]
+        ('adamw', 0.0003, 'sgd', 0.01)
     """
     chosen = optimizer or ("adamw" if probed else optimizer_for(backbone))
     if chosen == "adamw":

@@ -104,9 +104,10 @@ def register_localizer(
     Raises:
         ConfigError: the name is impossible or already taken, or there is no such option.
 
-    >>> from tlaam.models.localizers.oaam import OAAM
-    >>> register_localizer("mine", OAAM, settings={"upsample": "heatmap_upsample"})
-    >>> unregister("localizer", "mine")
+    Examples:
+        >>> from tlaam.models.localizers.oaam import OAAM
+        >>> register_localizer("mine", OAAM, settings={"upsample": "heatmap_upsample"})
+        >>> unregister("localizer", "mine")
     """
     taken = tuple(options)
     for option in taken:
@@ -127,9 +128,10 @@ def register_parts(
 
     For arguments and errors see `register_localizer`.
 
-    >>> from tlaam.models.parts.mpalm import MPALM
-    >>> register_parts("mine", MPALM)
-    >>> unregister("parts", "mine")
+    Examples:
+        >>> from tlaam.models.parts.mpalm import MPALM
+        >>> register_parts("mine", MPALM)
+        >>> unregister("parts", "mine")
     """
     _register("parts", name, Registration(make, settings, arguments or {}))
 
@@ -149,9 +151,10 @@ def register_attention(
     Raises:
         ConfigError: the name is impossible or already taken.
 
-    >>> from tlaam.models.attention.se import SE
-    >>> register_attention("mine", SE)
-    >>> unregister("attention", "mine")
+    Examples:
+        >>> from tlaam.models.attention.se import SE
+        >>> register_attention("mine", SE)
+        >>> unregister("attention", "mine")
     """
     _register("attention", name, Registration(make, settings, arguments or {}))
 
@@ -177,10 +180,11 @@ def register_architecture(
     Raises:
         ConfigError: the name is impossible or already taken.
 
-    >>> from tlaam.models.architecture import Architecture
-    >>> class Mine(Architecture): ...
-    >>> register_architecture("mine", Mine)
-    >>> unregister("architecture", "mine")
+    Examples:
+        >>> from tlaam.models.architecture import Architecture
+        >>> class Mine(Architecture): ...
+        >>> register_architecture("mine", Mine)
+        >>> unregister("architecture", "mine")
     """
     registration = Registration(make, settings, arguments or {}, needs_raw_epochs=needs_raw_epochs)
     _register("architecture", name, registration)

@@ -37,8 +37,9 @@ class Config(Section):
         Raises:
             ConfigError: an option is unknown or given twice, or a value is impossible.
 
-        >>> Config.from_flat({"epochs": 12, "parts": "none"}).training.epochs
-        12
+        Examples:
+            >>> Config.from_flat({"epochs": 12, "parts": "none"}).training.epochs
+            12
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         for name, value in underscored(values).items():
@@ -55,8 +56,9 @@ class Config(Section):
         Raises:
             ConfigError: an option is unknown or given twice, a value is impossible, or there is no such preset.
 
-        >>> Config.from_nested({"model": {"parts": "none"}, "epochs": 12}).model.parts
-        'none'
+        Examples:
+            >>> Config.from_nested({"model": {"parts": "none"}, "epochs": 12}).model.parts
+            'none'
         """
         nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         named = underscored(values)
@@ -88,9 +90,10 @@ class Config(Section):
             ConfigError: the file cannot be read, is not a YAML mapping, or contains an unknown option or impossible
                 value; the message names the file.
 
-        >>> _ = Path("birds.yaml").write_text("epochs: 12")
-        >>> Config.from_yaml(Path("birds.yaml")).training.epochs
-        12
+        Examples:
+            >>> _ = Path("birds.yaml").write_text("epochs: 12")
+            >>> Config.from_yaml(Path("birds.yaml")).training.epochs
+            12
         """
         values = read_yaml(path)
         with named_in_errors(path):
@@ -99,8 +102,9 @@ class Config(Section):
     def to_nested(self) -> dict[str, dict[str, Any]]:
         """Return plain Python values by section, ready for YAML or JSON.
 
-        >>> Config.from_flat({"epochs": 12}).to_nested()["training"]["epochs"]
-        12
+        Examples:
+            >>> Config.from_flat({"epochs": 12}).to_nested()["training"].get("epochs")
+            12
         """
         return self.model_dump(mode="json")
 
@@ -110,8 +114,9 @@ class Config(Section):
         Raises:
             ConfigError: an option is unknown or a value is impossible.
 
-        >>> Config().with_options(epochs=3).training.epochs
-        3
+        Examples:
+            >>> Config().with_options(epochs=3).training.epochs
+            3
         """
         # Options left at their defaults stay unset: `model_fields_set` says which options were given.
         given = (section.model_dump(exclude_unset=True) for section in (self.model, self.training))

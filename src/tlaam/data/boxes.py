@@ -45,8 +45,9 @@ def doubt_of_scale(boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]) -> st
         boxes: one per image, xyxy.
         sizes: ``(width, height)`` of the images.
 
-    >>> doubt_of_scale([(5, 5, 18, 15)] * 2, [(160, 96)] * 2)[:48]
-    'All 2 boxes lie in the upper left 11 % x 16 % of'
+    Examples:
+        >>> doubt_of_scale([(5, 5, 18, 15)] * 2, [(160, 96)] * 2)[:48]
+        'All 2 boxes lie in the upper left 11 % x 16 % of'
     """
     if len(boxes) < 2:
         return ""

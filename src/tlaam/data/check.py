@@ -162,8 +162,9 @@ def check(source: str | Path, *, workers: int | None = None, progress: Progress 
         DataError: there is nothing to list: `source` does not exist, is not a data set, or its table is malformed.
         ConfigError: `workers` is below 1, or an option of ``synthetic`` is wrong.
 
-    >>> tlaam.check("photos").refusal is None
-    True
+    Examples:
+        >>> tlaam.check("photos").refusal is None
+        True
     """
     refusal = None
     try:

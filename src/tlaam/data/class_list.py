@@ -14,8 +14,9 @@ _LONGEST = 60
 def listed_classes(counts: Mapping[str, int]) -> str:
     """Return a line of class names with their numbers of images: `SHOWN` at most, then how many more there are.
 
-    >>> listed_classes({"crow": 12, "jay": 9})
-    'Classes: crow 12, jay 9'
+    Examples:
+        >>> listed_classes({"crow": 12, "jay": 9})
+        'Classes: crow 12, jay 9'
     """
     shown = [f"{printable(shortened(name, _LONGEST))} {count}" for name, count in list(counts.items())[:SHOWN]]
     if len(counts) <= SHOWN:

@@ -87,8 +87,9 @@ Source = Path | Member
 def reference(container: str, offset: int, size: int) -> str:
     """Return the string that stands for a member in `tlaam.data.sample.Sample.file`.
 
-    >>> source_of(reference("birds.tar", 1536, 20480), "crow/1.jpg")
-    Member(container=PosixPath('birds.tar'), name='crow/1.jpg', offset=1536, size=20480)
+    Examples:
+        >>> source_of(reference("birds.tar", 1536, 20480), "crow/1.jpg")
+        Member(container=PosixPath('birds.tar'), name='crow/1.jpg', offset=1536, size=20480)
     """
     return f"{container}{_BETWEEN}{offset}+{size}"
 

@@ -31,8 +31,9 @@ class Depth:
         whole: levels of integers; None if the data set has none, so that an image uses its own.
         fractions: likewise, levels of floating-point numbers.
 
-    >>> Depth.of([Extent(0, 3000), Extent(12, 4001)])
-    Depth(whole=(0.0, 4095.0), fractions=None)
+    Examples:
+        >>> Depth.of([Extent(0, 3000), Extent(12, 4001)])
+        Depth(whole=(0.0, 4095.0), fractions=None)
     """
 
     whole: Levels | None = None

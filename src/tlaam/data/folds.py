@@ -25,8 +25,9 @@ def stratified_folds(
         seed: seed of the draw.
         groups: group of each image; images of one group are in the same fold. By default each image is its own group.
 
-    >>> stratified_folds([0, 0, 1, 1], ["a", "b", "c", "d"], 2).reshape(2, 2).sum(1).tolist()
-    [1, 1]
+    Examples:
+        >>> stratified_folds([0, 0, 1, 1], ["a", "b", "c", "d"], 2).reshape(2, 2).sum(1).tolist()
+        [1, 1]
     """
     members: defaultdict[Hashable, list[int]] = defaultdict(list)
     for place, group in enumerate(range(len(labels)) if groups is None else groups):

@@ -26,11 +26,13 @@ def groups_of(samples: Sequence[Sample], *also: Sequence[Hashable | None]) -> li
         samples: the images; their order changes no group.
         also: further values, one per sample, such as checksums of pixels; None connects to nothing.
 
-    >>> images = [Sample(name, name, 0, "train", group=group) for name, group in [("a", "x"), ("b", "x"), ("c", None)]]
-    >>> groups_of(images)
-    ['a', 'a', 'c']
-    >>> groups_of(images, ["pixels 1", "pixels 2", "pixels 2"])
-    ['a', 'a', 'a']
+    Examples:
+        >>> groups = {"a": "x", "b": "x", "c": None}
+        >>> images = [Sample(name, name, 0, "train", group=group) for name, group in groups.items()]
+        >>> groups_of(images)
+        ['a', 'a', 'c']
+        >>> groups_of(images, ["pixels 1", "pixels 2", "pixels 2"])
+        ['a', 'a', 'a']
     """
     parents = list(range(len(samples)))
 

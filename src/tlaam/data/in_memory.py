@@ -37,8 +37,9 @@ def rgb_image(given: object, depth: Depth | None = None) -> Image.Image:
     Raises:
         InputError: `given` is something else; the message says what is accepted.
 
-    >>> rgb_image(np.zeros((2, 3), dtype=np.uint8)).size
-    (3, 2)
+    Examples:
+        >>> rgb_image(np.zeros((2, 3), dtype=np.uint8)).size
+        (3, 2)
     """
     if isinstance(given, Image.Image):
         if 0 in given.size:

@@ -31,8 +31,9 @@ def to_input(image: Image.Image, size: int, crop: Rectangle | None = None) -> ND
     Returns:
         uint8 RGB, shape ``(3, P, P)``.
 
-    >>> to_input(Image.new("RGB", (200, 100)), 64).shape
-    (3, 64, 64)
+    Examples:
+        >>> to_input(Image.new("RGB", (200, 100)), 64).shape
+        (3, 64, 64)
     """
     squashed = image.resize((size, size), Image.Resampling.BILINEAR, box=crop)  # antialiased when it shrinks
     return np.ascontiguousarray(np.asarray(squashed, dtype=np.uint8).transpose(2, 0, 1))
@@ -41,8 +42,9 @@ def to_input(image: Image.Image, size: int, crop: Rectangle | None = None) -> ND
 def input_to_image(boxes: NDArray[np.floating], side: int, width: int, height: int) -> NDArray[np.float64]:
     """Scale boxes ``(..., 4)`` xyxy from an input image of that side to a ``width × height`` photograph, in pixels.
 
-    >>> print(input_to_image(np.array([0.0, 0.0, 32.0, 16.0]), 64, 200, 100))
-    [  0.   0. 100.  25.]
+    Examples:
+        >>> print(input_to_image(np.array([0.0, 0.0, 32.0, 16.0]), 64, 200, 100))
+        [  0.   0. 100.  25.]
     """
     scale = np.array([width, height, width, height], dtype=np.float64) / side
     return boxes.astype(np.float64) * scale
@@ -51,8 +53,9 @@ def input_to_image(boxes: NDArray[np.floating], side: int, width: int, height: i
 def image_to_input(boxes: NDArray[np.floating], side: int, width: int, height: int) -> NDArray[np.float64]:
     """Scale boxes ``(..., 4)`` xyxy from a ``width × height`` photograph to an input image of that side, in pixels.
 
-    >>> print(image_to_input(np.array([0.0, 0.0, 100.0, 25.0]), 64, 200, 100))
-    [ 0.  0. 32. 16.]
+    Examples:
+        >>> print(image_to_input(np.array([0.0, 0.0, 100.0, 25.0]), 64, 200, 100))
+        [ 0.  0. 32. 16.]
     """
     scale = side / np.array([width, height, width, height], dtype=np.float64)
     return boxes.astype(np.float64) * scale

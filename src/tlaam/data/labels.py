@@ -26,8 +26,9 @@ def label_of(cell: str) -> str:
     Raises:
         LabelFault: the cell holds no name, or several.
 
-    >>> label_of('{"choices": ["crow"]}')
-    'crow'
+    Examples:
+        >>> label_of('{"choices": ["crow"]}')
+        'crow'
     """
     if cell[:1] in "[{" and cell[-1:] in "]}":
         cell = _from_json(cell)
@@ -59,8 +60,9 @@ def same_label(label: str, other: str) -> bool:
 def spellings_of_numbers(labels: Iterable[str]) -> dict[str, str]:
     """Map spellings of numbers to the one that is kept, if all labels are numbers and some are spelt in several ways.
 
-    >>> spellings_of_numbers(["1", "1.0", "01", "2"])
-    {'01': '1', '1.0': '1'}
+    Examples:
+        >>> spellings_of_numbers(["1", "1.0", "01", "2"])
+        {'01': '1', '1.0': '1'}
     """
     names = set(labels)
     if not all(map(_NUMBER.fullmatch, names)):
@@ -75,8 +77,9 @@ def spellings_of_numbers(labels: Iterable[str]) -> dict[str, str]:
 def sorted_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Return labels sorted, by value if all are numbers.
 
-    >>> sorted_labels(["10", "9"]), sorted_labels(["b", "a"])
-    (('9', '10'), ('a', 'b'))
+    Examples:
+        >>> sorted_labels(["10", "9"]), sorted_labels(["b", "a"])
+        (('9', '10'), ('a', 'b'))
     """
     names = sorted(labels)
     if all(map(_NUMBER.fullmatch, names)):

@@ -22,8 +22,9 @@ def left_out_note(names: Iterable[str], where: object) -> str:
         names: names of files; images and files that systems create by themselves do not count.
         where: the place that holds them, for the note.
 
-    >>> left_out_note(["1.jpg", "1.xml", "2.xml", "readme.txt"], "photos")
-    "Left out of 'photos': 3 files that are no images (2 .xml, 1 .txt)."
+    Examples:
+        >>> left_out_note(["1.jpg", "1.xml", "2.xml", "readme.txt"], "photos")
+        "Left out of 'photos': 3 files that are no images (2 .xml, 1 .txt)."
     """
     other, unread = _counted(names)
     parts = []

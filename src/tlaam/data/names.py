@@ -18,8 +18,9 @@ def clean_name(text: str) -> str:
 
     Names that look alike are then equal, whichever system wrote them. A name that would become empty stays unchanged.
 
-    >>> clean_name("cr\\u00adow\\u200b ")
-    'crow'
+    Examples:
+        >>> clean_name("cr\\u00adow\\u200b ")
+        'crow'
     """
     if text.isascii():
         return text.strip() or text

@@ -70,8 +70,9 @@ class Match(NamedTuple):
 def small_grey(image: Image.Image) -> NDArray[np.uint8]:
     """Return the picture used for comparison, ``(SIDE, SIDE)``: grey, squashed to a square.
 
-    >>> small_grey(Image.new("RGB", (200, 100))).shape
-    (48, 48)
+    Examples:
+        >>> small_grey(Image.new("RGB", (200, 100))).shape
+        (48, 48)
     """
     return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
@@ -164,8 +165,9 @@ def near_copies(greys: NDArray[np.uint8]) -> list[Match]:
 def sets_of(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
     """Join pairs of numbers below `count` into sets, each sorted.
 
-    >>> sets_of(6, [(0, 1), (3, 1), (4, 5)])
-    [[0, 1, 3], [4, 5]]
+    Examples:
+        >>> sets_of(6, [(0, 1), (3, 1), (4, 5)])
+        [[0, 1, 3], [4, 5]]
     """
     parents = list(range(count))
 

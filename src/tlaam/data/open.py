@@ -134,9 +134,10 @@ def open_dataset(source: str | Path, *, strict: bool = True) -> LabelledImages:
             (the message names the first fault).
         ConfigError: an option is unknown or impossible.
 
-    >>> images = tlaam.open_dataset("photos")
-    >>> images.classes, len(images.samples)
-    (('crow', 'jay', 'wren'), 18)
+    Examples:
+        >>> images = tlaam.open_dataset("photos")
+        >>> images.classes, len(images.samples)
+        (('crow', 'jay', 'wren'), 18)
     """
     if not isinstance(source, (str, Path)):
         raise InputError(

@@ -31,8 +31,9 @@ NO_NUMBERS: Box = (math.nan,) * 4
 def split_of(name: str) -> Split | None:
     """Return the split that a name stands for, in any letter case, also as ``training_set`` or ``val-images``.
 
-    >>> split_of("Training_Set")
-    'train'
+    Examples:
+        >>> split_of("Training_Set")
+        'train'
     """
     plain = name.strip().lower()
     return SPLIT_NAMES.get(plain) or SPLIT_NAMES.get(_SET.sub("", plain))

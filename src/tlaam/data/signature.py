@@ -33,8 +33,9 @@ _PNM = frozenset(b"P" + kind for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"
 def signature(head: bytes) -> Signature | None:
     """Return the format that a file's first bytes indicate, or None if it is none of these.
 
-    >>> signature(bytes.fromhex("000000186674797068656963"))
-    'HEIF'
+    Examples:
+        >>> signature(bytes.fromhex("000000186674797068656963"))
+        'HEIF'
     """
     for start, name in _STARTS:
         if head.startswith(start):

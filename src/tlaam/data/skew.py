@@ -15,8 +15,9 @@ SKEWED = 4.0
 def skew(labels: Iterable[int]) -> float:
     """Return the ratio of images of the largest class to those of the smallest one that has any; 1 without images.
 
-    >>> skew([0, 0, 0, 1, 2, 2])
-    3.0
+    Examples:
+        >>> skew([0, 0, 0, 1, 2, 2])
+        3.0
     """
     counts = Counter(labels).values()
     return max(counts) / min(counts) if counts else 1.0
@@ -30,8 +31,9 @@ def is_skewed(labels: Iterable[int]) -> bool:
 def note_on_skew(classes: Sequence[str], labels: Iterable[int]) -> str:
     """Return a sentence saying that class sizes are unequal; an empty string if data are not skewed.
 
-    >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
-    "'crow' has 8 training images, 'jay' 2: see --balance, which training sets for data as unequal as this."
+    Examples:
+        >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+        "'crow' has 8 training images, 'jay' 2: see --balance, which training sets for data as unequal as this."
     """
     counts = Counter(labels)
     if skew(counts.elements()) < SKEWED:
@@ -59,8 +61,9 @@ def log_priors(labels: Sequence[int] | NDArray[np.int64], classes: int) -> NDArr
     It is 0 for all classes if they have equally many images, and for a class without images, about which nothing is
     known.
 
-    >>> np.exp(log_priors([0, 0, 0, 1], 3)).tolist()
-    [1.5, 0.5, 1.0]
+    Examples:
+        >>> np.exp(log_priors([0, 0, 0, 1], 3)).tolist()
+        [1.5, 0.5, 1.0]
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=classes)
     present = counts > 0

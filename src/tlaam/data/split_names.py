@@ -13,8 +13,9 @@ from tlaam.data.sample import Sample, Split
 def split_in(name: str) -> Split | None:
     """Return the split that a word of a name stands for; None if there is none, or several.
 
-    >>> split_in("instances_train2017"), split_in("valid.coco"), split_in("trainval")
-    ('train', 'val', None)
+    Examples:
+        >>> split_in("instances_train2017"), split_in("valid.coco"), split_in("trainval")
+        ('train', 'val', None)
     """
     found = {SPLIT_NAMES[word] for word in re.findall(r"[a-z]+", name.lower()) if word in SPLIT_NAMES}
     return found.pop() if len(found) == 1 else None

@@ -37,8 +37,9 @@ class SplitRule:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without those that are empty.
 
-        >>> SplitRule("[^/]+", fold=(2, 5)).to_dict()
-        {'group': '[^/]+', 'fold': [2, 5]}
+        Examples:
+            >>> SplitRule("[^/]+", fold=(2, 5)).to_dict()
+            {'group': '[^/]+', 'fold': [2, 5]}
         """
         values: dict[str, Any] = {"group": self.group} if self.group else {}
         if self.fold is not None:
@@ -75,8 +76,9 @@ def parsed_fold(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: the text names no fold.
 
-    >>> parsed_fold("2/5")
-    (2, 5)
+    Examples:
+        >>> parsed_fold("2/5")
+        (2, 5)
     """
     found = _FOLD.fullmatch(text)
     if found is None:

@@ -16,7 +16,8 @@ def log_loss(label_scores: Sequence[float]) -> float:
     Args:
         label_scores: ``(N,)`` probability given to each image's true class, N ≥ 1.
 
-    >>> round(log_loss([1.0, 0.5]), 4)
-    0.3466
+    Examples:
+        >>> round(log_loss([1.0, 0.5]), 4)
+        0.3466
     """
     return float(-np.log(np.maximum(np.asarray(label_scores, dtype=np.float64), LEAST)).mean())

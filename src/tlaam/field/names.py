@@ -18,8 +18,9 @@ _DIGITS = 8
 def safe_name(name: str) -> str:
     """Return a safe folder or file name; altered names end in a checksum so that they stay distinct.
 
-    >>> safe_name("jay"), safe_name("../jay"), safe_name("con")
-    ('jay', 'jay~9aff332c', 'con~1143da2b')
+    Examples:
+        >>> safe_name("jay"), safe_name("../jay"), safe_name("con")
+        ('jay', 'jay~9aff332c', 'con~1143da2b')
     """
     safe = unicodedata.normalize("NFC", valid_text(name))
     safe = "".join("_" if c in _FORBIDDEN or (unicodedata.category(c)[0] in "CZ" and c != " ") else c for c in safe)

@@ -33,9 +33,10 @@ def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]
 
     Reliable names are placed directly below the root and ``unsure`` ones a level deeper; a ``stranger`` gets no name.
 
-    >>> from tlaam.field.answer import FoundObject
-    >>> keywords_of(Answer("a.jpg", (FoundObject((("jay", 0.9),)),), "unsure"))
-    (['jay'], ['tlaam|unsure|jay'])
+    Examples:
+        >>> from tlaam.field.answer import FoundObject
+        >>> keywords_of(Answer("a.jpg", (FoundObject((("jay", 0.9),)),), "unsure"))
+        (['jay'], ['tlaam|unsure|jay'])
     """
     flat: list[str] = []
     deep: list[str] = []

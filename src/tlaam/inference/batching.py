@@ -22,8 +22,9 @@ def read_ahead(
         batch_size: items per list.
         workers: number of threads.
 
-    >>> list(read_ahead([1, 2, 3], lambda value: 10 * value, batch_size=2, workers=1))
-    [[10, 20], [30]]
+    Examples:
+        >>> list(read_ahead([1, 2, 3], lambda value: 10 * value, batch_size=2, workers=1))
+        [[10, 20], [30]]
     """
     with ThreadPoolExecutor(workers) as readers:
         remaining = iter(given)

@@ -153,9 +153,10 @@ class Prediction:
     def top(self, k: int = 5, branch: str = "fused") -> list[tuple[str, float]]:
         """Return the k most probable classes with their probabilities, best first.
 
-        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
-        >>> len(answer.top(2)), answer.top(1) == [(answer.label, answer.score)]
-        (2, True)
+        Examples:
+            >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+            >>> len(answer.top(2)), answer.top(1) == [(answer.label, answer.score)]
+            (2, True)
         """
         if branch not in self.probabilities:
             return []
@@ -169,9 +170,11 @@ class Prediction:
         Pixels are those of the image file. ``confidence`` and ``familiarity`` are former names of ``verdict`` and
         ``similarity``.
 
-        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
-        >>> sorted(answer.to_dict(1)["predictions"][0])
-        ['label', 'probability']
+        Examples:
+            >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+            >>> (best,) = answer.to_dict(1)["predictions"]
+            >>> best["label"] == answer.label
+            True
         """
         similarity = None if self.similarity is None else round(self.similarity, 4)
         return {
@@ -223,17 +226,19 @@ class Prediction:
     def to_rows(self) -> list[dict[str, Any]]:
         """Return rows of a table with `COLUMNS`: one per object if several were looked for and found, else one.
 
-        >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
-        >>> answer.to_rows() == [answer.to_row()]
-        True
+        Examples:
+            >>> answer = tlaam.load("runs/birds").predict("photos/jay/1.png")
+            >>> answer.to_rows() == [answer.to_row()]
+            True
         """
         return [found.to_row() for found in self.objects or (self,)]
 
     def to_row(self) -> dict[str, Any]:
         """Return one row of a table with `COLUMNS`; missing values are None.
 
-        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").to_row()["label"] in ("crow", "jay", "wren")
-        True
+        Examples:
+            >>> tlaam.load("runs/birds").predict("photos/jay/1.png").to_row()["label"] in ("crow", "jay", "wren")
+            True
         """
         shown = [(label, round(score, 6)) for label, score in self.top(2)]
         top: list[tuple[Any, Any]] = [*shown, (None, None), (None, None)]
@@ -250,8 +255,9 @@ class Prediction:
         Raises:
             DataError: the image can no longer be read, or this prediction does not know it.
 
-        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").image().size
-        (64, 48)
+        Examples:
+            >>> tlaam.load("runs/birds").predict("photos/jay/1.png").image().size
+            (64, 48)
         """
         if isinstance(self.source, Image.Image):
             return self.source
@@ -270,8 +276,9 @@ class Prediction:
         Raises:
             DataError: there is an error instead of an answer, or the image can no longer be read.
 
-        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").plot(label="jay").mode
-        'RGB'
+        Examples:
+            >>> tlaam.load("runs/birds").predict("photos/jay/1.png").plot(label="jay").mode
+            'RGB'
         """
         self._require_answer()
         (name, probability), *others = self.top(3)
@@ -298,8 +305,9 @@ class Prediction:
         Raises:
             DataError: see `plot`.
 
-        >>> sorted(tlaam.load("runs/birds").predict("photos/jay/1.png").views())
-        ['boxes', 'heat map', 'object', 'parts']
+        Examples:
+            >>> sorted(tlaam.load("runs/birds").predict("photos/jay/1.png").views())
+            ['boxes', 'heat map', 'object', 'parts']
         """
         self._require_answer()
         image, object_box, part_boxes, true_box = self._drawn_on(true_box)
@@ -315,9 +323,10 @@ class Prediction:
             RunError: the disk is full.
             OSError: the file cannot be written.
 
-        >>> tlaam.load("runs/birds").predict("photos/jay/1.png").save_plot("jay.png")
-        >>> Path("jay.png").exists()
-        True
+        Examples:
+            >>> tlaam.load("runs/birds").predict("photos/jay/1.png").save_plot("jay.png")
+            >>> Path("jay.png").exists()
+            True
         """
         buffer = io.BytesIO()
         self.plot().save(buffer, "PNG")
@@ -391,9 +400,10 @@ class Predictions(list[Prediction]):
             RunError: the disk is full.
             OSError: the file cannot be written.
 
-        >>> table = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"]).to_csv("answers.csv")
-        >>> len(table.splitlines())
-        3
+        Examples:
+            >>> table = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"]).to_csv("answers.csv")
+            >>> len(table.splitlines())
+            3
         """
         stream = io.StringIO(newline="")
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -415,9 +425,10 @@ class Predictions(list[Prediction]):
         Raises:
             MissingPackageError: pandas is not installed.
 
-        >>> answers = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"])
-        >>> answers.to_pandas()["path"].tolist()
-        ['photos/jay/1.png', 'photos/jay/2.png']
+        Examples:
+            >>> answers = tlaam.load("runs/birds").predict(["photos/jay/1.png", "photos/jay/2.png"])
+            >>> answers.to_pandas()["path"].tolist()
+            ['photos/jay/1.png', 'photos/jay/2.png']
         """
         try:
             import pandas  # type: ignore[import-untyped,unused-ignore]

@@ -36,9 +36,10 @@ def build_model(config: ModelConfig, num_classes: int, *, load_pretrained: bool 
         ModelError: the backbone is unknown, does not fit the sizes, or its weights are not available; or a module named
             in the settings is not registered.
 
-    >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
-    >>> build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96)).probabilities.shape
-    torch.Size([2, 3])
+    Examples:
+        >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
+        >>> build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96)).probabilities.shape
+        torch.Size([2, 3])
     """
     if config.backbone is None or config.image_size is None:
         raise ModelError(
@@ -94,8 +95,9 @@ def make_tlaam(config: ModelConfig, make_backbone: Callable[[], Backbone], class
 def raw_side(image_size: int, scale: float) -> int:
     """Return the side of the raw image in pixels: a multiple of 32, unless it is the object image's own.
 
-    >>> raw_side(224, 9 / 7), raw_side(100, 1.0)
-    (288, 100)
+    Examples:
+        >>> raw_side(224, 9 / 7), raw_side(100, 1.0)
+        (288, 100)
     """
     return image_size if scale == 1 else max(32, round(image_size * scale / 32) * 32)
 

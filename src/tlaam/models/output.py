@@ -49,10 +49,11 @@ class TLAAMOutput(NamedTuple):
     def branch_probabilities(self) -> dict[str, Tensor]:
         """Return the probabilities ``(B, C)`` of each branch that ran and of their fusion (``fused``).
 
-        >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
-        >>> output = tlaam.build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96))
-        >>> sorted(output.branch_probabilities())
-        ['fused', 'object', 'parts', 'raw']
+        Examples:
+            >>> config = tlaam.ModelConfig(backbone="test_resnet", pretrained="none", image_size=64, source_size=96)
+            >>> output = tlaam.build_model(config, 3).eval()(torch.zeros(2, 3, 96, 96))
+            >>> sorted(output.branch_probabilities())
+            ['fused', 'object', 'parts', 'raw']
         """
         branches = _branch_probabilities(self.raw_logits, self.object_logits, self.part_logits)
         return {**branches, "fused": self.probabilities}

@@ -97,9 +97,10 @@ def growth_of(points: Sequence[CurvePoint]) -> Growth | None:
 
     None for fewer than three points, or if one of them is perfect.
 
-    >>> law = growth_of([CurvePoint(4, 0.6), CurvePoint(8, 0.8), CurvePoint(16, 0.9)])
-    >>> round(law.exponent, 2), round(law.error(32), 3)
-    (1.0, 0.05)
+    Examples:
+        >>> law = growth_of([CurvePoint(4, 0.6), CurvePoint(8, 0.8), CurvePoint(16, 0.9)])
+        >>> round(law.exponent, 2), round(law.error(32), 3)
+        (1.0, 0.05)
     """
     known = [(math.log(point.images), math.log(1 - point.top1)) for point in points if point.top1 < 1]
     if len(points) < 3 or len(known) < len(points):

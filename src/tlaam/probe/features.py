@@ -25,11 +25,12 @@ class FeatureStore:
     small a disk is an immediate error and not a later crash. The space is released when the store is closed and no view
     of `array` is left.
 
-    >>> with FeatureStore(3, 1, 2) as store:
-    ...     store.append(np.zeros((2, 1, 2)))
-    ...     store.append(np.ones((1, 1, 2)))
-    ...     store.array.sum(axis=(1, 2)).tolist()
-    [0.0, 0.0, 2.0]
+    Examples:
+        >>> with FeatureStore(3, 1, 2) as store:
+        ...     store.append(np.zeros((2, 1, 2)))
+        ...     store.append(np.ones((1, 1, 2)))
+        ...     store.array.sum(axis=(1, 2)).tolist()
+        [0.0, 0.0, 2.0]
     """
 
     def __init__(self, images: int, views: int, features: int, folder: str | os.PathLike[str] | None = None) -> None:

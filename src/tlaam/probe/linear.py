@@ -40,8 +40,9 @@ class Scaling:
 
         The divisor is infinity for a constant feature, which carries no information.
 
-        >>> Scaling((1.0, 0.5), floor=0.5).divisors(np.array([4.0, 1.0, 4.0, 0.0, 2.0, 2.0])).tolist()
-        [4.0, 2.0, 4.0, inf, 4.0, 4.0]
+        Examples:
+            >>> Scaling((1.0, 0.5), floor=0.5).divisors(np.array([4.0, 1.0, 4.0, 0.0, 2.0, 2.0])).tolist()
+            [4.0, 2.0, 4.0, inf, 4.0, 4.0]
         """
         parts = np.asarray(deviations, dtype=np.float64).reshape(len(self.weights), -1)
         least = self.floor * np.median(parts, axis=1, keepdims=True)
@@ -114,8 +115,9 @@ def negative_log_likelihood(logits: Floats, labels: Labels, temperature: float =
 
     It is computed in float64, some rows at a time.
 
-    >>> bool(np.isclose(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), np.log(4)))
-    True
+    Examples:
+        >>> bool(np.isclose(negative_log_likelihood(np.zeros((3, 4)), np.array([0, 1, 2])), np.log(4)))
+        True
     """
     rows = max(1, _CHUNK // logits.shape[1])
     total = 0.0

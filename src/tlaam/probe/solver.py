@@ -67,9 +67,10 @@ def solve(features: Floats, labels: Labels, classes: int, l2: float, scaling: Sc
     Raises:
         DataError: there are images of fewer than two classes.
 
-    >>> probe = solve(np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1]), 2, 0.01)
-    >>> probe.logits(np.array([[0.5], [4.5]])).argmax(1).tolist()
-    [0, 1]
+    Examples:
+        >>> probe = solve(np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1]), 2, 0.01)
+        >>> probe.logits(np.array([[0.5], [4.5]])).argmax(1).tolist()
+        [0, 1]
     """
     if _is_large(features, classes):
         from tlaam.probe.minibatch import MinibatchPath  # needs PyTorch, unlike the rest

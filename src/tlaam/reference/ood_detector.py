@@ -198,8 +198,9 @@ def sure_from(probabilities: Floats, right: NDArray[np.bool_]) -> float:
 def rough(held_out: int) -> str:
     """Return the remark that follows a number of held-out images; empty if there are enough.
 
-    >>> rough(31), rough(0), rough(300)
-    (' (fewer than 100: rough)', ' (none: rough)', '')
+    Examples:
+        >>> rough(31), rough(0), rough(300)
+        (' (fewer than 100: rough)', ' (none: rough)', '')
     """
     if held_out >= ROUGH_BELOW:
         return ""
@@ -209,7 +210,8 @@ def rough(held_out: int) -> str:
 def quantile(values: Floats, share: float) -> float:
     """Return the largest of the values such that at most this share of them are smaller.
 
-    >>> quantile(np.array([0.1, 0.2, 0.3, 0.4]), 0.5)
-    0.2
+    Examples:
+        >>> quantile(np.array([0.1, 0.2, 0.3, 0.4]), 0.5)
+        0.2
     """
     return float(np.quantile(values.astype(np.float64), share, method="lower"))

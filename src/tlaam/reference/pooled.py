@@ -35,9 +35,10 @@ class PooledFeatures:
     def of(cls, features: Floats, held_out: Floats, held_out_labels: NDArray[np.integer]) -> PooledFeatures:
         """Quantise features ``(N, V, K)`` and ``(M, V, K)`` to 8 bits, each channel scaled by its largest value.
 
-        >>> kept = PooledFeatures.of(np.array([[[1.0, 0.0]], [[-2.0, 0.0]]]), np.zeros((0, 1, 2)), np.zeros(0, int))
-        >>> kept.features().astype(float).round(2).tolist()
-        [[[1.01, 0.0]], [[-2.0, 0.0]]]
+        Examples:
+            >>> kept = PooledFeatures.of(np.array([[[1.0, 0.0]], [[-2.0, 0.0]]]), np.zeros((0, 1, 2)), np.zeros(0, int))
+            >>> kept.features().astype(float).round(2).tolist()
+            [[[1.01, 0.0]], [[-2.0, 0.0]]]
         """
         largest = np.abs(np.concatenate([features, held_out])).max(0) / _LARGEST
         scales = np.where(largest > 0, largest, 1).astype(np.float32)

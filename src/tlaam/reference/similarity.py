@@ -20,9 +20,10 @@ _CHUNK = 512
 def unit(embeddings: Floats) -> NDArray[np.float32]:
     """Return embeddings ``(N, E)`` normalised to length 1; zero vectors stay zero.
 
-    >>> print(unit(np.array([[3.0, 4.0], [0.0, 0.0]])))
-    [[0.6 0.8]
-     [0.  0. ]]
+    Examples:
+        >>> print(unit(np.array([[3.0, 4.0], [0.0, 0.0]])))
+        [[0.6 0.8]
+         [0.  0. ]]
     """
     values = embeddings.astype(np.float64)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -35,8 +36,9 @@ def cosines(embeddings: Floats, directions: NDArray[np.float32]) -> NDArray[np.f
     Raises:
         ModelError: the two belong to different models.
 
-    >>> print(cosines(np.array([[2.0, 0.0]]), unit(np.array([[1.0, 0.0], [0.0, 3.0]]))))
-    [[1. 0.]]
+    Examples:
+        >>> print(cosines(np.array([[2.0, 0.0]]), unit(np.array([[1.0, 0.0], [0.0, 3.0]]))))
+        [[1. 0.]]
     """
     if embeddings.shape[1] != directions.shape[1]:
         raise ModelError(
@@ -102,8 +104,9 @@ def left_out(
 def groups_of_copies(directions: Floats) -> list[int]:
     """Return one group number per image for directions ``(N, E)``; copies have the same number.
 
-    >>> groups_of_copies(np.eye(3)[[0, 1, 0]])
-    [0, 1, 0]
+    Examples:
+        >>> groups_of_copies(np.eye(3)[[0, 1, 0]])
+        [0, 1, 0]
     """
     groups = list(range(len(directions)))
     for same in copies(directions):

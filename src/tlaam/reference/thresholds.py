@@ -69,8 +69,9 @@ def _contrast_left_out(directions: NDArray[np.float32], labels: NDArray[np.integ
 def _thresholds(similarity: Floats, contrast: Floats, share: float) -> tuple[float, float]:
     """Return two equally often crossed thresholds, such that at most a share of the images crosses either.
 
-    >>> _thresholds(np.arange(100.0), np.arange(100.0)[::-1], 0.1)
-    (5.0, 5.0)
+    Examples:
+        >>> _thresholds(np.arange(100.0), np.arange(100.0)[::-1], 0.1)
+        (5.0, 5.0)
     """
     steps = range(int(share * len(similarity)), -1, -1)
     for step in steps:

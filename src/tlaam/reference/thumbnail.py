@@ -15,8 +15,9 @@ _QUALITY = 80
 def thumbnail(image: Image.Image) -> bytes:
     """Return an image as a small JPEG file. It is encoded again, so it contains no camera or location metadata.
 
-    >>> len(thumbnail(Image.new("RGB", (400, 300)))) < 2000
-    True
+    Examples:
+        >>> len(thumbnail(Image.new("RGB", (400, 300)))) < 2000
+        True
     """
     stream, small = BytesIO(), image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))

@@ -29,8 +29,9 @@ def filled(page: str, texts: Mapping[str, str]) -> str:
     Raises:
         KeyError: there is no text of that name.
 
-    >>> filled("<p>{{greeting}}</p>", {"greeting": "1 < 2"})
-    '<p>1 &lt; 2</p>'
+    Examples:
+        >>> filled("<p>{{greeting}}</p>", {"greeting": "1 < 2"})
+        '<p>1 &lt; 2</p>'
     """
     whole = re.sub(r"^ *CARD$", lambda _: read_static("card.html").rstrip(), page, flags=re.MULTILINE)
     return _MARK.sub(lambda mark: html.escape(texts[mark[1]]), whole)

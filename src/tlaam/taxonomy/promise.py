@@ -51,8 +51,9 @@ def require_promise(promise: float) -> float:
 def least_answers(promise: float) -> int:
     """Return the number of held-out answers needed if all are right: the smallest n with pⁿ ≤ δ, ⌈ln δ / ln p⌉.
 
-    >>> least_answers(0.9), least_answers(0.95), least_answers(0.99)
-    (22, 45, 230)
+    Examples:
+        >>> least_answers(0.9), least_answers(0.95), least_answers(0.99)
+        (22, 45, 230)
     """
     return math.ceil(math.log(1 - CONFIDENCE) / math.log(promise))
 
@@ -120,8 +121,9 @@ def thresholds(
 def binomial_tail(count: int, most: int, chance: float) -> float:
     """Return the probability of at most `most` events in `count` trials, each with probability `chance`.
 
-    >>> round(binomial_tail(2, 1, 0.5), 9)
-    0.75
+    Examples:
+        >>> round(binomial_tail(2, 1, 0.5), 9)
+        0.75
     """
     if most >= count:
         return 1.0
@@ -138,8 +140,9 @@ def binomial_tail(count: int, most: int, chance: float) -> float:
 def upper_end(right: int, answered: int, confidence: float = 0.95) -> float:
     """Return the upper end of the Clopper-Pearson interval of a share: the highest value that is not contradicted.
 
-    >>> upper_end(10, 10), round(upper_end(0, 10), 4)
-    (1.0, 0.3085)
+    Examples:
+        >>> upper_end(10, 10), round(upper_end(0, 10), 4)
+        (1.0, 0.3085)
     """
     if right >= answered:
         return 1.0

@@ -49,8 +49,9 @@ class SharedAnswers:
 def whole_shares(probabilities: NDArray[np.float64]) -> Shares:
     """Return probabilities as shares, rounded down, so that each row sums to at most `WHOLE`.
 
-    >>> whole_shares(np.array([[0.5, 0.5, 0.0]])).tolist()
-    [[32767, 32767, 0]]
+    Examples:
+        >>> whole_shares(np.array([[0.5, 0.5, 0.0]])).tolist()
+        [[32767, 32767, 0]]
     """
     sums = np.maximum(probabilities.sum(-1, keepdims=True), 1.0)  # a float sum may be slightly more than 1
     shares: Shares = np.floor(probabilities / sums * WHOLE).astype(np.int64)

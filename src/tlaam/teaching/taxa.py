@@ -10,9 +10,10 @@ from tlaam.taxonomy.tree import Row, Taxonomy
 def with_class(taxonomy: Taxonomy, name: str) -> Taxonomy:
     """Return the taxonomy with an additional class of which only the name is known.
 
-    >>> crows = Taxonomy(("crow",), ("label", "genus"), (("crow", "Corvus"),))
-    >>> with_class(crows, "wren").taxa
-    (('crow', 'Corvus'), ('wren', ''))
+    Examples:
+        >>> crows = Taxonomy(("crow",), ("label", "genus"), (("crow", "Corvus"),))
+        >>> with_class(crows, "wren").taxa
+        (('crow', 'Corvus'), ('wren', ''))
     """
     row = (name, *[""] * (len(taxonomy.ranks) - 1))
     return replace(taxonomy, classes=(*taxonomy.classes, name), taxa=(*taxonomy.taxa, row))

@@ -13,8 +13,9 @@ Labels = Sequence[int] | NDArray[np.int64]
 def image_weights(labels: Labels) -> NDArray[np.float64]:
     """Return image weights ``(N,)``, 1 on average, that give all classes the same total weight.
 
-    >>> image_weights([0, 0, 0, 1]).round(3).tolist()
-    [0.667, 0.667, 0.667, 2.0]
+    Examples:
+        >>> image_weights([0, 0, 0, 1]).round(3).tolist()
+        [0.667, 0.667, 0.667, 2.0]
     """
     given = np.asarray(labels, dtype=np.int64)
     counts = np.bincount(given)
@@ -33,8 +34,9 @@ def balanced_order(labels: Labels, order: NDArray[np.int64]) -> tuple[NDArray[np
         Indices ``(N,)``: the images of each class in turn, repeated and spread evenly; of a class with many images, an
         epoch shows the first ones in its order. And how many times each image has come before, ``(N,)``.
 
-    >>> [each.tolist() for each in balanced_order([0, 0, 0, 1], np.array([2, 3, 0, 1]))]
-    [[2, 3, 0, 3], [0, 0, 0, 1]]
+    Examples:
+        >>> [each.tolist() for each in balanced_order([0, 0, 0, 1], np.array([2, 3, 0, 1]))]
+        [[2, 3, 0, 3], [0, 0, 0, 1]]
     """
     ordered = np.asarray(labels)[order]
     of_each = [order[ordered == label] for label in dict.fromkeys(ordered.tolist())]

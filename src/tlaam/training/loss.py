@@ -39,9 +39,10 @@ class Losses(NamedTuple):
 def mean_losses(batches: Sequence[Losses], sizes: Sequence[int]) -> Losses:
     """Return the losses of several batches with the same branches as if they were one batch.
 
-    >>> one, three = (Losses(torch.tensor(x), torch.tensor(x), None, None) for x in (2.0, 6.0))
-    >>> mean_losses([one, three], [1, 3]).total.item()
-    5.0
+    Examples:
+        >>> one, three = (Losses(torch.tensor(x), torch.tensor(x), None, None) for x in (2.0, 6.0))
+        >>> mean_losses([one, three], [1, 3]).total.item()
+        5.0
     """
     if len(batches) == 1:
         return batches[0]

@@ -218,8 +218,9 @@ def resume(
         DataError: the data can no longer be read.
         RunError: the folder holds no run, is in use, or was begun with other data or on another number of devices.
 
-    >>> tlaam.resume("runs/birds", progress=False).name  # it has finished: nothing is done
-    'birds'
+    Examples:
+        >>> tlaam.resume("runs/birds", progress=False).name  # it has finished: nothing is done
+        'birds'
     """
     changes = {name: value for name, value in machine.items() if value is not None}
     for name in changes:

@@ -39,8 +39,9 @@ def batch_sizes(images: int, batch_size: int, world_size: int = 1) -> list[int]:
 def step_sizes(sizes: Sequence[int], accumulate: int) -> list[list[int]]:
     """Return the batch sizes of each step of an epoch; a step has `accumulate` batches, the last one may have fewer.
 
-    >>> step_sizes([4, 4, 4, 4, 3], accumulate=2)
-    [[4, 4], [4, 4], [3]]
+    Examples:
+        >>> step_sizes([4, 4, 4, 4, 3], accumulate=2)
+        [[4, 4], [4, 4], [3]]
     """
     return [list(sizes[start : start + accumulate]) for start in range(0, len(sizes), accumulate)]
 

@@ -100,9 +100,10 @@ def better(new: Tensor, old: Tensor, weights: Tensor | None = None) -> bool:
         new, old: the losses.
         weights: weights of the images, ``(N,)``, 1 on average; by default all the same.
 
-    >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
-    >>> better(old - 0.1, old), better(old + 0.1, old), better(torch.full((4,), 1e-3), torch.full((4,), 1e-2))
-    (True, False, False)
+    Examples:
+        >>> old = torch.tensor([1.0, 2.0, 1.5, 1.0])
+        >>> better(old - 0.1, old), better(old + 0.1, old), better(torch.full((4,), 1e-3), torch.full((4,), 1e-2))
+        (True, False, False)
     """
     least = -math.log1p(-1 / (len(new) + 2))
     gain = old.double().clamp(min=least) - new.double().clamp(min=least)

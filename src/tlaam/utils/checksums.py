@@ -22,8 +22,9 @@ ENTRY = "sha256"
 def checksum(*pieces: bytes | memoryview) -> str:
     """Return the SHA-256 of the concatenated pieces as 64 hexadecimal digits.
 
-    >>> checksum(b"a", b"b") == checksum(b"ab")
-    True
+    Examples:
+        >>> checksum(b"a", b"b") == checksum(b"ab")
+        True
     """
     return checksum_of(pieces)
 
@@ -54,8 +55,9 @@ def trailer(payload: bytes | memoryview) -> bytes:
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a JSON object with a checksum of all its other entries, independent of their layout in the file.
 
-    >>> is_intact(with_checksum({"classes": 3})), is_intact({**with_checksum({"classes": 3}), "classes": 4})
-    (True, False)
+    Examples:
+        >>> is_intact(with_checksum({"classes": 3})), is_intact({**with_checksum({"classes": 3}), "classes": 4})
+        (True, False)
     """
     rest = {name: value for name, value in values.items() if name != ENTRY}
     plain = json.loads(json.dumps(rest))  # a round trip, since JSON turns numeric keys into text

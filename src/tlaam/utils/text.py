@@ -30,8 +30,9 @@ def safe_cell(text: str) -> str:
     Text that begins with ``=``, ``+``, ``-``, ``@`` (or their full-width forms), a tab or a line break gets a leading
     apostrophe. So does such text with apostrophes already before it, so that the result is unambiguous.
 
-    >>> safe_cell("=1+1"), safe_cell("jay"), safe_cell("'=1+1")
-    ("'=1+1", 'jay', "''=1+1")
+    Examples:
+        >>> safe_cell("=1+1"), safe_cell("jay"), safe_cell("'=1+1")
+        ("'=1+1", 'jay', "''=1+1")
     """
     return f"'{text}" if _FORMULA.match(text) else text
 
@@ -39,7 +40,8 @@ def safe_cell(text: str) -> str:
 def per_cent(share: float, digits: int = 1) -> str:
     """Return a share in per cent, with a no-break space.
 
-    >>> per_cent(0.825), per_cent(1, 0)
-    ('82.5\\xa0%', '100\\xa0%')
+    Examples:
+        >>> per_cent(0.825), per_cent(1, 0)
+        ('82.5\\xa0%', '100\\xa0%')
     """
     return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"

@@ -66,8 +66,9 @@ class Share:
     def of(self, items: Sequence[_T]) -> Sequence[_T]:
         """Return this process's items: every `world_size`-th, starting with `rank`.
 
-        >>> Share(rank=1, world_size=3).of("abcdefg")
-        'be'
+        Examples:
+            >>> Share(rank=1, world_size=3).of("abcdefg")
+            'be'
         """
         return items[self.rank :: self.world_size]
 

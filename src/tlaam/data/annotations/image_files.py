@@ -50,8 +50,9 @@ def located(
 def usual_folders(home: Path, *names: str) -> list[Path]:
     """Return the existing folders in which a data set's images usually lie: `names` before others.
 
-    >>> usual_folders(Path("/nowhere"), "train")
-    [PosixPath('/nowhere')]
+    Examples:
+        >>> usual_folders(Path("/nowhere"), "train")
+        [PosixPath('/nowhere')]
     """
     wanted = [*names, *(f"images/{name}" for name in names), "images", "data"]
     return [home, *(home / name for name in wanted if (home / name).is_dir())]

@@ -97,8 +97,9 @@ def equally_probable(low: float, high: float, share: float) -> float:
         high: standard deviation of the second component.
         share: share of the second component in the mixture, between 0 and 1.
 
-    >>> round(equally_probable(0.2, 0.2, 0.5), 3), round(equally_probable(0.14, 0.31, 0.2), 3)
-    (0.5, 0.399)
+    Examples:
+        >>> round(equally_probable(0.2, 0.2, 0.5), 3), round(equally_probable(0.14, 0.31, 0.2), 3)
+        (0.5, 0.399)
     """
     # x²/low² + 2 log(low/(1 − share)) = (1 − x)²/high² + 2 log(high/share)
     square, linear = high**2 - low**2, 2 * low**2
