@@ -47,6 +47,7 @@ SLOW = {
     "test_adding.py": "systems of other packages",
     "test_light.py": "an installation without PyTorch",
     "test_notebooks.py": "the notebooks",
+    "test_doctests.py": "an example of each public function",
     "test_commands.py": "every command of README and docs",
     "training/test_architectures.py": "training the networks compared",
     "training/test_devices.py": "several devices",
