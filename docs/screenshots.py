@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def main() -> None:
     run = given.quickstart / "tlaam"
     subprocess.run([sys.executable, "-m", "tlaam", "report", str(run)], check=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which(given.chromium), args=["--no-sandbox"])
         cards(browser, given.quickstart / "index.html", given.out / "quickstart.jpg")
         report(browser, run / "report.html", given.out / "report.jpg")
         with demo(run) as address:
@@ -49,7 +50,7 @@ def main() -> None:
 
 def cards(browser: Browser, page: Path, out: Path) -> None:
     """Show the cards of the first gallery: what the model saw of some images."""
-    opened = browser.new_page(viewport={"width": 1040, "height": 900})
+    opened = browser.new_page(viewport={"width": 1140, "height": 900})
     opened.goto(page.absolute().as_uri())
     keep(opened.locator(".gallery").first.screenshot(), out)
 
