@@ -43,8 +43,10 @@ def test_the_confirmation_of_fine_tuning_is_what_was_measured() -> None:
     finetuning, page = benchmark("finetuning"), (ROOT / "docs" / "fine-tuning.md").read_text()
     again = finetuning.summary(results["runs"], [name for name in finetuning.CANDIDATES if name != "probe"], [0, 1])
     assert again == results["gains"]
-    rows = [row for row in finetuning.table(results).splitlines() if row.startswith("| adamw, 25%")]
-    assert len(rows) == 1 and rows[0] in page
+    rows = [row for row in finetuning.table(results).splitlines() if ", 25% of the start" in row]
+    assert len(rows) == 2 and "\n".join(rows) in page
+    beside = results["beside the adopted one"]["pasted, 25% of the start"]["mean"]
+    assert "{:.1f} points more on average ({:.1f} to {:.1f})".format(*beside) in page
     mean, birds = (f"{again['adamw, 25% of the start'][data][0]:.1f}" for data in ("mean", "cub10"))
     said = " ".join((ROOT / "README.md").read_text().split())
     assert f"it gains {mean} points over the probe on average, and {birds} on birds" in said
