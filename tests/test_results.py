@@ -52,6 +52,19 @@ def test_the_confirmation_of_fine_tuning_is_what_was_measured() -> None:
     assert f"it gains {mean} points over the probe on average, and {birds} on birds" in said
 
 
+def test_the_page_on_accuracy_shows_what_balancing_is_worth() -> None:
+    results = json.loads((RESULTS.parent / "skew.json").read_text())
+    skew, page = benchmark("skew"), " ".join((ROOT / "docs" / "accuracy.md").read_text().split())
+    cuts = [cut for key, cut in sorted(results["cuts"].items()) if key.startswith("cub10/skewed/")]
+    found = results["gains"]["cub10/skewed"]
+    assert len(cuts) == skew.CUTS and found == skew.gain(cuts)
+    assert {max(cut["counts"]) for cut in cuts} == {26} and {min(cut["counts"]) for cut in cuts} == {2}
+    scores = found["macro_f1"]
+    assert f"macro-F1 is {scores['auto']:.1f} % with `auto` and {scores['none']:.1f} % with `none`" in page
+    assert "{:.1f} points (95 % interval {:.1f} to {:.1f})".format(*found["gain"]) in page
+    assert results["gains"]["cub10/equal"]["gain"] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.parent.glob("*.json")), ids=lambda path: path.stem)
 def test_a_figure_has_a_commit_and_commands(path: Path) -> None:
     record = json.loads(path.read_text())
