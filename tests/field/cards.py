@@ -51,5 +51,6 @@ def answer(file: str | Path, label: str = "jay", probability: float = 0.75, **se
     """Return an answer with one object and a second name."""
     rest = {"size": (60, 40), "shot": Shot("2024-05-01T06:07:08", "Acme", 1.5, -2.25), **settings}
     box = rest.pop("box", (6.0, 8.0, 36.0, 28.0))
-    found = FoundObject(((label, probability), ("wren", 0.125)), "", box)  # type: ignore[arg-type]
+    alike = rest.pop("similarity", None)
+    found = FoundObject(((label, probability), ("wren", 0.125)), "", box, similarity=alike)  # type: ignore[arg-type]
     return Answer(str(file), (found,), **rest)  # type: ignore[arg-type]

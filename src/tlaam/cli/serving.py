@@ -106,14 +106,13 @@ def serve_model(
     from tlaam.service.server import address_of, bound, is_loopback, server
 
     given = Serving(**options)
+    at_once = 1 if given.objects else given.batch_size  # one is decoded again, and held while objects are looked for
     limits = Limits(
         upload_bytes=round(given.max_upload * MIB),
         pixels=round(given.max_pixels * 1_000_000),
         images=min(given.max_images, given.queue),  # more could never be accepted
         queue=given.queue,
-        batch_size=1
-        if given.objects
-        else given.batch_size,  # each image is decoded again, and held while it is searched
+        batch_size=at_once,
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
     with bound(given.host, given.port) as listening:  # before loading the model: a taken port is reported at once

@@ -35,20 +35,16 @@ def note_on_skew(classes: Sequence[str], labels: Iterable[int]) -> str:
         >>> note_on_skew(["crow", "jay"], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
         "'crow' has 8 training images, 'jay' 2: see --balance, which training sets for data as unequal as this."
     """
-    counts = Counter(labels)
-    if skew(counts.elements()) < SKEWED:
+    ranked = Counter(labels).most_common()
+    if not ranked or ranked[0][1] < SKEWED * ranked[-1][1]:
         return ""
-    (most, largest), (least, smallest) = max(counts.items(), key=_count), min(counts.items(), key=_count)
-    alone = sum(count == 1 for count in counts.values())
+    (most, largest), (least, smallest) = ranked[0], ranked[-1]
+    alone = sum(count == 1 for _, count in ranked)
     single = f" {alone} {'class has' if alone == 1 else 'classes have'} only one image." if alone else ""
     return (
         f"'{classes[most]}' has {largest:,} training images, '{classes[least]}' {smallest:,}: see --balance, which "
         f"training sets for data as unequal as this.{single}"
     )
-
-
-def _count(item: tuple[int, int]) -> int:
-    return item[1]
 
 
 def log_priors(labels: Sequence[int] | NDArray[np.int64], classes: int) -> NDArray[np.float64]:

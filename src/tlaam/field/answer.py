@@ -23,7 +23,7 @@ class FoundObject:
         rank: deepest taxonomic rank that is sure enough; empty if there is none or nothing is promised.
         box: xyxy in pixels of the photograph, x1 and y1 exclusive; None if no object was looked for.
         verdict: verdict of this object, see `Answer`; None to use the answer's verdict.
-        similarity: similarity of this object; used only if `verdict` is not None.
+        similarity: of this object to the training data, see `tlaam.inference.prediction.Prediction`.
         taxon: the taxon at `rank`; empty if `rank` is.
         lineage: the taxa as pairs of rank and name, from `rank` upwards.
     """
@@ -56,7 +56,6 @@ class Answer:
         objects: the objects found, clearest first; empty if there is an error.
         verdict: ``sure``, ``unsure`` or ``stranger``, of the first object; ``nothing found`` if objects were looked for
             and there is none; empty if the model cannot tell.
-        similarity: see `tlaam.inference.prediction.Prediction`.
         size: ``(width, height)`` in pixels; None if unknown.
         shot: when, where and with which camera the photograph was taken.
         error: why there is no answer; empty if there is one.
@@ -65,7 +64,6 @@ class Answer:
     file: str
     objects: tuple[FoundObject, ...] = ()
     verdict: str = ""
-    similarity: float | None = None
     size: tuple[int, int] | None = None
     shot: Shot = field(default_factory=Shot)
     error: str = ""
@@ -78,10 +76,6 @@ class Answer:
     def verdict_of(self, found: FoundObject) -> str:
         """Return the verdict of one of the objects."""
         return self.verdict if found.verdict is None else found.verdict
-
-    def similarity_of(self, found: FoundObject) -> float | None:
-        """Return the similarity of one of the objects to the training data."""
-        return found.similarity if len(self.objects) > 1 else self.similarity
 
 
 def described(prediction: Prediction) -> dict[str, Any]:
@@ -109,7 +103,6 @@ def answer_of(record: Mapping[str, Any]) -> Answer:
         file=record["path"],
         objects=tuple(_object(found) for found in objects if found["predictions"]),
         verdict=record["verdict"] or "",
-        similarity=record["similarity"],
         size=size,
         shot=shot,
         error=record["error"] or "",

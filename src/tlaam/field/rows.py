@@ -38,7 +38,7 @@ def rows_of(answer: Answer, *, ranked: bool = False) -> Iterator[tuple[Cell, ...
         yield tuple(of_file.get(name) for name in columns)
     for number, found in enumerate(answer.objects, start=1):
         cells = {**of_file, "object": number, **_cells(found)}
-        cells["verdict"], cells["similarity"] = answer.verdict_of(found) or None, answer.similarity_of(found)
+        cells["verdict"] = answer.verdict_of(found) or None
         yield tuple(cells.get(name) for name in columns)
 
 
@@ -47,6 +47,7 @@ def _cells(found: FoundObject) -> dict[str, Cell]:
     lineage = "; ".join(f"{rank}: {taxon}" for rank, taxon in found.lineage)
     return {
         "label": found.label, "rank": found.rank or None, "taxon": found.taxon or None, "lineage": lineage or None,
-        "probability": found.probability, "second": second[0], "second_probability": second[1],
+        "probability": found.probability, "similarity": found.similarity,
+        "second": second[0], "second_probability": second[1],
         **dict(zip(("x0", "y0", "x1", "y1"), found.box or (None,) * 4, strict=True)),
     }  # fmt: skip
