@@ -146,6 +146,22 @@ def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[A
     assert training.classifier_lr == training.lr
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, 0.5),
+        ({"paste": 0.0}, 0.0),
+        ({"paste": 0.25}, 0.25),
+        ({"probe_first": False}, 0.0),
+        ({"localizer": "oaam"}, 0.0),
+        (PRESETS["plain"], 0.0),
+        (PRESETS["paper"], 0.0),
+    ],
+)
+def test_objects_are_pasted_after_a_probe_where_there_are_pseudo_masks(values: dict[str, Any], expected: float) -> None:
+    assert resolve(Config.from_flat({"accelerator": "cpu", **values}), _images(300)).training.paste == expected
+
+
 @pytest.mark.parametrize(("cuda", "accelerator"), [(True, "cuda"), (False, "cpu")])
 def test_the_accelerator_is_never_left_to_lightning(
     monkeypatch: pytest.MonkeyPatch, cuda: bool, accelerator: str

@@ -32,6 +32,6 @@ def learning(backbone: str, optimizer: str | None, *, probed: bool) -> dict[str,
         rates = {"lr": 0.003, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 1.0}
     else:
         rates = {"lr": 0.01, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 0.0}
-    gentle = {"raw_epochs": 0, "label_smoothing": 0.1, "start_share": SHARE_OF_PROBE, "patience": 4}
-    plain = {"raw_epochs": 2, "label_smoothing": 0.0, "start_share": 0.0, "patience": 0}
+    gentle = {"raw_epochs": 0, "label_smoothing": 0.1, "start_share": SHARE_OF_PROBE, "patience": 4, "paste": 0.5}
+    plain = {"raw_epochs": 2, "label_smoothing": 0.0, "start_share": 0.0, "patience": 0, "paste": 0.0}
     return {"optimizer": chosen, **rates, **(gentle if probed else plain)}

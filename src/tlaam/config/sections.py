@@ -176,9 +176,9 @@ class TrainingConfig(Section):
     """Label smoothing of the cross-entropy losses; default: 0.1 with probe_first, else 0."""
     distillation: NotNegative = 0.0
     """Weight of the loss by which the raw and part branches learn from the object branch's answers; 0 disables it."""
-    paste: Fraction = 0.0
+    paste: Fraction | None = None
     """Share of the training images whose object is pasted onto another image's background, along its pseudo mask; only
-    with the foreground head."""
+    with the foreground head; default: 0.5 with probe_first, else 0."""
     gradient_clip: NotNegative | None = None
     """Maximum gradient norm; 0 disables clipping; default: 1 with adamw or probe_first, else 0."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -41,7 +41,7 @@ SETTINGS: dict[str, object] = {
 OWN: dict[str, dict[str, object]] = {
     "plain": {
         "optimizer": "sgd", "lr": 0.02, "weight_decay": 1e-4, "layer_decay": 1.0, "gradient_clip": 0.0,
-        "norm_statistics": "own", "label_smoothing": 0.0, "start_share": 0.0,
+        "norm_statistics": "own", "label_smoothing": 0.0, "start_share": 0.0, "patience": 0,
     },
     "tlaam": {},
 }  # fmt: skip
