@@ -8,6 +8,7 @@ from stress.annotations import Annotations
 from stress.attempts import Campaign
 from stress.containers import Containers
 from stress.damage import Damage
+from stress.decisions import Decisions
 from stress.images import Images
 from stress.kills import Kills
 from stress.manifests import Manifests
@@ -25,6 +26,7 @@ CAMPAIGNS: dict[str, Callable[[], Campaign]] = {
         Containers,
         Metadata,
         Annotations,
+        Decisions,
         Models,
         Numbers,
         Kills,

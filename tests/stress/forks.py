@@ -49,6 +49,8 @@ def imported() -> None:
     import torch
     import torch.utils.tensorboard
 
+    import tlaam.cleaning.clean
+    import tlaam.cli.clean
     import tlaam.cli.compare
     import tlaam.cli.download
     import tlaam.cli.predict

@@ -23,7 +23,7 @@ _ORDER = (
     "download", "predict", "cache", "sort", "predict, two processes", "undo", "train", "download", "cache", "predict",
     "sort", "predict, two processes", "undo", "download", "cache", "predict", "train, two loaders", "download", "cache",
     "predict", "compare", "download", "predict", "cache", "train, a localiser that learns", "export", "download",
-    "predict", "cache", "train, with a cache",
+    "clean --apply", "predict", "clean", "cache", "train, with a cache", "clean --apply", "clean",
 )  # fmt: skip
 """What is killed, in turns; what takes long comes less often."""
 

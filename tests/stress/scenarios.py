@@ -157,6 +157,48 @@ def _card(folder: Path, images: Path) -> None:
         shutil.copytree(images, folder / "card")
 
 
+def cleaning(data: Path) -> Callable[[Path], Arguments]:
+    """Return what lists the suspects of a data set in ``out``."""
+    settings = (
+        "backbone=test_resnet",
+        "pretrained=none",
+        "image_size=64",
+        "source_size=64",
+        "part_size=32",
+        "workers=0",
+    )
+
+    def command(folder: Path) -> Arguments:
+        return ["clean", data, "--out", folder / "out", *(word for one in settings for word in ("--set", one))]
+
+    return command
+
+
+def applying(data: Path) -> Callable[[Path], Arguments]:
+    """Return what applies decisions, made beforehand, to a data set of many images."""
+
+    def command(folder: Path) -> Arguments:
+        from tlaam.cleaning.decisions import COLUMNS
+        from tlaam.data.open import open_dataset
+
+        decisions = folder / "decisions.csv"
+        if not decisions.exists():
+            images = open_dataset(data)
+            with decisions.open("w", newline="") as stream:
+                rows = csv.writer(stream)
+                rows.writerow(COLUMNS)
+                for sample in images.samples[::3]:
+                    rows.writerow((sample.name, images.classes[sample.label], "remove", "", images.fingerprint()))
+        return ["clean", data, "--apply", decisions, "--manifest", folder / "out" / "cleaned.csv"]
+
+    return command
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """Return all files in ``out``."""
+    return {"files": tree(folder / "out")}
+
+
 def comparing(data: Path) -> Callable[[Path], Arguments]:
     """Return what compares two systems by one seed in ``out``."""
 
@@ -406,6 +448,8 @@ def undisturbed(folder: Path) -> dict[str, Victim]:
         "export": Victim(exports, exported_state),
         "predict": Victim(predict, shards),
         "predict, two processes": Victim(predict, shards, ranks=2),
+        "clean": Victim(cleaning(many), written),
+        "clean --apply": Victim(applying(many), written),
         "sort": Victim(sorting(model, many), sorted_state),
         "undo": Victim(undoing(many), sorted_state),
     }

@@ -47,11 +47,11 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
         left.unlink(missing_ok=True)
     trial = target.with_name(f".{target.name}.{os.getpid()}.trial.csv")
     try:
-        write_atomically(trial, content)
+        trial.write_bytes(content)
         _require_same(trial, images, samples)
-        trial.replace(target)
     finally:
         trial.unlink(missing_ok=True)
+    write_atomically(target, content)
     return _unsaid(samples)
 
 
