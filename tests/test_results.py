@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+
+from tlaam.evaluation.bootstrap import paired_bootstrap
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -169,3 +172,25 @@ def test_the_page_of_speed_shows_what_fusing_buys() -> None:
         times = (row["ms an image, fused"], row["ms an image, folded only"])
         cells = (row["backbone"], row["batch"], row["precision"], *(f"{ms:.1f}" for ms in times))
         assert f"| {' | '.join(map(str, cells))} | {row['folded only, of fused']:.2f} |" in page
+
+
+def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
+    random = np.random.default_rng(3)
+
+    def file(seeds: int, images: int) -> dict[str, object]:
+        rows = {"a": random.random((seeds, images)) < 0.9, "b": random.random((seeds, images)) < 0.7}
+        return {
+            "runs": [
+                {"system": name, "right": {"fused": "".join("01"[int(cell)] for cell in row)}}
+                for name, cells in rows.items()
+                for row in cells
+            ]
+        }
+
+    many, few = file(3, 200), file(1, 40)
+    alone = paired_bootstrap(glance._right(many, "a"), glance._right(many, "b"))
+    assert glance.pooled([many], "a", "b") == pytest.approx((100 * alone.mean, 100 * alone.low, 100 * alone.high))
+    mean, low, high = glance.pooled([many, few], "a", "b")
+    differences = [100 * (glance._right(f, "a").mean() - glance._right(f, "b").mean()) for f in (many, few)]
+    assert mean == pytest.approx((200 * differences[0] + 40 * differences[1]) / 240)
+    assert low < mean < high and high - low < 100 * (alone.high - alone.low)

@@ -58,6 +58,28 @@ def paired_bootstrap(
     Raises:
         DataError: the shapes do not match (with `same_runs`, also in seeds), or there is nothing to draw from.
     """
+    drawn = drawn_differences(first, second, same_runs=same_runs, groups=groups, resamples=resamples, seed=seed)
+    mean = float(first.astype(np.float64).mean() - second.astype(np.float64).mean())
+    return Difference(mean, *interval(drawn, level), level)
+
+
+def interval(drawn: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Return the ends between which a share of drawn differences lies, equally many beyond each."""
+    # Sums of shares may miss zero by a rounding error; an interval that ends at zero must not seem to exclude it.
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).round(12) + 0.0
+    return float(low), float(high)
+
+
+def drawn_differences(
+    first: NDArray[np.generic],
+    second: NDArray[np.generic],
+    *,
+    same_runs: bool = False,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return the differences ``(resamples,)`` of which `paired_bootstrap` takes the interval; arguments as there."""
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or 0 in (*first.shape, *second.shape):
         raise DataError(
             f"Received results of shapes {first.shape} and {second.shape}; they must be (seeds, images) with the same "
@@ -80,6 +102,4 @@ def paired_bootstrap(
         drawn_a = random.integers(len(a), size=len(a))
         drawn_b = drawn_a if same_runs else random.integers(len(b), size=len(b))
         differences[draw] = (a[drawn_a].mean(0) - b[drawn_b].mean(0)) @ weights / weights.sum()
-    # Sums of shares may miss zero by a rounding error; an interval that ends at zero must not seem to exclude it.
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2]).round(12) + 0.0
-    return Difference(float(a.mean() - b.mean()), float(low), float(high), level)
+    return differences
