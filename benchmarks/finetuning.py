@@ -96,7 +96,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 PROBES = {"no-parts": "probe-no-parts"}
 """Whose probe a candidate starts from; all others from the first one."""
 ADOPTED = "adamw", "0.25"
-"""The candidate that training takes by default, and how much of the start is in it."""
+"""The candidate that was adopted first, and how much of the start is in it; `pasted`, which took the tie, is compared
+with it."""
 SHARES = (0.0, 0.25, 0.5, 0.75)
 """Of the start, in weights that are measured beside the end."""
 

@@ -154,6 +154,7 @@ def test_from_a_probe_it_learns_gently(values: dict[str, Any], expected: tuple[A
         ({"paste": 0.25}, 0.25),
         ({"probe_first": False}, 0.0),
         ({"localizer": "oaam"}, 0.0),
+        ({"epochs": 0}, 0.0),
         (PRESETS["plain"], 0.0),
         (PRESETS["paper"], 0.0),
     ],

@@ -66,8 +66,8 @@ def resolve(config: Config, images: LabelledImages, *, started: bool = False) ->
     open_ones = learning(config.model.backbone or "", training.optimizer, probed=probed)
     if training.strategy == "fsdp":
         open_ones["start_share"] = 0.0  # blending needs whole weights
-    if config.model.localizer != "foreground":
-        open_ones["paste"] = 0.0  # there are no pseudo masks to cut by
+    if config.model.localizer != "foreground" or epochs == 0:
+        open_ones["paste"] = 0.0  # there are no pseudo masks to cut by, or nothing is trained
     values |= {name: value for name, value in open_ones.items() if getattr(training, name) is None}
     values["classifier_lr"] = training.classifier_lr
     if training.classifier_lr is None:
