@@ -110,8 +110,8 @@ def test_the_readme_shows_what_the_levels_and_fine_tuning_are_worth() -> None:
         for cell, candidate, share, branch in (
             (cells[0], "probe", "0.0", "raw"),
             (cells[1], "probe", "0.0", "joint"),
-            (cells[2], "adamw", "0.25", "raw"),
-            (cells[3], "adamw", "0.25", "joint"),
+            (cells[2], "pasted", "0.25", "raw"),
+            (cells[3], "pasted", "0.25", "joint"),
         ):
             right = "".join(runs[f"{task}-0-{candidate}"]["measured"][share][branch]["right"] for task in tasks)
             assert cell == f"{100 * right.count('1') / len(right):.1f}", (label, candidate)

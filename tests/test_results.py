@@ -50,9 +50,12 @@ def test_the_confirmation_of_fine_tuning_is_what_was_measured() -> None:
     assert len(rows) == 2 and "\n".join(rows) in page
     beside = results["beside the adopted one"]["pasted, 25% of the start"]["mean"]
     assert "{:.1f} points more on average ({:.1f} to {:.1f})".format(*beside) in page
-    mean, birds = (f"{again['adamw, 25% of the start'][data][0]:.1f}" for data in ("mean", "cub10"))
+    gains = again["pasted, 25% of the start"]
     said = " ".join((ROOT / "README.md").read_text().split())
-    assert f"it gains {mean} points over the probe on average, and {birds} on birds" in said
+    assert (
+        "it gains {:.1f} points over the probe on average (90 % interval {:.1f} to {:.1f}), but none on birds "
+        "({:.1f}, {:.1f} to {:.1f};".format(*gains["mean"], *gains["cub10"])
+    ) in said
 
 
 def test_the_page_on_accuracy_shows_what_balancing_is_worth() -> None:
@@ -194,3 +197,16 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
     differences = [100 * (glance._right(f, "a").mean() - glance._right(f, "b").mean()) for f in (many, few)]
     assert mean == pytest.approx((200 * differences[0] + 40 * differences[1]) / 240)
     assert low < mean < high and high - low < 100 * (alone.high - alone.low)
+
+
+def test_the_page_of_fine_tuning_says_what_pasting_does_to_drawn_creatures() -> None:
+    results = json.loads((RESULTS.parent / "pasting-quickstart.json").read_text())
+    page = " ".join((ROOT / "docs" / "fine-tuning.md").read_text().split())
+
+    def shown(paste: float, branch: str) -> str:
+        runs = [run for run in results["runs"].values() if run["paste"] == paste]
+        first, second, third = (f"{100 * run['top1'][branch]:.1f}" for run in sorted(runs, key=lambda run: run["seed"]))
+        return f"{first}, {second} and {third} %"
+
+    assert f"It has {shown(0.5, 'fused')}; without pasting {shown(0.0, 'fused')}" in page
+    assert f"{shown(0.5, 'raw')}, without pasting {shown(0.0, 'raw')}" in page
