@@ -17,9 +17,9 @@ The winner is confirmed on another draw, other folds, car classes and flowers, w
     python benchmarks/finetuning.py ../shared/data --only adamw pasted --draw 2 --seeds 0 1 \\
         --out benchmarks/results/finetuning-confirmed.json --probes runs/confirmed
 
-How the pixels are divided among raw image, object and parts: of all divisions that cost no more than a plain backbone of
-448 pixels (four passes of 224), the one whose probe is best, by the mean of the three data sets, is fine-tuned; the rule
-above then decides about it, beside the default's division.
+How the pixels are divided among raw image, object and parts: of the divisions, none of which costs more than a plain
+backbone of 448 pixels (four passes of 224), the one whose probe is best, by the mean of the three data sets, is
+fine-tuned; the rule above then decides about it, beside the default's division.
 
 Written to benchmarks/results/finetuning.json, run by run; the same command goes on where it was stopped.
 """
