@@ -75,7 +75,7 @@ $(DOCS)/.installed: pyproject.toml
 
 $(VENV)/.quickstart: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[quickstart]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[quickstart]'  # Python compiles what it imports
 	touch $@
 
 $(VENV)/.dev: pyproject.toml
