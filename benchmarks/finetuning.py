@@ -69,20 +69,37 @@ COMMON: dict[str, Any] = {"pretrained": "package", "val_fraction": 0.0, "keep": 
 _GENTLE = {
     "epochs": 10, "raw_epochs": 0, "norm_statistics": "pretrained", "label_smoothing": 0.1, "gradient_clip": 1.0,
 }  # fmt: skip
-DIVISIONS = (
-    (224, 288, 112), (256, 256, 112), (288, 288, 80), (256, 320, 80), (192, 320, 96), (224, 256, 144), (288, 320, 0),
+
+
+class Division(NamedTuple):
+    """Pixels of the side of raw image, object and each part, and how many parts there are: four, two or none."""
+
+    raw: int
+    object: int
+    part: int
+    parts: int
+
+    @property
+    def name(self) -> str:
+        """A name, such as ``224-288-4x112``."""
+        return f"{self.raw}-{self.object}-{self.parts}x{self.part}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What makes it; two parts are windows of half the object's side, four also of three quarters."""
+        parts = {4: {}, 2: {"part_windows": (0.5,)}, 0: {"parts": "none"}}[self.parts]
+        size = {"part_size": self.part} if self.parts else {}
+        return {"image_size": self.object, "raw_scale": self.raw / self.object, "source_size": 448, **size, **parts}
+
+
+DIVISIONS = tuple(
+    Division(*numbers)
+    for numbers in (
+        (224, 288, 112, 4), (256, 256, 112, 4), (288, 288, 80, 4), (256, 320, 80, 4), (192, 320, 96, 4),
+        (224, 256, 144, 4), (288, 320, 0, 0), (288, 224, 160, 2), (224, 288, 160, 2), (224, 256, 192, 2),
+    )
 )  # fmt: skip
-"""Pixels of raw image, object and each of four parts (0: none); the default's are 288, 224, 112."""
-
-
-def _divided(raw: int, object: int, part: int) -> dict[str, Any]:
-    parts: dict[str, Any] = {"part_size": part} if part else {"parts": "none"}
-    return {"image_size": object, "raw_scale": raw / object, "source_size": 448, **parts}
-
-
-def _division(raw: int, object: int, part: int) -> str:
-    return f"{raw}-{object}-{part}"
-
+"""The default's is 288-224-4x112."""
 
 _ADAMW = {**_GENTLE, "optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.05, "layer_decay": 0.75}
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -110,13 +127,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "probe-no-parts": {"epochs": 0, "parts": "none"},
     "probe-appm": {"epochs": 0, "parts": "appm"},
     "probe-contribution": {"epochs": 0, "parts": "contribution"},
-    **{f"probe-{_division(*sizes)}": {"epochs": 0, **_divided(*sizes)} for sizes in DIVISIONS},
-    **{f"pasted-{_division(*sizes)}": {**_ADAMW, "paste": 0.5, **_divided(*sizes)} for sizes in DIVISIONS},
+    **{f"probe-{sizes.name}": {"epochs": 0, **sizes.options} for sizes in DIVISIONS},
+    **{f"pasted-{sizes.name}": {**_ADAMW, "paste": 0.5, **sizes.options} for sizes in DIVISIONS},
 }
 """Without clipping, a rate of 0.01 with pretrained statistics ended at chance (10 % of cub10's first fold)."""
 PROBES = {
     "no-parts": "probe-no-parts",
-    **{f"pasted-{_division(*sizes)}": f"probe-{_division(*sizes)}" for sizes in DIVISIONS},
+    **{f"pasted-{sizes.name}": f"probe-{sizes.name}" for sizes in DIVISIONS},
 }
 """Whose probe a candidate starts from; all others from the first one."""
 ADOPTED = "adamw", "0.25"
