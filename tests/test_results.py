@@ -210,3 +210,16 @@ def test_the_page_of_fine_tuning_says_what_pasting_does_to_drawn_creatures() -> 
 
     assert f"It has {shown(0.5, 'fused')}; without pasting {shown(0.0, 'fused')}" in page
     assert f"{shown(0.5, 'raw')}, without pasting {shown(0.0, 'raw')}" in page
+
+
+def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: ModuleType) -> None:
+    results = json.loads((RESULTS.parent / "cub10-finetuned-folds-224.json").read_text())
+    page, said = PAGE.read_text(), " ".join((ROOT / "README.md").read_text().split())
+    assert glance.table(results) in page and glance.differences(results, "tlaam") in page
+    fused = {name: f"{100 * measures['fused.top1']['mean']:.1f}" for name, measures in results["summary"].items()}
+    less = next(row for row in results["differences"] if (row["first"], row["second"]) == ("tlaam", "plain-larger"))
+    assert (
+        f"the default has {fused['tlaam']} %, MMAL-Net's modules {fused['mmal']} % and a plain backbone on the whole image "
+        f"at 448 pixels, which costs more, {fused['plain-larger']} % ({100 * less['mean']:.1f} points less, 95 % interval "
+        f"{100 * less['low']:.1f} to {100 * less['high']:.1f})"
+    ) in said
