@@ -219,7 +219,7 @@ def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: Modul
     fused = {name: f"{100 * measures['fused.top1']['mean']:.1f}" for name, measures in results["summary"].items()}
     less = next(row for row in results["differences"] if (row["first"], row["second"]) == ("tlaam", "plain-larger"))
     assert (
-        f"the default has {fused['tlaam']} %, MMAL-Net's modules {fused['mmal']} % and a plain backbone on the whole image "
-        f"at 448 pixels, which costs more, {fused['plain-larger']} % ({100 * less['mean']:.1f} points less, 95 % interval "
-        f"{100 * less['low']:.1f} to {100 * less['high']:.1f})"
+        f"the default has {fused['tlaam']} %, MMAL-Net's modules {fused['mmal']} % and a plain backbone on the whole "
+        f"image at 448 pixels, which costs more, {fused['plain-larger']} % ({100 * less['mean']:.1f} points less, 95 % "
+        f"interval {100 * less['low']:.1f} to {100 * less['high']:.1f})"
     ) in said
