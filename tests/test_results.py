@@ -223,3 +223,12 @@ def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: Modul
         f"image at 448 pixels, which costs more, {fused['plain-larger']} % ({100 * less['mean']:.1f} points less, 95 % "
         f"interval {100 * less['low']:.1f} to {100 * less['high']:.1f})"
     ) in said
+
+
+def test_the_page_of_fine_tuning_shows_the_divisions_of_the_pixels() -> None:
+    results = json.loads((RESULTS.parent / "finetuning-divisions.json").read_text())
+    finetuning, page = benchmark("finetuning"), (ROOT / "docs" / "fine-tuning.md").read_text()
+    again = finetuning.summary(results["runs"], [name for name in finetuning.CANDIDATES if name != "probe"], [0])
+    assert again == results["gains"] and finetuning.table(results) in page
+    best = max(again, key=lambda name: again[name]["mean"][0])
+    assert f"({best.removeprefix('probe-').partition(',')[0]})" in page
