@@ -100,6 +100,8 @@ DIVISIONS = tuple(
     )
 )  # fmt: skip
 """The default's is 288-224-4x112."""
+BEST = Division(224, 256, 192, 2)
+"""The one whose probe is best (benchmarks/results/finetuning-divisions.json)."""
 
 _ADAMW = {**_GENTLE, "optimizer": "adamw", "lr": 3e-4, "weight_decay": 0.05, "layer_decay": 0.75}
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -128,13 +130,10 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "probe-appm": {"epochs": 0, "parts": "appm"},
     "probe-contribution": {"epochs": 0, "parts": "contribution"},
     **{f"probe-{sizes.name}": {"epochs": 0, **sizes.options} for sizes in DIVISIONS},
-    **{f"pasted-{sizes.name}": {**_ADAMW, "paste": 0.5, **sizes.options} for sizes in DIVISIONS},
+    f"pasted-{BEST.name}": {**_ADAMW, "paste": 0.5, **BEST.options},
 }
 """Without clipping, a rate of 0.01 with pretrained statistics ended at chance (10 % of cub10's first fold)."""
-PROBES = {
-    "no-parts": "probe-no-parts",
-    **{f"pasted-{sizes.name}": f"probe-{sizes.name}" for sizes in DIVISIONS},
-}
+PROBES = {"no-parts": "probe-no-parts", f"pasted-{BEST.name}": f"probe-{BEST.name}"}
 """Whose probe a candidate starts from; all others from the first one."""
 ADOPTED = "adamw", "0.25"
 """The candidate that was adopted first, and how much of the start is in it; `pasted`, which took the tie, is compared

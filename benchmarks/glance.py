@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlaam.comparison.results import RunResult
 from tlaam.evaluation.bootstrap import drawn_differences, interval
 from tlaam.visualization.charts import spread_chart
 
@@ -113,9 +114,9 @@ def pooled(files: Sequence[Mapping[str, Any]], first: str, second: str) -> tuple
     return 100 * float(shares @ np.array(means)), 100 * low, 100 * high
 
 
-def _right(results: Mapping[str, Any], system: str) -> NDArray[np.float64]:
-    rows = [run["right"]["fused"] for run in results["runs"] if run["system"] == system]
-    return np.array([[cell == "1" for cell in row] for row in rows], dtype=np.float64)
+def _right(results: Mapping[str, Any], system: str) -> NDArray[np.bool_]:
+    runs = map(RunResult.from_dict, results["runs"])
+    return np.array([run.right["fused"] for run in runs if run.system == system])
 
 
 def _points(share: float) -> str:

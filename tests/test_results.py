@@ -184,9 +184,15 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
         rows = {"a": random.random((seeds, images)) < 0.9, "b": random.random((seeds, images)) < 0.7}
         return {
             "runs": [
-                {"system": name, "right": {"fused": "".join("01"[int(cell)] for cell in row)}}
+                {
+                    "system": name,
+                    "seed": seed,
+                    "measures": {},
+                    "images": [],
+                    "right": {"fused": "".join("01"[int(cell)] for cell in row)},
+                }
                 for name, cells in rows.items()
-                for row in cells
+                for seed, row in enumerate(cells)
             ]
         }
 

@@ -156,7 +156,7 @@ def _attempt(random: Random, found: _Prepared, place: Path, note: Path) -> Outco
             return Outcome(made.kind, "wrong", f"refused, but written: {said.err[:300]}")
         if made.accepted:
             return Outcome(made.kind, "wrong", f"refused: {said.err[:300]}")
-        named = plain(str(path)) in plain(said.err) or "these decisions" in said.err
+        named = plain(str(path)) in plain(said.err)
         fair = named and len(said.err.splitlines()) == 1 and len(said.err) < 2000 and said.err[:-1].isprintable()
         return Outcome(made.kind, "refused" if fair else "unnamed", said.err[:300])
     if made.accepted is False or expected is None:

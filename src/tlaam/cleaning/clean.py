@@ -141,7 +141,11 @@ def apply_decisions(data: str | Path | LabelledImages, decisions: str | Path, ma
         RunError: the manifest cannot be written.
     """
     images = data if isinstance(data, LabelledImages) else open_dataset(data)
-    result = applied(images, read_decisions(Path(decisions), images))
+    made = read_decisions(Path(decisions), images)
+    try:
+        result = applied(images, made)
+    except DataError as error:
+        raise DataError(f"'{decisions}' cannot be applied: {error}") from error
     try:
         notes = write_manifest(Path(manifest), images, result.samples)
     except OSError as error:
