@@ -20,6 +20,7 @@ from tlaam._version import __version__
 from tlaam.data.sample import LabelledImages, Sample, Split
 from tlaam.errors import ExportError
 from tlaam.evaluation.evaluate import trained_on
+from tlaam.export.folding import fold
 from tlaam.export.graph import Answers, Input
 from tlaam.export.parity import (
     EMBEDDING,
@@ -340,8 +341,11 @@ def _traced(
                 dynamic_shapes=free,
                 opset_version=OPSET,
                 dynamo=True,
+                optimize=False,
                 verbose=False,
             )
+            assert program is not None
+            fold(program.model)
     except Exception as error:  # the exporter raises whatever stopped it
         fault = " ".join(str(error).split())[-200:]
         older = torch.__version__ < TRIED
@@ -349,7 +353,6 @@ def _traced(
         raise ExportError(
             f"this model cannot be expressed as an ONNX graph: {type(error).__name__}: {fault}{hint if older else ''}"
         ) from error
-    assert program is not None
     proto: onnx.ModelProto = program.model_proto
     if not proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param:  # the exporter does not report this
         raise ExportError("this model cannot be expressed as an ONNX graph: it fixes the number of images in a batch.")
