@@ -236,5 +236,18 @@ def test_the_page_of_fine_tuning_shows_the_divisions_of_the_pixels() -> None:
     finetuning, page = benchmark("finetuning"), (ROOT / "docs" / "fine-tuning.md").read_text()
     again = finetuning.summary(results["runs"], [name for name in finetuning.CANDIDATES if name != "probe"], [0])
     assert again == results["gains"] and finetuning.table(results) in page
-    best = max(again, key=lambda name: again[name]["mean"][0])
-    assert f"({best.removeprefix('probe-').partition(',')[0]})" in page
+    probes = {name.partition(",")[0].removeprefix("probe-"): row for name, row in again.items() if "probe-" in name}
+    best = max(probes, key=lambda name: probes[name]["mean"][0])
+    (beside,) = (
+        row
+        for name, row in finetuning.summary(results["runs"], [f"pasted-{best}"], [0], ("pasted", "0.25")).items()
+        if "25%" in name
+    )
+    birds, flowers, cars = ("{:.1f} {:.1f} {:.1f}".format(*beside[name]) for name in ("cub10", "flowers170", "cars30"))
+    said = re.search(
+        r"\((\S+)\) was fine-tuned.* (\S+) points better on the birds \(90 % interval (\S+) to (\S+)\) and (\S+) on "
+        r"the flowers \((\S+) to (\S+)\), but (\S+) points worse on the cars \((\S+) to (\S+)\)",
+        " ".join(page.split()),
+    )
+    assert said is not None
+    assert " ".join(said.groups()) == f"{best} {birds} {flowers} {cars.removeprefix('-')}"
