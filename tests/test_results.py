@@ -205,6 +205,14 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
     assert low < mean < high and high - low < 100 * (alone.high - alone.low)
 
 
+def test_the_page_on_strangers_shows_what_the_models_own_estimate_is_worth() -> None:
+    results = json.loads((RESULTS.parent / "sure-threshold.json").read_text())
+    table = benchmark("sure_threshold").table
+    assert table(results["held_out"]["30"]) in (ROOT / "docs" / "strangers.md").read_text()
+    for row in results["held_out"]["300"].values():  # "hardly a difference"
+        assert abs(row["20 more"]["mean"] - row["held-out images alone"]["mean"]) < 0.005
+
+
 def test_the_page_of_fine_tuning_says_what_pasting_does_to_drawn_creatures() -> None:
     results = json.loads((RESULTS.parent / "pasting-quickstart.json").read_text())
     page = " ".join((ROOT / "docs" / "fine-tuning.md").read_text().split())
