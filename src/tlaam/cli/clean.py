@@ -11,6 +11,7 @@ from tlaam.cli.options import PATH, JsonCommand, JsonOption, config_option
 from tlaam.cli.output import say_notes, write_json
 from tlaam.cli.settings import setting_of
 from tlaam.errors import ConfigError
+from tlaam.utils.progress import waiting
 from tlaam.utils.text import printable
 
 
@@ -51,7 +52,8 @@ def clean(
     if decisions is not None and manifest is not None:
         _apply(data, decisions, manifest)
         return
-    from tlaam.cleaning.clean import clean as clean_data
+    with waiting("loading PyTorch"):
+        from tlaam.cleaning.clean import clean as clean_data
     from tlaam.data.open import open_dataset
 
     settings: dict[str, Any] = dict(_named(option) for option in options)

@@ -10,7 +10,7 @@ import click
 from tlaam.cli.options import MODEL, PATH, config_option, precision_option
 from tlaam.cli.output import say_notes
 from tlaam.errors import DataError
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def embed(
     images = None if unlabelled else _data_set(source)
     paths = [] if images is not None else find_images(source)
     say_notes(left_out_of_inputs(source) if images is None else images.notes)
-    engine = load_engine(model, batch_size=batch_size, precision=precision, find_index=False)
+    with waiting("loading the model"):
+        engine = load_engine(model, batch_size=batch_size, precision=precision, find_index=False)
     if images is None:
         given: list[tuple[object, str, str | None, str | None]] = [(path, path, None, None) for path in paths]
     else:

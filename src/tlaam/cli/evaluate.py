@@ -10,7 +10,7 @@ import click
 from tlaam.cli.answering import answering_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, moved_option, precision_option
 from tlaam.cli.output import say_notes, write_json
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
     from tlaam.inference.backend import Precision
@@ -81,7 +81,8 @@ def evaluate(
     if own and not (isinstance(run, Path) and (knows_its_data(run) or not run.exists())):
         raise click.UsageError("give what to measure on: DATA, or with --data what the model was trained on.")
     device, first = joined_process_group(devices, default_device().type)
-    engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
+    with waiting("loading the model"):
+        engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
     answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
     answers = PredictionCache(engine)
     if data is not None:

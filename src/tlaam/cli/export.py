@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from tlaam.cli.options import PATH, config_option, moved_option
 from tlaam.data.sample import SPLITS, Split
 from tlaam.reference.file import index_file_of, read_index
 from tlaam.utils.extras import require_extra
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
     from tlaam.export.precision import Precision
@@ -149,7 +151,8 @@ def _export(
     calibration: tuple[str, ...],
 ) -> None:
     require_extra("tlaam export", "export")
-    from tlaam.export.onnx import export_run, require_packages
+    with waiting("loading PyTorch"):
+        from tlaam.export.onnx import export_run, require_packages
 
     require_packages()
     data = None
@@ -157,10 +160,19 @@ def _export(
         from tlaam.runs.splits import TrainingData, opened_elsewhere
 
         data = opened_elsewhere(moved, TrainingData.of_run(run), run)
-    with progress_bar("comparing") as progress:
+    with ExitStack() as shown:
+        shown.enter_context(waiting("writing the graph, which takes about a minute"))
+        bars: list[Callable[[int, int], None]] = []
+
+        def compared(number: int, total: int) -> None:
+            if not bars:
+                shown.close()
+                bars.append(shown.enter_context(progress_bar("comparing")))
+            bars[0](number, total)
+
         done = export_run(
             run, out, images, split=split, count=count, precision=precision, calibration=calibration, data=data,
-            progress=progress,
+            progress=compared,
         )  # fmt: skip
     for parity in done.parities.values():
         click.echo(parity.table())

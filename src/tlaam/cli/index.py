@@ -10,7 +10,7 @@ import click
 from tlaam.cli.answering import TAXONOMY
 from tlaam.cli.options import PATH, config_option, moved_option, precision_option
 from tlaam.reference.index import PER_CLASS
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
     from tlaam.inference.backend import Precision
@@ -51,7 +51,9 @@ def index(
         raise click.UsageError("give DATA, or with --data what RUN was trained on, not both.")
     from tlaam.reference.file import read_index
     from tlaam.runs.splits import TrainingData, opened_elsewhere
-    from tlaam.workflows.reference_index import write_reference_index
+
+    with waiting("loading PyTorch"):
+        from tlaam.workflows.reference_index import write_reference_index
 
     with progress_bar("looking at training images") as progress:
         written = write_reference_index(

@@ -17,7 +17,7 @@ from tlaam.cli.objects import Looking, objects_options
 from tlaam.cli.options import MODEL, PATH, JsonCommand, JsonOption, config_option, precision_option
 from tlaam.cli.output import columns, json_lines, notes_on_verdicts, padded, say_notes
 from tlaam.errors import ConfigError, TlaamError
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
@@ -137,9 +137,10 @@ def predict(
         raise ConfigError("--format goes with --into; without it, --json writes JSON lines.")
     paths = find_images(images)
     say_notes(left_out_of_inputs(images))
-    engine = load_engine(
-        model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
-    )
+    with waiting("loading the model"):
+        engine = load_engine(
+            model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
+        )
     answer_by(engine, **asked_by)
     looking.give(engine, images)
     said = AnswerColumn(engine)

@@ -17,7 +17,7 @@ import click
 from tlaam.cli.answering import as_arguments
 from tlaam.cli.output import notes_on_verdicts, say_notes
 from tlaam.errors import ConfigError
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
     from tlaam.cli.objects import Looking
@@ -117,10 +117,11 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
     from tlaam.inference.answering import answer_by
     from tlaam.inference.engine import load_engine
 
-    engine = load_engine(
-        asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
-        device=share.gpu() if asked.model.is_dir() else None,
-    )  # fmt: skip
+    with waiting("loading the model"):
+        engine = load_engine(
+            asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
+            device=share.gpu() if asked.model.is_dir() else None,
+        )  # fmt: skip
     answer_by(engine, **asked.answering)
     asked.looking.give(engine, asked.images)
     with progress_bar("predicting") as progress:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tlaam.cli.options import PATH, config_option
+from tlaam.utils.progress import waiting
 
 
 @click.command()
@@ -16,7 +17,8 @@ from tlaam.cli.options import PATH, config_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the data and of training.")
 def quickstart(out: Path, seed: int) -> None:
     """Train TL-AAM and the plain backbone on a built-in data set, and show what the model looks at."""
-    from tlaam.workflows.quickstart import quickstart as begin
+    with waiting("loading PyTorch"):
+        from tlaam.workflows.quickstart import quickstart as begin
 
     page = begin(out, seed=seed, say=click.echo)
     click.echo(f"Pictures: {page}")

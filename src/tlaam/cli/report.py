@@ -9,7 +9,7 @@ import click
 
 from tlaam.cli.answering import answering_options
 from tlaam.cli.options import PATH, config_option, moved_option, precision_option
-from tlaam.utils.progress import progress_bar
+from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
     from tlaam.inference.backend import Precision
@@ -53,7 +53,8 @@ def report(
     from tlaam.runs.splits import TrainingData, opened_elsewhere
 
     finished_run(run)  # before a model is loaded
-    engine = load_engine(run, batch_size=batch_size, precision=precision)
+    with waiting("loading the model"):
+        engine = load_engine(run, batch_size=batch_size, precision=precision)
     answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
     with progress_bar("measuring") as progress:
         written = write_run_report(

@@ -12,6 +12,7 @@ import click
 from tlaam.cli.answering import answering_options
 from tlaam.cli.objects import objects_option
 from tlaam.cli.options import Command, config_option, precision_option
+from tlaam.utils.progress import waiting
 from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def serve_model(
         memory=max(Limits.memory, round(4 * given.max_upload * MIB)),
     )
     with bound(given.host, given.port) as listening:  # before loading the model: a taken port is reported at once
-        engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
+        with waiting("loading the model"):
+            engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
         look_for(engine, given.objects)
         answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior)
         hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}

@@ -13,6 +13,7 @@ from tlaam.cli.options import MODEL, PATH, moved_option
 from tlaam.cli.settings import settings_from, settings_options
 from tlaam.config.recipes import recipe_names, recipe_title
 from tlaam.config.sections import MACHINE_OPTIONS
+from tlaam.utils.progress import waiting
 from tlaam.utils.work_sharing import started_by_torchrun
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def train(
                     f"--resume continues a run with the settings it has; --{flag} cannot be changed."
                 )
         settings = settings_from(context)
-        from tlaam.workflows.fit import fit_on
+        with waiting("loading PyTorch"):
+            from tlaam.workflows.fit import fit_on
 
         changes = {name: getattr(settings.training, name) for name in given}
         if "devices" in given and settings.training.accelerator != "auto":  # `--devices mps` sets it, too
@@ -124,7 +126,8 @@ def train(
         settings = settings_from(context)
         assert data is not None
         source = _source(data, group, fold, copies_file)
-        from tlaam.workflows.fit import fit
+        with waiting("loading PyTorch"):
+            from tlaam.workflows.fit import fit
 
         fitted = fit(
             source, out, settings, start=start, keep_classes=keep_classes,

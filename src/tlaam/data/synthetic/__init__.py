@@ -1,7 +1,7 @@
 """The embedded data set: drawn, bird-like creatures whose classes differ only in bill, crest, wing bar and tail.
 
 Everything else (place, scale, pose, plumage, proportions, lighting, surroundings) is random and has the same
-distribution for every class, so that only looking closely tells the classes apart. Needs NumPy and Pillow only.
+distribution for every class, so that only looking closely tells the classes apart. Needs NumPy, Pillow and tqdm only.
 """
 
 from __future__ import annotations

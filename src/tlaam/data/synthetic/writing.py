@@ -19,6 +19,7 @@ from tlaam.data.synthetic.rendering import render
 from tlaam.errors import DataError
 from tlaam.utils.cache import cache_folder
 from tlaam.utils.checksums import checksum
+from tlaam.utils.progress import progress_bar
 
 DRAWING_VERSION = 2
 """Increased whenever the same options give other pixels or files, so that no cache serves an older drawing."""
@@ -116,8 +117,9 @@ def _write(options: SyntheticOptions, folder: Path) -> None:
     classes = class_names(options)
     rows: list[tuple[str, ...]] = [("image", "label", "split", *_COORDINATES)]
     part_rows: list[tuple[str, ...]] = [("image", "part", *_COORDINATES)]
-    for split in SPLITS:
-        for index in range(options.classes * options.per_class(split)):
+    planned = [(split, index) for split in SPLITS for index in range(options.classes * options.per_class(split))]
+    with progress_bar("drawing") as show:
+        for done, (split, index) in enumerate(planned, start=1):
             drawn = render(options, split, index)
             name = f"images/{split}/{classes[drawn.label]}/{index // options.classes:04d}.jpg"
             path = folder / name
@@ -128,6 +130,7 @@ def _write(options: SyntheticOptions, folder: Path) -> None:
             Image.fromarray(drawn.mask).save(mask_path)
             rows.append((name, classes[drawn.label], split, *(f"{edge:g}" for edge in drawn.box)))
             part_rows += [(name, part, *(f"{edge:g}" for edge in box)) for part, box in drawn.parts.items()]
+            show(done, len(planned))
     for table, content in (("manifest.csv", rows), ("parts.csv", part_rows)):
         with (folder / table).open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerows(content)
