@@ -1,6 +1,6 @@
 """Turn the ``results.json`` of `tlaam compare` into what docs show of it: Markdown tables, and a picture.
 
-    python benchmarks/glance.py RESULTS.json [--picture FILE.svg]
+    python benchmarks/glance.py RESULTS.json [--pooled OTHER.json] [--picture FILE.svg]
 
 tests/test_results.py holds the docs to what this prints.
 """
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlaam.comparison.results import RunResult
 from tlaam.evaluation.bootstrap import drawn_differences, interval
 from tlaam.visualization.charts import spread_chart
 
@@ -79,6 +78,26 @@ def box_table(results: Mapping[str, Any]) -> str:
     return _markdown(rows)
 
 
+WORTH = {
+    "whole image": ("probe", "plain"),
+    "whole image, larger input at the default's cost": ("probe-larger", "plain-larger"),
+    "MMAL-Net's modules": (None, "mmal"),
+    "image and object": ("probe-object", "no-parts"),
+    "image, object and parts (default)": ("tlaam-probe", "tlaam"),
+}
+"""What a system looks at, and the names of its probe and of its fine-tuned network."""
+
+
+def worth(results: Mapping[str, Any]) -> str:
+    """Return what object, parts and fine-tuning are each worth: mean fused top-1 over the seeds, in per cent."""
+    rows = [["looks at", "probe", "fine-tuned"]]
+    for looks_at, systems in WORTH.items():
+        spreads = [results["summary"].get(system, {}).get("fused.top1") for system in systems]
+        cells = ["–" if spread is None else f"{100 * spread['mean']:.1f}" for spread in spreads]
+        rows.append([looks_at, *(f"**{cell}**" if "default)" in looks_at else cell for cell in cells)])
+    return _markdown(rows)
+
+
 def differences(results: Mapping[str, Any], than: str) -> str:
     """Return how many points of fused top-1 each system has more than `than`, with intervals; bold where decided."""
     rows = [[f"fused top-1 minus that of {results['systems'][than]['title']}", "points", "95 % interval"]]
@@ -114,9 +133,22 @@ def pooled(files: Sequence[Mapping[str, Any]], first: str, second: str) -> tuple
     return 100 * float(shares @ np.array(means)), 100 * low, 100 * high
 
 
+def pooled_table(files: Sequence[Mapping[str, Any]], than: str) -> str:
+    """Return how many points each system of all files has more than `than`, as `differences` does for one file."""
+    titles = files[0]["systems"]
+    rows = [[f"fused top-1 minus that of {titles[than]['title']}, {len(files)} files", "points", "95 % interval"]]
+    for system in titles:
+        if system != than and all(system in results["systems"] for results in files):
+            mean, low, high = pooled(files, system, than)
+            points = f"{mean:+.1f}"
+            interval = f"{_points(low / 100)} to {_points(high / 100)}"
+            rows.append([titles[system]["title"], f"**{points}**" if low > 0 or high < 0 else points, interval])
+    return _markdown(rows)
+
+
 def _right(results: Mapping[str, Any], system: str) -> NDArray[np.bool_]:
-    runs = map(RunResult.from_dict, results["runs"])
-    return np.array([run.right["fused"] for run in runs if run.system == system])
+    rows = [run["right"]["fused"] for run in results["runs"] if run["system"] == system]
+    return np.array([[cell == "1" for cell in row] for row in rows])
 
 
 def _points(share: float) -> str:
@@ -148,13 +180,18 @@ def main() -> None:
     """Print the tables of a results file, and draw its picture where one is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
+    parser.add_argument("--pooled", type=Path, help="results on other images, counted with these")
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     results = json.loads(given.results.read_text(encoding="utf-8"))
+    if "tlaam-probe" in results["systems"]:
+        print(worth(results))
     print(table(results))
     print(box_table(results))
     for than in dict.fromkeys((results["first"], *(name for name in ("plain",) if name in results["systems"]))):
         print(differences(results, than))
+    if given.pooled is not None:
+        print(pooled_table([results, json.loads(given.pooled.read_text(encoding="utf-8"))], results["first"]))
     if given.picture is not None:
         given.picture.write_text(picture(results), encoding="utf-8")
 

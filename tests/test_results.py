@@ -187,8 +187,6 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
                 {
                     "system": name,
                     "seed": seed,
-                    "measures": {},
-                    "images": [],
                     "right": {"fused": "".join("01"[int(cell)] for cell in row)},
                 }
                 for name, cells in rows.items()
