@@ -33,3 +33,28 @@ def test_constants_are_folded_equal_nodes_merged_and_unread_ones_gone() -> None:
     for proto in (before, after):
         session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
         np.testing.assert_array_equal(session.run(None, {"photos": photos})[0], 4 * photos)
+
+
+RESHAPED = """
+<ir_version: 9, opset_import: ["" : 18]>
+tiny (float[N, 6] photos) => (float[N, 2, 3] answers) {
+    count = Shape <start = 0, end = 1> (photos)
+    sides = Constant <value_ints = [2, 3]> ()
+    shape = Concat <axis = 0> (count, sides)
+    answers = Reshape (photos, shape)
+}
+"""
+
+
+def test_a_reshape_to_one_free_side_has_a_constant_shape() -> None:
+    onnx, onnx_ir = pytest.importorskip("onnx"), pytest.importorskip("onnx_ir")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = onnx_ir.from_proto(onnx.parser.parse_model(RESHAPED))
+    fold(model)
+    after = onnx_ir.to_proto(model)
+    (node,) = after.graph.node
+    (shape,) = after.graph.initializer
+    assert node.input[1] == shape.name and onnx.numpy_helper.to_array(shape).tolist() == [-1, 2, 3]
+    session = onnxruntime.InferenceSession(after.SerializeToString(), providers=["CPUExecutionProvider"])
+    photos = np.arange(24, dtype=np.float32).reshape(4, 6)
+    np.testing.assert_array_equal(session.run(None, {"photos": photos})[0], photos.reshape(4, 2, 3))

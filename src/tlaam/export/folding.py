@@ -18,7 +18,9 @@ def fold(model: onnx_ir.Model) -> None:
     from onnx_ir.passes import Sequential
     from onnxscript.optimizer import fold_constants_ir
 
-    Sequential(passes.InlinePass(), passes.RemoveUnusedNodesPass())(model)
+    passes.InlinePass()(model)
+    _fix_reshapes(model)
+    passes.RemoveUnusedNodesPass()(model)
     fold_constants_ir(model)
     Sequential(
         passes.IdentityEliminationPass(),
@@ -32,3 +34,24 @@ def fold(model: onnx_ir.Model) -> None:
         passes.OutputFixPass(),
         passes.NameFixPass(),
     )(model)
+
+
+def _fix_reshapes(model: onnx_ir.Model) -> None:
+    """Give reshapes a constant shape where at most one side is free; the exporter computes it from other shapes.
+
+    `tlaam.teaching.heads` depends on it, and the nodes that computed the shape are no longer needed.
+    """
+    import numpy as np
+    import onnx_ir
+
+    for node in list(model.graph):
+        shape = node.outputs[0].shape
+        if node.op_type != "Reshape" or shape is None:
+            continue
+        sides = [side if isinstance(side, int) else -1 for side in shape]
+        if sides.count(-1) > 1 or 0 in sides:
+            continue
+        constant = onnx_ir.node("Constant", [], {"value": onnx_ir.tensor(np.array(sides, dtype=np.int64))})
+        constant.outputs[0].name = f"{node.name}/shape"
+        node.prepend(constant)
+        node.replace_input_with(1, constant.outputs[0])
