@@ -203,6 +203,31 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
     assert low < mean < high and high - low < 100 * (alone.high - alone.low)
 
 
+def test_readme_and_page_show_what_was_measured_on_the_test_images(glance: ModuleType) -> None:
+    names = ("cub10-finetuned-folds-224.json", "cub10-finetuned-224-begun.json")
+    folds, test = (json.loads((RESULTS.parent / name).read_text()) for name in names)
+    page, said = (" ".join(file.read_text().split()) for file in (PAGE, ROOT / "README.md"))
+
+    def seeds(system: str) -> list[float]:
+        return [100 * run["measures"]["fused.top1"] for run in test["runs"] if run["system"] == system]
+
+    for system, before in (("tlaam", "TL-AAM has"), ("mmal", "modules"), ("plain", "the plain backbone")):
+        first, second, third = (f"{share:.1f}" for share in seeds(system))
+        assert f"{before} {first}, {second} and {third} %" in page
+    assert "the larger input {:.1f} and {:.1f} % with two".format(*seeds("plain-larger")) in page
+    tlaam, mmal, larger = (np.mean(seeds(system)) for system in ("tlaam", "mmal", "plain-larger"))
+    assert (
+        f"the default has {tlaam:.1f} % (three seeds), MMAL-Net's modules {mmal:.1f} % (three), and the larger plain "
+        f"backbone {larger:.1f} % (two so far)"
+    ) in said
+    over = {system: glance.pooled([folds, test], "tlaam", system) for system in ("plain", "mmal", "plain-larger")}
+    assert "{:.1f} points more than the plain backbone (95 % interval {:.1f} to {:.1f})".format(*over["plain"]) in page
+    assert "{:.1f} more than MMAL-Net's modules ({:.1f} to {:.1f})".format(*over["mmal"]) in page
+    assert "{:.1f} more than the larger input ({:.1f} to {:.1f})".format(*over["plain-larger"]) in page
+    assert "{:.1f} points above MMAL-Net's modules ({:.1f} to {:.1f})".format(*over["mmal"]) in said
+    assert "against the larger input (+{:.1f}, {:.1f} to {:.1f};".format(*over["plain-larger"]) in said
+
+
 def test_the_page_on_strangers_shows_what_the_models_own_estimate_is_worth() -> None:
     results = json.loads((RESULTS.parent / "sure-threshold.json").read_text())
     table = benchmark("sure_threshold").table
