@@ -21,6 +21,7 @@ tiny (float[N, 2] photos) => (float[N, 2] answers) {
 """
 
 
+@pytest.mark.usefixtures("exporting")
 def test_constants_are_folded_equal_nodes_merged_and_unread_ones_gone() -> None:
     onnx, onnx_ir = pytest.importorskip("onnx"), pytest.importorskip("onnx_ir")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -46,6 +47,7 @@ tiny (float[N, 6] photos) => (float[N, 2, 3] answers) {
 """
 
 
+@pytest.mark.usefixtures("exporting")
 def test_a_reshape_to_one_free_side_has_a_constant_shape() -> None:
     onnx, onnx_ir = pytest.importorskip("onnx"), pytest.importorskip("onnx_ir")
     onnxruntime = pytest.importorskip("onnxruntime")

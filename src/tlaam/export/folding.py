@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def fold(model: onnx_ir.Model) -> None:
     """Fold constants, merge equal nodes and drop unused ones, in place.
 
-    PyTorch's own optimisation also tries its rewriting rules on each node, and does so twice. That takes half of an
+    PyTorch's own optimisation also tries its rewriting rules on each node, and does so twice. That takes a third of an
     export, and a runtime applies such rules anyway when it loads the file.
     """
     import onnx_ir.passes.common as passes
