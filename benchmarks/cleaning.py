@@ -23,6 +23,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,15 +95,15 @@ def main() -> None:
         images = tlaam.open_dataset(given.data / place)
         images = images.with_samples(images.split("train"))
         for seed in range(SEEDS):
-            measure(f"{name}/near copies/{seed}", lambda images=images, seed=seed: planted_copies(images, seed))
+            measure(f"{name}/near copies/{seed}", partial(planted_copies, images, seed))
         wanted = [f"{name}/{what}/{seed}" for what in ("labels", "brought back") for seed in range(SEEDS)]
         if all(key in found["parts"] for key in wanted):
             continue
         features = seen(images, given.pretrained, given.cache / f"{name}.npz")
         for seed in range(SEEDS):
-            measure(f"{name}/labels/{seed}", lambda f=features, seed=seed: swapped_labels(f, seed))
+            measure(f"{name}/labels/{seed}", partial(swapped_labels, features, seed))
         for seed in range(SEEDS):
-            measure(f"{name}/brought back/{seed}", lambda f=features, seed=seed: brought_back(f, seed))
+            measure(f"{name}/brought back/{seed}", partial(brought_back, features, seed))
 
 
 def million() -> dict[str, Any]:

@@ -23,6 +23,7 @@ def measure(keep: bool, channels_last: bool) -> list[float]:
 
     from tlaam.config.sections import ModelConfig
     from tlaam.models.build import build_model
+    from tlaam.models.network import TLAAM
     from tlaam.utils.allocator import keep_freed_memory
 
     if keep and not keep_freed_memory():
@@ -32,12 +33,14 @@ def measure(keep: bool, channels_last: bool) -> list[float]:
         backbone="tf_efficientnet_lite0", image_size=224, pretrained="none", attention="none", parts="none"
     )
     model = build_model(config, 10).to(memory_format=layout)
+    assert isinstance(model, TLAAM)
     images = torch.randn(16, 3, 224, 224).to(memory_format=layout)
     labels = torch.arange(16) % 10
     seconds = []
     for _ in range(STEPS + 1):
         began = time.perf_counter()
-        torch.nn.functional.cross_entropy(model.classifier(model.backbone(images)), labels).backward()
+        loss = torch.nn.functional.cross_entropy(model.classifier(model.backbone(images)), labels)
+        torch.autograd.backward(loss)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

@@ -27,10 +27,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tlaam.cli.export import CALIBRATION_IMAGES
 from tlaam.data.input_image import to_input
 from tlaam.export.graph import Answers
-from tlaam.export.onnx import finished, to_onnx
+from tlaam.export.onnx import CALIBRATION_IMAGES, finished, to_onnx
 from tlaam.export.parity import compare, images_to_compare, photograph
 from tlaam.export.precision import Precision, backbone_nodes, to_fp16, to_int8
 from tlaam.inference.pytorch import TorchModel, best_precision

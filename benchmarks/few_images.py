@@ -116,7 +116,7 @@ def measured(config: Config, images: LabelledImages, samples: list[Sample]) -> d
 
 
 def _spreads(cuts: dict[str, dict[str, float]], count: int) -> dict[str, tuple[float, float | None]]:
-    spreads = {}
+    spreads: dict[str, tuple[float, float | None]] = {}
     for system, (title, _) in SYSTEMS.items():
         values = [cuts[f"{count}/{cut}/{system}"]["top1"] for cut in range(CUTS)]
         spreads[title] = (statistics.mean(values), statistics.stdev(values))

@@ -20,7 +20,7 @@ import torch
 from lightning.fabric import Fabric
 
 import tlaam
-from tlaam.config.defaults import resolve
+from tlaam.config.defaults import resolve, resolved
 from tlaam.config.schema import Config
 from tlaam.data.folds import stratified_folds
 from tlaam.data.sample import Sample
@@ -67,7 +67,7 @@ def main() -> None:
         iou = torch.cat(ious)
         rows.append(
             {
-                "raw_size": round(config.model.image_size * raw_scale / 32) * 32,
+                "raw_size": round(resolved(config.model.image_size) * raw_scale / 32) * 32,
                 "pseudo_mask_size": mask_size,
                 "mean_iou": round(iou.mean().item(), 4),
                 "gt_known_0.5": round((iou >= 0.5).float().mean().item(), 4),
@@ -101,6 +101,7 @@ def _held_out(
     for batch in eye.batches(measured):
         with eye.open():
             boxes = infer(eye.network, batch.input_image).object_boxes
+        assert boxes is not None
         ious.append(box_iou(boxes.cpu(), batch.box.cpu()))
     return torch.cat(ious), round(float(network.localizer.threshold), 2), seconds
 

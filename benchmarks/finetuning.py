@@ -87,9 +87,15 @@ class Division(NamedTuple):
     @property
     def options(self) -> dict[str, Any]:
         """What makes it; two parts are windows of half the object's side, four also of three quarters."""
-        parts = {4: {}, 2: {"part_windows": (0.5,)}, 0: {"parts": "none"}}[self.parts]
+        windows: dict[int, dict[str, Any]] = {4: {}, 2: {"part_windows": (0.5,)}, 0: {"parts": "none"}}
         size = {"part_size": self.part} if self.parts else {}
-        return {"image_size": self.object, "raw_scale": self.raw / self.object, "source_size": 448, **size, **parts}
+        return {
+            "image_size": self.object,
+            "raw_scale": self.raw / self.object,
+            "source_size": 448,
+            **size,
+            **windows[self.parts],
+        }
 
 
 DIVISIONS = tuple(

@@ -68,19 +68,19 @@ def run(task: Task) -> dict[str, Any]:
 
     def measured(fit: Any) -> None:
         end_epoch(fit)
-        network, row, state = fit._best_guess(), fit.state.history[-1], fit.state
+        network, row, choice = fit._best_guess(), fit.state.history[-1], fit.choice
         assert isinstance(network, TLAAM)
-        heat = state.last_temperature if len(fit.val) >= loop._ENOUGH else 1.0
+        heat = choice.last_temperature if len(fit.val) >= loop._ENOUGH else 1.0
         training = network.training
         scores = scores_of(network, fit.config.with_options(workers=1), task.images)["joint"]
         network.train(training)
         epochs.append({
-            "val_top1": row["val_top1_fused"], "val_loss": row["val_loss_fused"], "gain": state.gains[-1][0],
+            "val_top1": row["val_top1_fused"], "val_loss": row["val_loss_fused"], "gain": choice.gains[-1][0],
             "top1": float((scores.argmax(1) == labels).mean()),
             "nll": negative_log_likelihood(scores, labels, heat),
         })  # fmt: skip
 
-    loop._Fit._end_epoch = measured  # type: ignore[method-assign]
+    loop._Fit._end_epoch = measured  # type: ignore[method-assign, assignment]
     try:
         with tempfile.TemporaryDirectory() as out:
             train(task.images, Path(out) / "run", config, progress=False)

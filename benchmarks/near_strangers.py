@@ -60,18 +60,18 @@ def asked(
     cosines = replace(detector, near=None, threshold=quantile(left_out, 0.05))
     found: dict[str, Rows] = {}
     for name, which in (("cosine", cosines), ("with contrast", detector)):
-        values = [which.similarity(each) for each in (directions[own], directions[near], unit(far))]
+        of_own, of_near, of_far = (which.similarity(each) for each in (directions[own], directions[near], unit(far)))
         found[name] = {
-            "near AUROC": [_auroc(values[0], values[1])],
-            "far AUROC": [_auroc(values[0], values[2])],
+            "near AUROC": [_auroc(of_own, of_near)],
+            "far AUROC": [_auroc(of_own, of_far)],
             **{
                 f"{kind} called strangers": [float((each < which.threshold).mean())]
-                for kind, each in zip(("own", "near", "far"), values, strict=True)
+                for kind, each in zip(("own", "near", "far"), (of_own, of_near, of_far), strict=True)
             },
         }
     contrast = Contrast.fit(directions[learnt], of_learnt)
     assert contrast is not None
-    of_far = {"contrast alone": contrast.of(unit(far))}
+    contrast_of_far = contrast.of(unit(far))
     flat = pooled.reshape(len(pooled), -1)
     probe = solve(flat[learnt], of_learnt, len(present), 1e-2, Scaling((1.0,) * pooled.shape[1], 0.3))
     logits = probe.logits(flat)
@@ -88,8 +88,8 @@ def asked(
             "near AUROC": [_auroc(values[own], values[near])],
             "near told at 5 % of own": [float(told.mean())],
         }
-        if name in of_far:
-            found[name]["far AUROC"] = [_auroc(values[own], of_far[name])]
+        if name == "contrast alone":
+            found[name]["far AUROC"] = [_auroc(values[own], contrast_of_far)]
     for name, which in (("cosine", cosines), ("with contrast", detector)):
         values = which.similarity(directions)
         told = values[near] < np.quantile(values[own], 0.05, method="lower")

@@ -95,7 +95,11 @@ def measure_cub(model: Classifier, samples: Sequence[Sample], count: int, keep: 
         answers = model.predict([picture.image for picture in several], objects="all")
         told = model.predict([picture.image for picture in several], boxes=[picture.boxes for picture in several])
         keep(f"composites_{ground}", of_composites(several, answers, told, model.classes))
-    for ground, make in (("photograph", lambda: birdless(rng, boxed)), ("drawn", lambda: scenery(rng))):
+    grounds: dict[str, Callable[[], Image.Image]] = {
+        "photograph": lambda: birdless(rng, boxed),
+        "drawn": lambda: scenery(rng),
+    }
+    for ground, make in grounds.items():
         nothing = model.predict([make() for _ in range(count)], objects="all")
         keep(
             f"nothing_{ground}",
@@ -223,7 +227,8 @@ def write_folds(data: Path, folder: Path) -> None:
     names = sorted({label for frame in frames.values() for label in frame["labels"]})
     folder.mkdir(parents=True, exist_ok=True)
     for fold in (0, 1):
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number, frame in enumerate(frames.values()):
             if frame["fold"] != fold:
                 continue

@@ -244,7 +244,7 @@ def compared(mine: dict[str, Any], other: dict[str, Any], size: tuple[int, int],
 
 def summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def share(name: str) -> float:
-        return round(statistics.mean(row[name] for row in rows), 4)
+        return float(round(statistics.mean(row[name] for row in rows), 4))
 
     far = sorted(row["far"] for row in rows)
     return {
@@ -315,12 +315,15 @@ def timing(browser: Browser, folder: Path, paths: Sequence[Path], *, slowed: boo
 def renderer(browser: Browser) -> int:
     """Return the process that the newest page runs in."""
     found = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-    return max((each for each in found if each["type"] == "renderer"), key=lambda each: each["cpuTime"])["id"]
+    return int(max((each for each in found if each["type"] == "renderer"), key=lambda each: each["cpuTime"])["id"])
 
 
 @contextmanager
 def running_a_share(process: int | None) -> Iterator[None]:
-    """Let a process run a share of the time, in turns."""
+    """Let a process run a share of the time, in turns; no process is not held up."""
+    if process is None:
+        yield
+        return
     ended = threading.Event()
 
     def turns() -> None:
@@ -331,14 +334,12 @@ def running_a_share(process: int | None) -> Iterator[None]:
             time.sleep(SLICE * SHARE)
 
     thread = threading.Thread(target=turns, daemon=True)
-    if process is not None:
-        thread.start()
+    thread.start()
     try:
         yield
     finally:
         ended.set()
-        if process is not None:
-            thread.join()
+        thread.join()
 
 
 def processor_time(process: int) -> float:

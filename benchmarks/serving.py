@@ -89,7 +89,8 @@ def bare(file: Path, paths: Sequence[Path], seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for size in BATCHES:
         batches = [np.stack([inputs[(start + step) % len(inputs)] for step in range(size)]) for start in range(8)]
-        times, until = [], time.perf_counter() + seconds / 2
+        times: list[float] = []
+        until = time.perf_counter() + seconds / 2
         while time.perf_counter() < until:
             began = time.perf_counter()
             model.answer(batches[len(times) % len(batches)])

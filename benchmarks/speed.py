@@ -40,6 +40,7 @@ from tlaam.inference.pytorch import TorchModel, asked_in, best_precision, compil
 from tlaam.models.build import build_model
 from tlaam.models.crops import crop_and_resize, resize_whole, whole_image_boxes
 from tlaam.models.localization import heatmap_boxes
+from tlaam.models.localizers.base import Localizer
 from tlaam.models.network import TLAAM
 from tlaam.runs.environment import environment
 from tlaam.training.loss import TwoLevelLoss
@@ -66,8 +67,9 @@ class Case:
         torch.manual_seed(0)
         self.device, self.precision, self.batch, self.config = device, precision, batch, config.model
         self.classes = classes
-        self.model = build_model(config.model, classes)
-        assert isinstance(self.model, TLAAM) and config.model.image_size is not None
+        model = build_model(config.model, classes)
+        assert isinstance(model, TLAAM) and config.model.image_size is not None
+        self.model = model
         self.side, self.part_side = self.model.image_size, self.model.part_size
         self.looks = 1 + (self.model.localizer is not None)
         self.parts = self.model.parts.count if self.model.parts is not None else 0
@@ -130,14 +132,14 @@ class Case:
         """Return what takes a training step: the model's way and the ideal."""
         model = self.model.train().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         loss, bare = TwoLevelLoss(0.0), self.bare.train()
-        learns = self.model.localizer is not None and self.model.localizer.learns
+        learns = isinstance(self.model.localizer, Localizer) and self.model.localizer.learns
         masks = self.masks if learns else self.masks[:, :0, :0]
         steps = [torch.optim.SGD(network.parameters(), 0.001, 0.9) for network in (model, bare)]
 
         def ours() -> object:
             with asked_in(self.device, self.precision):
                 output = model(self.images, self.labels)
-            loss(output, self.labels, masks).total.backward()
+            torch.autograd.backward(loss(output, self.labels, masks).total)
             steps[0].step()
             steps[0].zero_grad()
             return None
@@ -148,7 +150,7 @@ class Case:
                 with asked_in(self.device, self.precision):
                     scores = bare(x).float()
                 losses.append(functional.cross_entropy(scores, self.labels.repeat_interleave(len(x) // self.batch)))
-            torch.stack(losses).sum().backward()
+            torch.autograd.backward(torch.stack(losses).sum())
             steps[1].step()
             steps[1].zero_grad()
             return None
@@ -282,7 +284,7 @@ def public_mmal(folder: Path, classes: int) -> Any:
     sys.path.insert(0, str(folder))
     torch.load = lambda *_args, **_options: weights  # it reads ImageNet weights from a fixed place
     try:
-        windows = importlib.import_module("utils.indices2coordinates")
+        windows: Any = importlib.import_module("utils.indices2coordinates")
         corner = windows.ComputeCoordinate
         # NumPy 1.24 and later make no array of numbers beside arrays of one number.
         windows.ComputeCoordinate = lambda size, stride, index, ratio: corner(size, stride, int(index[0]), ratio)
@@ -311,7 +313,7 @@ def beside_mmal(folder: Path, device: torch.device, rounds: int, batch: int, *, 
         if training:
             logits = [output[5], output[6], output[1]]
             losses = [functional.cross_entropy(x, labels.repeat_interleave(len(x) // batch)) for x in logits]
-            torch.stack(losses).sum().backward()
+            torch.autograd.backward(torch.stack(losses).sum())
         return None
 
     theirs.train(training)

@@ -102,7 +102,7 @@ def exported(images: LabelledImages, folder: Path) -> Path:
         run = folder / "run"
         classifier = tlaam.load(run) if run.exists() else tlaam.fit(images, run, report=False, progress=False, **PROBE)
         first = images.split("train")[0]
-        classifier.export(file, [str(first.path)])
+        classifier.export(file, images=[str(first.path)])
     return file
 
 

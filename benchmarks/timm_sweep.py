@@ -27,7 +27,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -75,7 +75,7 @@ def members() -> dict[str, str]:
 def _count(name: str) -> float:
     try:
         with torch.device("meta"):
-            return sum(parameter.numel() for parameter in timm.create_model(name, num_classes=0).parameters())
+            return float(sum(each.numel() for each in timm.create_model(name, num_classes=0).parameters()))
     except Exception:  # some cannot be built without memory
         return float("inf")
 
@@ -109,7 +109,7 @@ def _measure(name: str) -> dict[str, Any]:
         features = reference.forward_features(x)
         own = reference.forward_head(features, pre_logits=True)
         pooled = backbone(x).mean((2, 3))
-        found["last map"] = _relative(backbone.network.forward_features(x), features)
+        found["last map"] = _relative(cast("Any", backbone.network).forward_features(x), features)
     found["channels"] = pooled.shape[1]
     if own.shape == pooled.shape:
         found["difference"] = float((own - pooled).abs().max())
