@@ -88,12 +88,18 @@ WORTH = {
 """What a system looks at, and the names of its probe and of its fine-tuned network."""
 
 
-def worth(results: Mapping[str, Any]) -> str:
-    """Return what object, parts and fine-tuning are each worth: mean fused top-1 over the seeds, in per cent."""
-    rows = [["looks at", "probe", "fine-tuned"]]
+def worth(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what object, parts and fine-tuning are each worth: mean fused top-1 over the seeds, in per cent.
+
+    Args:
+        measured: results by what their images show.
+    """
+    rows = [["looks at", *(cell for images in measured for cell in (f"{images}: probe", "fine-tuned"))]]
     for looks_at, systems in WORTH.items():
-        spreads = [results["summary"].get(system, {}).get("fused.top1") for system in systems]
-        cells = ["–" if spread is None else f"{100 * spread['mean']:.1f}" for spread in spreads]
+        cells = []
+        for results in measured.values():
+            spreads = [results["summary"].get(system, {}).get("fused.top1") for system in systems]
+            cells += ["–" if spread is None else f"{100 * spread['mean']:.1f}" for spread in spreads]
         rows.append([looks_at, *(f"**{cell}**" if "default)" in looks_at else cell for cell in cells)])
     return _markdown(rows)
 
@@ -185,7 +191,7 @@ def main() -> None:
     given = parser.parse_args()
     results = json.loads(given.results.read_text(encoding="utf-8"))
     if "tlaam-probe" in results["systems"]:
-        print(worth(results))
+        print(worth({results["data"]: results}))
     print(table(results))
     print(box_table(results))
     for than in dict.fromkeys((results["first"], *(name for name in ("plain",) if name in results["systems"]))):

@@ -203,29 +203,24 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
     assert low < mean < high and high - low < 100 * (alone.high - alone.low)
 
 
-def test_readme_and_page_show_what_was_measured_on_the_test_images(glance: ModuleType) -> None:
-    names = ("cub10-finetuned-folds-224.json", "cub10-finetuned-224-begun.json")
+def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: ModuleType) -> None:
+    names = ("cub10-finetuned-folds-224.json", "cub10-finetuned-224.json")
     folds, test = (json.loads((RESULTS.parent / name).read_text()) for name in names)
-    page, said = (" ".join(file.read_text().split()) for file in (PAGE, ROOT / "README.md"))
-
-    def seeds(system: str) -> list[float]:
-        return [100 * run["measures"]["fused.top1"] for run in test["runs"] if run["system"] == system]
-
-    for system, before in (("tlaam", "TL-AAM has"), ("mmal", "modules"), ("plain", "the plain backbone")):
-        first, second, third = (f"{share:.1f}" for share in seeds(system))
-        assert f"{before} {first}, {second} and {third} %" in page
-    assert "the larger input {:.1f} and {:.1f} % with two".format(*seeds("plain-larger")) in page
-    tlaam, mmal, larger = (np.mean(seeds(system)) for system in ("tlaam", "mmal", "plain-larger"))
-    assert (
-        f"the default has {tlaam:.1f} % (three seeds), MMAL-Net's modules {mmal:.1f} % (three), and the larger plain "
-        f"backbone {larger:.1f} % (two so far)"
-    ) in said
-    over = {system: glance.pooled([folds, test], "tlaam", system) for system in ("plain", "mmal", "plain-larger")}
-    assert "{:.1f} points more than the plain backbone (95 % interval {:.1f} to {:.1f})".format(*over["plain"]) in page
-    assert "{:.1f} more than MMAL-Net's modules ({:.1f} to {:.1f})".format(*over["mmal"]) in page
-    assert "{:.1f} more than the larger input ({:.1f} to {:.1f})".format(*over["plain-larger"]) in page
-    assert "{:.1f} points above MMAL-Net's modules ({:.1f} to {:.1f})".format(*over["mmal"]) in said
-    assert "against the larger input (+{:.1f}, {:.1f} to {:.1f};".format(*over["plain-larger"]) in said
+    page = PAGE.read_text()
+    assert glance.worth({"ten birds": test}) in page
+    for results in (folds, test):
+        assert glance.table(results) in page
+        assert glance.differences(results, "tlaam") in page
+    assert glance.pooled_table([folds, test], "tlaam") in page
+    said = " ".join(page.split())
+    top1 = {name: 100 * measures["fused.top1"]["mean"] for name, measures in test["summary"].items()}
+    gains = (top1["plain-larger"] - top1["probe-larger"], top1["tlaam"] - top1["tlaam-probe"])
+    assert "to the whole image at 448 pixels ({:.1f} points) and little to the default ({:.1f})".format(*gains) in said
+    objects = (top1["probe-object"] - top1["probe"], top1["no-parts"] - top1["plain"])
+    assert "worth {:.1f} points to the probe".format(*objects) in said and f"and {objects[1]:.1f} to the fine" in said
+    (parts,) = (row for row in test["differences"] if (row["first"], row["second"]) == ("tlaam", "no-parts"))
+    points = (100 * parts[name] for name in ("mean", "low", "high"))
+    assert "worth {:.1f} points after fine-tuning (95 % interval {:.1f} to {:.1f})".format(*points) in said
 
 
 def test_the_page_on_strangers_shows_what_the_models_own_estimate_is_worth() -> None:
@@ -247,19 +242,6 @@ def test_the_page_of_fine_tuning_says_what_pasting_does_to_drawn_creatures() -> 
 
     assert f"It has {shown(0.5, 'fused')}; without pasting {shown(0.0, 'fused')}" in page
     assert f"{shown(0.5, 'raw')}, without pasting {shown(0.0, 'raw')}" in page
-
-
-def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: ModuleType) -> None:
-    results = json.loads((RESULTS.parent / "cub10-finetuned-folds-224.json").read_text())
-    page, said = PAGE.read_text(), " ".join((ROOT / "README.md").read_text().split())
-    assert glance.table(results) in page and glance.differences(results, "tlaam") in page
-    fused = {name: f"{100 * measures['fused.top1']['mean']:.1f}" for name, measures in results["summary"].items()}
-    less = next(row for row in results["differences"] if (row["first"], row["second"]) == ("tlaam", "plain-larger"))
-    assert (
-        f"the default has {fused['tlaam']} %, MMAL-Net's modules {fused['mmal']} % and a plain backbone on the whole "
-        f"image at 448 pixels, about as many passes, {fused['plain-larger']} % ({100 * less['mean']:.1f} points "
-        f"less, 95 % interval {100 * less['low']:.1f} to {100 * less['high']:.1f})"
-    ) in said
 
 
 def test_the_page_of_fine_tuning_shows_the_divisions_of_the_pixels() -> None:

@@ -23,7 +23,7 @@ from tlaam.inference.store import load_model
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.fixed_box import FixedBox
 from tlaam.models.network import TLAAM
-from tlaam.training import loop
+from tlaam.training import epoch_choice, loop
 from tlaam.training import run as training_run
 from tlaam.training.dataset import EvaluationImages, Item
 from tlaam.training.probe_first import fit_probe_model
@@ -157,7 +157,7 @@ def test_training_that_forgets_keeps_the_probe(
 ) -> None:
     """With a rate at which nothing can be learnt, the weights are the probe's, to the last bit."""
     if fusion == "mean":  # of probabilities that were never calibrated, which any training makes larger
-        monkeypatch.setattr(loop, "better", lambda new, old, *_: len(new) != len(old))
+        monkeypatch.setattr(epoch_choice, "better", lambda new, old, *_: len(new) != len(old))
     harsh = {"lr": 3.0, "gradient_clip": 1.0, "norm_statistics": "shared", "fusion": fusion}
     options = Config.from_flat({**PROBE, **FINE, **harsh})
     run = train(photographs, tmp_path / "run", options)
@@ -174,7 +174,7 @@ def test_training_that_forgets_keeps_the_probe(
 def test_an_epoch_that_is_better_is_kept_at_its_temperature(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
-    monkeypatch.setattr(loop, "better", lambda new, old, *_: len(new) == len(old) == 9)
+    monkeypatch.setattr(epoch_choice, "better", lambda new, old, *_: len(new) == len(old) == 9)
     monkeypatch.setattr(loop, "_ENOUGH", 5)
     cooled: list[float] = []
     monkeypatch.setattr(JointHead, "cool", lambda _head, temperature: cooled.append(temperature))

@@ -33,12 +33,13 @@ from tlaam.models.joined_norm import join_norms, separate_norms
 from tlaam.models.joint import JointHead
 from tlaam.models.localizers.foreground import Foreground
 from tlaam.runs.folder import RunFolder
-from tlaam.runs.history import COLUMNS, LOSSES, Row, epoch_row, score
+from tlaam.runs.history import COLUMNS, LOSSES, Row, epoch_row
 from tlaam.training import sharding
 from tlaam.training.balance import image_weights
 from tlaam.training.blend import Blend
 from tlaam.training.checkpoint import Checkpoints
 from tlaam.training.dataset import EvaluationImages, Item, training_images
+from tlaam.training.epoch_choice import EpochChoice
 from tlaam.training.launch import on_first
 from tlaam.training.loading import batch_loader, lost_loaders_named, with_plain_errors
 from tlaam.training.loss import Losses, TwoLevelLoss, mean_losses
@@ -53,7 +54,7 @@ from tlaam.training.signals import Interrupted, StopRequest, listening
 from tlaam.training.threshold import ThresholdChooser
 from tlaam.training.trackers import Tracker, open_tracker
 from tlaam.training.transforms import jitter_colors
-from tlaam.training.validation import better, standard_error, validate
+from tlaam.training.validation import validate
 from tlaam.utils.atomic import full_disk_named, write_csv
 
 _ENOUGH = 20
@@ -79,22 +80,13 @@ def resume_command(folder: RunFolder) -> str:
 
 @dataclass
 class _State:
-    """The contents of a checkpoint besides the tensors of network, optimiser and moving average."""
+    """The contents of a checkpoint besides tensors and the choice of an epoch."""
 
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0] * len(_SUMS))
     computed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     history: list[Row] = field(default_factory=list)
-    best_epoch: int | None = None
-    probe_losses: list[float] = field(default_factory=list)
-    """The probe's loss on each validation image before the first step, if a probe came first."""
-    gains: list[list[float]] = field(default_factory=list)
-    """Gain of each epoch over the probe: decrease of the mean loss on the validation images, and its standard error."""
-    best_temperature: float = 1.0
-    last_temperature: float = 1.0
-    last_passes: bool = True
-    """Whether the last epoch measured was better than the probe."""
 
 
 def fit(
@@ -123,7 +115,7 @@ def fit(
         identity: plain values stored in each checkpoint (fingerprint of the data, versions).
         masks: pseudo masks of the training samples, for a trainable localiser.
         probed: `model` is a probe: its weights are kept unless those of an epoch do better on validation images, by
-            their negative log-likelihood (`tlaam.training.validation.better`).
+            their negative log-likelihood (`tlaam.training.epoch_choice`).
         checkpoint: state to continue from (`Checkpoints.newest`).
         progress: show a bar if standard error is a terminal, and a line per epoch.
 
@@ -183,7 +175,7 @@ class _Fit:
         self.train, self.val, self.stop = train, val, stop
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.probed = probed and bool(val)
-        self.state = _State()
+        self.state, self.choice = _State(), EpochChoice()
         labels = [sample.label for sample in train]
         priors = None
         if self.training.balance == "logits":
@@ -277,7 +269,7 @@ class _Fit:
                 self._write_history()
                 if self.blend is not None and self.fabric.is_global_zero:
                     self.checkpoints.save_start(self.model.state_dict())
-                if self.probed and self.epochs and not self.state.probe_losses:
+                if self.probed and self.epochs and not self.choice.probe_losses:
                     self._measure_probe()
                 self._save()  # too small a disk fails now, not in an hour
             self._steps()
@@ -304,7 +296,7 @@ class _Fit:
         self.reporter.say(
             f"The probe has {share:.1%} of the {len(self.val)} held-out images right; fine-tuning goes on."
         )
-        self.state.probe_losses = measured.calibrated(self.val_weights)[0].tolist()
+        self.choice.probe_losses = measured.calibrated(self.val_weights)[0].tolist()
         if self.fabric.is_global_zero:
             self.checkpoints.save_start(self.model.state_dict())
 
@@ -341,11 +333,10 @@ class _Fit:
                     raise self._interrupted(stop)
 
     def _is_out_of_patience(self) -> bool:
-        """Return whether none of the last epochs was better; the initial weights count as an epoch."""
+        """Return whether the last epochs were no better than those before."""
         if not self.training.patience or not self.val:
             return False
-        best = 0 if self.state.best_epoch is None else self.state.best_epoch + 1
-        return len(self.state.history) - best >= self.training.patience
+        return self.choice.is_stalled(len(self.state.history), self.training.patience)
 
     def _interrupted(self, stop: int) -> Interrupted:
         return Interrupted(
@@ -455,21 +446,14 @@ class _Fit:
             val = found.measures
             if self.val_weights is not None:
                 val["macro_f1_fused"] = self._macro_f1(found.answers)
-            losses, state.last_temperature = found.calibrated(self.val_weights)
-            if state.probe_losses:
-                before = torch.tensor(state.probe_losses)
-                state.last_passes = better(losses, before, self.val_weights)
-                gain = before - losses if self.val_weights is None else (before - losses) * self.val_weights
-                state.gains.append([float(gain.mean()), standard_error(gain)])
+            self.choice.judge(*found.calibrated(self.val_weights), self.val_weights)
             if self.sharded:
                 measured.cpu()  # the device's memory is for the shards
         row = epoch_row(epoch, state.step, self._backbone_lr() * self._lr_factor(state.step - 1), means, val)
         self.sums.zero_()
         self.computed.clear()
         self._require_finite_weights()
-        best = None if state.best_epoch is None else state.history[state.best_epoch]
-        if self.val and state.last_passes and (best is None or score(row) > score(best)):
-            state.best_epoch, state.best_temperature = epoch, state.last_temperature
+        if self.val and self.choice.prefers(row, state.history):
             row["best"] = 1
             if self.fabric.is_global_zero and self.training.keep == "best":
                 self.checkpoints.save_best(epoch, self._best_guess().state_dict())
@@ -551,6 +535,7 @@ class _Fit:
             self.state.sums, self.state.computed = sums, sorted(self.computed)
             state = {
                 **vars(self.state),
+                **vars(self.choice),
                 **learnt,
                 "ema": None if self.ema is None else self.ema.module.state_dict(),
                 "scaler": self.fabric.strategy.precision.state_dict(),
@@ -565,7 +550,8 @@ class _Fit:
         self.saved_at = time.monotonic()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
-        self.state = _State(**{name: checkpoint[name] for name in vars(self.state) if name in checkpoint})
+        for part in (self.state, self.choice):
+            vars(part).update((name, checkpoint[name]) for name in vars(part) if name in checkpoint)
         self.computed.update(self.state.computed)
         if self.sharded:
             sharding.load_whole(self.learner, self.optimizer, checkpoint)
@@ -590,19 +576,14 @@ class _Fit:
     def _keep_weights(self) -> None:
         self._gather()
         self._blend()
-        state = self.state
-        kept, temperature = "last", state.last_temperature
-        if self.training.keep == "best" and state.best_epoch is not None:
-            kept, temperature = f"epoch {state.best_epoch + 1}", state.best_temperature
-        elif state.probe_losses and (self.training.keep == "best" or not state.last_passes):
-            kept, temperature = "probe", 1.0  # its temperature is already in its weights
+        kept = self.choice.kept(self.training.keep)
         try:
-            if kept == "probe":
+            if kept.name == "probe":
                 weights = self.checkpoints.load_start()
-            elif kept == "last" or state.best_epoch is None:
+            elif kept.name == "last" or self.choice.best_epoch is None:
                 weights = self._best_guess().state_dict()
             else:
-                weights = self.checkpoints.load_best(state.best_epoch)
+                weights = self.checkpoints.load_best(self.choice.best_epoch)
         except RunError as error:  # damaged since it was written
             raise RunError(f"{error} Continue with what is intact: {resume_command(self.folder)}") from error
         self.model.load_state_dict(weights)
@@ -611,27 +592,23 @@ class _Fit:
             separate_norms(backbone.network)
         joint = getattr(self.model, "joint", None)
         if isinstance(joint, JointHead) and self.epochs and len(self.val) >= _ENOUGH:
-            joint.cool(temperature)
+            joint.cool(kept.temperature)
         if self.fabric.is_global_zero and self.epochs:
-            self.folder.note_status(kept=kept)
-        if state.probe_losses and state.gains:
-            self._compare_with_probe(kept)
+            self.folder.note_status(kept=kept.name)
+        self._compare_with_probe(kept.name)
 
     def _compare_with_probe(self, kept: str) -> None:
         """Note and report how the epochs compare with the probe."""
-        weights = torch.ones(len(self.val)) if self.val_weights is None else self.val_weights
-        loss, gains = float((weights * torch.tensor(self.state.probe_losses)).mean()), self.state.gains
-        epoch = max(range(len(gains)), key=lambda number: gains[number][0])
-        gain, error = gains[epoch]
+        found = self.choice.comparison(self.val_weights)
+        if found is None:
+            return
         if self.fabric.is_global_zero:
-            held_out = {
-                "images": len(self.val), "probe_loss": loss, "lowest_in_epoch": epoch + 1, "gain": gain, "error": error,
-            }  # fmt: skip
-            self.folder.note_status(held_out=held_out)
-        found = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
+            self.folder.note_status(held_out=found)
+        verdict = "No epoch did" if kept == "probe" else f"The weights of {kept.replace('last', 'the last epoch')} do"
         tail = "; kept the probe" if kept == "probe" else ""
+        before, gain = found["probe_loss"], found["gain"]
         self.reporter.say(
-            f"{found} better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
-            f"{loss:.3f}; of epoch {epoch + 1}, the best by it, {loss - gain:.3f}; standard error of the difference "
-            f"{error:.3f}.)"
+            f"{verdict} better than the probe on held-out images{tail}. (Negative log-likelihood of the probe "
+            f"{before:.3f}; of epoch {found['lowest_in_epoch']}, the best by it, {before - gain:.3f}; standard error "
+            f"of the difference {found['error']:.3f}.)"
         )
