@@ -101,8 +101,8 @@ FINE_TUNED = {
 }
 
 
-def test_the_readme_shows_what_the_levels_and_fine_tuning_are_worth() -> None:
-    runs, shown = record("finetuning")["runs"], table("README.md", "| training images |")
+def test_the_page_of_fine_tuning_shows_what_the_levels_are_worth() -> None:
+    runs, shown = record("finetuning")["runs"], table("docs/fine-tuning.md", "| training images |")
     assert len(shown) == len(FINE_TUNED)
     for (data, tasks), (label, cells) in zip(FINE_TUNED.items(), shown.items(), strict=True):
         (images,) = {runs[f"{task}-0-probe"]["images"] for task in tasks}
