@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ from archive_server import ArchiveServer, Honest, status
 from tlaam.cli.main import main
 from tlaam.data.download import fetch
 from tlaam.data.download.archives import DATA_SETS
-from tlaam.utils.progress import progress_bar
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -112,15 +108,3 @@ def test_the_help_lists_every_data_set(capsys: pytest.CaptureFixture[str]) -> No
     assert code == 0 and "For cars and nabirds" in out
     for name, data_set in DATA_SETS.items():
         assert f"\n  {name:<10}{data_set.title}, {data_set.about}" in out
-
-
-def test_a_bar_counts_bytes_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with progress_bar("downloading x", unit="B") as show:
-        time.sleep(0.15)  # it is drawn ten times a second at most
-        show(1_500_000, 3_000_000)
-    assert "1.50M/3.00M" in sys.stderr.getvalue()  # type: ignore[attr-defined]

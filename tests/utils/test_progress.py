@@ -27,6 +27,14 @@ def test_a_step_of_unknown_length_shows_what_it_is_and_how_long_it_takes(monkeyp
     assert shown.endswith("\r")  # and is gone
 
 
+def test_a_bar_counts_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar("downloading x", unit="B") as show:
+        time.sleep(0.15)  # it is drawn ten times a second at most
+        show(1_500_000, 3_000_000)
+    assert "1.50M/3.00M" in sys.stderr.getvalue()
+
+
 def test_an_error_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ValueError, match="no such model"), waiting("loading the model"):
