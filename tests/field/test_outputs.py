@@ -242,7 +242,7 @@ def test_what_was_moved_is_known_to_the_same_command(
         (["--sort-into", "x", "--move", "--link"], "give one"),
         (["--sidecars", "beside"], "add --into FOLDER or --csv FILE"),
         (["--sort-into", "card/in/it"], "lies in 'card'"),
-        (["--csv", "a.csv", "--overlays", "o"], "leave --json and --overlays out"),
+        (["--csv", "a.csv", "--overlays", "o"], "have no --overlays"),
     ],
 )
 def test_what_would_not_do_is_refused_in_a_line(

@@ -245,7 +245,7 @@ def test_answers_of_another_precision_are_not_mixed_in(tmp_path: Path, manifest:
     plan = tmp_path / "out" / "plan.json"
     begun = json.loads(plan.read_text())
     plan.write_text(json.dumps({**begun, "precision": "bf16-mixed"}))
-    with pytest.raises(RunError, match="begun with other precision; give a new folder"):
+    with pytest.raises(RunError, match="begun with other precision; give the same again"):
         into(tmp_path / "out", manifest)
     del begun["precision"]  # as older versions left it
     plan.write_text(json.dumps(begun))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tlaam.export.precision import Precision as FilePrecision
     from tlaam.field.answers import Answers
     from tlaam.field.transfer import Mode
+    from tlaam.field.xmp import Naming
     from tlaam.inference.backend import Precision
     from tlaam.reference.index import LookAlike
     from tlaam.teaching.teach import Taught
@@ -129,6 +131,10 @@ class Classifier:
         objects: Literal["all"] | int | None = None,
         boxes: str | Path | None = None,
         top_k: int = 5,
+        jsonl: str | Path | None = None,
+        sidecar_names: Naming = "stem",
+        keyword_root: str = "tlaam",
+        boxes_confidence: float | None = None,
         progress: Progress = lambda done, total: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Answers:
@@ -142,12 +148,16 @@ class Classifier:
             into: folder for the answers; by default beside the first of the output files.
             csv, xlsx, timelapse, page: files to write: a table, a workbook, recognitions for Timelapse, and a page for
                 viewing and correcting the answers.
-            sidecars: folder for XMP sidecars.
+            sidecars: folder for XMP sidecars; ``beside`` puts each beside its photograph.
             sort_into: folder to sort the photographs into, with one subfolder per class; `tlaam undo` reverts this from
                 its log.
             mode: how the photographs get there: ``copy``, ``link`` or ``move``.
             objects, boxes: see `predict`.
             top_k: number of classes to keep per image.
+            jsonl: file for the JSON lines of ``--json``.
+            sidecar_names: ``stem`` names sidecars photo.xmp (Lightroom), ``full`` photo.jpg.xmp (digiKam, darktable).
+            keyword_root: top level of the hierarchical keywords.
+            boxes_confidence: the lowest confidence of a box that counts, for a file of boxes with confidences. [0.2]
             progress: called with (images done, images in all).
             say: called with one line of text for each output that was written and for each that could not be written.
 
@@ -167,22 +177,23 @@ class Classifier:
             18
         """
         from tlaam.field.answers import Answers
-        from tlaam.field.outputs import Outputs, write_outputs
+        from tlaam.field.outputs import BESIDE, Outputs, write_outputs
         from tlaam.field.predicting import CARD_SHARD, predict_card
         from tlaam.inference.shards import PLAN
         from tlaam.utils.work_sharing import Share
 
         given = [str(each) for each in ([images] if isinstance(images, (str, Path)) else images)]
         outputs = Outputs(
-            csv=_path(csv), xlsx=_path(xlsx), timelapse=_path(timelapse), page=_path(page), sidecars=_path(sidecars),
+            csv=_path(csv), xlsx=_path(xlsx), timelapse=_path(timelapse), page=_path(page), jsonl=_path(jsonl),
+            sidecars=BESIDE if sidecars == "beside" else _path(sidecars), naming=sidecar_names, root=keyword_root,
             sort_into=_path(sort_into), mode=mode,
         )  # fmt: skip
-        outputs.require_possible(given)
         folder = outputs.answers if into is None else Path(into)
         if folder is None:
             raise ConfigError("nothing says where answers are kept; give into, or a file such as csv.")
+        outputs.require_possible(given, folder)
         engine = copy(self.engine)
-        look_for(engine, objects, boxes=boxes)
+        look_for(engine, objects, boxes=boxes, least=boxes_confidence)
         predict_card(
             folder, engine, given, outputs, top_k=top_k, kind="jsonl", share=Share(), photo_facts=True,
             shard_size=Answers(folder).shard_size if (folder / PLAN).exists() else CARD_SHARD,
@@ -209,13 +220,15 @@ class Classifier:
             taxonomy: a table of the classes' taxa, with a column ``label`` and one column per rank; by default the
                 taxonomy that the model was trained with, if any.
             promise: share of answers that are to be right; by default 0.95 if there is a taxonomy.
-            only: classes or taxa that live where the images were taken, or a file with one per line.
+            only: classes or taxa that live where the images were taken, or a file with one per line. A warning names
+                those that the model does not know.
             prior: how common each class is there, relative to how often it was seen in training, by class name; or a
                 table with the columns ``label`` and ``weight``.
 
         Raises:
             ConfigError: the promise is impossible.
-            DataError: a file cannot be used, or the model has too few held-out answers for the promise.
+            DataError: a file cannot be used, the model knows none of these classes, or it has too few held-out answers
+                for the promise.
             InputError: an argument has the wrong type.
 
         Examples:
@@ -224,7 +237,8 @@ class Classifier:
             True
         """
         engine = copy(self.engine)
-        answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
+        for note in answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior):
+            warnings.warn(note, stacklevel=2)
         return Classifier(engine)
 
     def stream(self, images: Iterable[object]) -> Iterator[Prediction]:

@@ -12,6 +12,7 @@ from tlaam.cli.options import PATH
 from tlaam.utils.text import printable
 
 if TYPE_CHECKING:
+    from tlaam.field.answer import Answer
     from tlaam.inference.engine import Engine
     from tlaam.inference.prediction import Prediction
 
@@ -90,14 +91,34 @@ class AnswerColumn:
             found.append(
                 f"answered at {', '.join(depths)}; {self._ranks[None]} without an answer ({self.answering.said()})."
             )
-        if self._outside:
-            label, share = max(self._outside, key=lambda pair: pair[1])
-            count = len(self._outside)
-            look = "1 image looks" if count == 1 else f"{count} images look"
-            found.append(
-                f"{look} like what does not live there, such as {printable(label)} with {share:.1%} (--json: outside)."
-            )
-        return found
+        return [*found, *_line_on_outside(self._outside, "--json")]
+
+
+def lines_on_answers(answers: Iterable[Answer]) -> list[str]:
+    """Return the same summary of answers that were written to files, of the first object of each photograph."""
+    ranks: Counter[str] = Counter()
+    order: list[str] = []
+    outside: list[tuple[str, float]] = []
+    for answer in answers:
+        for found in answer.objects[:1]:
+            if found.is_promised:
+                ranks[found.rank] += 1
+                order = max(order, [rank for rank, _ in found.lineage], key=len)
+            if found.outside is not None:
+                outside.append(found.outside)
+    if not ranks:
+        return _line_on_outside(outside, "table and --json")
+    depths = [f"{ranks[rank]} {printable(rank)}" for rank in dict.fromkeys([*order, *filter(None, ranks)])]
+    answered = f"answered at {', '.join(depths)}; " if depths else ""
+    return [f"{answered}{ranks['']} without an answer.", *_line_on_outside(outside, "table and --json")]
+
+
+def _line_on_outside(outside: Sequence[tuple[str, float]], where: str) -> list[str]:
+    if not outside:
+        return []
+    label, share = max(outside, key=lambda pair: pair[1])
+    look = "1 image looks" if len(outside) == 1 else f"{len(outside)} images look"
+    return [f"{look} like what does not live there, such as {printable(label)} with {share:.1%} ({where}: outside)."]
 
 
 def widest(texts: Iterable[str], heading: str, limit: int, columns: Callable[[str], int]) -> int:
@@ -109,4 +130,12 @@ def _cell(rank: str | None, taxon: str | None) -> str:
     return "-" if rank is None else f"{printable(rank)} {printable(taxon or '')}"
 
 
-__all__: Sequence[str] = ["NAMES", "TAXONOMY", "AnswerColumn", "answering_options", "as_arguments", "widest"]
+__all__: Sequence[str] = [
+    "NAMES",
+    "TAXONOMY",
+    "AnswerColumn",
+    "answering_options",
+    "as_arguments",
+    "lines_on_answers",
+    "widest",
+]

@@ -83,7 +83,7 @@ def evaluate(
     device, first = joined_process_group(devices, default_device().type)
     with waiting("loading the model"):
         engine = load_engine(run, batch_size=batch_size, precision=precision, device=device)
-    answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
+    say_notes(answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior))
     answers = PredictionCache(engine)
     if data is not None:
         images = open_dataset(data, strict=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -90,6 +92,12 @@ class JsonCommand(click.Command):
         for place, argument in enumerate(args):
             following = args[place + 1] if place + 1 < len(args) else ""
             if argument == "--json" and not (following == "-" or following.lower().endswith((".json", ".jsonl"))):
+                if not (following.startswith("-") or glob.has_magic(following) or is_hub_name(following)) and (
+                    following and not os.path.lexists(following)
+                ):
+                    raise click.UsageError(
+                        f"--json takes a FILE that ends in .json or .jsonl; '{following}' does not, and is not there."
+                    )
                 args = [*args[:place], "--json=-", *args[place + 1 :]]
                 break
         return super().parse_args(ctx, args)

@@ -122,7 +122,11 @@ def predict(
     looking = Looking(objects, boxes, least_confidence)
     if into is not None or outputs.are_wanted:
         if overlays is not None or (json_file is not None and (into is not None or json_file == "-")):
-            raise ConfigError("--into is for answers alone: leave --json and --overlays out.")
+            raise ConfigError(
+                "--into is for answers alone: leave --json and --overlays out." if into is not None else
+                "answers that go into files (--csv, --xlsx and the like) have no --overlays, and --json needs a "
+                "FILE.json beside them."
+            )  # fmt: skip
         outputs = replace(outputs, jsonl=None if json_file is None else Path(json_file))
         asked = Asked(
             local_folder(model), images, top_k, batch_size, precision, compiled, kind, shard_size, processes,
@@ -141,7 +145,7 @@ def predict(
         engine = load_engine(
             model, batch_size=batch_size, precision=precision, compiled=compiled, keep_images=overlays is not None
         )
-    answer_by(engine, **asked_by)
+    say_notes(answer_by(engine, **asked_by))
     looking.give(engine, images)
     said = AnswerColumn(engine)
     if overlays is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from tlaam.cli.answering import as_arguments
+from tlaam.cli.answering import as_arguments, lines_on_answers
 from tlaam.cli.output import notes_on_verdicts, say_notes
 from tlaam.errors import ConfigError
 from tlaam.utils.progress import progress_bar, waiting
@@ -61,8 +61,8 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
 
     if missing := [given for given in asked.images if not os.path.lexists(given) and not glob.has_magic(given)]:
         raise ConfigError(f"there is no '{missing[0]}'.")  # now: a folder is bound to the images it began with
-    outputs.require_possible(asked.images)
     folder = into or outputs.answers
+    outputs.require_possible(asked.images, folder)
     if folder is None:
         raise ConfigError("--sidecars alone leaves no place for the answers; add --into FOLDER or --csv FILE.")
     share = Share.of_environment()
@@ -91,6 +91,8 @@ def predict_all(into: Path | None, asked: Asked, outputs: Outputs) -> None:
                 empty=counts[NOTHING],
             )
         )
+        for line in lines_on_answers(answers):
+            _say(line)
         with ExitStack() as stack:
             faults = write_outputs(
                 outputs, answers, asked.images, model=asked.model.name, say=_say,
@@ -122,7 +124,7 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
             asked.model, batch_size=asked.batch_size, precision=asked.precision, compiled=asked.compiled,
             device=share.gpu() if asked.model.is_dir() else None,
         )  # fmt: skip
-    answer_by(engine, **asked.answering)
+    say_notes(answer_by(engine, **asked.answering))
     asked.looking.give(engine, asked.images)
     with progress_bar("predicting") as progress:
         done = predict_card(
@@ -131,8 +133,7 @@ def _in_this_process(folder: Path, asked: Asked, outputs: Outputs, share: Share)
             photo_facts=outputs.are_wanted or asked.photo_facts,
         )  # fmt: skip
     click.echo(
-        f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before; "
-        f"{done.failures} of them could not be read."
+        f"{folder}: {done.predicted} of {done.images} images answered for by this process now, {done.found} before."
     )
     return 1 if done.predicted and done.failures == done.predicted and not done.found else 0
 

@@ -9,6 +9,7 @@ import click
 
 from tlaam.cli.answering import answering_options
 from tlaam.cli.options import PATH, config_option, moved_option, precision_option
+from tlaam.cli.output import say_notes
 from tlaam.utils.progress import progress_bar, waiting
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def report(
     finished_run(run)  # before a model is loaded
     with waiting("loading the model"):
         engine = load_engine(run, batch_size=batch_size, precision=precision)
-    answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior)
+    say_notes(answer_by(engine, taxonomy=taxonomy, promise=promise, only=only, prior=prior))
     with progress_bar("measuring") as progress:
         written = write_run_report(
             engine,

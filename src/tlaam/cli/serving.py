@@ -12,6 +12,7 @@ import click
 from tlaam.cli.answering import answering_options
 from tlaam.cli.objects import objects_option
 from tlaam.cli.options import Command, config_option, precision_option
+from tlaam.cli.output import say_notes
 from tlaam.utils.progress import waiting
 from tlaam.utils.text import printable
 
@@ -120,7 +121,7 @@ def serve_model(
         with waiting("loading the model"):
             engine = load_engine(model, batch_size=given.batch_size, precision=given.precision)
         look_for(engine, given.objects)
-        answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior)
+        say_notes(answer_by(engine, taxonomy=given.taxonomy, promise=given.promise, only=given.only, prior=given.prior))
         hosts = {"localhost", "127.0.0.1", "::1", given.host, *map(str.lower, given.allow_host)}
         app = create_app(
             engine,

@@ -244,6 +244,8 @@ def images_to_compare(
         found: Sequence[Image] = find_images(given)
     else:
         folder = RunFolder(run)
+        if not run.is_dir():
+            raise ExportError(f"there is no run '{run}'.")
         try:
             opened = opened_again(folder.read_json(folder.data)) if own is None else own
             data = with_the_runs_splits(opened, TrainingData.of_run(run), run)

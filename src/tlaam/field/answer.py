@@ -25,7 +25,12 @@ class FoundObject:
         verdict: verdict of this object, see `Answer`; None to use the answer's verdict.
         similarity: of this object to the training data, see `tlaam.inference.prediction.Prediction`.
         taxon: the taxon at `rank`; empty if `rank` is.
+        taxon_probability: its probability; None if there is no taxon.
         lineage: the taxa as pairs of rank and name, from `rank` upwards.
+        is_promised: whether answers are given at the deepest rank that is sure enough; without a rank there is then no
+            answer.
+        outside: the name with more than half of the probability that does not live where the photograph was taken,
+            and its probability; None if there is none.
     """
 
     names: tuple[tuple[str, float], ...]
@@ -34,7 +39,10 @@ class FoundObject:
     verdict: str | None = None
     similarity: float | None = None
     taxon: str = ""
+    taxon_probability: float | None = None
     lineage: tuple[tuple[str, str], ...] = ()
+    is_promised: bool = False
+    outside: tuple[str, float] | None = None
 
     @property
     def label(self) -> str:
@@ -110,15 +118,18 @@ def answer_of(record: Mapping[str, Any]) -> Answer:
 
 
 def _object(found: Mapping[str, Any]) -> FoundObject:
-    box = found.get("object_box")
+    box, lineage, outside = found.get("object_box"), found.get("lineage"), found.get("outside")
     return FoundObject(
-        tuple((row["label"], float(row["probability"])) for row in found["predictions"]),
-        found.get("rank") or "",
-        None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        found.get("verdict"),
-        found.get("similarity"),
-        found.get("taxon") or "",
-        tuple((found.get("lineage") or {}).items()),
+        names=tuple((row["label"], float(row["probability"])) for row in found["predictions"]),
+        rank=found.get("rank") or "",
+        box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        verdict=found.get("verdict"),
+        similarity=found.get("similarity"),
+        taxon=found.get("taxon") or "",
+        taxon_probability=found.get("taxon_probability"),
+        lineage=tuple((lineage or {}).items()),
+        is_promised=lineage is not None,
+        outside=None if outside is None else (outside["label"], float(outside["probability"])),
     )
 
 

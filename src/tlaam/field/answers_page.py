@@ -14,7 +14,7 @@ from tlaam.field.answer import Answer, FoundObject
 from tlaam.field.thumbnails import Where, thumbnail
 from tlaam.field.timelapse import relative, shares
 from tlaam.utils.atomic import grown_atomically
-from tlaam.utils.text import valid_text
+from tlaam.utils.text import per_cent, valid_text
 
 _SIDE = 150  # maximum side of a picture in pixels
 
@@ -66,6 +66,7 @@ def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:
         "link": _uri(place),
         "names": [] if first is None else [[valid_text(name), round(share, 4)] for name, share in first.names],
         "verdict": answer.verdict,
+        "said": None if first is None else _said(first),
         "time": answer.shot.time,
         "camera": answer.shot.camera,
         "box": box,
@@ -74,6 +75,20 @@ def _shown(answer: Answer, base: Path, place: Path) -> dict[str, Any]:
         "picture": None if picture is None else base64.b64encode(picture[0]).decode("ascii"),
     }
     return {name: value for name, value in values.items() if value not in (None, "")}
+
+
+def _said(found: FoundObject) -> str | None:
+    """Return what is said beside the name: the taxon that is vouched for, and the class that does not live there."""
+    said = []
+    if found.taxon and found.taxon != found.label:
+        sure = "" if found.taxon_probability is None else f" {per_cent(found.taxon_probability)}"
+        said.append(f"{valid_text(found.rank)} {valid_text(found.taxon)}{sure}")
+    elif found.is_promised and not found.taxon:
+        said.append("no rank is sure enough")
+    if found.outside is not None:
+        label, share = found.outside
+        said.append(f"looks like {valid_text(label)} {per_cent(share)}, which does not live there")
+    return "; ".join(said) or None
 
 
 def _other(found: FoundObject, answer: Answer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tlaam.field.answer import Answer
 from tlaam.field.answers import Answers
 from tlaam.field.answers_page import write_page
 from tlaam.field.csv_table import csv_table
+from tlaam.field.made import MadeFiles
 from tlaam.field.sorting import Sorted, log_of, sort_into
 from tlaam.field.timelapse import write_timelapse
 from tlaam.field.transfer import Mode
@@ -28,6 +29,7 @@ Progress = Callable[[str], Callable[[], None]]
 
 _NAMED = 20  # maximum number of faults of one kind that are reported individually
 _THEN = "give the same command again."
+_ENDINGS = {"xlsx": (".xlsx",), "page": (".html", ".htm"), "timelapse": (".json",)}
 BESIDE = Path()
 """Value of `Outputs.sidecars` that puts each sidecar beside its photograph."""
 
@@ -62,21 +64,40 @@ class Outputs:
         return any(path is not None for path in wanted)
 
     @property
+    def replaced(self) -> list[Path]:
+        """The files that are written as a whole, and replace an earlier one."""
+        return [path for path in (self.jsonl, self.timelapse, self.xlsx, self.page) if path is not None]
+
+    @property
     def answers(self) -> Path | None:
         """The default folder for answers, beside the first output; None if there is no output to place it beside."""
         first = next((path for path in (self.csv, self.xlsx, self.page, self.timelapse) if path is not None), None)
         first = first or self.sort_into
         return None if first is None else first.with_name(f"{first.name}.answers")
 
-    def require_possible(self, inputs: Iterable[str | Path]) -> None:
-        """Refuse, before anything is done, what is impossible or would damage the photographs.
+    def require_possible(self, inputs: Iterable[str | Path], folder: Path | None = None) -> None:
+        """Refuse, before anything is done, what is impossible or would damage photographs or files.
+
+        Args:
+            inputs: the input images or folders.
+            folder: folder of the answers; by default `answers`.
 
         Raises:
             ConfigError: the outputs cannot be written as requested; the message says why.
+            RunError: a file exists that was not made from these answers, or was changed since.
             MissingPackageError: an Excel workbook is requested and XlsxWriter is not installed.
         """
+        for option, endings in _ENDINGS.items():
+            given = getattr(self, option)
+            if given is not None and given.suffix.lower() not in endings:
+                raise ConfigError(f"--{option} writes a file that ends in {endings[0]}; '{given}' does not.")
+        if self.csv is not None and self.csv.suffix.lower() in (".xlsx", ".html", ".json"):
+            raise ConfigError(f"--csv writes text with commas, and '{self.csv}' would not open as what it is called.")
         if self.xlsx is not None:
             require_xlsxwriter()
+        if (folder := folder or self.answers) is not None:
+            for path in self.replaced:
+                MadeFiles(folder).require_ours(path)
         if self.sort_into is None and self.mode != "copy":
             raise ConfigError(f"--{self.mode} goes with --sort-into, which it is about.")
         if self.sort_into is None:
@@ -148,35 +169,49 @@ def write_outputs(outputs: Outputs, answers: Answers, inputs: Iterable[str | Pat
         TlaamError: an output cannot be written; see the function that writes it.
         OSError: a file cannot be written.
     """
+    base, faults, made = base_of(inputs, answers), 0, MadeFiles(answers.folder)
     moved = places_of(answers, outputs)
 
     def where(file: str) -> Path:
         return moved.get(file) or Path(file)
 
-    base, faults = base_of(inputs, answers), 0
     if outputs.csv is not None:
         write_csv(outputs.csv, answers, ranked=answers.are_ranked)
         say(f"{outputs.csv}: a row an object of {len(answers)} files.")
     if outputs.jsonl is not None:
-        _write_lines(outputs.jsonl, answers)
-    if outputs.timelapse is not None:
-        write_timelapse(outputs.timelapse, answers, base=base, model=model, progress=progress("Timelapse"))
-        say(f"{outputs.timelapse}: for Timelapse, paths from {base}.")
-    if outputs.xlsx is not None:
-        write_xlsx(
-            outputs.xlsx, answers, ranked=answers.are_ranked, where=where, progress=progress("workbook")
-        )  # fmt: skip
-        say(f"{outputs.xlsx}: a workbook.")
-    if outputs.page is not None:
-        identity = identity_of(answers)
-        write_page(outputs.page, answers, base=base, identity=identity, where=where, progress=progress("page"))
-        say(f"{outputs.page}: open it in a browser.")
+        with made.making(outputs.jsonl):
+            _write_lines(outputs.jsonl, answers)
     if outputs.sidecars is not None:
         faults += _write_sidecars(outputs, answers, base, where, say, progress("sidecars"))
-    if outputs.sort_into is not None:
-        done = sort_into(outputs.sort_into, answers, identity_of(answers), outputs.mode, progress=progress("sorting"))
-        faults += _say_sorted(outputs, done, say)
+    if outputs.sort_into is not None and outputs.mode == "move":  # now, so that the files name the new places
+        faults += _sort(outputs, outputs.sort_into, answers, say, progress)
+        moved = places_of(answers, outputs)
+    if outputs.timelapse is not None:
+        now = outputs.sort_into.absolute() if outputs.sort_into is not None and moved else base
+        with made.making(outputs.timelapse):
+            write_timelapse(
+                outputs.timelapse, answers, base=now, model=model, where=where, progress=progress("Timelapse")
+            )  # fmt: skip
+        say(f"{outputs.timelapse}: for Timelapse, paths from {now}.")
+    if outputs.xlsx is not None:
+        with made.making(outputs.xlsx):
+            write_xlsx(outputs.xlsx, answers, ranked=answers.are_ranked, where=where, progress=progress("workbook"))
+        say(f"{outputs.xlsx}: a workbook.")
+    if moved and (outputs.csv or outputs.xlsx):
+        say("the column `file` says where photographs were before they were moved; the log of the sorting says both.")
+    if outputs.page is not None:
+        identity = identity_of(answers)
+        with made.making(outputs.page):
+            write_page(outputs.page, answers, base=base, identity=identity, where=where, progress=progress("page"))
+        say(f"{outputs.page}: open it in a browser.")
+    if outputs.sort_into is not None and outputs.mode != "move":
+        faults += _sort(outputs, outputs.sort_into, answers, say, progress)
     return faults
+
+
+def _sort(outputs: Outputs, folder: Path, answers: Answers, say: Say, progress: Progress) -> int:
+    done = sort_into(folder, answers, identity_of(answers), outputs.mode, progress=progress("sorting"))
+    return _say_sorted(outputs, done, say)
 
 
 def write_csv(path: Path, answers: Iterable[Answer], *, ranked: bool = False) -> None:
@@ -222,8 +257,9 @@ def _write_sidecars(
 
 
 def _say_sorted(outputs: Outputs, done: Sorted, say: Say) -> int:
-    left = f"; {done.left} without an answer, or that are links, stay where they are" if done.left else ""
-    say(f"{outputs.sort_into}: {done.photographs} photographs sorted{left}. All back: tlaam undo '{done.log}'.")
+    left = f"; {done.left} without an answer stay where they are" if done.left else ""
+    links = f"; {done.links} that are links or no longer there are left out" if done.links else ""
+    say(f"{outputs.sort_into}: {done.photographs} photographs sorted{left}{links}. All back: tlaam undo '{done.log}'.")
     return _say_faults([f"not sorted: {fault}" for fault in done.faults], say)
 
 

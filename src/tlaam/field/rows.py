@@ -14,9 +14,10 @@ COLUMNS = (
 )  # fmt: skip
 """``object`` numbers the objects of a file from 1; it is empty if there is none. ``x0`` to ``y1`` are its box in pixels
 of the photograph, ``second`` is the next most probable name."""
-TAXA = ("taxon", "lineage")
-"""Columns after ``rank`` if answers are given by taxonomic rank: the object's taxon at that rank, and the taxa from
-there upwards, such as ``genus: Corvus; family: Corvidae``."""
+TAXA = ("taxon", "taxon_probability", "lineage", "outside", "outside_probability")
+"""Columns after ``rank`` if answers are given by taxonomic rank or among certain classes: the object's taxon at that
+rank, its probability, and the taxa from there upwards, such as ``genus: Corvus; family: Corvidae``; the most probable
+class if it does not live where the photograph was taken."""
 
 
 def columns_of(*, ranked: bool) -> tuple[str, ...]:
@@ -44,9 +45,12 @@ def rows_of(answer: Answer, *, ranked: bool = False) -> Iterator[tuple[Cell, ...
 
 def _cells(found: FoundObject) -> dict[str, Cell]:
     second: tuple[Cell, Cell] = found.names[1] if len(found.names) > 1 else (None, None)
+    outside: tuple[Cell, Cell] = found.outside or (None, None)
     lineage = "; ".join(f"{rank}: {taxon}" for rank, taxon in found.lineage)
     return {
-        "label": found.label, "rank": found.rank or None, "taxon": found.taxon or None, "lineage": lineage or None,
+        "label": found.label, "rank": found.rank or None, "taxon": found.taxon or None,
+        "taxon_probability": found.taxon_probability, "lineage": lineage or None,
+        "outside": outside[0], "outside_probability": outside[1],
         "probability": found.probability, "similarity": found.similarity,
         "second": second[0], "second_probability": second[1],
         **dict(zip(("x0", "y0", "x1", "y1"), found.box or (None,) * 4, strict=True)),

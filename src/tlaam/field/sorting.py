@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tlaam.errors import RunError
 from tlaam.field.answer import Answer
+from tlaam.field.filing import Heading, heading_of
 from tlaam.field.names import FolderNames, safe_name
 from tlaam.field.sorting_log import Entry, Log, Writer, continued, new_log, read_log
 from tlaam.field.transfer import Mode, OccupiedError, put
@@ -30,13 +31,15 @@ class Sorted:
     Attributes:
         log: the file to give to ``tlaam undo``.
         photographs: number of photographs now in their folders.
-        left: number left where they are, because they have no answer or are no longer regular files.
+        left: number left where they are, because they have no answer.
+        links: number left out, because they are symbolic links or no longer there.
         faults: what could not be done, one line each.
     """
 
     log: Path
     photographs: int
     left: int
+    links: int
     faults: list[str]
 
 
@@ -67,7 +70,9 @@ def sort_into(
     *,
     progress: Callable[[], None] = lambda: None,
 ) -> Sorted:
-    """Put photographs into ``folder/<class>/``. Repeating an interrupted call completes it.
+    """Put photographs into ``folder/<class>/``, as far as their answers vouch for it (`tlaam.field.filing`).
+
+    Repeating an interrupted call completes it.
 
     Sidecars beside a photograph go along with it. Nothing is overwritten: if names collide, a number is added.
 
@@ -105,7 +110,7 @@ class _Sorting:
             self._known.setdefault(entry.image, []).append(entry)
         self._taken = {entry.target.casefold() for entry in log.entries if entry.state != "void"}
         self._siblings: tuple[Path, dict[str, int]] | None = None
-        self._done = Sorted(log.path, 0, 0, [])
+        self._done = Sorted(log.path, 0, 0, 0, [])
 
     def run(self, answers: Iterable[Answer], progress: Callable[[], None]) -> Sorted:
         stream = iter(answers)
@@ -121,12 +126,15 @@ class _Sorting:
     def _meant(self, answer: Answer) -> list[Entry]:
         """Log the intended actions for one answer; if they are in the log already, continue with those."""
         known = [entry for entry in self._known.get(answer.file, []) if entry.state != "void"]
-        folder = self._folder(answer.label) if answer.label or answer.objects else ""
         if known:
             return known
-        source = Path(answer.file).absolute()
-        if not folder or source.is_symlink() or not source.is_file():
+        if not answer.objects:
             self._done.left += 1
+            return []
+        folder = self._folder(heading_of(answer, answer.objects[0]))
+        source = Path(answer.file).absolute()
+        if source.is_symlink() or not source.is_file():
+            self._done.links += 1
             return []
         sources = [source, *self._companions(source)]
         entries = [
@@ -178,9 +186,9 @@ class _Sorting:
         self._writer.settle()
         return other
 
-    def _folder(self, label: str) -> str:
-        """Return the folder of a class; create it if it is missing."""
-        name = self._names.of(label)
+    def _folder(self, heading: Heading) -> str:
+        """Return the folder of a heading; create it if it is missing. Only those without a name begin with ``_``."""
+        name = heading.folder if heading.folder != heading.name else self._names.of(heading.name)
         path = self._log.folder / name
         if not path.is_dir():
             self._writer.write({"folder": name})

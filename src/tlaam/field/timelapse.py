@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tlaam.field.answer import Answer, Box
+from tlaam.field.thumbnails import Where
 from tlaam.utils.atomic import grown_atomically
 from tlaam.utils.text import valid_text
 
@@ -30,6 +31,7 @@ def write_timelapse(
     *,
     base: Path,
     model: str,
+    where: Where = Path,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the file atomically, one answer at a time.
@@ -39,6 +41,7 @@ def write_timelapse(
         answers: the answers to write.
         base: the folder that the photographs' paths are relative to; a photograph outside it keeps its full path.
         model: name of the model.
+        where: returns the current location of a photograph.
         progress: called after each answer.
 
     Raises:
@@ -51,14 +54,15 @@ def write_timelapse(
         head = {"info": info, "detection_categories": CATEGORIES}
         stream.write(json.dumps(head)[:-1] + ', "images": [')
         for number, answer in enumerate(answers):
-            stream.write(("," if number else "") + "\n" + json.dumps(_image(answer, base, numbers)))
+            place = relative(str(where(answer.file)), base)
+            stream.write(("," if number else "") + "\n" + json.dumps(_image(answer, place, numbers)))
             progress()
         names = {number: name for name, number in numbers.items()}
         stream.write('\n], "classification_categories": ' + json.dumps(names) + "}\n")
 
 
-def _image(answer: Answer, base: Path, numbers: dict[str, str]) -> dict[str, Any]:
-    file = valid_text(relative(answer.file, base))
+def _image(answer: Answer, place: str, numbers: dict[str, str]) -> dict[str, Any]:
+    file = valid_text(place)
     if answer.error:
         return {"file": file, "detections": None, "failure": valid_text(answer.error)}
     detections = []

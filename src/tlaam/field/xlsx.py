@@ -18,7 +18,10 @@ from tlaam.utils.text import valid_text
 _ROWS = 1_048_576  # maximum number of rows per sheet
 _LONGEST = 32_767  # maximum number of characters per cell
 _SIDE = 96  # maximum side of a thumbnail in pixels
-_WIDTHS = {"file": 44, "time": 26, "camera": 20, "label": 24, "second": 20, "error": 50}
+_WIDTHS = {
+    "file": 44, "time": 26, "camera": 20, "label": 24, "taxon": 24, "lineage": 40, "outside": 24, "second": 20,
+    "error": 50,
+}  # fmt: skip
 
 
 def require_xlsxwriter() -> Any:
@@ -81,7 +84,7 @@ def _fill(book: Any, answers: Iterable[Answer], ranked: bool, where: Where, prog
     sheet.freeze_panes(1, 2)
     for column, name in enumerate(("picture", *columns)):
         sheet.write_string(0, column, name, bold)
-    shares = {columns.index("probability"), columns.index("second_probability")}
+    shares = {column for column, name in enumerate(columns) if name.endswith("probability")}
     row = 0
     for answer in answers:
         picture = None if answer.error else thumbnail(where(answer.file), _SIDE)

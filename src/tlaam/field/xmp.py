@@ -8,6 +8,7 @@ from typing import Literal
 
 from tlaam.errors import DataError
 from tlaam.field.answer import Answer
+from tlaam.field.filing import heading_of
 from tlaam.field.xmp_edit import with_keywords
 from tlaam.utils.atomic import write_atomically
 from tlaam.utils.reading import require_regular
@@ -31,7 +32,8 @@ def sidecar_of(photo: Path, naming: Naming) -> Path:
 def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]:
     """Return flat and hierarchical keywords, with levels separated by ``|``; empty if there is no answer.
 
-    Reliable names are placed directly below the root and ``unsure`` ones a level deeper; a ``stranger`` gets no name.
+    Names without a reserve (`tlaam.field.filing`) are placed directly below the root or, with a taxonomy, below their
+    taxa; others below their reserve, such as ``unsure``. A ``stranger`` gets no name.
 
     Examples:
         >>> from tlaam.field.answer import FoundObject
@@ -41,10 +43,9 @@ def keywords_of(answer: Answer, root: str = ROOT) -> tuple[list[str], list[str]]
     flat: list[str] = []
     deep: list[str] = []
     for found in answer.objects:
-        verdict = answer.verdict_of(found)
-        levels = [_level(root), *([verdict] if verdict in ("unsure", "stranger") else [])]
-        if verdict != "stranger":
-            levels.append(_level(found.label))
+        heading = heading_of(answer, found)
+        names = [heading.reserve, *heading.above, heading.name]
+        levels = [_level(name) for name in (root, *names) if name]
         flat.append(levels[-1])
         deep.append("|".join(levels))
     return list(dict.fromkeys(flat)), list(dict.fromkeys(deep))

@@ -20,7 +20,7 @@ def answer_by(
     promise: float | None = None,
     only: Path | str | Iterable[str] | None = None,
     prior: Path | str | Mapping[str, float] | None = None,
-) -> None:
+) -> list[str]:
     """Let an engine answer by these rules from now on; without any argument, it answers as its model does by default.
 
     Args:
@@ -32,27 +32,30 @@ def answer_by(
         prior: how common each class is there, relative to how often it was seen in training, or a file of these
             weights.
 
+    Returns:
+        Notes for the user, one line each: names of the list that the model does not know.
+
     Raises:
         ConfigError: the promise is impossible.
         DataError: a file cannot be used, or there are too few held-out answers for the promise.
         InputError: an argument has the wrong type.
     """
     if taxonomy is None and promise is None and only is None and prior is None:
-        return
+        return []
     if taxonomy is not None and not isinstance(taxonomy, (str, Path)):
         raise InputError(f"a taxonomy cannot be of type {type(taxonomy).__name__}; give the path of a table.")
     found = engine.taxonomy if taxonomy is None else read_taxonomy(taxonomy, engine.classes)
     if promise is None and (taxonomy is not None or engine.answering is not None):
         promise = PROMISE
-    engine.use_answering(
-        Answering.of(
-            found or Taxonomy.of_labels(engine.classes),
-            engine.held_out,
-            promise=promise,
-            only=read_names(only) if isinstance(only, (str, Path)) else only,
-            prior=read_weights(prior) if isinstance(prior, (str, Path)) else prior,
-        )
+    answering = Answering.of(
+        found or Taxonomy.of_labels(engine.classes),
+        engine.held_out,
+        promise=promise,
+        only=read_names(only) if isinstance(only, (str, Path)) else only,
+        prior=read_weights(prior) if isinstance(prior, (str, Path)) else prior,
     )
+    engine.use_answering(answering)
+    return [] if answering.residents is None else answering.residents.notes()
 
 
 __all__ = ["answer_by"]

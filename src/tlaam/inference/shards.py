@@ -194,8 +194,8 @@ def _settle_plan(
     differing = dict.fromkeys(others.get(name, name) for name, value in plan.items() if begun.get(name) != value)
     if differing:
         raise RunError(
-            f"{folder} holds predictions that were begun with other {' and '.join(differing)}; give a new folder, or "
-            "the same again to continue."
+            f"{folder} holds predictions that were begun with other {' and '.join(differing)}; give the same again to "
+            "continue, or begin anew: with another folder (of a table, another file), or after removing this one."
         )
     return count
 

@@ -62,7 +62,7 @@ def read_taxonomy(path: Path | str, classes: Sequence[str]) -> Taxonomy:
 
 
 def read_names(path: Path | str) -> list[str]:
-    """Read a list of names, one per line; empty lines are ignored.
+    """Read a list of names, one per line; empty lines and lines that begin with ``#`` are ignored.
 
     Raises:
         DataError: the file cannot be read, or contains no names.
@@ -70,7 +70,7 @@ def read_names(path: Path | str) -> list[str]:
     path = Path(path)
     with _text_of(path) as lines:
         names = [clean_name(line).strip() for line in lines]
-    if not (names := [name for name in names if name]):
+    if not (names := [name for name in names if name and not name.startswith("#")]):
         raise DataError(f"'{path}' names nothing; give one class a line.")
     return names
 

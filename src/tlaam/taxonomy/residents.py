@@ -16,6 +16,7 @@ from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.text import printable, shortened
 
 _SEED = 0
+_NAMED = 5  # names of a note
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,11 @@ class Residents:
 
     Attributes:
         weights: ``(C,)``, from 0 for a class that does not live here to 1 for the most common one.
+        unknown: names of the list that are neither a class nor a taxon of the model, as they are shown.
     """
 
     weights: NDArray[np.float64] = field(repr=False)
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, taxonomy: Taxonomy, only: Iterable[str] | None, prior: Mapping[str, float] | None) -> Residents:
@@ -34,18 +37,29 @@ class Residents:
 
         Args:
             taxonomy: the taxonomy of the model.
-            only: names of classes or taxa that live here; all others do not.
+            only: names of classes or taxa that live here; all others do not. A list may name what the model does not
+                know, but not only that.
             prior: for each class that lives here, how common it is relative to the others: how often it is seen here
                 for each time that it was seen in training.
 
         Raises:
-            DataError: the model does not know a name, a class that lives here has no weight, or nothing is left.
+            DataError: the model knows none of the list's names or not one of the prior's, a class that lives here has
+                no weight, or nothing is left.
         """
-        weights = np.ones(len(taxonomy.classes))
+        weights, unknown = np.ones(len(taxonomy.classes)), []
         if only is not None:
             here: set[int] = set()
+            first: DataError | None = None
             for name in only:
-                here |= _members(taxonomy, name)
+                try:
+                    here |= _members(taxonomy, name)
+                except DataError as error:
+                    known = [*taxonomy.classes, *(taxon for row in taxonomy.taxa for taxon in row)]
+                    meant = did_you_mean(name, known).strip()
+                    unknown.append(f"'{_shown(name)}'" + (f" ({meant[0].lower()}{meant[1:]})" if meant else ""))
+                    first = first or error
+            if first is not None and not here:
+                raise first
             weights[[number not in here for number in range(len(weights))]] = 0
         if prior is not None:
             by_class = {number: weight for name, weight in prior.items() for number in _class(taxonomy, name)}
@@ -56,7 +70,16 @@ class Residents:
             weights *= [by_class.get(number, 0.0) for number in range(len(weights))]
         if not weights.any():
             raise DataError("no class of the model lives here: the list or the prior leaves all of them out.")
-        return cls(weights / weights.max())
+        return cls(weights / weights.max(), tuple(unknown))
+
+    def notes(self) -> list[str]:
+        """Return a line on the names of the list that the model does not know, if there are any."""
+        if not self.unknown:
+            return []
+        shown = ", ".join(self.unknown[:_NAMED])
+        more = f" and {len(self.unknown) - _NAMED} more" if len(self.unknown) > _NAMED else ""
+        are = "is none" if len(self.unknown) == 1 else "are none"
+        return [f"{shown}{more} {are} of the model's classes or taxa, and left out of the list."]
 
     def probabilities(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the probabilities ``(C,)`` of an image of one of these classes; if all are 0, return the weights."""
@@ -99,9 +122,9 @@ def _class(taxonomy: Taxonomy, name: str, also: Iterable[str] = ()) -> list[int]
     found = [number for number, known in enumerate(taxonomy.classes) if known == name or clean_name(known) == name]
     if not found:
         known = [*taxonomy.classes, *also]
+        hint = "" if any(also) else " For a genus or family, give --taxonomy."
         raise DataError(
-            f"'{_shown(name)}' is none of the model's {len(taxonomy.classes)} classes.{did_you_mean(name, known)} "
-            "List those that the model knows alone."
+            f"'{_shown(name)}' is none of the model's {len(taxonomy.classes)} classes.{did_you_mean(name, known)}{hint}"
         )
     return found[:1]
 

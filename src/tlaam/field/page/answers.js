@@ -86,7 +86,7 @@ function draw(made) {
   const of = element("p", "", { class: "of" });
   of.append(element("a", answer.shown, { href: answer.link, target: "_blank", rel: "noopener" }));
   const others = answer.others?.map(other => `${other.name} ${(other.probability * 100).toFixed(0)} %`).join(", ");
-  const rest = [others && `also ${others}`, answer.time?.replace("T", " "), answer.camera, answer.error].filter(Boolean).join(" · ");
+  const rest = [answer.said, others && `also ${others}`, answer.time?.replace("T", " "), answer.camera, answer.error].filter(Boolean).join(" · ");
   if (rest) of.append(` · ${rest}`);
   made.setAttribute("aria-label", `${choice ?? answer.names[0]?.[0] ?? "no name"}, ${verdict}, ${answer.shown}`);
   made.replaceChildren(

@@ -5,7 +5,7 @@ export const COLUMNS = [
   "similarity", "x0", "y0", "x1", "y1", "second", "second_probability", "width", "height", "error",
 ];
 
-const TAXA = ["taxon", "lineage"]; // behind "rank" where answers are given by ranks
+const TAXA = ["taxon", "taxon_probability", "lineage", "outside", "outside_probability"]; // behind "rank" where answers are given by ranks
 
 /** Return the table of records, a row an object. */
 export function csv(records) {
@@ -31,7 +31,8 @@ function rows(record) {
   const objects = (record.objects ?? [record]).filter(({ predictions }) => predictions.length);
   if (!objects.length) return [{ ...file, verdict: record.verdict }];
   return objects.map(({ predictions: [first, second], object_box: box, ...found }, number) => ({
-    ...file, object: number + 1, label: first.label, rank: found.rank, taxon: found.taxon, lineage: lineage(found),
+    ...file, object: number + 1, label: first.label, rank: found.rank, taxon: found.taxon,
+    taxon_probability: found.taxon_probability, lineage: lineage(found),
     probability: first.probability, verdict: found.verdict, similarity: found.similarity,
     ...(box && { x0: box[0], y0: box[1], x1: box[2], y1: box[3] }),
     second: second?.label, second_probability: second?.probability,
