@@ -6,6 +6,7 @@ probability of e / (1 + e), 73 %, of the two.
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,35 @@ def test_what_does_not_live_there_is_left_out_and_said(place: Path, capsys: pyte
     assert wren["rank"] is None, "nothing is said of what looks like something else"
     assert "outside" not in found["crow"] and found["crow"]["rank"] == "species"
     assert "1 image looks like what does not live there, such as wren with 100.0%" in said
+
+
+def test_tables_keywords_folders_and_page_say_it_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ways = ("--taxonomy", place / "taxonomy.csv", "--promise", 0.9, "--only", place / "only.txt")
+    files = {"--csv": "a.csv", "--page": "a.html", "--sidecars": "xmp", "--sort-into": "sorted"}
+    outputs = [word for option, name in files.items() for word in (option, place / name)]
+    assert main(["predict", *map(str, (place / "model.onnx", place / "images", *ways, *outputs))]) == 0
+    said = capsys.readouterr().err
+    assert "answered at 1 species, 0 genus, 1 family; 1 without an answer." in said
+    assert "1 image looks like what does not live there, such as wren with 100.0% (table and --json: outside)" in said
+    with (place / "a.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {Path(row["file"]).stem: row for row in csv.DictReader(stream)}
+    assert rows["crow"]["taxon"] == "C. corone" and float(rows["crow"]["taxon_probability"]) > 0.95
+    assert rows["wren"]["outside"] == "wren" and float(rows["wren"]["outside_probability"]) > 0.99
+    folders = {path.stem: path.parent.name for path in (place / "sorted").glob("*/*.png")}
+    assert folders == {"crow": "C. corone", "jay-or-crow": "Corvidae", "wren": "_elsewhere"}
+    keywords = {path.stem: path.read_text(encoding="utf-8") for path in (place / "xmp").glob("*.xmp")}
+    assert "tlaam|Corvidae|Corvus|C. corone<" in keywords["crow"] and "tlaam|Corvidae<" in keywords["jay-or-crow"]
+    assert "tlaam|elsewhere|wren<" in keywords["wren"]
+    page = (place / "a.html").read_text(encoding="utf-8")
+    assert "family Corvidae 100.0" in page and "looks like wren 100.0" in page
+
+
+def test_a_list_may_name_what_the_model_does_not_know(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "list.txt").write_text("# birds of the valley\ncrow\njey\nPica pica\n")
+    found = lines(place, "--only", place / "list.txt")
+    said = capsys.readouterr().err
+    assert "'jey' (did you mean 'jay'?), 'Pica pica' are none of the model's classes or taxa" in said
+    assert [row["probability"] for row in found["crow"]["predictions"]] == [1, 0, 0]
 
 
 def test_a_prior_turns_an_even_answer(place: Path) -> None:

@@ -25,9 +25,10 @@ from stress.colours import write_model
 
 import tlaam
 from tlaam.cli.main import main
-from tlaam.errors import ConfigError
+from tlaam.errors import ConfigError, RunError
 from tlaam.field.answer import Answer, FoundObject
 from tlaam.field.answers_page import write_page
+from tlaam.field.made import MadeFiles
 from tlaam.field.timelapse import write_timelapse
 from tlaam.field.xlsx import write_xlsx
 
@@ -210,6 +211,48 @@ def test_what_is_there_is_used_for_more_later(
     assert called("predict", model, card, "--csv", tmp_path / "b.csv", "--shard-size", "100") == 0
 
 
+@pytest.mark.parametrize("name", ["a.xlsx", "a.html", "t.json", "a.jsonl"])
+def test_a_file_that_somebody_changed_or_made_is_left(
+    model: Path, card: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    option = {"a.xlsx": "--xlsx", "a.html": "--page", "t.json": "--timelapse", "a.jsonl": "--json"}[name]
+    command = ["predict", model, card, "--csv", tmp_path / "a.csv", option, tmp_path / name]
+    assert called(*command) == called(*command) == 0, "what it made itself is made again"
+    file = tmp_path / name
+    file.write_bytes(file.read_bytes() + b" ")
+    assert called(*command) == 1 and "was changed since it was made" in capsys.readouterr().err
+    file.unlink()
+    assert called(*command) == 0
+    other = file.with_stem("other")
+    other.write_text("mine")
+    assert called(*command[:-1], other) == 1
+    assert "was not made from these answers" in capsys.readouterr().err and other.read_text() == "mine"
+
+
+def test_a_killed_writer_may_write_again(tmp_path: Path) -> None:
+    made, file = MadeFiles(tmp_path), tmp_path / "a.xlsx"
+    with pytest.raises(RuntimeError), made.making(file):
+        file.write_text("half")
+        raise RuntimeError  # as if the process had been killed here
+    with MadeFiles(tmp_path).making(file):
+        file.write_text("whole")
+    file.write_text("changed")
+    with pytest.raises(RunError, match="was changed"):
+        made.require_ours(file)
+
+
+def test_moved_photographs_are_named_by_their_new_places(model: Path, card: Path, tmp_path: Path) -> None:
+    outputs = ["--timelapse", tmp_path / "t.json", "--sort-into", tmp_path / "sorted", "--move", "--sidecars", "beside"]
+    assert called("predict", model, card, *outputs) == 0
+    names = {image["file"] for image in json.loads((tmp_path / "t.json").read_text())["images"]}
+    here = {path.relative_to(tmp_path / "sorted").as_posix() for path in (tmp_path / "sorted").rglob("*.jpg")}
+    assert len(here) == 6 and names == here | {(card / "100" / "bad.jpg").as_posix()}
+    assert len(list((tmp_path / "sorted").rglob("*.xmp"))) == 6, "sidecars went along"
+    (log,) = (tmp_path / "sorted").glob("sorted-*.jsonl")
+    assert called("undo", log) == 0
+    assert len(list(card.rglob("*.jpg"))) == 7 and len(list(card.rglob("*.xmp"))) == 6
+
+
 def test_two_processes_and_parquet_make_the_same(model: Path, card: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     options = ["--shard-size", "2", "--format", "parquet", "--processes", "2"]
@@ -243,6 +286,8 @@ def test_what_was_moved_is_known_to_the_same_command(
         (["--sidecars", "beside"], "add --into FOLDER or --csv FILE"),
         (["--sort-into", "card/in/it"], "lies in 'card'"),
         (["--csv", "a.csv", "--overlays", "o"], "have no --overlays"),
+        (["--csv", "a.xlsx"], "would not open as what it is called"),
+        (["--xlsx", "a.csv"], "--xlsx writes a file that ends in .xlsx"),
     ],
 )
 def test_what_would_not_do_is_refused_in_a_line(

@@ -129,8 +129,8 @@ def predict(
             )  # fmt: skip
         outputs = replace(outputs, jsonl=None if json_file is None else Path(json_file))
         asked = Asked(
-            local_folder(model), images, top_k, batch_size, precision, compiled, kind, shard_size, processes,
-            photo_facts, asked_by, looking,
+            local_folder(model), tuple(dict.fromkeys(images)), top_k, batch_size, precision, compiled, kind, shard_size,
+            processes, photo_facts, asked_by, looking,
         )  # fmt: skip
         predict_all(into, asked, outputs)
         return
