@@ -154,6 +154,20 @@ def test_no_file_of_the_data_is_written_over(birds: Path, name: str, words: str)
     assert (birds.parent / name).read_bytes() == before
 
 
+def test_only_a_manifest_is_written_over(birds: Path) -> None:
+    made = decisions(birds, ("0.png", "crow", "keep", ""))
+    notes, cleaned = birds.parent / "notes.csv", birds.parent / "cleaned.csv"
+    notes.write_text("mine\n")
+    for file in (made, notes):
+        before = file.read_bytes()
+        with pytest.raises(DataError, match="is no manifest of tlaam; give another name"):
+            apply_decisions(birds, made, file)
+        assert file.read_bytes() == before
+    apply_decisions(birds, made, cleaned)
+    apply_decisions(birds, made, cleaned)
+    assert cleaned.read_text().startswith("image,label,split,group,")
+
+
 def test_images_in_a_container_have_no_manifest(tmp_path: Path, photos: Path) -> None:
     import tarfile
 

@@ -111,6 +111,14 @@ def test_an_image_far_from_all_others_is_unlike_them() -> None:
     assert [finding.place for finding in unlike_findings(nearest(directions(rows), 10))] == [80]
 
 
+def test_a_picture_that_shows_nothing_or_little_is_no_wrong_label() -> None:
+    images = data_set(("a", 0, "train", None), ("b", 1, "train", None))
+    wrong = [Finding(place, "label", 0.9, "wrong", ((1 - place, "its label"),), 1 - place) for place in (0, 1)]
+    soft, black = ranked(images, [*wrong, Finding(0, "black", 0.8, "dark"), Finding(1, "blurred", 0.2, "soft")])
+    assert (soft.kinds, soft.suggested) == (("blurred", "label"), images.classes[0])
+    assert (black.kinds, black.suggested, black.reason, black.companions) == (("black",), "", "dark", ())
+
+
 def test_suspects_are_ranked_and_say_all_that_was_found() -> None:
     images = data_set(("a", 0, "train", None), ("b", 1, "train", None))
     findings = [

@@ -66,7 +66,7 @@ def test_report_and_index_are_written(
     assert main(["report", str(run)]) == 1
     assert f"Say where it lies now: tlaam report {run} --data NEW" in capsys.readouterr().err
     assert main(["report", str(run), "--data", str(now), "--out", str(tmp_path / "report.html")]) == 0
-    assert "other data" not in (tmp_path / "report.html").read_text()
+    assert "not the data set" not in (tmp_path / "report.html").read_text()
     assert main(["index", str(run), "--data", str(now), "--out", str(tmp_path / "index.npz")]) == 0
 
 

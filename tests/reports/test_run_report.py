@@ -171,8 +171,9 @@ def test_of_other_data_no_word_is_that_of_the_runs_own(
     rows = [f"{path},{path.parent.name},{split}" for path in sorted(photos.rglob("*.png"))[::2]]
     (tmp_path / "others.csv").write_text("\n".join(["image,label,split", *rows]))
     write_run_report(trained, tmp_path / "others.csv", path=tmp_path / "page.html")
-    assert f"on {len(rows)} {images_of(split)} of others, other data than" in written["intro"]
-    assert "flatter" not in written["intro"] and "There were no" not in written["intro"]
+    assert f"on {len(rows)} {images_of(split)} of others, which is not the data set" in written["intro"]
+    assert "flatter a little" not in written["intro"] and "There were no" not in written["intro"]
+    assert ("flatter the figures" in written["intro"]) == (split == "train")
 
 
 def test_without_images_to_measure_on_it_shows_the_training(

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from small_runs import small_run
 
@@ -19,11 +22,14 @@ from tlaam.cli.main import main
 from tlaam.errors import DataError, ModelError, TlaamError
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.onnx_sealing import seal
+from tlaam.inference.prediction import Prediction
 from tlaam.probe.linear import LinearProbe
 from tlaam.reference.file import digest_of, read_index, write_index
+from tlaam.reference.index import ReferenceIndex
+from tlaam.reference.similarity import unit
 from tlaam.taxonomy.tree import Taxonomy
 from tlaam.teaching.heads import Heads, replace_heads
-from tlaam.teaching.teach import Taught, add_class, merge_classes, remove_class, rename_class
+from tlaam.teaching.teach import Taught, _known_already, add_class, merge_classes, remove_class, rename_class
 from tlaam.workflows.reference_index import write_reference_index
 
 onnx = pytest.importorskip("onnx")
@@ -259,6 +265,24 @@ def test_photographs_that_it_knows_or_cannot_read_are_named(
     assert "left out" in said.err and "broken.png" in said.err
     assert "'robin': " in said.out and "of its 7 photographs" in said.out and "(4 classes)" in said.out
     assert "18 training images, out of fold; that flatters" in said.out
+
+
+def test_a_photograph_is_known_again_in_another_arithmetic() -> None:
+    random = np.random.default_rng(0)
+    kept = random.normal(size=(30, 256)).astype(np.float32)
+    kept[5] = kept[4]  # a copy in the index is no other image
+    crowded = kept + 100  # of a network to which all images are nearly the same
+    answers = [Prediction(str(number)) for number in range(3)]
+
+    def known(embeddings: NDArray[np.float32]) -> tuple[tuple[str, str], ...]:
+        index = SimpleNamespace(embeddings=embeddings, classes=("jay", "crow"), labels=np.arange(30) % 2)
+        noise = 0.02 * np.linalg.norm(embeddings, axis=1, keepdims=True) / 16
+        asked = embeddings + noise * random.normal(size=embeddings.shape)
+        asked[1] = random.normal(size=256)  # another photograph
+        return _known_already(answers, unit(asked[[3, 1, 4]]), cast("ReferenceIndex", index))
+
+    assert known(kept) == (("0", "crow"), ("2", "jay"))
+    assert known(crowded) == ()
 
 
 def test_a_graph_that_answers_otherwise_is_not_written(

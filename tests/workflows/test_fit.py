@@ -57,6 +57,8 @@ def test_the_command_and_python_write_the_same_files_each_thing_once(
     said = capsys.readouterr().out
     assert f"Reference index: {tmp_path / 'cli' / 'gallery.npz'}" in said
     assert f"Report: {tmp_path / 'cli' / 'report.html'}" in said
+    report = (tmp_path / "cli" / "report.html").read_text(encoding="utf-8")
+    assert "What to do" in report and "not the data set that it was trained on" not in report, "splits were cut"
     assert counted.pop("loads") == 1
     assert len(counted) == 18 and set(counted.values()) == {1}, "each image once, for index, evaluation and report"
     counted.clear()

@@ -144,7 +144,8 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
 
 
 def _fault(path: Path, line: int, what: str) -> DataError:
-    return DataError(f"'{path}' line {line}: {shortened(what, 400)}. Nothing was written.")
+    end = "" if what.endswith("?") else "."
+    return DataError(f"'{path}' line {line}: {shortened(what, 400)}{end} Nothing was written.")
 
 
 def _first_line(error: Exception) -> str:

@@ -26,7 +26,7 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
 
     Raises:
         DataError: images are inside a container or have names that a manifest cannot contain, or `path` is one of the
-            data's own files or does not end in .csv.
+            data's own files, another file than such a manifest, or does not end in .csv.
     """
     if path.suffix.lower() != ".csv":
         raise DataError(f"'{path}' is no name of a manifest; end it in .csv.")
@@ -40,6 +40,8 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
         target.samefile(file) for file in {s.path for s in samples} | {images.root} if file.exists()
     ):
         raise DataError(f"'{path}' belongs to the data itself; give another name.")
+    if target.exists() and not _is_manifest(target):
+        raise DataError(f"'{path}' exists and is no manifest of tlaam; give another name, or remove it.")
     content = _content(target.parent, images, samples)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target.parent, target.name)
@@ -53,6 +55,13 @@ def write_manifest(path: Path, images: LabelledImages, samples: Sequence[Sample]
         trial.unlink(missing_ok=True)
     write_atomically(target, content)
     return _unsaid(samples)
+
+
+def _is_manifest(path: Path) -> bool:
+    """Return whether a file begins as the manifests that are written here."""
+    start = (",".join(COLUMNS) + "\n").encode()
+    with path.open("rb") as stream:
+        return stream.read(len(start)) == start
 
 
 def _content(folder: Path, images: LabelledImages, samples: Sequence[Sample]) -> bytes:

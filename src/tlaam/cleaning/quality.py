@@ -145,9 +145,9 @@ def quality_faults(found: Measured) -> list[Fault]:
     for place, log in zip(read.tolist(), logs, strict=True):
         dark, light, side = found.dark[place], found.light[place], found.sides[place]
         if dark < _BLACK:
-            faults.append(Fault(place, "black", 1 - dark / 64, f"95 % of its pixels are darker than {dark:.0f} of 255"))
+            faults.append(Fault(place, "black", 1 - dark / 64, f"95 % of its pixels are {dark:.0f} of 255 or darker"))
         elif light > _WHITE:
-            shown = f"95 % of its pixels are lighter than {light:.0f} of 255"
+            shown = f"95 % of its pixels are {light:.0f} of 255 or lighter"
             faults.append(Fault(place, "white", light / 255, shown))
         elif (middle - log) / spread > _BLUR_DEVIATIONS and found.sharpness[place] < _BLUR_SHARPNESS:
             times = float(np.exp(middle - log))

@@ -50,7 +50,7 @@ class Suspect:
         name: name of the image.
         label: its given label.
         split: its split.
-        kinds: the kinds of its findings (see `KINDS`), worst first.
+        kinds: the kinds of its findings (see `KINDS`), worst first, but a poor picture before doubts of its label.
         score: strength of the evidence against it, 0 to 1.
         suggested: a label that fits better; empty if none is known.
         reason: explanation in words.
@@ -92,6 +92,11 @@ class Finding(NamedTuple):
 
 
 _COMPANIONS = 6
+_SHOWS_NOTHING = ("black", "white")
+"""Faults of a picture that shows nothing: whatever a model makes of it says nothing about its label."""
+_SHOWS_LITTLE = (*_SHOWS_NOTHING, "blurred", "tiny")
+"""Faults of a picture that explain why its label is doubted, and are named before that."""
+_BY_CONTENT = ("label", "background", "unlike")
 
 
 def ranked(images: LabelledImages, findings: Iterable[Finding]) -> list[Suspect]:
@@ -110,6 +115,10 @@ def ranked(images: LabelledImages, findings: Iterable[Finding]) -> list[Suspect]
 
 def _suspect(images: LabelledImages, place: int, findings: Sequence[Finding]) -> Suspect:
     order = list(KINDS)
+    kinds = {finding.kind for finding in findings}
+    if kinds.intersection(_SHOWS_NOTHING):
+        findings = [finding for finding in findings if finding.kind not in _BY_CONTENT]
+    explained = bool(kinds.intersection(_SHOWS_LITTLE))
     worst = sorted(findings, key=lambda finding: (-finding.score, order.index(finding.kind)))
     sample = images.samples[place]
     beside: dict[int, str] = {}
@@ -121,7 +130,9 @@ def _suspect(images: LabelledImages, place: int, findings: Sequence[Finding]) ->
         sample.name,
         images.classes[sample.label],
         sample.split,
-        tuple(dict.fromkeys(finding.kind for finding in worst)),
+        tuple(
+            sorted(dict.fromkeys(finding.kind for finding in worst), key=lambda kind: explained and kind in _BY_CONTENT)
+        ),
         round(min(max(worst[0].score, 0.0), 1.0), 4),
         "" if suggested is None else images.classes[suggested],
         "; ".join(dict.fromkeys(finding.reason for finding in worst)),

@@ -81,6 +81,7 @@ def _apply(data: str, decisions: Path, manifest: Path) -> None:
             f"{result.removed:,} removed{gone}"
         )
     )
+    click.echo(f"Next: tlaam train {printable(str(manifest))} --out RUN")
 
 
 def _named(option: str) -> tuple[str, object]:

@@ -119,7 +119,7 @@ def export(
         model = run
         if not _is_file(run):
             model = out or Path(place) / f"{run.name or 'model'}.onnx"
-            _export(run, model, images, moved, split, count, precision, calibration)
+            _export(run, model, images, moved, split, count, precision, calibration, is_kept=out is not None)
         _write_page(model, folder, found, said, title=title, pictures=not no_pictures)
 
 
@@ -149,7 +149,10 @@ def _export(
     count: int,
     precision: Precision,
     calibration: tuple[str, ...],
+    *,
+    is_kept: bool = True,
 ) -> None:
+    """Write the file and print what there is to know of it; one that is not kept is on its way into a page."""
     require_extra("tlaam export", "export")
     with waiting("loading PyTorch"):
         from tlaam.export.onnx import export_run, require_packages
@@ -178,11 +181,14 @@ def _export(
         click.echo(parity.table())
     if done.seen_in_training:
         click.echo("  (of the run's training images; --images or --split test compares on others)")
-    click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {done.figures}")
+    if is_kept:
+        click.echo(f"Model: {out} ({out.stat().st_size:,} bytes)\nFigures: {done.figures}")
     if done.index is None:
         click.echo(
             f"No reference index in {run}: the file neither tells strangers nor shows look-alikes (tlaam index RUN)."
         )
+        return
+    if not is_kept:
         return
     detector = read_index(index_file_of(run)).detector
     worth = (

@@ -21,13 +21,15 @@ def undo(log: Path) -> None:
     links are removed if their originals are unchanged. Nothing is overwritten. The exit code is 1 if a file had to stay
     where it was.
     """
+    from tlaam.field.sorting_log import read_log
     from tlaam.field.undo import undo as put_back
 
     with progress_bar("putting back") as progress:
         done = put_back(log, progress=progress)
+    what = "put back" if read_log(log).mode == "move" else "removed again; the originals are where they were"
     for reason in done.kept:
         click.echo(f"tlaam: {printable(reason)}", err=True)
     before = f", {done.before} were before" if done.before else ""
-    click.echo(f"{log}: {done.files} files put back{before}; {len(done.kept)} stay as they are.")
+    click.echo(f"{log}: {done.files} files {what}{before}; {len(done.kept)} stay as they are.")
     if done.kept:
         raise click.exceptions.Exit(1)

@@ -85,8 +85,6 @@ def write_run_report(
         ModelError: the run holds no usable model.
     """
     folder = finished_run(model)
-    status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
-    facts = folder.read_json(folder.data)
     if data is None:
         images = own_data(folder.path, "report")
     else:
@@ -95,6 +93,43 @@ def write_run_report(
     seen = trained_on(engine)
     others = data is not None and seen is not None and not seen.is_of(images)  # the run was trained on none of them
     images = with_the_runs_splits(images, seen, folder.path)
+    return _written(engine, images, others=others, split=split, path=path, progress=progress, answers=answers)
+
+
+def write_own_report(
+    engine: Engine,
+    images: LabelledImages,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    answers: PredictionCache | None = None,
+) -> Path:
+    """Write the report of a run that has just finished, on its own data.
+
+    Args:
+        engine: the engine of the run.
+        images: the data that it was trained on, with the splits that training cut.
+        progress, answers: see `write_run_report`.
+
+    Raises:
+        RunError, DataError: see `write_run_report`.
+    """
+    return _written(engine, images, others=False, progress=progress, answers=answers)
+
+
+def _written(
+    engine: Engine,
+    images: LabelledImages,
+    *,
+    others: bool,
+    split: Split | None = None,
+    path: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    answers: PredictionCache | None = None,
+) -> Path:
+    """Write the report; `others` says that the images are not the data that the run was trained on."""
+    folder = finished_run(engine)
+    status, config = folder.read_json(folder.status), Config.from_yaml(folder.config)
+    facts = folder.read_json(folder.data)
     chosen = split or held_out_split(images) or ("train" if others else None)
     parts: list[Part] = []
     report, speed, lead = None, None, None
@@ -179,7 +214,11 @@ def _intro(
         text += f" None of {epochs} epochs did better on held-out images, so the weights are those from before."
     text += "\n\n"
     if report is not None and others:
-        return f"{text}{measured_in(report)} of {others}, other data than it was trained on; curves are of the latter."
+        shared = ", and images that it has learnt from flatter the figures" if report.split == "train" else ""
+        return (
+            f"{text}{measured_in(report)} of {others}, which is not the data set that it was trained on{shared}; "
+            "curves are of the training."
+        )
     if report is not None:
         return text + measured_on(report, config)
     if out_of_fold is None:

@@ -27,6 +27,10 @@ from tlaam.utils.text import printable
 
 _ALIKE = 0.5
 """Minimum share of a new class's photographs that the model surely assigns to one existing class for a warning."""
+_SAME_PHOTOGRAPH = 0.998
+"""Cosine above which a photograph may be one of the index."""
+_TIMES_AS_NEAR = 5
+"""How much farther any other image of the index must then be, as one minus the cosine."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +206,17 @@ def _alike(answers: Sequence[Prediction]) -> tuple[str, int] | None:
 def _known_already(
     answers: Sequence[Prediction], directions: Floats, index: ReferenceIndex
 ) -> tuple[tuple[str, str], ...]:
-    """Return the photographs that are among the index's images, with their classes there."""
-    alike = cosines(directions, unit(index.embeddings))
-    nearest = alike.argmax(1)
-    return tuple(
-        (answer.path, index.classes[index.labels[place]])
-        for answer, place, row in zip(answers, nearest, alike, strict=True)
-        if row[place] > SAME
-    )
+    """Return the photographs that are among the index's images, with their classes there.
+
+    The index may have been made in bfloat16, from which the same photograph differs by up to 1e-3. It is taken for the
+    same if it is also several times as near as any other image of the index.
+    """
+    kept = unit(index.embeddings)
+    found = []
+    for answer, row in zip(answers, cosines(directions, kept), strict=True):
+        nearest = int(row.argmax())
+        others = row[kept @ kept[nearest] <= SAME]
+        apart = 1 - (others.max() if len(others) else 0.0)
+        if row[nearest] > _SAME_PHOTOGRAPH and _TIMES_AS_NEAR * (1 - row[nearest]) < apart:
+            found.append((answer.path, index.classes[index.labels[nearest]]))
+    return tuple(found)

@@ -46,6 +46,11 @@ def header(images: LabelledImages, config: Config, start: Start | None = None, *
     ]
     if start is not None and not resumed:
         lines += start.lines()
+    if training.balance not in ("none", "auto"):
+        lines.append(
+            "The classes have unequally many images, and are to be recognised equally well "
+            f"(balance={training.balance})."
+        )
     if training.compile:
         lines.append("The network is compiled first: the first steps take minutes, in which nothing is shown.")
     if training.select_on == "test":

@@ -21,7 +21,7 @@ from tlaam.evaluation.evaluate import trained_on
 from tlaam.inference.engine import Engine, load_engine
 from tlaam.inference.prediction_cache import PredictionCache
 from tlaam.reference.file import FILE
-from tlaam.reports.run_report import write_run_report
+from tlaam.reports.run_report import write_own_report
 from tlaam.runs.data import opened_again
 from tlaam.runs.folder import RunFolder
 from tlaam.runs.out_of_fold import out_of_fold_of
@@ -155,7 +155,7 @@ def complete(
     if report:
         try:
             with progress_bar("measuring", hidden=not progress) as show:
-                say(f"Report: {write_run_report(engine, images, progress=show, answers=answers)}")
+                say(f"Report: {write_own_report(engine, images, progress=show, answers=answers)}")
         except TlaamError as error:
             say(f"tlaam: no report was written: {error} (tlaam report writes it later.)")
     engine.embeddings, engine.pooled, engine.keep_images = False, False, False

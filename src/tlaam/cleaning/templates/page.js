@@ -118,12 +118,16 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
+function pressed(event) {
+  return event.key.length === 1 ? event.key.toLowerCase() : event.key;  // with Caps Lock, too
+}
+
 const keys = { k: "keep", r: "relabel", x: "remove", Delete: "remove", u: "unsure" };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
   if (event.key === "ArrowRight" || event.key === "ArrowDown") go(1);
   else if (event.key === "ArrowLeft" || event.key === "ArrowUp") go(-1);
-  else if (Object.hasOwn(keys, event.key)) choose(keys[event.key]);
+  else if (Object.hasOwn(keys, pressed(event))) choose(keys[pressed(event)]);
   else return;
   event.preventDefault();
 });
