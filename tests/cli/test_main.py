@@ -171,6 +171,16 @@ def test_train_refuses_what_it_cannot_read_and_says_what_it_left_out(
     assert [entry["name"] for entry in skipped] == ["crow/1.png"]
 
 
+def test_a_json_file_of_another_ending_is_no_image(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = call(capsys, "predict", tmp_path, tmp_path / "1.png", "--json", tmp_path / "answers.txt")
+    assert code == 2 and "--json takes a FILE that ends in .json or .jsonl" in err and "answers.txt" in err
+
+
+def test_a_run_that_is_not_there_is_not_exported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = call(capsys, "export", tmp_path / "nosuch", "--out", tmp_path / "m.onnx")
+    assert code == 1 and "there is no run" in err and err.count("tlaam: ") == 1
+
+
 def test_a_run_folder_is_never_begun_twice(capsys: pytest.CaptureFixture[str], photos: Path, tmp_path: Path) -> None:
     assert call(capsys, "train", photos, "--out", tmp_path / "run", *QUICK)[0] == 0
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()

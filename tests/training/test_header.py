@@ -25,3 +25,9 @@ def test_options_of_a_module_that_is_not_there_are_named(photos: Path) -> None:
     images = open_dataset(photos)
     lines = header(images, resolve(Config.from_flat({**SETTINGS, **chosen}), images), resumed=True)
     assert lines[-1] == "Of no use here: zoom_steps, threshold, attention_kernel."
+
+
+def test_it_says_that_unequal_classes_are_balanced(photos: Path) -> None:
+    images = open_dataset(photos)
+    lines = header(images, resolve(Config.from_flat({**SETTINGS, "balance": "logits"}), images), resumed=True)
+    assert any("recognised equally well (balance=logits)" in line for line in lines)
