@@ -105,3 +105,12 @@ def test_more_epochs_are_advised_where_the_last_was_the_best(
 
 def test_of_answers_that_are_all_right_there_is_nothing_to_say() -> None:
     assert advice_of(report(*RIGHT), {}, {}, [], 0) == []
+
+
+def test_classes_of_next_to_nothing_are_named() -> None:
+    counts = {"crow": 2, "jay": 4, "wren": 5, "owl": 1, "tit": 3}
+    found = rows(report(*RIGHT), counts, {}, [], 0)
+    assert found == [(
+        "Photograph more of owl (1), crow (2), tit (3) and 1 more", "not known",
+        "they have fewer than 5 training images, too few to learn from and to measure by.",
+    )]  # fmt: skip

@@ -19,6 +19,8 @@ _SURE, _IMPROBABLE = 0.9, 0.05
 _NAMED = 3
 _LARGER = 320
 """Input size in pixels that the advice proposes to try."""
+_FEW_IMAGES = 5
+"""Below this number of training images, more photographs of a class are advised whatever was measured."""
 _FEW_MISTAKES = 2
 """Minimum number of mistakes in a class before more photographs of it are advised; a single one may be chance."""
 
@@ -54,7 +56,7 @@ def advice_of(
         epochs: number of epochs requested.
     """
     curve = [CurvePoint(*point) for point in status.get("probe", {}).get("curve", ())]
-    found = [*_more_images(curve), *_more_epochs(history, epochs, status)]
+    found = [*_more_images(curve), *_rare(training_images), *_more_epochs(history, epochs, status)]
     if report is not None:
         found += [*_labels(report.per_image, report.classes), *_classes(report, training_images, curve)]
     if not found:
@@ -96,6 +98,17 @@ def _more_images(curve: Sequence[CurvePoint]) -> list[Advice]:
             f"a probe of these data has {so_far} right, out of fold{halved}.",
         )
     ]
+
+
+def _rare(training_images: Mapping[str, int]) -> list[Advice]:
+    """Return the advice to photograph classes of which there is next to nothing, even to measure them by."""
+    rare = sorted((count, name) for name, count in training_images.items() if 0 < count < _FEW_IMAGES)
+    if not rare:
+        return []
+    named = ", ".join(f"{name} ({count})" for count, name in rare[:_NAMED])
+    more = f" and {len(rare) - _NAMED} more" if len(rare) > _NAMED else ""
+    why = f"they have fewer than {_FEW_IMAGES} training images, too few to learn from and to measure by."
+    return [Advice(f"Photograph more of {named}{more}", None, why)]
 
 
 def _rounded(number: float) -> int:
