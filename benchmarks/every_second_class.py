@@ -1,6 +1,6 @@
 """Write a manifest of every second class of another one, in the order of their names; ``val`` images become ``test``.
 
-    python benchmarks/every_second_class.py ../shared/data/cars196/annotations.csv runs/cars98-data/annotations.csv
+python benchmarks/every_second_class.py ../shared/data/cars196/annotations.csv runs/cars98-data/annotations.csv
 """
 
 from __future__ import annotations
