@@ -130,7 +130,7 @@ def pooled(files: Sequence[Mapping[str, Any]], first: str, second: str) -> tuple
     """
     means, draws, images = [], [], []
     for number, results in enumerate(files):
-        one, other = (_right(results, system) for system in (first, second))
+        one, other = (right(results, system) for system in (first, second))
         means.append(one.mean() - other.mean())
         draws.append(drawn_differences(one, other, seed=number))
         images.append(one.shape[1])
@@ -152,7 +152,8 @@ def pooled_table(files: Sequence[Mapping[str, Any]], than: str) -> str:
     return _markdown(rows)
 
 
-def _right(results: Mapping[str, Any], system: str) -> NDArray[np.bool_]:
+def right(results: Mapping[str, Any], system: str) -> NDArray[np.bool_]:
+    """Return for each of S seeds which of the N images a system has right by its fused answer, ``(S, N)``."""
     rows = [run["right"]["fused"] for run in results["runs"] if run["system"] == system]
     return np.array([[cell == "1" for cell in row] for row in rows])
 

@@ -189,10 +189,10 @@ def test_pooled_differences_are_those_of_all_images(glance: ModuleType) -> None:
         }
 
     many, few = file(3, 200), file(1, 40)
-    alone = paired_bootstrap(glance._right(many, "a"), glance._right(many, "b"))
+    alone = paired_bootstrap(glance.right(many, "a"), glance.right(many, "b"))
     assert glance.pooled([many], "a", "b") == pytest.approx((100 * alone.mean, 100 * alone.low, 100 * alone.high))
     mean, low, high = glance.pooled([many, few], "a", "b")
-    differences = [100 * (glance._right(f, "a").mean() - glance._right(f, "b").mean()) for f in (many, few)]
+    differences = [100 * (glance.right(f, "a").mean() - glance.right(f, "b").mean()) for f in (many, few)]
     assert mean == pytest.approx((200 * differences[0] + 40 * differences[1]) / 240)
     assert low < mean < high and high - low < 100 * (alone.high - alone.low)
 
@@ -201,12 +201,21 @@ def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: Modul
     names = ("cub10-finetuned-folds-224.json", "cub10-finetuned-224.json")
     folds, test = (json.loads((RESULTS.parent / name).read_text()) for name in names)
     page = PAGE.read_text()
-    assert glance.worth({"ten birds": test}) in page
-    for results in (folds, test):
+    cars = json.loads((RESULTS.parent / "cars98-finetuned-224.json").read_text())
+    assert glance.worth({"ten birds": test, "98 cars": cars}) in page
+    for results in (folds, test, cars):
         assert glance.table(results) in page
         assert glance.differences(results, "tlaam") in page
     assert glance.pooled_table([folds, test], "tlaam") in page
     said = " ".join(page.split())
+    others = cars["on other classes"]
+    assert (
+        "On the {} images of the other 68, TL-AAM has {:.1f} % and is {:.1f} points above the plain backbone ({:.1f} "
+        "to {:.1f}) and {:.1f} above the larger input ({:.1f} to {:.1f})".format(
+            others["images"], others["tlaam.top1"], *others["tlaam minus"]["plain"],
+            *others["tlaam minus"]["plain-larger"],
+        )
+    ) in said  # fmt: skip
     top1 = {name: 100 * measures["fused.top1"]["mean"] for name, measures in test["summary"].items()}
     gains = (top1["plain-larger"] - top1["probe-larger"], top1["tlaam"] - top1["tlaam-probe"])
     assert "to the whole image at 448 pixels ({:.1f} points) and little to the default ({:.1f})".format(*gains) in said
@@ -220,14 +229,18 @@ def test_the_page_of_results_shows_what_was_fine_tuned_from_probes(glance: Modul
 def test_the_readme_shows_what_the_levels_and_fine_tuning_are_worth(glance: ModuleType) -> None:
     names = ("cub10-finetuned-folds-224.json", "cub10-finetuned-224.json")
     folds, birds = (json.loads((RESULTS.parent / name).read_text()) for name in names)
+    cars = json.loads((RESULTS.parent / "cars98-finetuned-224.json").read_text())
     readme = (ROOT / "README.md").read_text()
-    assert glance.worth({"ten birds": birds}) in readme
+    assert glance.worth({"ten birds": birds, "98 cars": cars}) in readme
     said = " ".join(readme.split())
     less = {name: glance.pooled([folds, birds], name, "tlaam") for name in ("plain", "mmal", "plain-larger")}
     points = {name: (-mean, -high, -low) for name, (mean, low, high) in less.items()}
     assert "{:.1f} points above the plain backbone (95 % interval {:.1f} to {:.1f})".format(*points["plain"]) in said
     assert "{:.1f} above MMAL-Net's modules ({:.1f} to {:.1f})".format(*points["mmal"]) in said
     assert "draws no box (+{:.1f}, {:.1f} to {:.1f})".format(*points["plain-larger"]) in said
+    (beside,) = (row for row in cars["differences"] if (row["first"], row["second"]) == ("tlaam", "plain-larger"))
+    cells = (100 * beside[name] for name in ("mean", "low", "high"))
+    assert "On the cars it is {:.1f} points above that one ({:.1f} to {:.1f})".format(*cells) in said
     boxes = 100 * birds["summary"]["tlaam"]["box.gt_known_0.5"]["mean"]
     assert f"finds {boxes:.1f} % of the birds" in said
 
