@@ -36,7 +36,7 @@ def test_the_commands_run(
     asked: list[Path | None] = []
     monkeypatch.setattr("tlaam.pocket.runtime.find_runtime", lambda folder: (asked.append(folder), STAND_IN)[1])
     # A run takes a minute to export, which tests/export does.
-    monkeypatch.setattr("tlaam.cli.export._export", lambda run, out, *options: shutil.copy(colours, out))
+    monkeypatch.setattr("tlaam.cli.export._export", lambda run, out, *options, **_: shutil.copy(colours, out))
     ours = [shlex.split(line)[1:] for line in COMMANDS if line.startswith("tlaam ")]
     assert len(ours) >= 5 and {"--title", "--no-pictures", "--texts", "--runtime"} <= {word for c in ours for word in c}
     for arguments in ours:

@@ -56,15 +56,15 @@ class EpochChoice:
             gain = before - losses if weights is None else (before - losses) * weights
             self.gains.append([float(gain.mean()), standard_error(gain)])
 
-    def prefers(self, row: Row, history: Sequence[Row]) -> bool:
-        """Return whether the epoch judged last, which `row` describes, becomes the best one after those of `history`.
+    def prefers(self, epoch: int, row: Row, history: Sequence[Row]) -> bool:
+        """Return whether `epoch`, judged last and described by `row`, becomes the best one after those of `history`.
 
         It must be better than the probe, and have the highest score (`tlaam.runs.history.score`).
         """
         best = None if self.best_epoch is None else history[self.best_epoch]
         if not self.last_passes or (best is not None and score(row) <= score(best)):
             return False
-        self.best_epoch, self.best_temperature = len(history), self.last_temperature
+        self.best_epoch, self.best_temperature = epoch, self.last_temperature
         return True
 
     def is_stalled(self, epochs: int, patience: int) -> bool:
