@@ -33,7 +33,7 @@ from tlaam.training.run import train  # noqa: E402
 from tlaam.utils.atomic import write_json  # noqa: E402
 
 IMAGES, ROUNDS = 64, 3
-TASKS = {"cub10, a fold": 200, "cub10": 300, "cars30": 469, "flowers170": 170, "cars98": 1529, "quick start": 216}
+TASKS = {"cub10, a fold": 200, "cub10": 300, "cars30": 469, "flowers170": 170, "cars98": 1529}
 """Training images of what was fine-tuned."""
 
 
