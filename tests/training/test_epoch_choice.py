@@ -19,7 +19,7 @@ def after(scores: list[float], gains: list[float] | None = None) -> EpochChoice:
         losses = torch.tensor(PROBE) - (0.0 if gains is None else gains[number])
         choice.judge(losses, temperature=1.0 + number)
         row: Row = {"val_top1_fused": top1, "val_loss_fused": 1.0}
-        choice.prefers(number, row, history)
+        choice.take_if_best(number, row, history)
         history.append(row)
     return choice
 

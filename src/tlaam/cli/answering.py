@@ -63,7 +63,7 @@ class AnswerColumn:
     def __init__(self, engine: Engine) -> None:
         self.answering = engine.answering if engine.answering and engine.answering.promise is not None else None
         self._ranks: Counter[str | None] = Counter()
-        self._outside: list[tuple[str, float]] = []
+        self._outside = _Outside()
 
     def texts(self) -> list[str]:
         """Return all possible texts of the column."""
@@ -81,7 +81,7 @@ class AnswerColumn:
         if prediction.answer is not None:
             self._ranks[prediction.rank] += 1
         if prediction.outside is not None:
-            self._outside.append(prediction.outside)
+            self._outside.count(prediction.outside)
 
     def lines(self) -> list[str]:
         """Return the lines of the summary."""
@@ -91,34 +91,47 @@ class AnswerColumn:
             found.append(
                 f"answered at {', '.join(depths)}; {self._ranks[None]} without an answer ({self.answering.said()})."
             )
-        return [*found, *_line_on_outside(self._outside, "--json")]
+        return [*found, *self._outside.lines("--json")]
 
 
 def lines_on_answers(answers: Iterable[Answer]) -> list[str]:
     """Return the same summary of answers that were written to files, of the first object of each photograph."""
     ranks: Counter[str] = Counter()
     order: list[str] = []
-    outside: list[tuple[str, float]] = []
+    outside = _Outside()
     for answer in answers:
         for found in answer.objects[:1]:
             if found.is_promised:
                 ranks[found.rank] += 1
                 order = max(order, [rank for rank, _ in found.lineage], key=len)
             if found.outside is not None:
-                outside.append(found.outside)
+                outside.count(found.outside)
     if not ranks:
-        return _line_on_outside(outside, "table and --json")
+        return outside.lines("table and --json")
     depths = [f"{ranks[rank]} {printable(rank)}" for rank in dict.fromkeys([*order, *filter(None, ranks)])]
     answered = f"answered at {', '.join(depths)}; " if depths else ""
-    return [f"{answered}{ranks['']} without an answer.", *_line_on_outside(outside, "table and --json")]
+    return [f"{answered}{ranks['']} without an answer.", *outside.lines("table and --json")]
 
 
-def _line_on_outside(outside: Sequence[tuple[str, float]], where: str) -> list[str]:
-    if not outside:
-        return []
-    label, share = max(outside, key=lambda pair: pair[1])
-    look = "1 image looks" if len(outside) == 1 else f"{len(outside)} images look"
-    return [f"{look} like what does not live there, such as {printable(label)} with {share:.1%} ({where}: outside)."]
+class _Outside:
+    """How many images look like a class that does not live there, and the clearest of them."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._clearest: tuple[str, float] = ("", 0.0)
+
+    def count(self, outside: tuple[str, float]) -> None:
+        self._images += 1
+        self._clearest = max(self._clearest, outside, key=lambda pair: pair[1])
+
+    def lines(self, where: str) -> list[str]:
+        if not self._images:
+            return []
+        label, share = self._clearest
+        look = "1 image looks" if self._images == 1 else f"{self._images} images look"
+        return [
+            f"{look} like what does not live there, such as {printable(label)} with {share:.1%} ({where}: outside)."
+        ]
 
 
 def widest(texts: Iterable[str], heading: str, limit: int, columns: Callable[[str], int]) -> int:

@@ -92,9 +92,8 @@ class JsonCommand(click.Command):
         for place, argument in enumerate(args):
             following = args[place + 1] if place + 1 < len(args) else ""
             if argument == "--json" and not (following == "-" or following.lower().endswith((".json", ".jsonl"))):
-                if not (following.startswith("-") or glob.has_magic(following) or is_hub_name(following)) and (
-                    following and not os.path.lexists(following)
-                ):
+                stands_for_itself = following.startswith("-") or glob.has_magic(following) or is_hub_name(following)
+                if following and not stands_for_itself and not os.path.lexists(following):
                     raise click.UsageError(
                         f"--json takes a FILE that ends in .json or .jsonl; '{following}' does not, and is not there."
                     )

@@ -55,7 +55,7 @@ def answer_by(
         prior=read_weights(prior) if isinstance(prior, (str, Path)) else prior,
     )
     engine.use_answering(answering)
-    return [] if answering.residents is None else answering.residents.notes()
+    return [] if answering.residents is None else answering.residents.notes(answering.taxonomy)
 
 
 __all__ = ["answer_by"]

@@ -16,7 +16,7 @@ from tlaam.taxonomy.tree import Taxonomy
 from tlaam.utils.text import printable, shortened
 
 _SEED = 0
-_NAMED = 5  # names of a note
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Residents:
 
     Attributes:
         weights: ``(C,)``, from 0 for a class that does not live here to 1 for the most common one.
-        unknown: names of the list that are neither a class nor a taxon of the model, as they are shown.
+        unknown: names of the list that are neither a class nor a taxon of the model, in its order.
     """
 
     weights: NDArray[np.float64] = field(repr=False)
@@ -49,20 +49,16 @@ class Residents:
         weights, unknown = np.ones(len(taxonomy.classes)), []
         if only is not None:
             here: set[int] = set()
-            first: DataError | None = None
             for name in only:
-                try:
-                    here |= _members(taxonomy, name)
-                except DataError as error:
-                    known = [*taxonomy.classes, *(taxon for row in taxonomy.taxa for taxon in row)]
-                    meant = did_you_mean(name, known).strip()
-                    unknown.append(f"'{_shown(name)}'" + (f" ({meant[0].lower()}{meant[1:]})" if meant else ""))
-                    first = first or error
-            if first is not None and not here:
-                raise first
+                found = _members(taxonomy, name)
+                here |= found
+                if not found:
+                    unknown.append(name)
+            if unknown and not here:
+                raise _unknown(taxonomy, unknown[0])
             weights[[number not in here for number in range(len(weights))]] = 0
         if prior is not None:
-            by_class = {number: weight for name, weight in prior.items() for number in _class(taxonomy, name)}
+            by_class = {_class(taxonomy, name): weight for name, weight in prior.items()}
             missing = [taxonomy.classes[number] for number in np.flatnonzero(weights) if number not in by_class]
             if missing:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -72,12 +68,20 @@ class Residents:
             raise DataError("no class of the model lives here: the list or the prior leaves all of them out.")
         return cls(weights / weights.max(), tuple(unknown))
 
-    def notes(self) -> list[str]:
-        """Return a line on the names of the list that the model does not know, if there are any."""
+    def notes(self, taxonomy: Taxonomy) -> list[str]:
+        """Return a line on the names of the list that the model does not know, if there are any.
+
+        Args:
+            taxonomy: that of the model, for names that may have been meant.
+        """
         if not self.unknown:
             return []
-        shown = ", ".join(self.unknown[:_NAMED])
-        more = f" and {len(self.unknown) - _NAMED} more" if len(self.unknown) > _NAMED else ""
+        named = []
+        for name in self.unknown[:_SHOWN_NAMES]:
+            meant = did_you_mean(name, _names(taxonomy)).strip()
+            named.append(f"'{_shown(name)}'" + (f" ({meant[0].lower()}{meant[1:]})" if meant else ""))
+        shown = ", ".join(named)
+        more = f" and {len(self.unknown) - _SHOWN_NAMES} more" if len(self.unknown) > _SHOWN_NAMES else ""
         are = "is none" if len(self.unknown) == 1 else "are none"
         return [f"{shown}{more} {are} of the model's classes or taxa, and left out of the list."]
 
@@ -114,19 +118,29 @@ class Residents:
 
 
 def _members(taxonomy: Taxonomy, name: str) -> set[int]:
-    taxa = [taxon for row in taxonomy.taxa for taxon in row if taxon]
-    return taxonomy.members(name) or set(_class(taxonomy, name, also=taxa))
+    """Return the classes of a taxon, or a class by its name; none if the model does not know it."""
+    return taxonomy.members(name) or set(_classes(taxonomy, name))
 
 
-def _class(taxonomy: Taxonomy, name: str, also: Iterable[str] = ()) -> list[int]:
-    found = [number for number, known in enumerate(taxonomy.classes) if known == name or clean_name(known) == name]
-    if not found:
-        known = [*taxonomy.classes, *also]
-        hint = "" if any(also) else " For a genus or family, give --taxonomy."
-        raise DataError(
-            f"'{_shown(name)}' is none of the model's {len(taxonomy.classes)} classes.{did_you_mean(name, known)}{hint}"
-        )
-    return found[:1]
+def _classes(taxonomy: Taxonomy, name: str) -> list[int]:
+    known = enumerate(taxonomy.classes)
+    return [number for number, each in known if each == name or clean_name(each) == name][:1]
+
+
+def _class(taxonomy: Taxonomy, name: str) -> int:
+    if not (found := _classes(taxonomy, name)):
+        raise _unknown(taxonomy, name, taxonomy.classes)
+    return found[0]
+
+
+def _names(taxonomy: Taxonomy) -> list[str]:
+    return [*taxonomy.classes, *(taxon for row in taxonomy.taxa for taxon in row if taxon)]
+
+
+def _unknown(taxonomy: Taxonomy, name: str, among: Iterable[str] | None = None) -> DataError:
+    meant = did_you_mean(name, _names(taxonomy) if among is None else among)
+    hint = " For a genus or family, give --taxonomy." if among is None and len(taxonomy.ranks) == 1 else ""
+    return DataError(f"'{_shown(name)}' is none of the model's {len(taxonomy.classes)} classes.{meant}{hint}")
 
 
 def _shown(text: str) -> str:

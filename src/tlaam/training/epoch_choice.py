@@ -56,8 +56,8 @@ class EpochChoice:
             gain = before - losses if weights is None else (before - losses) * weights
             self.gains.append([float(gain.mean()), standard_error(gain)])
 
-    def prefers(self, epoch: int, row: Row, history: Sequence[Row]) -> bool:
-        """Return whether `epoch`, judged last and described by `row`, becomes the best one after those of `history`.
+    def take_if_best(self, epoch: int, row: Row, history: Sequence[Row]) -> bool:
+        """Make `epoch`, judged last and described by `row`, the best if it beats those of `history`; return whether.
 
         It must be better than the probe, and have the highest score (`tlaam.runs.history.score`).
         """

@@ -453,7 +453,7 @@ class _Fit:
         self.sums.zero_()
         self.computed.clear()
         self._require_finite_weights()
-        if self.val and self.choice.prefers(epoch, row, state.history):
+        if self.val and self.choice.take_if_best(epoch, row, state.history):
             row["best"] = 1
             if self.fabric.is_global_zero and self.training.keep == "best":
                 self.checkpoints.save_best(epoch, self._best_guess().state_dict())
